@@ -1,0 +1,3 @@
+"""Lotterybench: frozen protocols, pluggable pruners, one harness, and a verdict per published claim."""
+
+__version__ = "0.1.0"

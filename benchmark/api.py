@@ -1,0 +1,100 @@
+"""The only module a pruner imports.
+
+A pruner says which weights stay; it never trains the final network and never sees the test set. Subclass
+`Pruner` (score every weight, higher stays) or `MaskLearner` (return the mask itself), and register the class
+as an entry point of group `lotterybench.pruners`, or name the file on the command line.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Scores = dict[str, Tensor]
+Masks = dict[str, Tensor]
+Needs = Literal["nothing", "inputs", "labels", "trained weights"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training examples for scoring. `inputs`: (n, *input shape), float; `labels`: (n,), int64."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass
+class Cost:
+    """What a pruner caused, counted here rather than reported by its author."""
+
+    forward_passes: int = 0
+    backward_passes: int = 0
+    examples_seen: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to be pruned: a pure function of its weights.
+
+    `weights`: the prunable tensors by name, already multiplied by `masks`; `others`: every other parameter and
+    buffer. Nothing here may be changed in place: the harness compares and refuses.
+    """
+
+    module: nn.Module
+    weights: Mapping[str, Tensor]
+    others: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    input_shape: tuple[int, ...]
+    classes: int
+    cost: Cost = field(default_factory=Cost)
+
+    def logits(
+        self, inputs: Tensor, weights: Mapping[str, Tensor], others: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Outputs of shape (n, classes) for `inputs` (n, *input_shape) with the given weights."""
+        self.cost.forward_passes += 1
+        self.cost.examples_seen += len(inputs)
+        state = {**(self.others if others is None else others), **weights}
+        outputs: Tensor = functional_call(self.module, state, (inputs,))
+        return outputs
+
+    def gradients(self, value: Callable[[Scores], Tensor], weights: Mapping[str, Tensor] | None = None) -> Scores:
+        """d value(w) / d w at w = `weights` (default: the network's own), one tensor per prunable name."""
+        leaves = {name: w.detach().requires_grad_() for name, w in (weights or self.weights).items()}
+        self.cost.backward_passes += 1
+        return dict(zip(leaves, torch.autograd.grad(value(leaves), list(leaves.values())), strict=True))
+
+
+class Plugin(ABC):
+    """What every pruner declares about itself."""
+
+    needs: ClassVar[Needs] = "nothing"
+    paper: ClassVar[str] = ""
+
+
+class Pruner(Plugin):
+    """Scores weights; the harness does allocation, rounds, ties, rewinding and controls."""
+
+    @abstractmethod
+    def score(self, network: Network, examples: Examples | None, rng: torch.Generator) -> Scores:
+        """One finite score per prunable weight, same names and shapes as `network.weights`; higher stays.
+
+        `examples` is None unless `needs` says "inputs" or "labels"; `rng` is this cell's own generator.
+        """
+
+
+class MaskLearner(Plugin):
+    """Returns a mask of exactly the asked size, for methods that optimise the mask itself."""
+
+    @abstractmethod
+    def learn(self, network: Network, examples: Examples | None, density: float, rng: torch.Generator) -> Masks:
+        """One boolean tensor per prunable weight tensor, keeping exactly round(density * prunable) weights."""

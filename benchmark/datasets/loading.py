@@ -1,0 +1,61 @@
+"""One entry for every data set: `load(name, root)` gives tensors and a digest of what was read."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test parts in memory. Inputs (n, *shape) float32; labels (n,) int64."""
+
+    name: str
+    train_inputs: Tensor
+    train_labels: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+    classes: int
+    digest: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return tuple(self.train_inputs.shape[1:])
+
+
+def digest_of(*arrays: NDArray[np.generic]) -> str:
+    """sha256 over shapes and little-endian bytes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{array.dtype.kind}{array.shape}".encode() + little.tobytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def load(name: str, root: Path) -> Dataset:
+    """Load data set `name`, from `root` (the data root) where it needs files.
+
+    Raises EnvironmentProblem naming the file that is missing, truncated or altered, and what to do.
+    """
+    from benchmark.datasets import mnist, mnist1d, synthetic
+
+    makers = {"mnist": mnist.load, "mnist1d": mnist1d.load, "synthetic": synthetic.load}
+    train_x, train_y, test_x, test_y, digest = makers[name](root)
+    return Dataset(
+        name,
+        torch.from_numpy(train_x),
+        torch.from_numpy(train_y),
+        torch.from_numpy(test_x),
+        torch.from_numpy(test_y),
+        int(train_y.max()) + 1,
+        digest,
+    )

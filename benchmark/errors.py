@@ -1,0 +1,41 @@
+"""Errors a user can act on: each names the thing, the cause and the fix, and carries an exit code."""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_DEVIATION = 1  # a deviation or a regression was found
+EXIT_USAGE = 2  # bad input, or nothing was measured
+EXIT_ENVIRONMENT = 3  # missing data, full disk, read-only folder, missing package
+
+
+class LotterybenchError(Exception):
+    """Something the user can fix. `thing` is what failed, `cause` why, `fix` what to do."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, thing: str, cause: str, fix: str) -> None:
+        super().__init__(f"{thing}: {cause}. {fix}")
+        self.thing, self.cause, self.fix = thing, cause, fix
+
+
+class BadInput(LotterybenchError):
+    """A YAML file, a plugin, a record or an argument that cannot be used as it is."""
+
+
+class BadPruner(LotterybenchError):
+    """A pruner broke its contract: wrong names or shapes, NaN, changed weights, wrong count."""
+
+
+class EnvironmentProblem(LotterybenchError):
+    """The machine, not the input: no data, no disk space, no permission."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+def did_you_mean(wrong: str, known: list[str]) -> str:
+    """A fix sentence that offers the nearest known name, then all of them."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(wrong, known, n=1, cutoff=0.5)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Known: {', '.join(sorted(known))}"

@@ -1,0 +1,92 @@
+"""Local workers: one process per core, one thread each, sharing the results folder through locks."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from benchmark.errors import LotterybenchError
+
+# One thread per library: two busy cores with default threading run slower than one (peers.md, section 7).
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line a worker printed: `event` started, progress, recorded, done or error, with its fields."""
+
+    worker: int
+    event: str
+    fields: dict[str, Any]
+
+
+class WorkerFailed(LotterybenchError):
+    """A worker ended with an error of its own; `exit_code` is the worker's."""
+
+    def __init__(self, worker: int, text: str, exit_code: int) -> None:
+        super().__init__(f"worker {worker}", text, "Finished cells are kept; run the same command again to go on")
+        self.exit_code = exit_code
+
+
+def run_workers(arguments: Sequence[str], workers: int, listen: Callable[[Message], None]) -> None:
+    """Start `workers` times `lotterybench worker ARGUMENTS` and hand every message to `listen` until all ended.
+
+    A worker that fails does not stop the others. Raises WorkerFailed afterwards, for the first that failed.
+    On KeyboardInterrupt the workers are stopped; whatever they had finished is on disk.
+    """
+    messages: queue.Queue[Message | None] = queue.Queue()
+    processes = [_start(arguments) for _ in range(workers)]
+    readers = [
+        threading.Thread(target=_read, args=(number, process.stdout, messages), daemon=True)
+        for number, process in enumerate(processes)
+    ]
+    failures: dict[int, str] = {}
+    try:
+        for reader in readers:
+            reader.start()
+        open_pipes = len(readers)
+        while open_pipes:
+            message = messages.get()
+            if message is None:
+                open_pipes -= 1
+            elif message.event == "error":
+                failures[message.worker] = str(message.fields["text"])
+            else:
+                listen(message)
+        codes = [process.wait() for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+    for worker, code in enumerate(codes):
+        if code:
+            text = failures.get(worker) or (f"was killed by signal {-code}" if code < 0 else f"ended with code {code}")
+            raise WorkerFailed(worker, text.rstrip("."), code if code > 0 else 3)
+
+
+def _start(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmark.cli", "worker", *arguments],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **ONE_THREAD},
+    )
+
+
+def _read(worker: int, pipe: IO[str] | None, messages: queue.Queue[Message | None]) -> None:
+    assert pipe is not None
+    for line in pipe:
+        try:
+            fields = json.loads(line)
+            messages.put(Message(worker, fields.pop("event"), fields))
+        except (json.JSONDecodeError, KeyError, AttributeError):
+            print(line, end="", file=sys.stderr)  # a library's own words
+    messages.put(None)

@@ -1,0 +1,41 @@
+"""Fully connected networks. Modules are named fc1, fc2, ... from the input on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Linear layers with ReLU between them: LeNet-300-100 is widths (784, 300, 100, 10).
+
+    Input (n, ...), flattened to (n, widths[0]); output (n, widths[-1]) logits.
+    """
+
+    input_weight = "fc1.weight"  # the matrix that reads the flat input, column i <-> input i
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.depth = len(widths) - 1
+        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+            self.add_module(f"fc{i}", nn.Linear(inputs, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.flatten(1)
+        for i in range(1, self.depth):
+            h = torch.relu(self.get_submodule(f"fc{i}")(h))
+        logits: Tensor = self.get_submodule(f"fc{self.depth}")(h)
+        return logits
+
+
+class ResidualMlp(Mlp):
+    """MNIST-1D's MLP: h = relu(W1 x + b1); h = h + relu(W2 h + b2); logits = W3 h + b3 (arXiv 2011.14439)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.get_submodule("fc1")(x.flatten(1)))
+        for i in range(2, self.depth):
+            h = h + torch.relu(self.get_submodule(f"fc{i}")(h))
+        logits: Tensor = self.get_submodule(f"fc{self.depth}")(h)
+        return logits

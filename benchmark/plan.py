@@ -1,0 +1,144 @@
+"""Plans: protocols expanded into cells, minus what is recorded, grouped into jobs, most wanted first. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from statistics import median
+
+from benchmark.protocol import ControlSpec, Protocol
+from benchmark.provenance import cpu_name
+from benchmark.records import DENSE, Cell, Record
+from benchmark.store import Store
+
+FLOPS_PER_SECOND = 3.0e10  # of one core in small matrix products; only used before anything was measured
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cells that must run in one process, in this order: a chain's levels, or a single cell."""
+
+    protocol: Protocol
+    cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """Unique within the protocol; also the name of its lock."""
+        first = self.cells[0]
+        chain = f"seed-{first.seed}" if is_chain(self.protocol, first.method) else first.name
+        return f"{first.method}_{chain}"
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job with the seconds it should take here on one core."""
+
+    job: Job
+    seconds: float
+
+
+def is_chain(protocol: Protocol, method: str) -> bool:
+    """Whether `method` needs level r - 1 before level r."""
+    if method == DENSE:
+        return False
+    spec = protocol.method(method)
+    return not isinstance(spec, ControlSpec) and spec.schedule.rounds == "levels"
+
+
+def method_names(protocol: Protocol) -> list[str]:
+    """Dense first, then the protocol's methods in its order."""
+    return [DENSE, *protocol.methods]
+
+
+def cells_of(protocol: Protocol, method: str) -> list[Cell]:
+    """Every cell of a method, seeds outermost."""
+    if method == DENSE:
+        return [Cell(DENSE, 0, seed) for seed in protocol.seeds]
+    spec = protocol.method(method)
+    draws = spec.draws if isinstance(spec, ControlSpec) else 1
+    levels = protocol.measured_levels(method)
+    return [Cell(method, lv, seed, draw) for seed in protocol.seeds for draw in range(draws) for lv in levels]
+
+
+def urgency(protocol: Protocol, cell: Cell) -> tuple[bool, bool, int, int]:
+    """Sort key: wanted levels, first draws, three seeds of everything, then the rest.
+
+    Three seeds of every method decide more claims than five of the first one.
+    """
+    later = False
+    if cell.method != DENSE:
+        spec = protocol.method(cell.method)
+        later = not isinstance(spec, ControlSpec) and cell.level in spec.later
+    position = protocol.seeds.index(cell.seed)
+    return later, cell.draw > 0, position // 3, position
+
+
+def select(protocols: Iterable[Protocol], only: Sequence[str]) -> list[tuple[Protocol, str]]:
+    """(protocol, method) pairs that match a pattern `<protocol>` or `<protocol>:<method>`; none given = all."""
+    pairs = [(protocol, method) for protocol in protocols for method in method_names(protocol)]
+    if not only:
+        return pairs
+    return [
+        (protocol, method)
+        for protocol, method in pairs
+        if any(fnmatchcase(protocol.id, p) or fnmatchcase(f"{protocol.id}:{method}", p) for p in only)
+    ]
+
+
+def jobs(protocol: Protocol, methods: Sequence[str], store: Store) -> list[Job]:
+    """Unfinished work of `methods`, most wanted first."""
+    groups: dict[tuple[object, ...], list[Cell]] = {}
+    for order, method in enumerate(method_names(protocol)):
+        if method not in methods:
+            continue
+        chain = is_chain(protocol, method)
+        for cell in cells_of(protocol, method):
+            if store.record_path(protocol, cell).exists() and store.read(protocol, cell) is not None:
+                continue
+            rank = urgency(protocol, cell)
+            place = (
+                (0, 0) if chain or method == DENSE else (cell.draw, protocol.measured_levels(method).index(cell.level))
+            )
+            key = (rank, order, place)
+            groups.setdefault(key, []).append(cell)
+    ordered = sorted(groups.items(), key=lambda item: item[0])
+    return [Job(protocol, tuple(sorted(cells, key=lambda c: c.level))) for _, cells in ordered]
+
+
+def train_steps(protocol: Protocol, cell: Cell) -> int:
+    """Optimizer updates that training this cell takes; what its mask needs is not counted."""
+    if cell.method == DENSE:
+        return protocol.recipe.steps
+    if protocol.level_table[cell.level].kept == 0:
+        return 0
+    schedule = protocol.pruning_method(cell.method).schedule
+    if schedule.restart == "trained":
+        return schedule.retrain_steps or protocol.recipe.steps
+    return protocol.recipe.steps - schedule.restart
+
+
+def seconds_per_step(protocol: Protocol, records: Iterable[Record]) -> float:
+    """From records made on this processor, else on any, else from the size of the network."""
+    here: list[float] = []
+    anywhere: list[float] = []
+    for record in records:
+        if record.cost and record.cost.train_steps > 0:
+            speed = record.cost.train_seconds / record.cost.train_steps
+            (here if record.provenance.device == f"cpu: {cpu_name()}" else anywhere).append(speed)
+    if here or anywhere:
+        return median(here or anywhere)
+    weights = sum(a * b for a, b in zip(protocol.network.widths, protocol.network.widths[1:], strict=False))
+    evaluated = (10_000 + protocol.data.validation) / protocol.evaluation.every
+    return weights * (6 * protocol.recipe.batch_size + 2 * evaluated) / FLOPS_PER_SECOND
+
+
+def plan(selection: Sequence[tuple[Protocol, str]], store: Store) -> list[PlannedJob]:
+    """All unfinished jobs of a selection with their expected seconds."""
+    planned = []
+    for protocol in dict.fromkeys(protocol for protocol, _ in selection):
+        speed = seconds_per_step(protocol, store.records(protocol))
+        methods = [method for owner, method in selection if owner is protocol]
+        for job in jobs(protocol, methods, store):
+            planned.append(PlannedJob(job, speed * sum(train_steps(protocol, cell) for cell in job.cells)))
+    return planned

@@ -1,0 +1,128 @@
+"""Pruning levels with exact counts. This module imports no torch, so plans and scores can use it.
+
+A level is a density of the protocol with the number of weights that stay in each layer under layerwise
+pruning. Level 0 is the dense network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class IterativeRate(BaseModel):
+    """Each round drops `rate` of what is left; a layer's rate is scaled by its `layer_rates` (LTH, Fig. 2)."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    rule: Literal["rate-per-round"]
+    rate: float = Field(gt=0, lt=1)
+    rounds: int = Field(gt=0)
+
+
+class LinearSparsity(BaseModel):
+    """Sparsity runs linearly from 0 to 1 over `rounds` networks; each layer drops int(sparsity * size).
+
+    The last level keeps nothing: the one place where a density of 0 exists, because MNIST-1D's published
+    schedule, linspace(0, 1, 100), ends there. Its network is constant, so nothing is trained.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    rule: Literal["linear-sparsity-to-1"]
+    rounds: int = Field(gt=1)
+
+
+class ListedDensities(BaseModel):
+    """Densities given one by one, highest first, each in (0, 1]; counts are round(density * size)."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    rule: Literal["listed"]
+    densities: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+
+
+LevelRule = Annotated[IterativeRate | LinearSparsity | ListedDensities, Field(discriminator="rule")]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One density of a protocol.
+
+    `counts`: weights that stay per layer when the levels before were pruned one after another.
+    `one_shot_counts`: the same total reached in one round from the dense network. They differ where layers
+    have different rates: two rounds at half of 20 % keep 81 %, one round at half of 36 % keeps 82 %.
+    """
+
+    index: int
+    kept: int
+    prunable: int
+    counts: Mapping[str, int]
+    one_shot_counts: Mapping[str, int]
+
+    @property
+    def density(self) -> float:
+        """Fraction of prunable weights that stay, exactly `kept / prunable`."""
+        return self.kept / self.prunable
+
+
+def split_exactly(shares: Mapping[str, Fraction], total: int) -> dict[str, int]:
+    """Round shares to integers of sum `total`: floors first, then the largest remainders, first layer first."""
+    counts = {name: int(share) for name, share in shares.items()}
+    order = sorted(shares, key=lambda name: counts[name] - shares[name])  # sorted() is stable
+    for name in order[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def layerwise_counts(current: Mapping[str, int], total: int, rates: Mapping[str, float]) -> dict[str, int]:
+    """Counts after one round that leaves `total` weights, layer l losing rate p * rates[l] of its weights.
+
+    p solves sum_l current_l * (1 - p * rates_l) = total. Rates absent from `rates` are 1.
+    """
+    weight = {name: Fraction(rates.get(name, 1.0)) for name in current}
+    removable = sum(count * weight[name] for name, count in current.items())
+    p = Fraction(sum(current.values()) - total) / removable
+    return split_exactly({name: count * (1 - p * weight[name]) for name, count in current.items()}, total)
+
+
+def materialise(rule: LevelRule, sizes: Mapping[str, int], rates: Mapping[str, float]) -> tuple[Level, ...]:
+    """All levels of a protocol, dense first. `sizes`: prunable weights per layer."""
+    levels = [Level(0, sum(sizes.values()), sum(sizes.values()), dict(sizes), dict(sizes))]
+    for counts, one_shot in _counts(rule, sizes, rates):
+        kept = sum(counts.values())
+        levels.append(Level(len(levels), kept, levels[0].prunable, counts, one_shot))
+    return tuple(levels)
+
+
+def _counts(
+    rule: LevelRule, sizes: Mapping[str, int], rates: Mapping[str, float]
+) -> list[tuple[dict[str, int], dict[str, int]]]:
+    pairs = []
+    current = dict(sizes)
+    if isinstance(rule, LinearSparsity):
+        for k in range(1, rule.rounds):
+            counts = {name: size - size * k // (rule.rounds - 1) for name, size in sizes.items()}
+            pairs.append((counts, counts))
+        return pairs
+    for total in _totals(rule, sizes, rates):
+        current = layerwise_counts(current, total, rates)
+        pairs.append((current, layerwise_counts(sizes, total, rates)))
+    return pairs
+
+
+def _totals(rule: IterativeRate | ListedDensities, sizes: Mapping[str, int], rates: Mapping[str, float]) -> list[int]:
+    if isinstance(rule, ListedDensities):
+        return [max(1, round(density * sum(sizes.values()))) for density in rule.densities]
+    return [
+        sum(round(size * (1 - rule.rate * rates.get(name, 1.0)) ** r) for name, size in sizes.items())
+        for r in range(1, rule.rounds + 1)
+    ]
+
+
+def exponential_totals(prunable: int, kept: int, rounds: int) -> list[int]:
+    """Counts left after each of `rounds` rounds, density_r = density^(r / rounds), ending exactly at `kept`."""
+    density = kept / prunable
+    totals = [round(prunable * density ** (r / rounds)) for r in range(1, rounds)]
+    return [*totals, kept]

@@ -1,0 +1,113 @@
+"""Masks from scores: exact counts, ties by index, pruned weights never return."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Masks, Scores
+from benchmark.errors import BadPruner
+
+
+def full_masks(shapes: Mapping[str, tuple[int, ...]]) -> Masks:
+    """Masks that keep every weight."""
+    return {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
+
+
+def keep_highest(scores: Tensor, alive: Tensor, count: int) -> Tensor:
+    """Boolean (n,) keeping exactly `count` of the `alive` entries of `scores` (n,): highest first, lower index first.
+
+    Thresholding with `score >= kth` would keep or drop all ties at once; a stable sort cannot.
+    """
+    if count > int(alive.sum()):
+        raise ValueError(f"{count} weights asked for, {int(alive.sum())} left")
+    ranked = scores.double().masked_fill(~alive, -torch.inf)
+    kept = torch.zeros_like(alive)
+    kept[torch.sort(ranked, descending=True, stable=True).indices[:count]] = True
+    return kept
+
+
+def masks_from_scores(
+    scores: Scores, masks: Masks, groups: Mapping[str, Sequence[str]], counts: Mapping[str, int]
+) -> Masks:
+    """Cut every group of tensors to `counts[group]` weights.
+
+    Tensors of a group compete as one vector, in the order of `groups[group]`, so weight and bias of one layer, or
+    all layers under global pruning, are one ranking.
+    """
+    result: Masks = {}
+    for group, names in groups.items():
+        ranking = torch.cat([scores[name].flatten().double() for name in names])
+        alive = torch.cat([masks[name].flatten() for name in names])
+        kept = keep_highest(ranking, alive, counts[group])
+        for name, part in zip(names, torch.split(kept, [masks[name].numel() for name in names]), strict=True):
+            result[name] = part.reshape(masks[name].shape)
+    return result
+
+
+def shuffled(masks: Masks, groups: Mapping[str, Sequence[str]], rng: torch.Generator) -> Masks:
+    """Each layer's mask in a random order of its own: counts per layer stay, positions do not."""
+    result: Masks = {}
+    for names in groups.values():
+        vector = torch.cat([masks[name].flatten() for name in names])
+        vector = vector[torch.randperm(len(vector), generator=rng)]
+        for name, part in zip(names, torch.split(vector, [masks[name].numel() for name in names]), strict=True):
+            result[name] = part.reshape(masks[name].shape)
+    return result
+
+
+def check_scores(scores: Scores, weights: Mapping[str, Tensor], pruner: str) -> None:
+    """Raise BadPruner unless `scores` has the names and shapes of `weights` and is finite."""
+    if not isinstance(scores, dict):
+        raise BadPruner(f"pruner '{pruner}'", f"returned {type(scores).__name__}", "Return a dict of name -> scores")
+    if missing := [name for name in weights if name not in scores]:
+        raise BadPruner(f"pruner '{pruner}'", f"no scores for '{missing[0]}'", "Score every tensor of network.weights")
+    if unknown := [name for name in scores if name not in weights]:
+        raise BadPruner(f"pruner '{pruner}'", f"scores for unknown '{unknown[0]}'", "Score network.weights only")
+    for name, weight in weights.items():
+        given = scores[name]
+        if not isinstance(given, Tensor) or given.shape != weight.shape:
+            shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise BadPruner(
+                f"pruner '{pruner}'",
+                f"scores for '{name}' have shape {shape}, the weights {tuple(weight.shape)}",
+                "Return one score per weight",
+            )
+        if given.is_complex() or not bool(torch.isfinite(given).all()):
+            raise BadPruner(
+                f"pruner '{pruner}'",
+                f"scores for '{name}' hold NaN, infinite or complex values",
+                "Return finite real scores; float64 helps where float32 overflows",
+            )
+
+
+def check_masks(masks: Masks, weights: Mapping[str, Tensor], kept: int, pruner: str) -> None:
+    """Raise BadPruner unless `masks` are boolean, of the shapes of `weights`, and keep exactly `kept`."""
+    if not isinstance(masks, dict) or set(masks) != set(weights):
+        raise BadPruner(f"pruner '{pruner}'", "masks do not name the network's weights", "Mask network.weights, all")
+    for name, weight in weights.items():
+        if masks[name].shape != weight.shape or masks[name].dtype != torch.bool:
+            raise BadPruner(
+                f"pruner '{pruner}'",
+                f"mask '{name}' is not boolean of shape {tuple(weight.shape)}",
+                "Return bool masks",
+            )
+    total = sum(int(mask.sum()) for mask in masks.values())
+    if total != kept:
+        raise BadPruner(
+            f"pruner '{pruner}'",
+            f"the mask keeps {total} weights, {kept} were asked for",
+            "Keep exactly that",
+        )
+
+
+def mask_digest(masks: Masks) -> str:
+    """sha256 over names, shapes and bits, in name order."""
+    digest = hashlib.sha256()
+    for name in sorted(masks):
+        digest.update(f"{name}{tuple(masks[name].shape)}".encode())
+        digest.update(masks[name].to(torch.uint8).contiguous().numpy().tobytes())
+    return digest.hexdigest()

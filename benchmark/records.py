@@ -1,0 +1,174 @@
+"""Records: what one cell measured, with provenance. Typed, versioned, readable without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from benchmark.errors import BadInput
+from benchmark.protocol import Frozen
+
+RECORD_SCHEMA: Literal["lotterybench/record/1"] = "lotterybench/record/1"
+DENSE = "dense"
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One trained network of a protocol. `draw` counts a control's independent repetitions."""
+
+    method: str
+    level: int
+    seed: int
+    draw: int = 0
+
+    @property
+    def name(self) -> str:
+        """File name without extension, unique within the method's folder."""
+        return f"level-{self.level:02d}_seed-{self.seed}" + (f"_draw-{self.draw}" if self.draw else "")
+
+
+class ProtocolRef(Frozen):
+    """Which protocol, to the digest."""
+
+    id: str
+    version: int
+    digest: str
+
+
+class MethodRef(Frozen):
+    """Which method, with the digest of the pruner's code."""
+
+    name: str
+    pruner: str | None
+    pruner_digest: str | None
+    parameters: dict[str, bool | int | float | str]
+
+
+class CellRef(Frozen):
+    """Which cell. `density_asked` is the level's exact fraction."""
+
+    level: int
+    density_asked: float
+    seed: int
+    draw: int
+
+
+class LayerCount(Frozen):
+    """Weights kept in one layer."""
+
+    kept: int
+    size: int
+
+
+class MaskFacts(Frozen):
+    """What the mask is. A layer is collapsed when nothing is left of it."""
+
+    kept: int
+    prunable: int
+    density: float
+    layers: dict[str, LayerCount]
+    collapsed_layers: tuple[str, ...]
+    sha256: str
+
+
+class Accuracies(Frozen):
+    """Percent, each under its own name because papers report different ones. Early stop: least validation loss."""
+
+    last: float
+    best: float
+    early_stop: float | None
+
+
+class Measured(Frozen):
+    """What training gave."""
+
+    test_accuracy_percent: Accuracies
+    test_loss_last: float
+    early_stop_step: int | None
+    last_evaluation_step: int
+    validation_loss_minimum: float | None
+    train_loss_last: float
+    train_accuracy_percent_last: float
+
+
+class CostFacts(Frozen):
+    """Measured by the harness. `mask_train_steps`: updates spent before this training to find the mask."""
+
+    train_steps: int
+    train_examples: int
+    train_seconds: float
+    train_cpu_seconds: float
+    mask_train_steps: int
+    prune_seconds: float
+    prune_forward_passes: int
+    prune_backward_passes: int
+    prune_examples: int
+
+
+class Provenance(Frozen):
+    """Who made the record, with what."""
+
+    commit: str | None
+    dirty: bool | None
+    python: str
+    packages: dict[str, str]
+    platform: str
+    device: str
+    driver: str | None
+    threads: int
+    precision: str
+    data_digest: str
+    finished_utc: str
+
+
+class Record(Frozen):
+    """One cell. `status` failed carries a `reason` and may have nothing measured."""
+
+    schema_: Literal["lotterybench/record/1"] = Field(alias="schema")
+    protocol: ProtocolRef
+    method: MethodRef
+    cell: CellRef
+    status: Literal["finished", "failed"]
+    reason: str | None
+    mask: MaskFacts | None
+    measured: Measured | None
+    cost: CostFacts | None
+    curves_sha256: str | None
+    provenance: Provenance
+
+    def dumps(self) -> str:
+        """The file's text: indented JSON, keys in field order, no NaN."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"
+
+    def fingerprint(self) -> str:
+        """sha256 of all that must repeat bit for bit on the same hardware: not seconds, not provenance."""
+        document: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude={"provenance"})
+        for key in ("train_seconds", "train_cpu_seconds", "prune_seconds"):
+            if document["cost"]:
+                document["cost"].pop(key)
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def parse(text: str, name: str) -> Record:
+    """Read one record. Raises BadInput: not JSON, a newer schema, or a field that is wrong."""
+    try:
+        document = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadInput(name, f"not JSON ({error})", "Move the file away; its cell will be run again") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != RECORD_SCHEMA:
+        raise BadInput(
+            name,
+            f"its schema is {schema!r}, this version reads '{RECORD_SCHEMA}'",
+            "Use the version that wrote it",
+        )
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadInput(name, f"{field}: {first['msg']}", "Move the file away; its cell will be run again") from error

@@ -1,0 +1,107 @@
+"""Finding pruners: by entry-point name, or in a file given by path."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from benchmark.api import MaskLearner, Plugin, Pruner
+from benchmark.errors import BadInput, BadPruner, did_you_mean
+
+GROUP = "lotterybench.pruners"
+
+
+@dataclass(frozen=True)
+class FoundPruner:
+    """A pruner class with the digest of its source, comments and docstrings aside."""
+
+    name: str
+    kind: type[Plugin]
+    digest: str
+
+    def make(self, parameters: Mapping[str, Any]) -> Plugin:
+        """An instance with the protocol's parameters. Raises BadPruner if it does not take them."""
+        try:
+            return self.kind(**parameters)
+        except TypeError as error:
+            raise BadPruner(
+                f"pruner '{self.name}'",
+                f"cannot be made with {dict(parameters)} ({error})",
+                "Correct its parameters",
+            ) from error
+
+
+def source_digest(source: str) -> str:
+    """sha256 of what the code does: its syntax tree without docstrings, comments and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def names() -> list[str]:
+    """Every registered pruner."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def find(name: str, plugins: Mapping[str, Path] | None = None) -> FoundPruner:
+    """The pruner called `name`: from `plugins` (name -> file) first, then from entry points.
+
+    Raises BadInput if there is none, BadPruner if its module cannot be used.
+    """
+    if plugins and name in plugins:
+        return from_file(plugins[name])
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    if not points:
+        raise BadInput(f"pruner '{name}'", "none is registered under this name", did_you_mean(name, names()))
+    try:
+        kind = points[0].load()
+    except Exception as error:
+        raise BadPruner(
+            f"pruner '{name}'", f"{points[0].value} cannot be imported ({error})", "Correct its entry point"
+        ) from error
+    return _checked(name, kind)
+
+
+def from_file(path: Path) -> FoundPruner:
+    """The one pruner class defined in a Python file. Its name is the file's stem. Raises BadPruner."""
+    spec = importlib.util.spec_from_file_location(f"lotterybench_plugin_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise BadPruner(f"plugin {path}", "is not a Python file", "Give the path of a .py file with one pruner class")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BadPruner(
+            f"plugin {path}", f"cannot be imported ({type(error).__name__}: {error})", "Correct the file"
+        ) from error
+    own = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Plugin) and value.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise BadPruner(f"plugin {path}", f"defines {len(own)} pruner classes", "Define exactly one per file")
+    found = _checked(path.stem, own[0], path.read_text(encoding="utf-8"))
+    return found
+
+
+def _checked(name: str, kind: Any, source: str | None = None) -> FoundPruner:
+    if not (inspect.isclass(kind) and issubclass(kind, Pruner | MaskLearner)) or inspect.isabstract(kind):
+        raise BadPruner(
+            f"pruner '{name}'",
+            "is no complete Pruner or MaskLearner",
+            "Subclass one and define score() or learn()",
+        )
+    return FoundPruner(name, kind, source_digest(source or inspect.getsource(inspect.getmodule(kind) or kind)))

@@ -1,0 +1,160 @@
+"""From an outcome to a record and its curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from benchmark.api import Masks
+from benchmark.plan import is_chain
+from benchmark.protocol import ControlSpec
+from benchmark.provenance import provenance
+from benchmark.pruning.masks import mask_digest
+from benchmark.pruning.schedule import PruneCost
+from benchmark.records import (
+    DENSE,
+    RECORD_SCHEMA,
+    Accuracies,
+    Cell,
+    CellRef,
+    CostFacts,
+    LayerCount,
+    MaskFacts,
+    Measured,
+    MethodRef,
+    ProtocolRef,
+    Record,
+)
+from benchmark.store import pack, sha256
+from benchmark.training import History, Outcome
+
+if TYPE_CHECKING:
+    from benchmark.harness import Harness
+
+
+def curves_of(history: History) -> bytes:
+    """The .npz beside a record: `steps` (n,) with validation loss and accuracy, `test_steps` (m,) with test's."""
+    arrays = {
+        "steps": np.asarray(history.steps, np.int32),
+        "test_steps": np.asarray(history.test_steps, np.int32),
+    }
+    for name, qualities in (("test", history.test), ("validation", history.validation)):
+        if qualities:
+            arrays[f"{name}_loss"] = np.asarray([q.loss for q in qualities], np.float32)
+            arrays[f"{name}_accuracy_percent"] = np.asarray([q.accuracy_percent for q in qualities], np.float32)
+    return pack(arrays)
+
+
+def mask_facts(harness: Harness, masks: Masks) -> MaskFacts:
+    """Counts per layer, collapsed layers and digest of a mask."""
+    pruning = harness.protocol.pruning
+    kept = dict.fromkeys(pruning.layer_sizes, 0)
+    for name, mask in masks.items():
+        kept[pruning.layer_of[name]] += int(mask.sum())
+    total, prunable = sum(kept.values()), sum(pruning.layer_sizes.values())
+    return MaskFacts(
+        kept=total,
+        prunable=prunable,
+        density=total / prunable,
+        layers={layer: LayerCount(kept=kept[layer], size=size) for layer, size in pruning.layer_sizes.items()},
+        collapsed_layers=tuple(layer for layer, count in kept.items() if count == 0),
+        sha256=mask_digest(masks),
+    )
+
+
+def measured(outcome: Outcome) -> Measured | None:
+    """The figures of a training; None if it failed."""
+    if outcome.failure or outcome.train is None:
+        return None
+    history, stop = outcome.history, outcome.history.early_stop()
+    return Measured(
+        test_accuracy_percent=Accuracies(
+            last=history.test[-1].accuracy_percent,
+            best=max(q.accuracy_percent for q in history.test),
+            early_stop=None if stop is None else stop[2].accuracy_percent,
+        ),
+        test_loss_last=history.test[-1].loss,
+        early_stop_step=None if stop is None else stop[0],
+        last_evaluation_step=history.test_steps[-1],
+        validation_loss_minimum=None if stop is None else stop[1].loss,
+        train_loss_last=outcome.train.loss,
+        train_accuracy_percent_last=outcome.train.accuracy_percent,
+    )
+
+
+def _mask_train_steps(harness: Harness, cell: Cell) -> int:
+    """Updates spent on networks that only served to find the cell's mask."""
+    if cell.method == DENSE:
+        return 0
+    spec = harness.protocol.method(cell.method)
+    if isinstance(spec, ControlSpec):
+        return _mask_train_steps(harness, Cell(spec.of, cell.level, cell.seed))
+    if spec.schedule.scores == "initial":
+        return 0
+    steps = harness.protocol.recipe.steps
+    if not is_chain(harness.protocol, cell.method):
+        return steps
+    assert isinstance(spec.schedule.restart, int)
+    return steps + (cell.level - 1) * (steps - spec.schedule.restart)
+
+
+def _method_ref(harness: Harness, cell: Cell) -> MethodRef:
+    if cell.method == DENSE:
+        return MethodRef(name=DENSE, pruner=None, pruner_digest=None, parameters={})
+    spec = harness.protocol.pruning_method(cell.method)
+    found = harness.found(spec.pruner)
+    return MethodRef(name=cell.method, pruner=spec.pruner, pruner_digest=found.digest, parameters=spec.parameters)
+
+
+def _record(
+    harness: Harness,
+    cell: Cell,
+    reason: str | None,
+    mask: MaskFacts | None,
+    figures: Measured | None,
+    cost: CostFacts | None,
+    curves_sha256: str | None,
+) -> Record:
+    protocol = harness.protocol
+    return Record(
+        schema=RECORD_SCHEMA,
+        protocol=ProtocolRef(id=protocol.id, version=protocol.version, digest=protocol.digest),
+        method=_method_ref(harness, cell),
+        cell=CellRef(
+            level=cell.level,
+            density_asked=protocol.level_table[cell.level].density,
+            seed=cell.seed,
+            draw=cell.draw,
+        ),
+        status="failed" if reason else "finished",
+        reason=reason,
+        mask=mask,
+        measured=figures,
+        cost=cost,
+        curves_sha256=curves_sha256,
+        provenance=provenance(protocol.recipe.precision, harness.dataset.digest, torch.get_num_threads()),
+    )
+
+
+def finished_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, outcome: Outcome) -> Record:
+    """The record of a training that ended, well or diverged."""
+    cost = CostFacts(
+        train_steps=outcome.steps,
+        train_examples=outcome.examples,
+        train_seconds=round(outcome.seconds, 3),
+        train_cpu_seconds=round(outcome.cpu_seconds, 3),
+        mask_train_steps=_mask_train_steps(harness, cell),
+        prune_seconds=round(prune_cost.seconds, 4),
+        prune_forward_passes=prune_cost.forward_passes,
+        prune_backward_passes=prune_cost.backward_passes,
+        prune_examples=prune_cost.examples_seen,
+    )
+    curves = None if outcome.failure else sha256(curves_of(outcome.history))
+    return _record(harness, cell, outcome.failure, mask_facts(harness, masks), measured(outcome), cost, curves)
+
+
+def failed_record(harness: Harness, cell: Cell, reason: str) -> Record:
+    """The record of a cell whose pruner broke its contract."""
+    return _record(harness, cell, reason, None, None, None, None)

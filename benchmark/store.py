@@ -1,0 +1,216 @@
+"""The results folder: records, curves and masks, written whole or not at all. No torch here.
+
+<root>/<protocol>@<version>/<method>/<cell>.json          the record; its presence means finished
+<root>/<protocol>@<version>/<method>/<cell>.curves.npz    what was seen at every evaluation
+<root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `Survival`
+<root>/.work/                                             locks and weights between rounds; not committed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from benchmark import records
+from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.protocol import Protocol
+from benchmark.records import Cell, Record
+
+Array = NDArray[np.generic]
+
+
+def write_atomically(path: Path, content: bytes, work: Path) -> None:
+    """Write, fsync, rename, fsync the folder. Raises EnvironmentProblem on a full disk or a read-only folder."""
+    temporary = work / "unfinished" / f"{os.getpid()}-{path.name}"
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise EnvironmentProblem(
+            str(path),
+            f"cannot be written ({error.strerror or error})",
+            "Free space or give another --results folder",
+        ) from error
+
+
+def pack(arrays: Mapping[str, Array]) -> bytes:
+    """Arrays as a compressed .npz, the same bytes for the same arrays."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            archive.writestr(entry, member.getvalue(), zipfile.ZIP_LZMA)
+    return buffer.getvalue()
+
+
+def unpack(path: Path) -> dict[str, Array]:
+    """Arrays of an .npz file; never a pickle. Raises BadInput if it cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise BadInput(str(path), f"not readable ({error})", "Restore it from git, or move it away") from error
+
+
+@dataclass(frozen=True)
+class Survival:
+    """All nested masks of a chain in one array: for each prunable weight, the number of levels it outlived.
+
+    A weight is kept at level L when `outlived[weight] >= L`. `costs[L]` is what pruning to level L took:
+    seconds, forward passes, backward passes, examples seen.
+    """
+
+    outlived: Mapping[str, NDArray[np.uint8]]
+    costs: NDArray[np.float64]
+
+    @property
+    def last_level(self) -> int:
+        """The highest level whose mask is known."""
+        return len(self.costs) - 1
+
+    def mask(self, level: int) -> dict[str, NDArray[np.bool_]]:
+        """Boolean masks of `level`, 0..last_level."""
+        return {name: levels >= level for name, levels in self.outlived.items()}
+
+    def extended(self, masks: Mapping[str, NDArray[np.bool_]], cost: tuple[float, int, int, int]) -> Survival:
+        """With one more level, whose masks must be nested in the last one's."""
+        level = self.last_level + 1
+        outlived = {
+            name: np.where(masks[name], level, levels).astype(np.uint8) for name, levels in self.outlived.items()
+        }
+        return Survival(outlived, np.vstack([self.costs, np.asarray(cost, np.float64)]))
+
+    @staticmethod
+    def dense(shapes: Mapping[str, tuple[int, ...]]) -> Survival:
+        """Level 0 only: nothing is pruned."""
+        return Survival({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}, np.zeros((1, 4)))
+
+
+class Store:
+    """One results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.work = root / ".work"
+
+    def folder(self, protocol: Protocol, method: str) -> Path:
+        """Where the records of one method lie."""
+        return self.root / protocol.key / method
+
+    def record_path(self, protocol: Protocol, cell: Cell) -> Path:
+        """Path of one cell's record."""
+        return self.folder(protocol, cell.method) / f"{cell.name}.json"
+
+    def curves_path(self, protocol: Protocol, cell: Cell) -> Path:
+        """Path of one cell's curves."""
+        return self.folder(protocol, cell.method) / f"{cell.name}.curves.npz"
+
+    def read(self, protocol: Protocol, cell: Cell) -> Record | None:
+        """The cell's record of this very protocol document, or None. Raises BadInput if it is damaged."""
+        path = self.record_path(protocol, cell)
+        if not path.exists():
+            return None
+        record = self._parse(path)
+        return record if record.protocol.digest == protocol.digest else None
+
+    def write(self, protocol: Protocol, cell: Cell, record: Record, curves: bytes | None) -> None:
+        """Write curves first, then the record: a record never points at curves that are not there."""
+        if curves is not None:
+            write_atomically(self.curves_path(protocol, cell), curves, self.work)
+        write_atomically(self.record_path(protocol, cell), record.dumps().encode(), self.work)
+
+    def records(self, protocol: Protocol) -> list[Record]:
+        """All records of this protocol's digest, sorted by path. Raises BadInput naming a damaged file."""
+        found = [self._parse(path) for path in sorted((self.root / protocol.key).glob("*/level-*.json"))]
+        return [record for record in found if record.protocol.digest == protocol.digest]
+
+    def _parse(self, path: Path) -> Record:
+        try:
+            return records.parse(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(str(path), f"cannot be read ({error})", "Restore it, or move it away") from error
+
+    def survival_path(self, protocol: Protocol, method: str, seed: int) -> Path:
+        """Path of a chain's masks."""
+        return self.folder(protocol, method) / f"seed-{seed}.masks.npz"
+
+    def read_survival(self, protocol: Protocol, method: str, seed: int) -> Survival:
+        """Masks of a chain as far as they are known; level 0 if none were written."""
+        path = self.survival_path(protocol, method, seed)
+        if not path.exists():
+            return Survival.dense(protocol.pruning.prunable)
+        arrays = unpack(path)
+        shapes = {name: array.shape for name, array in arrays.items() if name != "costs"}
+        if "costs" not in arrays or shapes != protocol.pruning.prunable:
+            raise BadInput(str(path), f"does not fit protocol {protocol.key}", "Restore it from git, or move it away")
+        outlived = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable}
+        return Survival(outlived, arrays["costs"].astype(np.float64))
+
+    def write_survival(self, protocol: Protocol, method: str, seed: int, survival: Survival) -> None:
+        """Replace a chain's masks."""
+        content = pack({**survival.outlived, "costs": survival.costs})
+        write_atomically(self.survival_path(protocol, method, seed), content, self.work)
+
+    def weights_path(self, protocol: Protocol, cell: Cell, what: str) -> Path:
+        """Scratch file for weights between rounds, keyed by the protocol's digest; not committed."""
+        return (
+            self.work
+            / "weights"
+            / protocol.key
+            / protocol.digest[:16]
+            / cell.method
+            / f"{cell.name}.{what}.safetensors"
+        )
+
+    @contextmanager
+    def lock(self, protocol: Protocol, name: str, wait: bool) -> Iterator[bool]:
+        """Hold the lock `name`; yields False at once if another process has it and `wait` is false.
+
+        The operating system frees it when its holder dies, SIGKILL included.
+        """
+        path = self.work / "locks" / protocol.key / f"{name}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path, timeout=-1 if wait else 0)
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise EnvironmentProblem(
+                str(self.root),
+                f"cannot be written ({error.strerror or error})",
+                "Give a writable --results folder",
+            ) from error
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+def sha256(content: bytes) -> str:
+    """Hex digest of bytes."""
+    return hashlib.sha256(content).hexdigest()

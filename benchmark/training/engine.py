@@ -1,0 +1,236 @@
+"""The replica engine: a list of replicas goes in, trained weights and histories come out.
+
+A replica's result depends on nothing but itself, so a caller may group replicas as it likes. On CPU they are
+trained one after another on one thread, with data in memory and a fused optimizer; use one process per core.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmark.datasets import Dataset, Split
+from benchmark.networks.mlp import Mlp
+from benchmark.protocol import EvaluationSpec, Recipe
+from benchmark.training.batches import batches
+from benchmark.training.compact import Columns, usable
+from benchmark.training.evaluation import History, Quality, evaluate
+
+Progress = Callable[[int, int, int], None]
+"""Called after each evaluation with (replica number, updates done, updates in all)."""
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One network to train.
+
+    `start`: every parameter, at update `first_step`; `masks`: boolean, per prunable tensor; `snapshots`: numbers of
+    updates after which the weights are wanted too (for rewinding).
+    """
+
+    seed: int
+    start: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    split: Split
+    last_step: int
+    first_step: int = 0
+    snapshots: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training one replica gave. `failure` says why it was given up, if it was."""
+
+    weights: dict[str, Tensor]
+    history: History
+    train: Quality | None
+    steps: int
+    examples: int
+    seconds: float
+    cpu_seconds: float
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    failure: str | None = None
+
+
+def make_optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """A fresh optimizer: no state survives from an earlier round."""
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(
+            parameters,
+            lr=recipe.learning_rate,
+            betas=recipe.adam_betas,
+            eps=recipe.adam_epsilon,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def configure_cpu() -> None:
+    """One thread, and subnormal numbers as zero: decayed Adam moments would otherwise slow every step."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def train(
+    replicas: Sequence[Replica],
+    make_module: Callable[[int | None], Mlp],
+    recipe: Recipe,
+    evaluation: EvaluationSpec,
+    dataset: Dataset,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Train every replica with the same recipe on the same data set.
+
+    `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all).
+    """
+    outcomes = []
+    for number, replica in enumerate(replicas):
+        report = None if progress is None else (lambda done, total, n=number: progress(n, done, total))
+        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, report))
+    return outcomes
+
+
+def _train_one(
+    replica: Replica,
+    make_module: Callable[[int | None], Mlp],
+    recipe: Recipe,
+    evaluation: EvaluationSpec,
+    dataset: Dataset,
+    report: Callable[[int, int], None] | None,
+) -> Outcome:
+    started, cpu_started = time.perf_counter(), time.process_time()
+    columns = None
+    if usable(replica.masks, Mlp.input_weight, dataset):
+        columns = Columns.of(Mlp.input_weight, replica.masks)
+    module = make_module(columns.count if columns else None)
+    run = _Run(replica, module, recipe, evaluation, dataset, columns)
+    failure = run.go(report)
+    train_quality = run.quality(run.train_inputs[replica.split.training], dataset.train_labels[replica.split.training])
+    return Outcome(
+        run.state(),
+        History(tuple(run.steps), tuple(run.validation), tuple(run.test_steps), tuple(run.test)),
+        None if failure else train_quality,
+        run.updates,
+        run.examples,
+        time.perf_counter() - started,
+        time.process_time() - cpu_started,
+        run.snapshots,
+        failure,
+    )
+
+
+class _Run:
+    """The state of one replica while it trains."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        module: Mlp,
+        recipe: Recipe,
+        evaluation: EvaluationSpec,
+        dataset: Dataset,
+        columns: Columns | None,
+    ) -> None:
+        self.replica, self.module, self.recipe, self.columns, self.dataset = (
+            replica,
+            module,
+            recipe,
+            columns,
+            dataset,
+        )
+        masked = {n: t * replica.masks[n] if n in replica.masks else t for n, t in replica.start.items()}
+        module.load_state_dict(columns.shrink(masked) if columns else masked)
+        masks = columns.shrink(replica.masks) if columns else replica.masks
+        parameters = dict(module.named_parameters())
+        # A mask of ones changes nothing: skip the multiplication.
+        self.masked = [(parameters[n], m.to(torch.float32)) for n, m in masks.items() if not bool(m.all())]
+        self.optimizer = make_optimizer(recipe, list(parameters.values()))
+        self.train_inputs = columns.inputs(dataset.train_inputs) if columns else dataset.train_inputs
+        self.test_inputs = columns.inputs(dataset.test_inputs) if columns else dataset.test_inputs
+        held_out = replica.split.validation
+        self.validation_inputs, self.validation_labels = (
+            self.train_inputs[held_out],
+            dataset.train_labels[held_out],
+        )
+        self.wanted = set(evaluation.steps(replica.last_step))
+        self.always_tested = set(evaluation.test_steps(replica.last_step))
+        self.test_at_minima = evaluation.test_at_validation_minima
+        self.least_loss = math.inf
+        self.steps: list[int] = []
+        self.validation: list[Quality] = []
+        self.test_steps: list[int] = []
+        self.test: list[Quality] = []
+        self.snapshots: dict[int, dict[str, Tensor]] = {}
+        self.updates = 0
+        self.examples = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Every parameter of the full network."""
+        own = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+        return self.columns.restore(own) if self.columns else own
+
+    def quality(self, inputs: Tensor, labels: Tensor) -> Quality:
+        return evaluate(self.module, inputs, labels)
+
+    def go(self, report: Callable[[int, int], None] | None) -> str | None:
+        """Train to the last step; returns the reason if it diverged."""
+        replica, labels = self.replica, self.dataset.train_labels
+        failure = self._look(replica.first_step, report)
+        for done, rows in enumerate(
+            batches(self.recipe, replica.split.training, replica.seed, replica.first_step, replica.last_step),
+            start=replica.first_step + 1,
+        ):
+            if failure:
+                break
+            self._update(self.train_inputs[rows], labels[rows])
+            failure = self._look(done, report)
+        return failure
+
+    def _update(self, inputs: Tensor, labels: Tensor) -> None:
+        loss = cross_entropy(self.module(inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        # Zero gradients keep pruned weights and their optimizer state exactly zero, weight decay included.
+        for parameter, mask in self.masked:
+            assert parameter.grad is not None
+            parameter.grad.mul_(mask)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+        self.examples += len(labels)
+
+    def _look(self, done: int, report: Callable[[int, int], None] | None) -> str | None:
+        """Evaluate and take snapshots where asked for; returns a reason if the loss is not finite."""
+        if done in self.replica.snapshots:
+            self.snapshots[done] = self.state()
+        if done not in self.wanted:
+            return None
+        wanted = done in self.always_tested
+        losses = []
+        self.steps.append(done)
+        if len(self.validation_labels):
+            self.validation.append(self.quality(self.validation_inputs, self.validation_labels))
+            losses.append(self.validation[-1].loss)
+            wanted |= self.test_at_minima and losses[0] < self.least_loss
+            self.least_loss = min(self.least_loss, losses[0])
+        if wanted:
+            self.test_steps.append(done)
+            self.test.append(self.quality(self.test_inputs, self.dataset.test_labels))
+            losses.append(self.test[-1].loss)
+        if not all(math.isfinite(loss) for loss in losses):
+            return f"diverged: the loss is not finite after {done} updates"
+        if report is not None:
+            report(done, self.replica.last_step)
+        return None
