@@ -74,7 +74,7 @@ class Network:
         return dict(zip(leaves, torch.autograd.grad(value(leaves), list(leaves.values())), strict=True))
 
 
-class Plugin(ABC):
+class Plugin(ABC):  # noqa: B024 - the abstract methods are its two kinds'
     """What every pruner declares about itself."""
 
     needs: ClassVar[Needs] = "nothing"

@@ -1,64 +1,58 @@
-"""The command line. Placeholder verbs come with their capabilities; reading verbs import no torch."""
+"""The command line: `lotterybench VERB`. No verb imports torch before it needs it.
+
+Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment.
+"""
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from pathlib import Path
 
 import click
 
-from benchmark import plan as planning
-from benchmark import protocol as protocols
-from benchmark.errors import LotterybenchError
-from benchmark.store import Store
+from benchmark import __version__
+from benchmark.commands.judging import figure, leaderboard, score
+from benchmark.commands.reading import info, list_, plan_, status
+from benchmark.commands.running import run, worker
+from benchmark.errors import EXIT_USAGE, LotterybenchError
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lotterybench")
 def cli() -> None:
-    """Lotterybench: do published lottery-ticket claims hold?"""
+    """Do published claims about lottery tickets and pruning at initialization hold?
+
+    \b
+    Examples:
+      lotterybench list                          what there is
+      lotterybench run --budget 25m              measure what is missing
+      lotterybench score                         decide the claims
+      lotterybench leaderboard                   regenerate leaderboard.md
+
+    Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment.
+    """
 
 
-def _emit(**fields: object) -> None:
-    print(json.dumps(fields), flush=True)
-
-
-@cli.command(hidden=True)
-@click.argument("only", nargs=-1)
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"))
-@click.option("--deadline", type=float, default=None)
-@click.option("--plugin", "plugins", type=click.Path(path_type=Path), multiple=True)
-def worker(only: tuple[str, ...], results: Path, deadline: float | None, plugins: tuple[Path, ...]) -> None:
-    """One worker process; prints JSON lines."""
-    from benchmark.executors.worker import Events, work
-
-    store = Store(results)
-    jobs = planning.plan(planning.select(protocols.load_all(), only), store)
-    events = Events(
-        started=lambda protocol, job: _emit(event="started", protocol=protocol.id, job=job),
-        progress=lambda protocol, cell, done, total: _emit(
-            event="progress", protocol=protocol.id, method=cell.method, cell=cell.name, done=done, total=total
-        ),
-        recorded=lambda protocol, cell, record: _emit(
-            event="recorded", protocol=protocol.id, method=cell.method, cell=cell.name, status=record.status
-        ),
-    )
-    left = work(jobs, store, deadline, {path.stem: path for path in plugins}, events)
-    _emit(event="done", without_time=left)
+for _verb in (list_, info, plan_, run, status, score, leaderboard, figure, worker):
+    cli.add_command(_verb)
 
 
 def main() -> None:
-    """Entry point: errors the user can act on become one line and an exit code."""
+    """Entry point: an error the user can act on becomes one line and an exit code."""
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except LotterybenchError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
-    except click.Abort:
+        sys.exit(EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        print("Stopped. Finished cells are kept; the same command goes on.", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

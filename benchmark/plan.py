@@ -23,6 +23,11 @@ class Job:
     cells: tuple[Cell, ...]
 
     @property
+    def method(self) -> str:
+        """The method all its cells belong to."""
+        return self.cells[0].method
+
+    @property
     def name(self) -> str:
         """Unique within the protocol; also the name of its lock."""
         first = self.cells[0]
@@ -138,7 +143,40 @@ def plan(selection: Sequence[tuple[Protocol, str]], store: Store) -> list[Planne
     planned = []
     for protocol in dict.fromkeys(protocol for protocol, _ in selection):
         speed = seconds_per_step(protocol, store.records(protocol))
-        methods = [method for owner, method in selection if owner is protocol]
+        methods = [method for owner, method in selection if owner.key == protocol.key]
         for job in jobs(protocol, methods, store):
             planned.append(PlannedJob(job, speed * sum(train_steps(protocol, cell) for cell in job.cells)))
     return planned
+
+
+def fitting(planned: Sequence[PlannedJob], workers: int, budget: float | None) -> list[int]:
+    """How many cells of each job fit `budget` seconds when `workers` processes take jobs in order.
+
+    A chain may be cut between two levels. The estimate is what the plan shows; the run itself looks at the clock.
+    """
+    if budget is None:
+        return [len(item.job.cells) for item in planned]
+    busy_until = [0.0] * workers
+    counts = []
+    for item in planned:
+        worker = busy_until.index(min(busy_until))
+        each = item.seconds / len(item.job.cells)
+        room = len(item.job.cells) if each == 0 else int((budget - busy_until[worker]) / each)
+        counts.append(max(0, min(len(item.job.cells), room)))
+        busy_until[worker] += each * counts[-1]
+    return counts
+
+
+def only_recorded(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
+    """The part of a plan whose cells have a finished record in `store`: what can be checked against it."""
+    kept = []
+    for item in planned:
+        cells = tuple(c for c in item.job.cells if _finished(store, item.job.protocol, c))
+        if cells:
+            kept.append(PlannedJob(Job(item.job.protocol, cells), item.seconds * len(cells) / len(item.job.cells)))
+    return kept
+
+
+def _finished(store: Store, protocol: Protocol, cell: Cell) -> bool:
+    record = store.read(protocol, cell)
+    return record is not None and record.status == "finished"

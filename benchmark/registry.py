@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.api import MaskLearner, Plugin, Pruner
 from benchmark.errors import BadInput, BadPruner, did_you_mean
+
+if TYPE_CHECKING:
+    from benchmark.api import Plugin
 
 GROUP = "lotterybench.pruners"
 
@@ -86,6 +88,8 @@ def from_file(path: Path) -> FoundPruner:
         raise BadPruner(
             f"plugin {path}", f"cannot be imported ({type(error).__name__}: {error})", "Correct the file"
         ) from error
+    from benchmark.api import Plugin
+
     own = [
         value
         for value in vars(module).values()
@@ -93,11 +97,12 @@ def from_file(path: Path) -> FoundPruner:
     ]
     if len(own) != 1:
         raise BadPruner(f"plugin {path}", f"defines {len(own)} pruner classes", "Define exactly one per file")
-    found = _checked(path.stem, own[0], path.read_text(encoding="utf-8"))
-    return found
+    return _checked(path.stem, own[0], path.read_text(encoding="utf-8"))
 
 
 def _checked(name: str, kind: Any, source: str | None = None) -> FoundPruner:
+    from benchmark.api import MaskLearner, Pruner
+
     if not (inspect.isclass(kind) and issubclass(kind, Pruner | MaskLearner)) or inspect.isabstract(kind):
         raise BadPruner(
             f"pruner '{name}'",

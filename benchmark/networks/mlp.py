@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ class Mlp(nn.Module):
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.depth = len(widths) - 1
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+        for i, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             self.add_module(f"fc{i}", nn.Linear(inputs, outputs))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,103 @@
+"""Verbs that judge: score, leaderboard, figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from benchmark import protocol as protocols
+from benchmark.commands.options import json_option, results_option
+from benchmark.commands.tables import show_table
+from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, did_you_mean
+from benchmark.store import Store
+
+
+@click.command()
+@results_option
+@json_option
+def score(results: Path, as_json: bool) -> None:
+    """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured.
+
+    \b
+    Examples:
+      lotterybench score
+      lotterybench score --results /tmp/mine --json
+    """
+    from benchmark import verdicts
+
+    decisions = verdicts.decide(Store(results), protocols.load_all())
+    if as_json:
+        click.echo(json.dumps(verdicts.to_json(decisions), indent=1))
+    else:
+        rows = [[d.claim, d.statement, d.published, d.measured, d.verdict] for d in decisions]
+        show_table("Verdicts", ["claim", "statement", "published", "measured", "verdict"], rows)
+    found = {decision.verdict for decision in decisions}
+    if found <= {"not measured"}:
+        raise click.exceptions.Exit(EXIT_USAGE)
+    if "deviates" in found:
+        raise click.exceptions.Exit(EXIT_DEVIATION)
+
+
+@click.command()
+@results_option
+@click.option("--to", type=click.Path(path_type=Path), default=Path("leaderboard.md"), show_default=True)
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the file is not what the records say.")
+def leaderboard(results: Path, to: Path, check: bool) -> None:
+    """Regenerate leaderboard.md from the records.
+
+    \b
+    Examples:
+      lotterybench leaderboard
+      lotterybench leaderboard --check
+      lotterybench leaderboard --results /tmp/mine --to /tmp/mine.md
+    """
+    from benchmark import leaderboard as board
+
+    known = protocols.load_all()
+    if not check:
+        board.write(Store(results), known, to)
+        click.echo(f"Wrote {to}")
+        return
+    if not to.exists() or to.read_text(encoding="utf-8") != board.render(Store(results), known):
+        click.echo(f"{to} is not what the records in {results} say. Regenerate it: lotterybench leaderboard")
+        raise click.exceptions.Exit(EXIT_DEVIATION)
+    click.echo(f"{to} is what the records say.")
+
+
+@click.command()
+@click.argument("protocol")
+@results_option
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="A .png or .svg file.")
+def figure(protocol: str, results: Path, to: Path) -> None:
+    """Draw a protocol's measured curves over the published ones.
+
+    \b
+    Examples:
+      lotterybench figure mnist1d/mlp --to mnist1d.png
+      lotterybench figure lth/lenet-mnist --to lenet.png
+    """
+    from benchmark.figure import draw
+
+    draw(Store(results), protocols.load(protocol), to)
+    click.echo(f"Wrote {to}")
+
+
+def show_paper(key: str, as_json: bool) -> None:
+    """The published record of one paper. Raises BadInput for an unknown key."""
+    from benchmark import published
+
+    papers = {paper.paper.key: paper for paper in published.load_all()}
+    if key not in papers:
+        names = [*papers, *protocols.available()]
+        raise BadInput(f"'{key}'", "is neither a protocol nor a paper", did_you_mean(key, names))
+    paper = papers[key]
+    if as_json:
+        click.echo(json.dumps(paper.model_dump(mode="json", by_alias=True), indent=1))
+        return
+    click.echo(f"{paper.paper.title}, {paper.paper.authors} {paper.paper.year}, arXiv {paper.paper.arxiv}\n")
+    for claim in paper.claims:
+        click.echo(f"{claim.id}: {claim.statement} ({claim.source})")
+    for left_out in paper.not_decided:
+        click.echo(f"not decided, {left_out.id}: {left_out.reason}")

@@ -1,0 +1,97 @@
+"""Arguments that several verbs share, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from benchmark import protocol as protocols
+from benchmark.errors import BadInput, did_you_mean
+from benchmark.plan import method_names, select
+from benchmark.protocol import Protocol
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Selection = list[tuple[Protocol, str]]
+
+
+class Duration(click.ParamType[float]):
+    """Seconds from text such as 90s, 25m, 2h or 1h30m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds; fails with what is accepted."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value))
+        seconds = sum(int(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+        if not seconds:
+            self.fail(f"'{value}' is no duration. Write 90s, 25m, 2h or 1h30m", param, ctx)
+        return float(seconds)
+
+
+def only_argument(command: Command) -> Command:
+    """ONLY...: patterns that narrow a verb to protocols or methods."""
+    return click.argument("only", nargs=-1, metavar="[PROTOCOL[:METHOD]]...")(command)
+
+
+def results_option(command: Command) -> Command:
+    """--results: the results folder."""
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("results"),
+        show_default=True,
+        help="Results folder.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """--json: machine-readable output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
+
+
+def selection_of(only: Sequence[str]) -> Selection:
+    """(protocol, method) pairs for patterns such as `lth/*`, `lth/lenet-mnist:imp*` or a protocol file.
+
+    Raises BadInput, with the nearest name, for a pattern that matches nothing.
+    """
+    patterns = [part for given in only for part in re.split(r"[,\s]+", given) if part]
+    files = [pattern for pattern in patterns if pattern.split(":")[0].endswith((".yaml", ".yml"))]
+    known = protocols.load_all()
+    selection: Selection = []
+    for pattern in patterns or ["*"]:
+        if pattern in files:
+            path, _, method = pattern.partition(":")
+            own = protocols.load_file(Path(path))
+            matched = select([own], [f"{own.id}:{method or '*'}"])
+        else:
+            matched = select(known, [pattern])
+        if not matched:
+            raise BadInput(f"'{pattern}'", "matches no protocol or method", _hint(pattern, known))
+        selection.extend(pair for pair in matched if pair not in selection)
+    return selection
+
+
+def _hint(pattern: str, known: list[Protocol]) -> str:
+    name, _, method = pattern.partition(":")
+    for protocol in known:
+        if protocol.id == name and method:
+            return did_you_mean(method, method_names(protocol))
+    return did_you_mean(name, [protocol.id for protocol in known])
+
+
+def protocols_in(selection: Selection) -> list[Protocol]:
+    """The protocols of a selection, each once, in order."""
+    return list(dict.fromkeys(protocol for protocol, _ in selection))
+
+
+def spoken(seconds: float) -> str:
+    """A length of time as people say it: 40 s, 12 min, 2.3 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

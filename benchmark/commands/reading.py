@@ -1,0 +1,204 @@
+"""Verbs that only read: list, info, plan, status."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from benchmark.commands.options import (
+    Duration,
+    json_option,
+    only_argument,
+    protocols_in,
+    results_option,
+    selection_of,
+    spoken,
+)
+from benchmark.commands.tables import show_table
+from benchmark.data_root import data_root, needs_download
+from benchmark.plan import cells_of, fitting, method_names, plan, seconds_per_step, train_steps
+from benchmark.protocol import ControlSpec, Protocol, load, load_all
+from benchmark.registry import names as pruner_names
+from benchmark.store import Store
+from benchmark.units import density_text
+
+
+@click.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """What there is: protocols, their methods, pruners.
+
+    \b
+    Examples:
+      lotterybench list
+      lotterybench list --json
+    """
+    pruners = pruner_names()
+    known = load_all()
+    if as_json:
+        document = {
+            "protocols": [
+                {"id": p.id, "version": p.version, "title": p.title, "methods": method_names(p), "seeds": list(p.seeds)}
+                for p in known
+            ],
+            "pruners": pruners,
+        }
+        click.echo(json.dumps(document, indent=1))
+        return
+    rows = [[p.key, p.title, ", ".join(method_names(p))] for p in known]
+    show_table("Protocols", ["protocol", "what it is", "methods"], rows)
+    click.echo(f"Pruners: {', '.join(pruners)}")
+
+
+@click.command()
+@click.argument("name")
+@json_option
+def info(name: str, as_json: bool) -> None:
+    """One protocol, field by field with sources; or the published record of a paper.
+
+    \b
+    Examples:
+      lotterybench info lth/lenet-mnist
+      lotterybench info lth
+      lotterybench info mnist1d/mlp --json
+    """
+    if "/" not in name and not name.endswith((".yaml", ".yml")):
+        from benchmark.commands.judging import show_paper
+
+        show_paper(name, as_json)
+        return
+    protocol = load(name)
+    if as_json:
+        click.echo(json.dumps({**protocol.document, "digest": protocol.digest}, indent=1))
+        return
+    click.echo(f"{protocol.key}  {protocol.title}\ndigest {protocol.digest}\n")
+    for section in ("network", "data", "recipe", "evaluation", "pruning", "levels", "statistics"):
+        click.echo(f"{section}:")
+        for field, value in _flat(protocol.document[section]):
+            click.echo(f"  {field} = {value}")
+        for field, source in protocol.sources.items():
+            if field.split(".")[0] == section:
+                click.echo(f"    source of {field}: {source}")
+    click.echo("methods:")
+    for method in method_names(protocol):
+        click.echo(f"  {method}: {_method_words(protocol, method)}")
+    for deviation in protocol.deviations:
+        click.echo(f"deviation: {deviation}")
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in document.items():
+        pairs.extend(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)])
+    return pairs
+
+
+def _method_words(protocol: Protocol, method: str) -> str:
+    if method == "dense":
+        return "no pruning"
+    spec = protocol.method(method)
+    levels = protocol.measured_levels(method)
+    shown = ", ".join(density_text(protocol, level) for level in levels[:6]) + (", ..." if len(levels) > 6 else "")
+    if isinstance(spec, ControlSpec):
+        return f"{spec.control} the mask of {spec.of}, {spec.draws} draw(s), at {shown}"
+    s = spec.schedule
+    return f"{spec.pruner}, {spec.allocation}, rounds {s.rounds}, scores {s.scores}, restart {s.restart}, at {shown}"
+
+
+@click.command("plan")
+@only_argument
+@results_option
+@click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes side by side.")
+@json_option
+def plan_(only: tuple[str, ...], results: Any, budget: float | None, workers: int, as_json: bool) -> None:
+    """What is left to measure, how long it should take here, what is skipped and why.
+
+    \b
+    Examples:
+      lotterybench plan
+      lotterybench plan 'lth/*' --budget 2h --workers 2
+      lotterybench plan lth/lenet-mnist:imp --json
+    """
+    show_plan(selection_of(only), Store(results), budget, workers, as_json)
+
+
+def show_plan(
+    selection: list[tuple[Protocol, str]], store: Store, budget: float | None, workers: int, as_json: bool = False
+) -> None:
+    """Print the plan of a selection."""
+    planned = plan(selection, store)
+    fits = fitting(planned, workers, budget)
+    rows, document = [], []
+    for protocol, method in selection:
+        own = [
+            (p, n) for p, n in zip(planned, fits, strict=True) if p.job.protocol.key == protocol.key and p.job.method == method
+        ]
+        left = sum(len(p.job.cells) for p, _ in own)
+        seconds = sum(p.seconds for p, _ in own)
+        why = _why_skipped(protocol)
+        entry = {
+            "protocol": protocol.id,
+            "method": method,
+            "cells": len(cells_of(protocol, method)),
+            "left": left,
+            "core_seconds": round(seconds, 1),
+            "fits": sum(n for _, n in own),
+            "skipped": why,
+        }
+        document.append(entry)
+        note = why or ("all of it" if left == entry["fits"] else f"{entry['fits']} cells")
+        rows.append(
+            [protocol.key, method, entry["cells"], left, spoken(seconds) if left else "-", note if left else "done"]
+        )
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+        return
+    within = f"fits {spoken(budget)} x {workers}" if budget else "will run"
+    show_table("Plan", ["protocol", "method", "cells", "left", "core time", within], rows)
+
+
+def _why_skipped(protocol: Protocol) -> str | None:
+    root = data_root()
+    if not needs_download(protocol.data.name, root):
+        return None
+    return f"{protocol.data.name} is not under {root}: it will be downloaded, or set LOTTERYBENCH_DATA"
+
+
+@click.command()
+@only_argument
+@results_option
+@json_option
+def status(only: tuple[str, ...], results: Any, as_json: bool) -> None:
+    """What is done, failed and missing, and the core-hours left.
+
+    \b
+    Examples:
+      lotterybench status
+      lotterybench status 'mnist1d/*' --json
+    """
+    selection, store, document = selection_of(only), Store(results), []
+    for protocol in protocols_in(selection):
+        records = store.records(protocol)
+        speed = seconds_per_step(protocol, records)
+        done = {(r.method.name, r.cell.level, r.cell.seed, r.cell.draw): r.status for r in records}
+        for method in (m for p, m in selection if p.key == protocol.key):
+            cells = cells_of(protocol, method)
+            states = [done.get((c.method, c.level, c.seed, c.draw)) for c in cells]
+            missing = [c for c, state in zip(cells, states, strict=True) if state is None]
+            document.append(
+                {
+                    "protocol": protocol.id,
+                    "method": method,
+                    "finished": states.count("finished"),
+                    "failed": states.count("failed"),
+                    "missing": len(missing),
+                    "core_hours_left": round(speed * sum(train_steps(protocol, c) for c in missing) / 3600, 2),
+                }
+            )
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+        return
+    show_table("Status", list(document[0]), [list(row.values()) for row in document])

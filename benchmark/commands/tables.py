@@ -1,0 +1,25 @@
+"""Tables on the terminal: boxed when it is one, plain text when it is piped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under headings."""
+    import sys
+
+    if not sys.stdout.isatty():
+        from tabulate import tabulate
+
+        print(f"{title}\n{tabulate([[str(c) for c in row] for row in rows], headers=headings, disable_numparse=True)}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console().print(table)

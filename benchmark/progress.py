@@ -1,0 +1,73 @@
+"""What a person sees while workers run: bars on a terminal, one plain line per record elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from benchmark.executors.local import Message
+
+
+class Display:
+    """Listens to worker messages; counts records whether or not anything is drawn."""
+
+    def __init__(self, workers: int, cells: int, deadline: float | None) -> None:
+        self.finished = self.failed = 0
+        self._deadline, self._cells, self._started = deadline, cells, time.time()
+        self._bars: Progress | None = None
+        self._tasks: list[TaskID] = []
+        if sys.stdout.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bars = Progress(*columns, console=Console())
+            self._tasks = [self._bars.add_task(f"worker {n + 1} starts", total=None) for n in range(workers)]
+            self._tasks.append(self._bars.add_task("cells recorded", total=cells))
+
+    @property
+    def recorded(self) -> int:
+        """Records seen, failed ones included."""
+        return self.finished + self.failed
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def listen(self, message: Message) -> None:
+        """Take in one message of one worker."""
+        if message.event == "progress" and self._bars:
+            name, done, total = (message.fields[key] for key in ("name", "done", "total"))
+            self._bars.update(self._tasks[message.worker], description=name, completed=done, total=total)
+        if message.event == "recorded":
+            self._record(message)
+
+    def _record(self, message: Message) -> None:
+        failed = message.fields["status"] == "failed"
+        self.failed += failed
+        self.finished += not failed
+        accuracy = message.fields["accuracy"]
+        outcome = (
+            f"failed: {message.fields['reason']}" if failed else f"{accuracy:.2f} % test accuracy at the last step"
+        )
+        line = f"{message.fields['name']}: {outcome}"
+        if self._bars:
+            self._bars.advance(self._tasks[-1])
+            if failed:
+                self._bars.console.print(line)
+            return
+        print(f"[{self._clock()}] {self.recorded}/{self._cells} {line}", flush=True)
+
+    def _clock(self) -> str:
+        seconds = int(time.time() - self._started)
+        left = "" if self._deadline is None else f", {max(0, self._deadline - time.time()) / 60:.0f} min left"
+        return f"{seconds // 60}:{seconds % 60:02d}{left}"

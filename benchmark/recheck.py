@@ -1,0 +1,81 @@
+"""Comparing cells measured again on this machine with the records they repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import mean, stdev
+
+from benchmark.plan import PlannedJob, seconds_per_step, train_steps
+from benchmark.protocol import Protocol
+from benchmark.records import Record
+from benchmark.store import Store
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """How the cells measured again agree with the first records. Differences in points of last test accuracy."""
+
+    protocol: str
+    cells: int
+    identical: int
+    mean_difference: float
+    half_width: float
+    margin: float
+
+    @property
+    def deviates(self) -> bool:
+        """Whether the 95 % interval of the mean difference lies outside the protocol's margin."""
+        return abs(self.mean_difference) - self.half_width > self.margin
+
+    def sentence(self) -> str:
+        """One line for the terminal."""
+        start = f"{self.protocol}: {self.cells} cells measured again here, {self.identical} identical bit for bit"
+        if self.identical == self.cells:
+            return start + "."
+        interval = f"{self.mean_difference:+.2f} +- {self.half_width:.2f} points (margin {self.margin:.2f})"
+        return f"{start}; mean difference {interval}: {'DEVIATES' if self.deviates else 'no deviation shown'}."
+
+
+def compare(protocol: Protocol, first: Store, again: Store) -> Recheck:
+    """Compare every cell that both folders hold finished. Other hardware rounds differently, so runs differ
+    there by chance; what must agree is the mean."""
+    ours = {_key(record): record for record in first.records(protocol) if record.status == "finished"}
+    pairs = [(ours[_key(r)], r) for r in again.records(protocol) if r.status == "finished" and _key(r) in ours]
+    differences = [_accuracy(theirs) - _accuracy(old) for old, theirs in pairs]
+    half = 0.0
+    if len(differences) > 1:
+        from scipy.stats import t
+
+        half = float(t.ppf(0.975, len(differences) - 1)) * stdev(differences) / sqrt(len(differences))
+    return Recheck(
+        protocol.key,
+        len(pairs),
+        sum(old.fingerprint() == theirs.fingerprint() for old, theirs in pairs),
+        mean(differences) if differences else 0.0,
+        half,
+        protocol.statistics.margins.accuracy_points,
+    )
+
+
+def speed_from(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
+    """The same plan with expected seconds from the records of `store`, the folder that has some."""
+    speeds: dict[str, float] = {}
+    timed = []
+    for item in planned:
+        protocol = item.job.protocol
+        if protocol.key not in speeds:
+            speeds[protocol.key] = seconds_per_step(protocol, store.records(protocol))
+        steps = sum(train_steps(protocol, cell) for cell in item.job.cells)
+        timed.append(PlannedJob(item.job, steps * speeds[protocol.key]))
+    return timed
+
+
+def _key(record: Record) -> tuple[str, int, int, int]:
+    return record.method.name, record.cell.level, record.cell.seed, record.cell.draw
+
+
+def _accuracy(record: Record) -> float:
+    assert record.measured is not None  # finished records have figures
+    return record.measured.test_accuracy_percent.last

@@ -1,0 +1,144 @@
+"""What a cell starts from: its split, its initial or rewound weights, and its mask.
+
+Everything is asked for recursively: a ticket's mask needs the weights trained one level before, and so on down to
+the dense network. Whatever is on disk already ends the recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Examples, Masks
+from benchmark.datasets import Dataset, Split, scoring_examples, split
+from benchmark.networks import build, initial_state
+from benchmark.networks.mlp import Mlp
+from benchmark.plan import Job, is_chain
+from benchmark.protocol import ControlSpec, MethodSpec, Protocol
+from benchmark.pruning.masks import full_masks, shuffled
+from benchmark.pruning.schedule import PruneCost, Subject, layer_groups, prune
+from benchmark.records import DENSE, Cell
+from benchmark.registry import FoundPruner
+from benchmark.store import Store
+from benchmark.streams import stream
+
+State = dict[str, Tensor]
+FREE = PruneCost(0.0, 0, 0, 0)
+
+
+class Unavailable(Exception):
+    """Another process is making what this cell needs; come back later."""
+
+
+class Tickets:
+    """Masks and starting weights of one protocol's cells.
+
+    `dataset()` gives the data; `found(pruner)` the pruner's class; `trained(cell, what)` the weights a cell ended
+    with, or those kept at `step-<k>`, training it where they are not on disk.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        store: Store,
+        dataset: Callable[[], Dataset],
+        found: Callable[[str], FoundPruner],
+        trained: Callable[[Cell, str], State],
+    ) -> None:
+        self.protocol, self.store = protocol, store
+        self._dataset, self._found, self._trained = dataset, found, trained
+
+    def split(self, seed: int) -> Split:
+        """Training and validation rows of a seed."""
+        return split(self._dataset(), self.protocol.data.validation, seed)
+
+    def initial(self, seed: int, *purpose: str | int) -> State:
+        """Initial weights of a seed, or other ones for another purpose."""
+        return initial_state(self.module(None), self.protocol.network, stream(seed, *(purpose or ("init",))))
+
+    def module(self, inputs: int | None) -> Mlp:
+        """An untrained network of the protocol, reading `inputs` features (None: all)."""
+        if inputs is None:
+            return build(self.protocol)
+        widths = (inputs, *self.protocol.network.widths[1:])
+        return type(build(self.protocol))(widths)
+
+    def start(self, cell: Cell) -> tuple[State, int]:
+        """(weights before masking, update at which training starts) of a cell."""
+        if cell.method == DENSE:
+            return self.initial(cell.seed), 0
+        spec = self.protocol.method(cell.method)
+        if isinstance(spec, ControlSpec) and spec.control == "reinitialise":
+            return self.initial(cell.seed, "reinit", cell.draw), 0
+        restart = self.protocol.pruning_method(cell.method).schedule.restart
+        if restart == 0:
+            return self.initial(cell.seed), 0
+        dense = Cell(DENSE, 0, cell.seed)
+        if restart == "trained":
+            return self._trained(dense, "final"), self.protocol.recipe.steps
+        return self._trained(dense, f"step-{restart}"), restart
+
+    def masks(self, cell: Cell) -> tuple[Masks, PruneCost]:
+        """The cell's mask and what pruning took. Raises Unavailable if another process is making it."""
+        if cell.method == DENSE:
+            return full_masks(self.protocol.pruning.prunable), FREE
+        spec = self.protocol.method(cell.method)
+        if isinstance(spec, ControlSpec):
+            masks, cost = self._parent_masks(spec, cell)
+            if spec.control == "shuffle":
+                rng = stream(cell.seed, "shuffle", spec.of, cell.level, cell.draw)
+                masks = shuffled(masks, layer_groups(self.protocol.pruning), rng)
+            return masks, cost
+        if is_chain(self.protocol, cell.method):
+            return self._chain_masks(cell)
+        scored = self.initial(cell.seed)
+        if spec.schedule.scores == "trained":
+            scored = self._trained(Cell(DENSE, 0, cell.seed), "final")
+        return self._prune(spec, cell, scored, None)
+
+    def _parent_masks(self, spec: ControlSpec, cell: Cell) -> tuple[Masks, PruneCost]:
+        parent = Cell(spec.of, cell.level, cell.seed)
+        if not is_chain(self.protocol, spec.of):
+            return self.masks(parent)
+        if self.store.read_survival(self.protocol, spec.of, cell.seed).last_level >= cell.level:
+            return self._chain_masks(parent)
+        chain = Job(self.protocol, (parent,))
+        with self.store.lock(self.protocol, chain.name, wait=False) as mine:
+            if not mine:
+                raise Unavailable
+            return self._chain_masks(parent)
+
+    def _chain_masks(self, cell: Cell) -> tuple[Masks, PruneCost]:
+        survival = self.store.read_survival(self.protocol, cell.method, cell.seed)
+        while survival.last_level < cell.level:
+            level = survival.last_level + 1
+            before = Cell(cell.method, level - 1, cell.seed)
+            trained = self._trained(before if level > 1 else Cell(DENSE, 0, cell.seed), "final")
+            spec = self.protocol.pruning_method(cell.method)
+            known = {name: torch.from_numpy(mask) for name, mask in survival.mask(level - 1).items()}
+            masks, cost = self._prune(spec, Cell(cell.method, level, cell.seed), trained, known)
+            arrays = {name: mask.numpy() for name, mask in masks.items()}
+            numbers = (cost.seconds, cost.forward_passes, cost.backward_passes, cost.examples_seen)
+            survival = survival.extended(arrays, numbers)
+            self.store.write_survival(self.protocol, cell.method, cell.seed, survival)
+        seconds, forward, backward, seen = survival.costs[cell.level]
+        masks = {name: torch.from_numpy(mask) for name, mask in survival.mask(cell.level).items()}
+        return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
+
+    def _prune(self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None) -> tuple[Masks, PruneCost]:
+        plugin = self._found(spec.pruner).make(spec.parameters)
+        examples = None
+        if plugin.needs in ("inputs", "labels"):
+            rng = stream(cell.seed, "scoring examples")
+            per_class = self.protocol.pruning.scoring.examples_per_class
+            examples = scoring_examples(self._dataset(), self.split(cell.seed).training, per_class, rng)
+        if examples is not None and plugin.needs == "inputs":
+            examples = Examples(examples.inputs, torch.full_like(examples.labels, -1))
+        subject = Subject(self.module(None), scored, self._dataset().input_shape, self._dataset().classes)
+        subject.module.load_state_dict(scored)
+        subject.module.train(self.protocol.pruning.scoring.batch_norm == "train")
+        rng = stream(cell.seed, "prune", cell.method, cell.level)
+        level = self.protocol.level_table[cell.level]
+        return prune(plugin, spec, self.protocol.pruning, level, subject, examples, rng, before)

@@ -1,0 +1,30 @@
+"""Densities in the unit of each paper. Inside the code a density is always a fraction that remains."""
+
+from __future__ import annotations
+
+from math import log10
+
+from benchmark.protocol import Protocol
+
+
+def density_text(protocol: Protocol, level: int) -> str:
+    """A level's density in the paper's own unit, e.g. '21.1 %' remaining or sparsity '0.919'."""
+    density = protocol.level_table[level].density
+    unit = protocol.reports_density_as
+    if unit == "percent-remaining":
+        return f"{100 * density:.1f} %"
+    if unit == "percent-pruned":
+        return f"{100 * (1 - density):.1f} %"
+    if unit == "sparsity":
+        return f"{1 - density:.3f}"
+    return f"10^{-log10(density):.2f}" if density else "10^inf"
+
+
+def unit_name(protocol: Protocol) -> str:
+    """Column heading for `density_text`."""
+    return {
+        "percent-remaining": "weights remaining",
+        "percent-pruned": "weights pruned",
+        "sparsity": "sparsity",
+        "log10-compression": "compression",
+    }[protocol.reports_density_as]
