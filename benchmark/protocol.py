@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -165,9 +166,26 @@ def parse(document: Any, name: str) -> Protocol:
     try:
         return Protocol.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if part not in ("MethodSpec", "ControlSpec")) or "protocol"
+        first = next((e for e in error.errors() if _meant(e, document)), error.errors()[0])
+        field = ".".join(str(part) for part in first["loc"] if not _BRANCH.fullmatch(str(part))) or "protocol"
         raise BadInput(f"{name}: {field}", _cause(first), _fix(first["type"], first.get("input"))) from error
+
+
+# What pydantic puts into an error's place to say which alternative of a union it tried.
+_BRANCH = re.compile(
+    r"MethodSpec|ControlSpec|bool|int|float|str|.*\[.*\]|rate-per-round|linear-sparsity-to-1|listed", re.DOTALL
+)
+
+
+def _meant(error: Any, document: dict[str, Any]) -> bool:
+    """Whether an error is of the alternative that was meant: `of` makes a control, only text can be a keyword."""
+    place = error["loc"]
+    if place[:1] == ("methods",) and place[2:3] in (("MethodSpec",), ("ControlSpec",)):
+        given = document["methods"][place[1]]
+        control = isinstance(given, dict) and "of" in given
+        if (place[2] == "ControlSpec") != control:
+            return False
+    return error["type"] != "literal_error" or isinstance(error["input"], str)
 
 
 def _cause(error: Any) -> str:

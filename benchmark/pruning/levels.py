@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+MOST_LEVELS = 255  # a chain's masks are stored as one byte a weight: how many levels it outlived
 
 
 class IterativeRate(BaseModel):
@@ -20,7 +23,7 @@ class IterativeRate(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
     rule: Literal["rate-per-round"]
     rate: float = Field(gt=0, lt=1)
-    rounds: int = Field(gt=0)
+    rounds: int = Field(gt=0, le=MOST_LEVELS)
 
 
 class LinearSparsity(BaseModel):
@@ -32,7 +35,7 @@ class LinearSparsity(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
     rule: Literal["linear-sparsity-to-1"]
-    rounds: int = Field(gt=1)
+    rounds: int = Field(gt=1, le=MOST_LEVELS)
 
 
 class ListedDensities(BaseModel):
@@ -40,7 +43,14 @@ class ListedDensities(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
     rule: Literal["listed"]
-    densities: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+    densities: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1, max_length=MOST_LEVELS)
+
+    @field_validator("densities")
+    @classmethod
+    def _falling(cls, densities: list[float]) -> list[float]:
+        if any(later > earlier for earlier, later in pairwise(densities)):
+            raise ValueError("densities must be given highest first")
+        return densities
 
 
 LevelRule = Annotated[IterativeRate | LinearSparsity | ListedDensities, Field(discriminator="rule")]
@@ -52,14 +62,15 @@ class Level:
 
     `counts`: weights that stay per layer when the levels before were pruned one after another.
     `one_shot_counts`: the same total reached in one round from the dense network. They differ where layers
-    have different rates: two rounds at half of 20 % keep 81 %, one round at half of 36 % keeps 82 %.
+    have different rates: two rounds at half of 20 % keep 81 %, one round at half of 36 % keeps 82 %. None where
+    one round cannot get there: it empties a layer of full rate before one of half rate has lost enough.
     """
 
     index: int
     kept: int
     prunable: int
     counts: Mapping[str, int]
-    one_shot_counts: Mapping[str, int]
+    one_shot_counts: Mapping[str, int] | None
 
     @property
     def density(self) -> float:
@@ -80,10 +91,18 @@ def layerwise_counts(current: Mapping[str, int], total: int, rates: Mapping[str,
     """Counts after one round that leaves `total` weights, layer l losing rate p * rates[l] of its weights.
 
     p solves sum_l current_l * (1 - p * rates_l) = total. Rates absent from `rates` are 1.
+    Raises ValueError if a layer would have to lose more than it has.
     """
+    surplus = sum(current.values()) - total
+    if surplus == 0:
+        return dict(current)
     weight = {name: Fraction(rates.get(name, 1.0)) for name in current}
     removable = sum(count * weight[name] for name, count in current.items())
-    p = Fraction(sum(current.values()) - total) / removable
+    if removable == 0 or surplus * max(weight[name] for name, count in current.items() if count) > removable:
+        raise ValueError(
+            f"{total} weights cannot be reached with these layer_rates: a layer would have to lose all it has"
+        )
+    p = Fraction(surplus) / removable
     return split_exactly({name: count * (1 - p * weight[name]) for name, count in current.items()}, total)
 
 
@@ -98,8 +117,8 @@ def materialise(rule: LevelRule, sizes: Mapping[str, int], rates: Mapping[str, f
 
 def _counts(
     rule: LevelRule, sizes: Mapping[str, int], rates: Mapping[str, float]
-) -> list[tuple[dict[str, int], dict[str, int]]]:
-    pairs = []
+) -> list[tuple[dict[str, int], dict[str, int] | None]]:
+    pairs: list[tuple[dict[str, int], dict[str, int] | None]] = []
     current = dict(sizes)
     if isinstance(rule, LinearSparsity):
         for k in range(1, rule.rounds):
@@ -108,8 +127,15 @@ def _counts(
         return pairs
     for total in _totals(rule, sizes, rates):
         current = layerwise_counts(current, total, rates)
-        pairs.append((current, layerwise_counts(sizes, total, rates)))
+        pairs.append((current, _one_shot(sizes, total, rates)))
     return pairs
+
+
+def _one_shot(sizes: Mapping[str, int], total: int, rates: Mapping[str, float]) -> dict[str, int] | None:
+    try:
+        return layerwise_counts(sizes, total, rates)
+    except ValueError:
+        return None
 
 
 def _totals(rule: IterativeRate | ListedDensities, sizes: Mapping[str, int], rates: Mapping[str, float]) -> list[int]:

@@ -1,0 +1,42 @@
+"""Fixtures for every test: one thread, no stray environment, and a protocol that runs in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.protocol import Protocol, load_file
+
+TINY = Path(__file__).parent / "protocols" / "tiny.yaml"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """As workers run; a second thread would only get in the way of other tests."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _global_state_is_restored() -> Iterator[None]:
+    """Neither draws from torch's global generator nor a worker's flushing of subnormals leak into other tests.
+
+    Hypothesis refuses to draw floats while subnormals are flushed.
+    """
+    with torch.random.fork_rng():
+        yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_path() -> Path:
+    """File of the tiny protocol."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_protocol() -> Protocol:
+    """Every kind of method, a 12-16-8-4 network, 20 updates a training."""
+    return load_file(TINY)
