@@ -1,0 +1,194 @@
+"""Rules: how a claim is decided. Data only; benchmark/scoring evaluates them.
+
+A rule is written from the paper's statement alone. Levels are the protocol's, 0 = dense. Margins stand in the
+protocol (`statistics.margins`), so no rule carries its own, and none was chosen after a result was seen.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from benchmark.protocol import Frozen
+
+Metric = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy", "train-accuracy", "early-stop-step"]
+
+
+class Span(Frozen):
+    """Every level from `first` to `last`."""
+
+    first: int = Field(ge=0)
+    last: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"last {self.last} is below first {self.first}")
+        return self
+
+
+Levels = Annotated[tuple[int, ...], Field(min_length=1)] | Span
+
+
+def listed(levels: Levels) -> tuple[int, ...]:
+    """Levels one by one."""
+    return tuple(range(levels.first, levels.last + 1)) if isinstance(levels, Span) else levels
+
+
+class Points(Frozen):
+    """A method at some levels. Level 0 of any method is the dense network."""
+
+    method: str
+    levels: Levels = (0,)
+
+    @property
+    def cells(self) -> tuple[tuple[str, int], ...]:
+        """(method, level) pairs."""
+        return tuple((self.method if level else "dense", level) for level in listed(self.levels))
+
+
+class Sample(Frozen):
+    """A published mean: raw values, or mean with sd and n, or a constant without spread.
+
+    `sd` beside `values` replaces their own: two values say little about a spread that 99 other pairs of the same
+    paper tell well. `sd_df`: degrees of freedom of `sd`, default n - 1.
+    """
+
+    values: tuple[float, ...] | None = None
+    mean: float | None = None
+    sd: float | None = Field(default=None, ge=0)
+    n: int | None = Field(default=None, gt=0)
+    sd_df: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.values is None) == (self.mean is None):
+            raise ValueError("give either values or mean")
+        if self.values is not None and (self.n is not None or len(self.values) < 1):
+            raise ValueError("values carry their own n")
+        if self.values is None and (self.sd is None) != (self.n is None):
+            raise ValueError("sd and n go together")
+        if self.sd is None and self.sd_df is not None:
+            raise ValueError("sd_df needs sd")
+        return self
+
+
+class Value(Frozen):
+    """The metric of a method equals a published mean at every level named (accuracy margin)."""
+
+    rule: Literal["value"]
+    metric: Metric
+    of: Points
+    published: Sample
+
+
+class Curve(Frozen):
+    """A whole curve equals the published one: `table` (CSV beside the YAML), `width` neighbouring levels averaged.
+
+    A single round of a curve with two trials is known worse than the margin; neighbours in density measure nearly
+    the same thing, so their averages can be compared.
+    """
+
+    rule: Literal["curve"]
+    metric: Metric
+    of: Points
+    table: str
+    width: int = Field(gt=0)
+
+
+class Difference(Frozen):
+    """Paired difference of two accuracies, in points, equals `published`, or is at least that (accuracy margin)."""
+
+    rule: Literal["difference"]
+    metric: Metric
+    higher: Points
+    lower: Points
+    published: float
+    bound: Literal["equal", "at-least"]
+
+
+class LargestGain(Frozen):
+    """The largest gain over dense on the curve averaged over seeds equals `published` points (accuracy margin)."""
+
+    rule: Literal["largest-gain"]
+    metric: Metric
+    of: Points
+    published: float
+
+
+class Ratio(Frozen):
+    """Paired ratio of two quantities equals `published` (ratio margin, on the log scale)."""
+
+    rule: Literal["ratio"]
+    metric: Metric
+    numerator: Points
+    denominator: Points
+    published: float = Field(gt=0)
+
+
+class Ordering(Frozen):
+    """`higher` is above `lower`: paired, one-sided, Holm over the paper.
+
+    `over: every`: at each level (each block of `width` neighbours) on its own; `over: average`: on the average.
+    """
+
+    rule: Literal["ordering"]
+    metric: Metric
+    higher: Points
+    lower: Points
+    over: Literal["every", "average"] = "every"
+    width: int = Field(default=1, gt=0)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        lengths = {len(self.higher.cells), len(self.lower.cells)}
+        if len(lengths) == 2 and 1 not in lengths:
+            raise ValueError("higher and lower have different numbers of levels")
+        return self
+
+
+class Peak(Frozen):
+    """The extreme of the curve lies in `window`: its mean is beyond that of every block of equal width elsewhere."""
+
+    rule: Literal["peak"]
+    metric: Metric
+    of: Points
+    extreme: Literal["highest", "lowest"]
+    window: Span
+
+
+class Threshold(Frozen):
+    """The level at which a curve crosses the dense value for good (round margin on either side).
+
+    Before the crossing the curve is `before` the dense value. `published`: the crossing lies between these levels;
+    a paper that says "back to dense at L" gives [L, L], "first below dense at L" gives [L - 1, L].
+    """
+
+    rule: Literal["threshold"]
+    metric: Metric
+    of: Points
+    before: Literal["above", "below"]
+    published: tuple[float, float]
+
+
+Rule = Annotated[
+    Value | Curve | Difference | LargestGain | Ratio | Ordering | Peak | Threshold, Field(discriminator="rule")
+]
+
+
+def points_of(rule: Rule) -> tuple[Points, ...]:
+    """Everything measured that a rule names, without the dense networks it implies."""
+    if isinstance(rule, Difference | Ordering):
+        return rule.higher, rule.lower
+    if isinstance(rule, Ratio):
+        return rule.numerator, rule.denominator
+    return (rule.of,)
+
+
+def needed_cells(rule: Rule) -> tuple[tuple[str, int], ...]:
+    """(method, level) pairs that must be measured in a seed before the rule can use it; sorted, each once."""
+    cells = {cell for points in points_of(rule) for cell in points.cells}
+    if isinstance(rule, LargestGain | Threshold):
+        cells.add(("dense", 0))
+    return tuple(sorted(cells))

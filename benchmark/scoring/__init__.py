@@ -1,0 +1,1 @@
+"""From records and rules to evidence and words. Pure functions; no torch."""

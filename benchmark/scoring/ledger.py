@@ -1,0 +1,99 @@
+"""The claims ledger: what was published, what was measured, the verdict, and how to re-run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from benchmark.published import Published
+from benchmark.scoring.observations import Observations
+from benchmark.units import unit_name
+
+if TYPE_CHECKING:
+    from benchmark.verdicts import Check, Decision
+
+VERDICTS = ("reproduced", "deviates", "inconclusive", "not measured")
+
+
+def summary(decided: Sequence[tuple[Published, Sequence[Decision]]]) -> str:
+    """Counts of verdicts per paper."""
+    rows = [
+        [
+            f"[{paper.paper.title}](#claims-{paper.paper.key}), {paper.paper.authors} {paper.paper.year}",
+            *(str(sum(d.verdict == verdict for d in decisions)) for verdict in VERDICTS),
+        ]
+        for paper, decisions in decided
+    ]
+    return _table(["claims of", *VERDICTS], rows, ["left", *["right"] * len(VERDICTS)])
+
+
+def ledger(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, Observations]) -> str:
+    """All claims of one paper, decided or not."""
+    units = sorted({unit_name(seen[decision.protocol].protocol) for decision in decisions})
+    rows = [_row(decision) for decision in decisions]
+    parts = [
+        f'### <a id="claims-{paper.paper.key}"></a>{paper.paper.title}\n\n{paper.paper.authors} {paper.paper.year}, '
+        f"[arXiv {paper.paper.arxiv}](https://arxiv.org/abs/{paper.paper.arxiv}). Densities are {', '.join(units)}. "
+        "Of several quantities in one check the weakest is shown.\n",
+        _table(["claim", "statement", "published", "measured", "verdict", "run again"], rows),
+        _folded("How each claim is decided: every check with its rule, window and p value", _checks(decisions)),
+    ]
+    if paper.not_decided:
+        left = [[n.id, f"{n.statement} ({n.source})", n.reason] for n in paper.not_decided]
+        parts.append(_folded("Claims that are not decided, and why", _table(["claim", "statement", "reason"], left)))
+    return "\n".join(parts)
+
+
+def verdict_text(verdict: str, needed: int | None) -> str:
+    """A verdict with what it would take to decide."""
+    if verdict != "inconclusive":
+        return f"**{verdict}**" if verdict == "deviates" else verdict
+    if needed is None:
+        return "inconclusive; seeds alone will not decide"
+    return f"inconclusive; about {needed} more seed{'s' if needed != 1 else ''}"
+
+
+def _row(decision: Decision) -> list[str]:
+    measured = "<br>".join(dict.fromkeys(check.measured for check in decision.checks))
+    if decision.failures:
+        measured += f"<br>{len(decision.failures)} failed"
+    return [
+        f'<a id="{decision.claim}"></a>{decision.claim}',
+        f"{decision.statement} ({decision.source})",
+        decision.published,
+        measured,
+        verdict_text(decision.verdict, decision.seeds_still_needed),
+        f"`{decision.command}`",
+    ]
+
+
+def _checks(decisions: Sequence[Decision]) -> str:
+    blocks = []
+    for decision in decisions:
+        note = f" Note: {decision.note}." if decision.note else ""
+        lines = [f"- **{decision.claim}**.{note}", *(f"  - {_check(check)}" for check in decision.checks)]
+        lines += [f"  - failed: {failure}" for failure in decision.failures]
+        blocks.append("\n".join(lines))
+    return "\n".join(blocks) + "\n"
+
+
+def _check(check: Check) -> str:
+    text = f"{check.rule}{f', window {check.window}' if check.window else ''}"
+    if not check.seeds:
+        return f"{text}: not measured"
+    p = "" if check.p_reproduced is None else f", p = {check.p_reproduced:.2g}"
+    return f"{text}: {check.measured}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{content}\n</details>\n"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str] | None = None) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    text = tabulate(
+        escaped, headers=headings, tablefmt="github", disable_numparse=True, colalign=align or ["left"] * len(headings)
+    )
+    return text + "\n"

@@ -1,0 +1,99 @@
+"""Records of one protocol as numbers by (metric, method, level, seed). The unit of every test is the seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+from statistics import fmean
+
+from benchmark.protocol import Protocol
+from benchmark.published.rules import Metric
+from benchmark.records import DENSE, Measured, Record
+from benchmark.units import density_text
+
+Point = tuple[str, int]  # method, level
+
+ACCURACY_STEP = 0.01  # points; the finest grid of the suite, one of 10,000 test examples
+
+
+class Observations:
+    """All records of a protocol. Draws of a control are averaged within their seed."""
+
+    def __init__(self, protocol: Protocol, records: Iterable[Record]) -> None:
+        self.protocol = protocol
+        self.records: dict[tuple[str, int, int], list[Record]] = {}
+        for record in records:
+            key = (record.method.name, record.cell.level, record.cell.seed)
+            self.records.setdefault(key, []).append(record)
+
+    @cached_property
+    def failures(self) -> list[Record]:
+        """Every failed record, in the order of method, level, seed."""
+        found = [r for _, group in sorted(self.records.items()) for r in group if r.status == "failed"]
+        return sorted(found, key=lambda r: (r.method.name, r.cell.level, r.cell.seed, r.cell.draw))
+
+    def value(self, metric: Metric, point: Point, seed: int) -> float | None:
+        """Accuracy in percent or step of one seed, averaged over its finished draws; None if there is none."""
+        method, level = point
+        found = [
+            value
+            for record in self.records.get((method if level else DENSE, level, seed), [])
+            if record.measured is not None and record.status == "finished"
+            if (value := metric_of(record.measured, metric)) is not None
+        ]
+        return fmean(found) if found else None
+
+    def by_seed(self, metric: Metric, point: Point) -> dict[int, float]:
+        """Value of every seed that has one."""
+        method, level = point
+        seeds = sorted({s for m, lv, s in self.records if (m, lv) == (method if level else DENSE, level)})
+        return {seed: value for seed in seeds if (value := self.value(metric, point, seed)) is not None}
+
+    def complete_seeds(self, metric: Metric, points: Iterable[Point]) -> tuple[int, ...]:
+        """Seeds that have every one of the points: comparisons use the same seeds on both sides."""
+        wanted = list(points)
+        seeds = sorted({seed for _, _, seed in self.records})
+        return tuple(s for s in seeds if all(self.value(metric, point, s) is not None for point in wanted))
+
+    def failed(self, points: Iterable[Point]) -> tuple[str, ...]:
+        """The failed runs among the points, in words."""
+        wanted = {(method if level else DENSE, level) for method, level in points}
+        return tuple(failure_text(self.protocol, r) for r in self.failures if (r.method.name, r.cell.level) in wanted)
+
+    def resolution(self, metric: Metric) -> float:
+        """Step of the grid on which the metric is recorded, in its unit."""
+        return float(self.protocol.evaluation.every) if metric == "early-stop-step" else ACCURACY_STEP
+
+    def logarithm(self, step: float) -> float:
+        """Log of a step; a minimum at update 0 counts as half an evaluation interval."""
+        return math.log(max(step, self.protocol.evaluation.every / 2))
+
+
+def metric_of(measured: Measured, metric: Metric) -> float | None:
+    """One metric of one record; None where the protocol has no early stopping."""
+    accuracy = measured.test_accuracy_percent
+    return {
+        "early-stop-accuracy": accuracy.early_stop,
+        "last-accuracy": accuracy.last,
+        "best-accuracy": accuracy.best,
+        "train-accuracy": measured.train_accuracy_percent_last,
+        "early-stop-step": measured.early_stop_step,
+    }[metric]
+
+
+def reported_metric(protocol: Protocol) -> Metric:
+    """The accuracy that the protocol's paper reports."""
+    metrics: dict[str, Metric] = {
+        "last": "last-accuracy",
+        "best": "best-accuracy",
+        "early-stop": "early-stop-accuracy",
+    }
+    return metrics[protocol.evaluation.reported]
+
+
+def failure_text(protocol: Protocol, record: Record) -> str:
+    """A failed run in words."""
+    draw = f", draw {record.cell.draw}" if record.cell.draw else ""
+    where = f"{record.method.name} at {density_text(protocol, record.cell.level)}, seed {record.cell.seed}{draw}"
+    return f"{where}: {record.reason}"

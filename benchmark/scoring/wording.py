@@ -1,0 +1,151 @@
+"""Rules and evidence in words."""
+
+from __future__ import annotations
+
+import math
+
+from benchmark.protocol import Protocol
+from benchmark.published.rules import (
+    Curve,
+    Difference,
+    LargestGain,
+    Metric,
+    Ordering,
+    Peak,
+    Points,
+    Ratio,
+    Rule,
+    Sample,
+    Threshold,
+    Value,
+    listed,
+)
+from benchmark.scoring.evidence import Evidence, Item, Scale
+from benchmark.units import density_text
+
+MINUS = "\N{MINUS SIGN}"
+METRICS: dict[Metric, str] = {
+    "early-stop-accuracy": "test accuracy at early stop",
+    "last-accuracy": "final test accuracy",
+    "best-accuracy": "best test accuracy",
+    "train-accuracy": "final training accuracy",
+    "early-stop-step": "early-stop step",
+}
+
+
+def number(x: float, digits: int = 2, sign: bool = False) -> str:
+    """A number with a true minus sign; infinity as the symbol; no negative zero."""
+    if not math.isfinite(x):
+        return "∞" if x > 0 else f"{MINUS}∞"
+    text = f"{x:{'+' if sign else ''}.{digits}f}"
+    if float(text) == 0:
+        text = text.replace("-", "+" if sign else "")
+    return text.replace("-", MINUS)
+
+
+def points_text(protocol: Protocol, points: Points) -> str:
+    """A method with its densities in the paper's unit."""
+    levels = listed(points.levels)
+    if levels == (0,):
+        return "dense"
+    texts = [density_text(protocol, level) for level in levels]
+    consecutive = len(levels) > 2 and levels == tuple(range(levels[0], levels[-1] + 1))
+    return f"{points.method} at {texts[0]} to {texts[-1]}" if consecutive else f"{points.method} at {', '.join(texts)}"
+
+
+def sample_text(sample: Sample) -> str:
+    """A published mean with what is known of its spread."""
+    if sample.values is not None:
+        mean = sum(sample.values) / len(sample.values)
+        return f"{number(mean)} (mean of {', '.join(number(v, 1) for v in sample.values)})"
+    assert sample.mean is not None  # the model's validator sees to it
+    spread = f" ± {number(sample.sd)} sd, n = {sample.n}" if sample.sd is not None else ""
+    return f"{number(sample.mean)}{spread}"
+
+
+def rule_text(rule: Rule, protocol: Protocol) -> str:
+    """What is tested, in one sentence."""
+    metric = METRICS[rule.metric]
+    match rule:
+        case Value():
+            text = f"{metric} of {points_text(protocol, rule.of)} equals {sample_text(rule.published)}"
+        case Curve():
+            averages = f"in averages of {rule.width} neighbouring levels"
+            text = f"{metric} of {points_text(protocol, rule.of)} equals the published rounds {averages}"
+        case Difference():
+            sides = f"{points_text(protocol, rule.higher)} minus {points_text(protocol, rule.lower)}"
+            relation = "equals" if rule.bound == "equal" else "is at least"
+            text = f"{metric}: {sides} {relation} {number(rule.published)} points"
+        case LargestGain():
+            text = f"{metric}: the largest gain of {points_text(protocol, rule.of)} over dense equals {rule.published}"
+        case Ratio():
+            sides = f"{points_text(protocol, rule.numerator)} over {points_text(protocol, rule.denominator)}"
+            within = f"within {100 * protocol.statistics.margins.ratio:.0f} % relative"
+            text = f"{metric}: {sides} equals {rule.published} {within}"
+        case Ordering():
+            text = f"{metric}: {_ordering_text(rule, protocol)}"
+        case Peak():
+            window = " to ".join(density_text(protocol, level) for level in (rule.window.first, rule.window.last))
+            text = f"{metric} of {rule.of.method} is {rule.extreme} at {window}, against every block of equal width"
+        case Threshold():
+            tolerance = protocol.statistics.margins.density_rounds
+            window = bracket(protocol, rule.published[0] - tolerance, rule.published[1] + tolerance)
+            after = "below" if rule.before == "above" else "above"
+            text = f"{metric} of {rule.of.method} goes from {rule.before} dense to {after} it at {window}"
+    return text
+
+
+def _ordering_text(rule: Ordering, protocol: Protocol) -> str:
+    relation = "is later than" if rule.metric == "early-stop-step" else "is above"
+    sides = f"{points_text(protocol, rule.higher)} {relation} {points_text(protocol, rule.lower)}"
+    if rule.over == "average":
+        return f"{sides}, on average"
+    return f"{sides}, in every average of {rule.width} neighbouring levels" if rule.width > 1 else sides
+
+
+def bracket(protocol: Protocol, low: float, high: float) -> str:
+    """The measured densities just around a stretch of the level axis."""
+    last = len(protocol.level_table) - 1
+    ends = (max(0, math.floor(low + 1e-9)), min(last, math.ceil(high - 1e-9))) if math.isfinite(low) else (0, last)
+    texts = [density_text(protocol, level) for level in ends]
+    return " to ".join(dict.fromkeys(texts))
+
+
+def window_text(item: Item, scale: Scale) -> str:
+    """The window of an item in the unit of its scale."""
+    if scale == "log-ratio":
+        return f"[{number(math.exp(item.low))}, {number(_exp(item.high))}]"
+    return f"[{number(item.low)}, {number(item.high)}]"
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 700 else math.inf
+
+
+def item_text(item: Item, scale: Scale, alpha: float) -> str:
+    """Mean and 1 - alpha t interval of an item."""
+    low, high = item.interval(alpha)
+    if scale == "log-ratio":
+        return f"ratio {number(math.exp(item.estimate.mean))} [{number(_exp(low))}, {number(_exp(high))}]"
+    text = f"{number(item.estimate.mean, sign=True)} [{number(low, sign=True)}, {number(high, sign=True)}]"
+    return text if item.measured is None else f"{number(item.measured)} ({text})"
+
+
+def evidence_text(evidence: Evidence, protocol: Protocol) -> str:
+    """What was measured on one check: the deciding quantity with its interval, and the number of seeds."""
+    n = len(evidence.seeds)
+    if not n:
+        return "not measured"
+    alpha = protocol.statistics.alpha
+    seeds = f"{n} seed{'s' if n > 1 else ''}"
+    if evidence.centre is not None:
+        found = evidence.centre.estimate.mean
+        low, high = evidence.centre.interval(alpha)
+        at = bracket(protocol, found, found)
+        beyond = "at or beyond " if evidence.censored_at == found else ""
+        return f"{beyond}{at} [{bracket(protocol, low, high)}], {seeds}"
+    item = evidence.weakest
+    text = item_text(item, evidence.scale, alpha)
+    if len(evidence.items) > 1:
+        text += f" {item.where}, weakest of {len(evidence.items)}"
+    return f"{text}, {seeds}"

@@ -1,0 +1,167 @@
+"""Verdicts: committed records and published claims to decisions. Pure functions; no torch.
+
+A claim is `reproduced` only if every one of its checks is, `deviates` if any check does, `not measured` if any check
+lacks all data, else `inconclusive`. See benchmark/scoring/evidence.py for one check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmark import published, statistics
+from benchmark.plan import method_names
+from benchmark.protocol import Protocol
+from benchmark.published import Claim, Published
+from benchmark.published.rules import Rule, needed_cells
+from benchmark.scoring.evaluate import evaluate
+from benchmark.scoring.evidence import Evidence, Verdict
+from benchmark.scoring.observations import Observations
+from benchmark.scoring.wording import evidence_text, rule_text, window_text
+from benchmark.store import Store
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a claim. Numbers are None where nothing was measured or a bound is infinite.
+
+    `estimate`, `low`, `high`: the deciding quantity with its 1 - alpha interval; on the natural log scale for ratios,
+    in levels for thresholds. p values are corrected (Holm) where the check is an ordering.
+    """
+
+    rule: str
+    window: str
+    measured: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p_reproduced: float | None
+    p_deviates: float | None
+    seeds: tuple[int, ...]
+    verdict: Verdict
+    seeds_still_needed: int | None
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One claim, decided. `seeds_still_needed`: None if decided, or if 1,000 more seeds would not do."""
+
+    paper: str
+    protocol: str
+    claim: str
+    statement: str
+    published: str
+    source: str
+    note: str | None
+    measured: str
+    verdict: Verdict
+    seeds_still_needed: int | None
+    checks: tuple[Check, ...]
+    failures: tuple[str, ...]
+    patterns: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """What re-runs everything that the claim rests on."""
+        return "lotterybench run " + " ".join(self.patterns)
+
+
+def decide(store: Store, protocols: Sequence[Protocol]) -> list[Decision]:
+    """Every published claim that these protocols decide, in the order of the papers' files."""
+    known = {protocol.id: protocol for protocol in protocols}
+    seen = {key: Observations(protocol, store.records(protocol)) for key, protocol in known.items()}
+    return [decision for paper in published.load_all() for decision in decide_paper(paper, seen)]
+
+
+def decide_paper(paper: Published, seen: Mapping[str, Observations]) -> list[Decision]:
+    """The claims of one paper. Holm's correction runs over the claims that hold orderings, measured or not.
+
+    Counting unmeasured ones (with p = 1) keeps a verdict from getting easier while results are missing.
+    """
+    claims = [claim for claim in paper.claims if claim.protocol in seen]
+    evidence = [[evaluate(rule, seen[claim.protocol]) for rule in claim.checks] for claim in claims]
+    raw_for = [[e.p_reproduced for e in row if e.orders] for row in evidence]
+    raw_against = [[e.p_deviates] for row in evidence for e in row if e.orders]
+    corrected_for = iter([p for row in statistics.holm_over_groups([r for r in raw_for if r]) for p in row])
+    corrected_against = iter([p for row in statistics.holm_over_groups(raw_against) for p in row])
+    decisions = []
+    for claim, row in zip(claims, evidence, strict=True):
+        protocol = seen[claim.protocol].protocol
+        checks = []
+        for rule, found in zip(claim.checks, row, strict=True):
+            p = (next(corrected_for), next(corrected_against)) if found.orders else (found.p_reproduced, None)
+            family = sum(1 for r in raw_for if r) if found.orders else 1
+            checks.append(_check(rule, found, protocol, p[0], found.p_deviates if p[1] is None else p[1], family))
+        decisions.append(_decision(paper, claim, protocol, checks))
+    return decisions
+
+
+def _check(rule: Rule, found: Evidence, protocol: Protocol, p_for: float, p_against: float, family: int) -> Check:
+    alpha = protocol.statistics.alpha
+    verdict = found.verdict(alpha, p_for, p_against)
+    shown = found.centre or (found.weakest if found.items else None)
+    low, high = shown.interval(alpha) if shown else (math.nan, math.nan)
+    settled = verdict in ("reproduced", "deviates")
+    return Check(
+        rule=rule_text(rule, protocol),
+        window=window_text(shown, found.scale) if shown and found.centre is None else "",
+        measured=evidence_text(found, protocol),
+        estimate=_finite(shown.estimate.mean) if shown else None,
+        low=_finite(low),
+        high=_finite(high),
+        p_reproduced=p_for if found.seeds else None,
+        p_deviates=p_against if found.seeds else None,
+        seeds=found.seeds,
+        verdict=verdict,
+        # The whole correction is taken, as if this claim stood first in Holm's order: an upper estimate.
+        seeds_still_needed=None if settled else found.seeds_still_needed(alpha / family),
+        failures=found.failures,
+    )
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None
+
+
+def combined(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict of a claim from those of its checks."""
+    if "deviates" in verdicts:
+        return "deviates"
+    if "not measured" in verdicts:
+        return "not measured"
+    return "reproduced" if all(v == "reproduced" for v in verdicts) else "inconclusive"
+
+
+def _decision(paper: Published, claim: Claim, protocol: Protocol, checks: Sequence[Check]) -> Decision:
+    verdict = combined([check.verdict for check in checks])
+    open_ = [c.seeds_still_needed for c in checks if c.verdict in ("inconclusive", "not measured")]
+    needed = [n for n in open_ if n is not None]
+    decided = verdict in ("reproduced", "deviates")
+    return Decision(
+        paper=paper.paper.key,
+        protocol=protocol.id,
+        claim=claim.id,
+        statement=claim.statement,
+        published=claim.published,
+        source=claim.source,
+        note=claim.note,
+        measured="; ".join(dict.fromkeys(check.measured for check in checks)),
+        verdict=verdict,
+        seeds_still_needed=None if decided or len(needed) < len(open_) else max(needed),
+        checks=tuple(checks),
+        failures=tuple(dict.fromkeys(text for check in checks for text in check.failures)),
+        patterns=_patterns(claim, protocol),
+    )
+
+
+def _patterns(claim: Claim, protocol: Protocol) -> tuple[str, ...]:
+    methods = {method for rule in claim.checks for method, _ in needed_cells(rule)}
+    return tuple(f"{protocol.id}:{method}" for method in method_names(protocol) if method in methods)
+
+
+def to_json(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
+    """Plain JSON types, with the re-run command. Densities in levels, ratios on the natural log scale."""
+    return [{**asdict(decision), "command": decision.command} for decision in decisions]
