@@ -84,16 +84,23 @@ def check_scores(scores: Scores, weights: Mapping[str, Tensor], pruner: str) -> 
             )
 
 
-def check_masks(masks: Masks, weights: Mapping[str, Tensor], kept: int, pruner: str) -> None:
-    """Raise BadPruner unless `masks` are boolean, of the shapes of `weights`, and keep exactly `kept`."""
-    if not isinstance(masks, dict) or set(masks) != set(weights):
+def check_masks(masks: Masks, before: Masks, kept: int, pruner: str) -> None:
+    """Raise BadPruner unless `masks` are boolean, of the shapes of `before`, nested in it, and keep exactly `kept`."""
+    if not isinstance(masks, dict) or set(masks) != set(before):
         raise BadPruner(f"pruner '{pruner}'", "masks do not name the network's weights", "Mask network.weights, all")
-    for name, weight in weights.items():
-        if masks[name].shape != weight.shape or masks[name].dtype != torch.bool:
+    for name, earlier in before.items():
+        mask = masks[name]
+        if not isinstance(mask, Tensor) or mask.shape != earlier.shape or mask.dtype != torch.bool:
             raise BadPruner(
                 f"pruner '{pruner}'",
-                f"mask '{name}' is not boolean of shape {tuple(weight.shape)}",
+                f"mask '{name}' is not a boolean tensor of shape {tuple(earlier.shape)}",
                 "Return bool masks",
+            )
+        if bool((mask & ~earlier).any()):
+            raise BadPruner(
+                f"pruner '{pruner}'",
+                f"mask '{name}' brings back weights that are already pruned",
+                "Keep only weights that network.masks keeps",
             )
     total = sum(int(mask.sum()) for mask in masks.values())
     if total != kept:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 import torch
@@ -74,7 +75,16 @@ def _view(subject: Subject, pruning: PruningSpec, masks: Masks, cost: Cost) -> N
     weights = {name: subject.state[name] * masks[name] for name in pruning.prunable}
     others = {name: tensor.clone() for name, tensor in subject.state.items() if name not in weights}
     own_masks = {name: mask.clone() for name, mask in masks.items()}
-    return Network(subject.module, weights, others, own_masks, subject.input_shape, subject.classes, cost)
+    # Read-only views: a plugin that put its own tensors in their place would escape the comparison in `_guarded`.
+    return Network(
+        subject.module,
+        MappingProxyType(weights),
+        MappingProxyType(others),
+        MappingProxyType(own_masks),
+        subject.input_shape,
+        subject.classes,
+        cost,
+    )
 
 
 def prune(
@@ -97,7 +107,7 @@ def prune(
     if isinstance(plugin, MaskLearner):
         network = _view(subject, pruning, masks, cost)
         learned = _guarded(network, lambda: plugin.learn(network, examples, level.density, rng), spec.pruner)
-        check_masks(learned, network.weights, level.kept, spec.pruner)
+        check_masks(learned, masks, level.kept, spec.pruner)
         masks = learned
     elif isinstance(plugin, Pruner):
         groups = layer_groups(pruning) if spec.allocation == "layerwise" else {"all": list(pruning.prunable)}
@@ -114,7 +124,9 @@ def prune(
 
 def _guarded(network: Network, call: Callable[[], Answer], pruner: str) -> Answer:
     """Run the plugin; refuse if it raised, or changed a weight, a buffer or the module in place."""
-    state = {**network.weights, **network.others, **dict(network.module.named_parameters())}
+    # The module's own parameters bear the same names as the weights it is scored at: both are watched.
+    own = {f"module/{name}": tensor for name, tensor in network.module.named_parameters()}
+    state = {**network.weights, **network.others, **own}
     before = _digest(state)
     try:
         answer = call()

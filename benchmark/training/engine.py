@@ -119,6 +119,8 @@ def _train_one(
     run = _Run(replica, module, recipe, evaluation, dataset, columns)
     failure = run.go(report)
     train_quality = run.quality(run.train_inputs[replica.split.training], dataset.train_labels[replica.split.training])
+    if failure is None and not math.isfinite(train_quality.loss):  # after the last evaluation
+        failure = _diverged(replica.last_step)
     return Outcome(
         run.state(),
         History(tuple(run.steps), tuple(run.validation), tuple(run.test_steps), tuple(run.test)),
@@ -130,6 +132,10 @@ def _train_one(
         run.snapshots,
         failure,
     )
+
+
+def _diverged(updates: int) -> str:
+    return f"diverged: the loss is not finite after {updates} updates"
 
 
 class _Run:
@@ -167,6 +173,8 @@ class _Run:
         )
         self.wanted = set(evaluation.steps(replica.last_step))
         self.always_tested = set(evaluation.test_steps(replica.last_step))
+        if max(self.wanted) < replica.first_step:  # a fine-tuning too short for an evaluation of its own
+            self.wanted = self.always_tested = {replica.last_step}
         self.test_at_minima = evaluation.test_at_validation_minima
         self.least_loss = math.inf
         self.steps: list[int] = []
@@ -230,7 +238,7 @@ class _Run:
             self.test.append(self.quality(self.test_inputs, self.dataset.test_labels))
             losses.append(self.test[-1].loss)
         if not all(math.isfinite(loss) for loss in losses):
-            return f"diverged: the loss is not finite after {done} updates"
+            return _diverged(done)
         if report is not None:
             report(done, self.replica.last_step)
         return None
