@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from statistics import mean, stdev
 
 from benchmark.plan import PlannedJob, seconds_per_step, train_steps
@@ -44,7 +44,7 @@ def compare(protocol: Protocol, first: Store, again: Store) -> Recheck:
     ours = {_key(record): record for record in first.records(protocol) if record.status == "finished"}
     pairs = [(ours[_key(r)], r) for r in again.records(protocol) if r.status == "finished" and _key(r) in ours]
     differences = [_accuracy(theirs) - _accuracy(old) for old, theirs in pairs]
-    half = 0.0
+    half = inf  # one difference has no spread
     if len(differences) > 1:
         from scipy.stats import t
 

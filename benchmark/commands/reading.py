@@ -134,7 +134,9 @@ def show_plan(
     rows, document = [], []
     for protocol, method in selection:
         own = [
-            (p, n) for p, n in zip(planned, fits, strict=True) if p.job.protocol.key == protocol.key and p.job.method == method
+            (p, n)
+            for p, n in zip(planned, fits, strict=True)
+            if p.job.protocol.key == protocol.key and p.job.method == method
         ]
         left = sum(len(p.job.cells) for p, _ in own)
         seconds = sum(p.seconds for p, _ in own)
@@ -158,6 +160,10 @@ def show_plan(
         return
     within = f"fits {spoken(budget)} x {workers}" if budget else "will run"
     show_table("Plan", ["protocol", "method", "cells", "left", "core time", within], rows)
+    left = sum(len(p.job.cells) for p in planned)
+    hours = spoken(sum(p.seconds for p in planned) / workers)
+    fitting_now = "" if budget is None else f"; about {sum(fits)} of them fit {spoken(budget)}"
+    click.echo(f"{left} cells left, about {hours} here with {workers} worker(s){fitting_now}. Finished cells are kept.")
 
 
 def _why_skipped(protocol: Protocol) -> str | None:

@@ -1,0 +1,39 @@
+# Lotterybench. Needs Python >= 3.11, make and a package index; everything else is set up here.
+#   make reproduce                         measure what fits the budget, decide the claims, write leaderboard.md
+#   make reproduce BUDGET=2h ONLY='lth/*'
+#   make test                              the whole CPU test suite; .ci/run calls exactly this
+
+PYTHON  ?= python3
+BUDGET  ?= 12m# with the installation before it, make reproduce ends within 15 minutes
+ONLY    ?=
+RESULTS ?= results
+RECHECK ?= recheck
+BIN     := .venv/bin
+
+.PHONY: reproduce test leaderboard clean
+.DELETE_ON_ERROR:
+
+reproduce: .venv/installed
+	$(BIN)/lotterybench run $(if $(ONLY),'$(ONLY)') --budget $(BUDGET) --results $(RESULTS) --recheck $(RECHECK)
+	$(BIN)/lotterybench leaderboard --results $(RESULTS)
+	@# A claim that deviates (exit code 1) is a finding, not a failure of this command.
+	$(BIN)/lotterybench score --results $(RESULTS) || test $$? -eq 1
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto
+
+leaderboard: .venv/installed
+	$(BIN)/lotterybench leaderboard --results $(RESULTS)
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Lotterybench needs Python 3.11 or newer; this is $$($(PYTHON) --version). Name another: make PYTHON=python3.12"; exit 3; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
