@@ -47,11 +47,11 @@ LEGEND = """\
 | reproduced | shown to agree: a number lies inside its margin (two one-sided t tests), or an ordering is significant \
 (paired, one-sided, Holm's correction over the paper) |
 | deviates | shown to disagree: the interval lies outside the margin, or the opposite ordering is significant |
-| inconclusive | neither is shown yet; with the further seeds that should decide, at 80 % power if means stay as they are |
+| inconclusive | neither is shown yet; with the further seeds that should decide, at 80 % power if means stay |
 | not measured | runs that the claim needs are missing |
 
-A claim with several checks is reproduced only if all are, and deviates if any does. Failing to find a difference never \
-counts as agreement. Margins and error level stand in each protocol. The unit of every test is the seed: repetitions of \
+A claim with several checks is reproduced only if all are, and deviates if any does. Finding no difference is never \
+agreement. Margins and error level stand in each protocol. The unit of every test is the seed: draws of \
 a control within a seed are averaged first, and comparisons use the same seeds on both sides. Brackets and ± give 95 % \
 t intervals over seeds.
 """
@@ -62,7 +62,7 @@ measured; empty: not part of the protocol.
 """
 
 RANKS = """\
-A rank is 1 plus the number of methods that are significantly better (paired t tests, Holm's correction over all pairs), \
+A rank is 1 plus the number of significantly better methods (paired t tests, Holm's correction over all pairs), \
 so methods that cannot be told apart share it. Mask steps: updates spent on networks that only served to find the mask.
 """
 

@@ -19,7 +19,7 @@ from benchmark.published.rules import Rule, needed_cells
 from benchmark.scoring.evaluate import evaluate
 from benchmark.scoring.evidence import Evidence, Verdict
 from benchmark.scoring.observations import Observations
-from benchmark.scoring.wording import evidence_text, rule_text, window_text
+from benchmark.scoring.wording import evidence_text, rule_text, seeds_text, window_text
 from benchmark.store import Store
 
 
@@ -57,6 +57,7 @@ class Decision:
     source: str
     note: str | None
     measured: str
+    seeds: str
     verdict: Verdict
     seeds_still_needed: int | None
     checks: tuple[Check, ...]
@@ -108,7 +109,7 @@ def _check(rule: Rule, found: Evidence, protocol: Protocol, p_for: float, p_agai
     return Check(
         rule=rule_text(rule, protocol),
         window=window_text(shown, found.scale) if shown and found.centre is None else "",
-        measured=evidence_text(found, protocol),
+        measured=evidence_text(rule, found, protocol),
         estimate=_finite(shown.estimate.mean) if shown else None,
         low=_finite(low),
         high=_finite(high),
@@ -149,6 +150,7 @@ def _decision(paper: Published, claim: Claim, protocol: Protocol, checks: Sequen
         source=claim.source,
         note=claim.note,
         measured="; ".join(dict.fromkeys(check.measured for check in checks)),
+        seeds=seeds_text([len(check.seeds) for check in checks]),
         verdict=verdict,
         seeds_still_needed=None if decided or len(needed) < len(open_) else max(needed),
         checks=tuple(checks),

@@ -37,7 +37,7 @@ def ledger(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, O
         f'### <a id="claims-{paper.paper.key}"></a>{paper.paper.title}\n\n{paper.paper.authors} {paper.paper.year}, '
         f"[arXiv {paper.paper.arxiv}](https://arxiv.org/abs/{paper.paper.arxiv}). Densities are {', '.join(units)}. "
         "Of several quantities in one check the weakest is shown.\n",
-        _table(["claim", "statement", "published", "measured", "verdict", "run again"], rows),
+        _table(["claim", "statement", "published", "measured", "seeds", "verdict", "run again"], rows),
         _folded("How each claim is decided: every check with its rule, window and p value", _checks(decisions)),
     ]
     if paper.not_decided:
@@ -51,19 +51,24 @@ def verdict_text(verdict: str, needed: int | None) -> str:
     if verdict != "inconclusive":
         return f"**{verdict}**" if verdict == "deviates" else verdict
     if needed is None:
-        return "inconclusive; seeds alone will not decide"
+        return "inconclusive; more seeds will hardly decide"
     return f"inconclusive; about {needed} more seed{'s' if needed != 1 else ''}"
 
 
 def _row(decision: Decision) -> list[str]:
-    measured = "<br>".join(dict.fromkeys(check.measured for check in decision.checks))
+    parts = [check.measured for check in decision.checks]
+    if len(parts) > 1:
+        parts = [f"{check.measured}: {check.verdict}" for check in decision.checks if check.seeds]
+        parts += ["not measured"] * any(not check.seeds for check in decision.checks)
     if decision.failures:
-        measured += f"<br>{len(decision.failures)} failed"
+        parts.append(f"{len(decision.failures)} failed")
+    measured = "<br>".join(parts)
     return [
         f'<a id="{decision.claim}"></a>{decision.claim}',
         f"{decision.statement} ({decision.source})",
         decision.published,
         measured,
+        decision.seeds,
         verdict_text(decision.verdict, decision.seeds_still_needed),
         f"`{decision.command}`",
     ]
@@ -84,7 +89,8 @@ def _check(check: Check) -> str:
     if not check.seeds:
         return f"{text}: not measured"
     p = "" if check.p_reproduced is None else f", p = {check.p_reproduced:.2g}"
-    return f"{text}: {check.measured}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"
+    seeds = f"{len(check.seeds)} seed{'s' if len(check.seeds) > 1 else ''}"
+    return f"{text}: {check.measured}, {seeds}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"
 
 
 def _folded(title: str, content: str) -> str:

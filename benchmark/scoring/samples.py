@@ -76,11 +76,9 @@ def paired(seen: Observations, metric: Metric, pairs: Sequence[tuple[Point, Poin
 
 
 def where(seen: Observations, points: Sequence[Point]) -> str:
-    """Densities of some cells in the paper's unit; empty for the dense network alone."""
+    """Densities of some cells in the paper's unit, of the pruned ones if there are any."""
     levels = [level for _, level in points if level] or [level for _, level in points]
     texts = [density_text(seen.protocol, level) for level in (min(levels), max(levels))]
-    if max(levels) == 0:
-        return "dense"
     return f"at {texts[0]}" if texts[0] == texts[1] else f"at {texts[0]} to {texts[1]}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from benchmark.protocol import Protocol
 from benchmark.published.rules import (
@@ -30,6 +31,15 @@ METRICS: dict[Metric, str] = {
     "best-accuracy": "best test accuracy",
     "train-accuracy": "final training accuracy",
     "early-stop-step": "early-stop step",
+}
+
+
+SHORT: dict[Metric, str] = {
+    "early-stop-accuracy": "accuracy",
+    "last-accuracy": "final accuracy",
+    "best-accuracy": "best accuracy",
+    "train-accuracy": "training accuracy",
+    "early-stop-step": "early stop",
 }
 
 
@@ -127,25 +137,31 @@ def item_text(item: Item, scale: Scale, alpha: float) -> str:
     low, high = item.interval(alpha)
     if scale == "log-ratio":
         return f"ratio {number(math.exp(item.estimate.mean))} [{number(_exp(low))}, {number(_exp(high))}]"
-    text = f"{number(item.estimate.mean, sign=True)} [{number(low, sign=True)}, {number(high, sign=True)}]"
-    return text if item.measured is None else f"{number(item.measured)} ({text})"
+    mean = number(item.estimate.mean, sign=True)
+    text = f"{mean} points [{number(low, sign=True)}, {number(high, sign=True)}]"
+    return text if item.measured is None else f"{number(item.measured)}, off by {text}"
 
 
-def evidence_text(evidence: Evidence, protocol: Protocol) -> str:
-    """What was measured on one check: the deciding quantity with its interval, and the number of seeds."""
-    n = len(evidence.seeds)
-    if not n:
+def evidence_text(rule: Rule, evidence: Evidence, protocol: Protocol) -> str:
+    """What was measured on one check: the deciding quantity with its interval."""
+    if not evidence.seeds:
         return "not measured"
     alpha = protocol.statistics.alpha
-    seeds = f"{n} seed{'s' if n > 1 else ''}"
+    name = SHORT[rule.metric]
     if evidence.centre is not None:
         found = evidence.centre.estimate.mean
         low, high = evidence.centre.interval(alpha)
         at = bracket(protocol, found, found)
         beyond = "at or beyond " if evidence.censored_at == found else ""
-        return f"{beyond}{at} [{bracket(protocol, low, high)}], {seeds}"
+        return f"{name} crosses dense {beyond or 'at '}{at} [{bracket(protocol, low, high)}]"
     item = evidence.weakest
     text = item_text(item, evidence.scale, alpha)
     if len(evidence.items) > 1:
         text += f" {item.where}, weakest of {len(evidence.items)}"
-    return f"{text}, {seeds}"
+    return f"{name}{' peak' if isinstance(rule, Peak) else ''}: {text}"
+
+
+def seeds_text(counts: Sequence[int]) -> str:
+    """Number of seeds behind several checks."""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,152 @@
+"""The README's pictures: measured curves, over the published ones where the paper gives them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark import published
+from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.protocol import Protocol
+from benchmark.published.rules import Curve, Metric
+from benchmark.records import DENSE
+from benchmark.scoring.observations import Observations, reported_metric
+from benchmark.scoring.wording import METRICS
+from benchmark.statistics import estimate, interval
+from benchmark.store import Store
+from benchmark.units import unit_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, told apart by all readers; markers and lines differ too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+METHODS = ("imp", "imp+reinit", "one-shot", "random", "imp+shuffle")  # those that the papers plot
+LABELS = {"imp": "iterative", "imp+reinit": "reinitialized", "imp+shuffle": "shuffled mask", "random": "random mask"}
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "svg.hashsalt": "lotterybench",  # else the ids in an SVG are drawn at random
+    "svg.fonttype": "none",
+}
+
+
+def draw(store: Store, protocol: Protocol, path: Path) -> None:
+    """Draw a protocol's measured methods into a .png or .svg file; the same records give the same picture.
+
+    Curves are means over seeds with 95 % t intervals (bars, or a band where levels are dense); a method measured in
+    one seed has none. Raises BadInput if nothing is measured or the ending is unknown, EnvironmentProblem if `path`
+    cannot be written.
+    """
+    if path.suffix not in (".png", ".svg"):
+        raise BadInput(str(path), "a figure is a .png or .svg file", "Give one of these endings")
+    seen = Observations(protocol, store.records(protocol))
+    methods = [m for m in METHODS if m in protocol.methods and points(seen, reported_metric(protocol), m)]
+    if not methods:
+        raise BadInput(protocol.id, "nothing is measured yet", f"Run `lotterybench run {protocol.argument}` first")
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE}):
+        pyplot.switch_backend("Agg")
+        stops = protocol.evaluation.early_stop != "none"
+        figure, axes = pyplot.subplots(1, 1 + stops, figsize=(8.4 if stops else 6.4, 3.6), squeeze=False)
+        accuracy: list[Axes] = list(axes[0])
+        _panel(accuracy[0], seen, methods, reported_metric(protocol))
+        accuracy[0].set_ylabel(f"{METRICS[reported_metric(protocol)]}, %")
+        if stops:
+            _panel(accuracy[1], seen, methods, "early-stop-step")
+            accuracy[1].set_ylabel("early-stop step")
+        accuracy[0].legend(frameon=False, fontsize=8)
+        figure.tight_layout()
+        try:
+            metadata: dict[str, Any] = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
+            figure.savefig(path, dpi=160, metadata=metadata)
+        except OSError as error:
+            raise EnvironmentProblem(
+                str(path), f"cannot be written ({error.strerror or error})", "Give another path"
+            ) from error
+        finally:
+            pyplot.close(figure)
+
+
+def points(seen: Observations, metric: Metric, method: str) -> list[tuple[int, float, float, float]]:
+    """(level, mean, low, high) wherever the method is measured, dense excluded; low = mean = high for one seed."""
+    levels = sorted({level for name, level, _ in seen.records if name == method})
+    return [_point(seen, metric, method, level) for level in levels if seen.by_seed(metric, (method, level))]
+
+
+def _point(seen: Observations, metric: Metric, method: str, level: int) -> tuple[int, float, float, float]:
+    e = estimate(list(seen.by_seed(metric, (method, level)).values()), seen.resolution(metric))
+    low, high = interval(e, 1 - seen.protocol.statistics.alpha) if e.n > 1 else (e.mean, e.mean)
+    return level, e.mean, low, high
+
+
+def position(protocol: Protocol) -> Callable[[int], float]:
+    """Level -> where it stands on the x axis, in the paper's unit."""
+
+    def place(level: int) -> float:
+        density = protocol.level_table[level].density
+        if protocol.reports_density_as == "sparsity":
+            return 1 - density
+        return 100 * (1 - density) if protocol.reports_density_as == "percent-pruned" else 100 * density
+
+    return place
+
+
+def _panel(axes: Axes, seen: Observations, methods: Sequence[str], metric: Metric) -> None:
+    protocol = seen.protocol
+    x = position(protocol)
+    if seen.by_seed(metric, (DENSE, 0)):
+        _, mean, _, _ = _point(seen, metric, DENSE, 0)
+        axes.axhline(mean, color="0.45", linewidth=1, label="dense")
+    for i, method in enumerate(methods):
+        found = points(seen, metric, method)
+        xs, means = [x(level) for level, *_ in found], [mean for _, mean, _, _ in found]
+        lows, highs = [low for _, _, low, _ in found], [high for *_, high in found]
+        line = {"color": COLOURS[i], "linestyle": LINES[i % len(LINES)], "label": LABELS.get(method, method)}
+        if len(found) > 30:
+            axes.plot(xs, means, linewidth=1.4, **line)
+            axes.fill_between(xs, lows, highs, color=COLOURS[i], alpha=0.2, linewidth=0)
+        else:
+            bars = [[m - low for m, low in zip(means, lows, strict=True)]]
+            bars.append([high - m for m, high in zip(means, highs, strict=True)])
+            axes.errorbar(xs, means, bars, marker=MARKERS[i], markersize=3.5, linewidth=1.2, capsize=2, **line)
+        _published(axes, protocol, method, metric, i)
+    _scale(axes, protocol)
+
+
+def _published(axes: Axes, protocol: Protocol, method: str, metric: Metric, i: int) -> None:
+    """Published values of every round, as points, where a claim of the paper has the whole curve."""
+    for rule in (rule for paper in published.load_all() for claim in paper.claims for rule in claim.checks):
+        if isinstance(rule, Curve) and (rule.of.method, rule.metric) == (method, metric):
+            x = position(protocol)
+            pairs = [
+                (x(lv), v) for (m, lv), values in published.table(rule.table).items() if m == method for v in values
+            ]
+            label = f"{LABELS.get(method, method)}, published"
+            axes.scatter(*zip(*pairs, strict=True), s=7, color=COLOURS[i], marker=MARKERS[i], alpha=0.45, label=label)
+
+
+def _scale(axes: Axes, protocol: Protocol) -> None:
+    axes.set_xlabel(unit_name(protocol) + (", %" if protocol.reports_density_as.startswith("percent") else ""))
+    if protocol.reports_density_as != "percent-remaining":
+        return
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    axes.set_xscale("log")
+    axes.invert_xaxis()  # from dense to sparse, as the paper draws it
+    named = [level for paper in published.load_all() for level in paper.densities.get(protocol.id, {})]
+    shown = [level for level in named if level not in (9, 16)] if len(named) > 7 else named
+    axes.set_xticks([position(protocol)(level) for level in shown])
+    axes.set_xticklabels([f"{position(protocol)(level):.1f}" for level in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
