@@ -117,7 +117,7 @@ class Learner(MaskLearner):
     def learn(
         self,
         network: Network,
-        examples: Examples | None,
+        examples: Examples | None,  # noqa: ARG002
         density: float,
         rng: torch.Generator,  # noqa: ARG002
     ) -> Masks:
