@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,25 @@ def test_a_whole_run_from_nothing_and_again(tmp_path: Path, tiny_path: Path) -> 
     assert again.returncode == 0, again.stderr
     assert "Nothing is missing" in again.stdout
     assert f"{len(records)} cells measured again here, {len(records)} identical bit for bit" in again.stdout
+
+
+def test_ctrl_c_stops_every_worker_and_says_so_once(tmp_path: Path, tiny_path: Path) -> None:
+    """SIGINT to `run`: exit code 130, one line, no process left behind, and the same command goes on."""
+    path = tmp_path / "long.yaml"
+    path.write_text(tiny_path.read_text().replace("steps: 20\n", "steps: 20000000\n"))
+    command = [sys.executable, "-m", "benchmark.cli", "run", f"{path}:dense", "--results", str(tmp_path / "r")]
+    process = subprocess.Popen([*command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    locks = tmp_path / "r" / ".work" / "locks"
+    while len(list(locks.glob("**/*.lock"))) < 2:  # both workers train
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.count("Finished cells are kept") == 1
+    assert "Traceback" not in errors
+    commands = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
+    assert not [line for line in commands if str(path).encode() in line]
 
 
 def test_a_budget_too_small_for_one_training_runs_none(tmp_path: Path, tiny_path: Path) -> None:

@@ -65,6 +65,7 @@ def run_workers(arguments: Sequence[str], workers: int, listen: Callable[[Messag
         for process in processes:
             if process.poll() is None:
                 process.terminate()
+                process.wait()
     for worker, code in enumerate(codes):
         if code:
             text = failures.get(worker) or (f"was killed by signal {-code}" if code < 0 else f"ended with code {code}")
@@ -77,6 +78,7 @@ def _start(arguments: Sequence[str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers
         env={**os.environ, **ONE_THREAD},
     )
 
