@@ -25,8 +25,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 METHODS = ("imp", "imp+reinit", "one-shot", "random", "imp+shuffle")  # those that the papers plot
+LOWEST = 25  # points below dense at which the accuracy axis ends
 LABELS = {"imp": "iterative", "imp+reinit": "reinitialized", "imp+shuffle": "shuffled mask", "random": "random mask"}
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -55,8 +56,7 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE}):
-        pyplot.switch_backend("Agg")
+    with mpl.rc_context(STYLE):
         stops = protocol.evaluation.early_stop != "none"
         figure, axes = pyplot.subplots(1, 1 + stops, figsize=(8.4 if stops else 6.4, 3.6), squeeze=False)
         accuracy: list[Axes] = list(axes[0])
@@ -65,7 +65,8 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
         if stops:
             _panel(accuracy[1], seen, methods, "early-stop-step")
             accuracy[1].set_ylabel("early-stop step")
-        accuracy[0].legend(frameon=False, fontsize=8)
+        _crop(accuracy[0], seen)
+        accuracy[0].legend(frameon=False, fontsize=8, loc="lower left")
         figure.tight_layout()
         try:
             metadata: dict[str, Any] = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
@@ -112,7 +113,7 @@ def _panel(axes: Axes, seen: Observations, methods: Sequence[str], metric: Metri
         found = points(seen, metric, method)
         xs, means = [x(level) for level, *_ in found], [mean for _, mean, _, _ in found]
         lows, highs = [low for _, _, low, _ in found], [high for *_, high in found]
-        line = {"color": COLOURS[i], "linestyle": LINES[i % len(LINES)], "label": LABELS.get(method, method)}
+        line: Any = {"color": COLOURS[i], "linestyle": LINES[i % len(LINES)], "label": LABELS.get(method, method)}
         if len(found) > 30:
             axes.plot(xs, means, linewidth=1.4, **line)
             axes.fill_between(xs, lows, highs, color=COLOURS[i], alpha=0.2, linewidth=0)
@@ -129,11 +130,20 @@ def _published(axes: Axes, protocol: Protocol, method: str, metric: Metric, i: i
     for rule in (rule for paper in published.load_all() for claim in paper.claims for rule in claim.checks):
         if isinstance(rule, Curve) and (rule.of.method, rule.metric) == (method, metric):
             x = position(protocol)
-            pairs = [
-                (x(lv), v) for (m, lv), values in published.table(rule.table).items() if m == method for v in values
-            ]
+            curve = published.table(rule.table)
+            pairs = [(x(level), v) for (name, level), values in curve.items() if name == method for v in values]
+            xs, ys = [a for a, _ in pairs], [b for _, b in pairs]
             label = f"{LABELS.get(method, method)}, published"
-            axes.scatter(*zip(*pairs, strict=True), s=7, color=COLOURS[i], marker=MARKERS[i], alpha=0.45, label=label)
+            axes.scatter(xs, ys, s=7, color=COLOURS[i], marker=MARKERS[i], alpha=0.45, label=label)
+
+
+def _crop(axes: Axes, seen: Observations) -> None:
+    """Leave out what lies far below the dense network, and say so: collapse would flatten all that matters."""
+    dense = list(seen.by_seed(reported_metric(seen.protocol), (DENSE, 0)).values())
+    bottom = 5 * round((estimate(dense).mean - LOWEST) / 5) if dense else 0
+    if axes.get_ylim()[0] < bottom:
+        axes.set_ylim(bottom=bottom)
+        axes.set_xlabel(f"{axes.get_xlabel()} (values below {bottom} % not shown)")
 
 
 def _scale(axes: Axes, protocol: Protocol) -> None:
@@ -144,9 +154,11 @@ def _scale(axes: Axes, protocol: Protocol) -> None:
 
     axes.set_xscale("log")
     axes.invert_xaxis()  # from dense to sparse, as the paper draws it
-    named = [level for paper in published.load_all() for level in paper.densities.get(protocol.id, {})]
-    shown = [level for level in named if level not in (9, 16)] if len(named) > 7 else named
-    axes.set_xticks([position(protocol)(level) for level in shown])
-    axes.set_xticklabels([f"{position(protocol)(level):.1f}" for level in shown])
+    places: list[float] = []
+    for level in sorted(level for paper in published.load_all() for level in paper.densities.get(protocol.id, {})):
+        place = position(protocol)(level)
+        if not places or place < places[-1] / 1.6:  # else the labels run into each other
+            places.append(place)
+    axes.set_xticks(places, [f"{place:.3g}" if place >= 100 else f"{place:.1f}" for place in places])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
