@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +48,8 @@ def write_atomically(path: Path, content: bytes, work: Path) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system refuses even to remove what is not there
+            temporary.unlink()
         raise EnvironmentProblem(
             str(path),
             f"cannot be written ({error.strerror or error})",
@@ -54,10 +57,11 @@ def write_atomically(path: Path, content: bytes, work: Path) -> None:
         ) from error
 
 
-def pack(arrays: Mapping[str, Array]) -> bytes:
-    """Arrays as a compressed .npz, the same bytes for the same arrays."""
+def pack(arrays: Mapping[str, Array], comment: str = "") -> bytes:
+    """Arrays as a compressed .npz, the same bytes for the same arrays. Readers of arrays do not see the comment."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
+        archive.comment = comment.encode()
         for name, array in arrays.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
@@ -66,12 +70,24 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
+def comment_of(path: Path) -> str:
+    """The comment that `pack` was given; empty if the file cannot be read, which `unpack` will say."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment.decode(errors="replace")
+    except (OSError, zipfile.BadZipFile):
+        return ""
+
+
+_DAMAGED = (zipfile.BadZipFile, lzma.LZMAError, zlib.error)
+
+
 def unpack(path: Path) -> dict[str, Array]:
     """Arrays of an .npz file; never a pickle. Raises BadInput if it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, *_DAMAGED) as error:
         raise BadInput(str(path), f"not readable ({error})", "Restore it from git, or move it away") from error
 
 
@@ -158,9 +174,12 @@ class Store:
         return self.folder(protocol, method) / f"seed-{seed}.masks.npz"
 
     def read_survival(self, protocol: Protocol, method: str, seed: int) -> Survival:
-        """Masks of a chain as far as they are known; level 0 if none were written."""
+        """Masks of a chain as far as they are known for this very protocol document; level 0 if none were written.
+
+        The digest is the file's comment. Files without one were written before there were comments.
+        """
         path = self.survival_path(protocol, method, seed)
-        if not path.exists():
+        if not path.exists() or comment_of(path) not in ("", protocol.digest):
             return Survival.dense(protocol.pruning.prunable)
         arrays = unpack(path)
         shapes = {name: array.shape for name, array in arrays.items() if name != "costs"}
@@ -171,7 +190,7 @@ class Store:
 
     def write_survival(self, protocol: Protocol, method: str, seed: int, survival: Survival) -> None:
         """Replace a chain's masks."""
-        content = pack({**survival.outlived, "costs": survival.costs})
+        content = pack({**survival.outlived, "costs": survival.costs}, protocol.digest)
         write_atomically(self.survival_path(protocol, method, seed), content, self.work)
 
     def weights_path(self, protocol: Protocol, cell: Cell, what: str) -> Path:
