@@ -7,13 +7,20 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from benchmark.errors import BadInput
 from benchmark.protocol import Recipe
 from benchmark.streams import stream
 
 
 def batches_per_epoch(recipe: Recipe, examples: int) -> int:
-    """Optimizer updates per pass over `examples` training examples."""
+    """Optimizer updates per pass over `examples` training examples. Raises BadInput if there is none."""
     keep = recipe.last_partial_batch == "keep"
+    if not keep and recipe.batch_size > examples:
+        raise BadInput(
+            f"recipe.batch_size {recipe.batch_size}",
+            f"there are {examples} training examples, and last_partial_batch is drop",
+            "Take smaller batches or keep the last one",
+        )
     return -(-examples // recipe.batch_size) if keep else examples // recipe.batch_size
 
 
