@@ -92,7 +92,9 @@ def parse(document: Any, name: str) -> Published:
     try:
         return Published.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        # Of the errors of a union's members, a broken constraint says more than a wrong shape.
+        first = next((e for e in found if e["type"] == "value_error"), found[0])
         field = ".".join(str(part) for part in first["loc"]) or "document"
         cause = str(first["msg"]).removeprefix("Value error, ")
         raise BadInput(f"{name}: {field}", cause, "Correct the field; its meaning is in benchmark/published") from error
