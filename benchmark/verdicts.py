@@ -28,7 +28,8 @@ class Check:
     """One check of a claim. Numbers are None where nothing was measured or a bound is infinite.
 
     `estimate`, `low`, `high`: the deciding quantity with its 1 - alpha interval; on the natural log scale for ratios,
-    in levels for thresholds. p values are corrected (Holm) where the check is an ordering.
+    in levels for thresholds. `window`: where it must lie, in words. p values are corrected (Holm) where the check is
+    an ordering.
     """
 
     rule: str
@@ -108,7 +109,7 @@ def _check(rule: Rule, found: Evidence, protocol: Protocol, p_for: float, p_agai
     settled = verdict in ("reproduced", "deviates")
     return Check(
         rule=rule_text(rule, protocol),
-        window=window_text(shown, found.scale) if shown and found.centre is None else "",
+        window=window_text(shown, found.scale, protocol) if shown else "",
         measured=evidence_text(rule, found, protocol),
         estimate=_finite(shown.estimate.mean) if shown else None,
         low=_finite(low),

@@ -36,7 +36,8 @@ def ledger(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, O
     parts = [
         f'### <a id="claims-{paper.paper.key}"></a>{paper.paper.title}\n\n{paper.paper.authors} {paper.paper.year}, '
         f"[arXiv {paper.paper.arxiv}](https://arxiv.org/abs/{paper.paper.arxiv}). Densities are {', '.join(units)}. "
-        "Of several quantities in one check the weakest is shown.\n",
+        "Of several quantities in one check the weakest is shown. A crossing is decided by testing the curve at the two "
+        "ends of its window; the interval printed for it is a jackknife's.\n",
         _table(["claim", "statement", "published", "measured", "seeds", "verdict", "run again"], rows),
         _folded("How each claim is decided: every check with its rule, window and p value", _checks(decisions)),
     ]
@@ -56,10 +57,11 @@ def verdict_text(verdict: str, needed: int | None) -> str:
 
 
 def _row(decision: Decision) -> list[str]:
-    parts = [check.measured for check in decision.checks]
-    if len(parts) > 1:
-        parts = [f"{check.measured}: {check.verdict}" for check in decision.checks if check.seeds]
-        parts += ["not measured"] * any(not check.seeds for check in decision.checks)
+    parts = [_brief(check) for check in decision.checks if check.seeds]
+    if len(decision.checks) > 1:
+        parts = [f"{_brief(check)}: {check.verdict}" for check in decision.checks if check.seeds]
+    if not all(check.seeds for check in decision.checks):
+        parts.append("not measured")
     if decision.failures:
         parts.append(f"{len(decision.failures)} failed")
     measured = "<br>".join(parts)
@@ -74,6 +76,11 @@ def _row(decision: Decision) -> list[str]:
     ]
 
 
+def _brief(check: Check) -> str:
+    """What was measured and where it must lie."""
+    return f"{check.measured} (needs {check.window})"
+
+
 def _checks(decisions: Sequence[Decision]) -> str:
     blocks = []
     for decision in decisions:
@@ -85,12 +92,11 @@ def _checks(decisions: Sequence[Decision]) -> str:
 
 
 def _check(check: Check) -> str:
-    text = f"{check.rule}{f', window {check.window}' if check.window else ''}"
     if not check.seeds:
-        return f"{text}: not measured"
+        return f"{check.rule}: not measured"
     p = "" if check.p_reproduced is None else f", p = {check.p_reproduced:.2g}"
     seeds = f"{len(check.seeds)} seed{'s' if len(check.seeds) > 1 else ''}"
-    return f"{text}: {check.measured}, {seeds}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"
+    return f"{check.rule}: {_brief(check)}, {seeds}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"
 
 
 def _folded(title: str, content: str) -> str:

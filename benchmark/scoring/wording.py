@@ -121,11 +121,12 @@ def bracket(protocol: Protocol, low: float, high: float) -> str:
     return " to ".join(dict.fromkeys(texts))
 
 
-def window_text(item: Item, scale: Scale) -> str:
-    """The window of an item in the unit of its scale."""
-    if scale == "log-ratio":
-        return f"[{number(math.exp(item.low))}, {number(_exp(item.high))}]"
-    return f"[{number(item.low)}, {number(item.high)}]"
+def window_text(item: Item, scale: Scale, protocol: Protocol) -> str:
+    """Where a quantity must lie, in the unit of its scale."""
+    if scale == "rounds":
+        return bracket(protocol, item.low, item.high)
+    low, high = (_exp(item.low), _exp(item.high)) if scale == "log-ratio" else (item.low, item.high)
+    return f"{number(low)} to {number(high)}" if math.isfinite(high) else f"more than {number(low)}"
 
 
 def _exp(x: float) -> float:
