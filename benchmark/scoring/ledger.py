@@ -36,8 +36,8 @@ def ledger(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, O
     parts = [
         f'### <a id="claims-{paper.paper.key}"></a>{paper.paper.title}\n\n{paper.paper.authors} {paper.paper.year}, '
         f"[arXiv {paper.paper.arxiv}](https://arxiv.org/abs/{paper.paper.arxiv}). Densities are {', '.join(units)}. "
-        "Of several quantities in one check the weakest is shown. A crossing is decided by tests of the curve at the two "
-        "ends of its window; the interval printed for it is a jackknife's.\n",
+        "Of several quantities in one check the weakest is shown. A crossing is decided by tests of the curve at the "
+        "two ends of its window; the interval printed for it is a jackknife's.\n",
         _table(["claim", "statement", "published", "measured", "seeds", "verdict", "run again"], rows),
         _folded("How each claim is decided: every check with its rule, window and p value", _checks(decisions)),
     ]
