@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from benchmark import published
@@ -13,7 +14,6 @@ from benchmark.published.rules import Curve, Metric
 from benchmark.records import DENSE
 from benchmark.scoring.observations import Observations, reported_metric
 from benchmark.scoring.wording import METRICS
-from benchmark.statistics import estimate, interval
 from benchmark.store import Store
 from benchmark.units import unit_name
 
@@ -25,7 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 METHODS = ("imp", "imp+reinit", "one-shot", "random", "imp+shuffle")  # those that the papers plot
-LOWEST = 25  # points below dense at which the accuracy axis ends
+LOWEST = 60  # points below dense at which the accuracy axis ends
 LABELS = {"imp": "iterative", "imp+reinit": "reinitialized", "imp+shuffle": "shuffled mask", "random": "random mask"}
 STYLE: Any = {
     "font.size": 9,
@@ -41,8 +41,8 @@ STYLE: Any = {
 def draw(store: Store, protocol: Protocol, path: Path) -> None:
     """Draw a protocol's measured methods into a .png or .svg file; the same records give the same picture.
 
-    Curves are means over seeds with 95 % t intervals (bars, or a band where levels are dense); a method measured in
-    one seed has none. Raises BadInput if nothing is measured or the ending is unknown, EnvironmentProblem if `path`
+    Curves are means over seeds; bars, or a band where levels are many, run from the lowest seed to the highest, as
+    the bars of LTH's figures do. Raises BadInput if nothing is measured or the ending is unknown, EnvironmentProblem if `path`
     cannot be written.
     """
     if path.suffix not in (".png", ".svg"):
@@ -80,15 +80,14 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
 
 
 def points(seen: Observations, metric: Metric, method: str) -> list[tuple[int, float, float, float]]:
-    """(level, mean, low, high) wherever the method is measured, dense excluded; low = mean = high for one seed."""
+    """(level, mean, lowest seed, highest seed) wherever the method is measured, dense excluded."""
     levels = sorted({level for name, level, _ in seen.records if name == method})
     return [_point(seen, metric, method, level) for level in levels if seen.by_seed(metric, (method, level))]
 
 
 def _point(seen: Observations, metric: Metric, method: str, level: int) -> tuple[int, float, float, float]:
-    e = estimate(list(seen.by_seed(metric, (method, level)).values()), seen.resolution(metric))
-    low, high = interval(e, 1 - seen.protocol.statistics.alpha) if e.n > 1 else (e.mean, e.mean)
-    return level, e.mean, low, high
+    values = list(seen.by_seed(metric, (method, level)).values())
+    return level, fmean(values), min(values), max(values)
 
 
 def position(protocol: Protocol) -> Callable[[int], float]:
@@ -139,8 +138,8 @@ def _published(axes: Axes, protocol: Protocol, method: str, metric: Metric, i: i
 
 def _crop(axes: Axes, seen: Observations) -> None:
     """Leave out what lies far below the dense network, and say so: collapse would flatten all that matters."""
-    dense = list(seen.by_seed(reported_metric(seen.protocol), (DENSE, 0)).values())
-    bottom = 5 * round((estimate(dense).mean - LOWEST) / 5) if dense else 0
+    dense = seen.by_seed(reported_metric(seen.protocol), (DENSE, 0)).values()
+    bottom = 5 * round((fmean(dense) - LOWEST) / 5) if dense else 0
     if axes.get_ylim()[0] < bottom:
         axes.set_ylim(bottom=bottom)
         axes.set_xlabel(f"{axes.get_xlabel()} (values below {bottom} % not shown)")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+WIDEST = 44  # characters of a column in plain text; longer cells are wrapped
+
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under headings."""
@@ -12,7 +14,9 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obje
     if not sys.stdout.isatty():
         from tabulate import tabulate
 
-        print(f"{title}\n{tabulate([[str(c) for c in row] for row in rows], headers=headings, disable_numparse=True)}")
+        cells = [[str(cell) for cell in row] for row in rows]
+        print(title)
+        print(tabulate(cells, headers=headings, disable_numparse=True, maxcolwidths=WIDEST))
         return
     from rich.console import Console
     from rich.table import Table
