@@ -15,7 +15,7 @@ from benchmark.records import DENSE, Cell, Record
 from benchmark.store import Store
 from benchmark.training.engine import configure_cpu
 
-METHODS = [DENSE, "imp", "imp+reinit", "one-shot", "synflow", "imp-rewind", "fine-tune"]
+METHODS = [DENSE, "imp", "imp+reinit", "one-shot", "random", "synflow", "imp-rewind", "fine-tune"]
 
 
 class Stop(Exception):

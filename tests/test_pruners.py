@@ -143,6 +143,9 @@ def test_synflow_is_the_sum_over_paths_through_each_weight() -> None:
     assert len(entries(scores)) == len(shares) == 12 + 12 + 6 + 9
     for (name, index), share in shares.items():
         assert float(scores[name][index]) == pytest.approx(share, rel=1e-12)
+    weights_only = SynFlow().score(network(values, widths), None, torch.Generator())  # biases flow, unscored
+    assert set(weights_only) == {"fc1.weight", "fc2.weight", "fc3.weight"}
+    assert all(torch.equal(score, scores[name]) for name, score in weights_only.items())
 
 
 def test_synflow_in_float32_networks_is_computed_in_float64() -> None:
