@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -32,7 +33,7 @@ class FoundPruner:
         """An instance with the protocol's parameters. Raises BadPruner if it does not take them."""
         try:
             return self.kind(**parameters)
-        except TypeError as error:
+        except Exception as error:
             raise BadPruner(
                 f"pruner '{self.name}'",
                 f"cannot be made with {dict(parameters)} ({error})",
@@ -78,13 +79,16 @@ def find(name: str, plugins: Mapping[str, Path] | None = None) -> FoundPruner:
 
 def from_file(path: Path) -> FoundPruner:
     """The one pruner class defined in a Python file. Its name is the file's stem. Raises BadPruner."""
-    spec = importlib.util.spec_from_file_location(f"lotterybench_plugin_{path.stem}", path)
+    name = f"lotterybench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise BadPruner(f"plugin {path}", "is not a Python file", "Give the path of a .py file with one pruner class")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
         raise BadPruner(
             f"plugin {path}", f"cannot be imported ({type(error).__name__}: {error})", "Correct the file"
         ) from error

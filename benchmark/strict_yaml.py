@@ -22,7 +22,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """A node without a tag of its own: `!!timestamp`, `!!binary` and the like have no place in plain data."""
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise yaml.composer.ComposerError(None, None, f"tag '{event.tag}' is not allowed", event.start_mark)
         return super().compose_node(parent, index)
