@@ -42,8 +42,8 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
     """Draw a protocol's measured methods into a .png or .svg file; the same records give the same picture.
 
     Curves are means over seeds; bars, or a band where levels are many, run from the lowest seed to the highest, as
-    the bars of LTH's figures do. Raises BadInput if nothing is measured or the ending is unknown, EnvironmentProblem if `path`
-    cannot be written.
+    the bars of LTH's figures do. Raises BadInput if nothing is measured or the ending is unknown, EnvironmentProblem
+    if `path` cannot be written.
     """
     if path.suffix not in (".png", ".svg"):
         raise BadInput(str(path), "a figure is a .png or .svg file", "Give one of these endings")
