@@ -26,6 +26,10 @@ class BadPruner(LotterybenchError):
     """A pruner broke its contract: wrong names or shapes, NaN, changed weights, wrong count."""
 
 
+class NeedFailed(LotterybenchError):
+    """A network that this one starts from, or whose weights are scored for it, has failed."""
+
+
 class EnvironmentProblem(LotterybenchError):
     """The machine, not the input: no data, no disk space, no permission."""
 

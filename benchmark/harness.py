@@ -7,16 +7,19 @@ finished round, and a fresh clone that holds only committed records retrains no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
 
+import torch
+
 from benchmark.api import Masks
 from benchmark.data_root import data_root
 from benchmark.datasets import Dataset, load
-from benchmark.errors import BadPruner
+from benchmark.errors import BadPruner, NeedFailed
 from benchmark.plan import Job, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.records import DENSE, Cell, Record
@@ -25,6 +28,7 @@ from benchmark.reporting import curves_of, failed_record, finished_record
 from benchmark.store import Store
 from benchmark.tickets import State, Tickets, Unavailable
 from benchmark.training import Outcome, Replica, train
+from benchmark.training.engine import configure_cpu
 from benchmark.weights import load_weights, save_weights
 
 
@@ -38,6 +42,7 @@ class Settings:
 
     data_root: Path = field(default_factory=data_root)
     plugins: Mapping[str, Path] | None = None
+    retry_failed: bool = False
     may_start: Callable[[float], bool] = lambda _seconds: True
     on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
     on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
@@ -51,6 +56,7 @@ class Harness:
         # The median of a few runs: one that was held up by a busy machine must not end the budget early.
         self._speeds = deque([seconds_per_step], maxlen=5)
         self._found: dict[str, FoundPruner] = {}
+        self._tried: set[Cell] = set()
         self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights)
 
     @cached_property
@@ -61,22 +67,31 @@ class Harness:
     def run(self, job: Job) -> bool:
         """Run a job's unfinished cells; False if another process has the job or something it needs.
 
-        Raises OutOfTime when the budget ends between two trainings.
+        A cell whose pruner breaks its contract, or that needs a failed network, becomes a failed record, and so do
+        the levels of a chain behind it. Raises OutOfTime when the budget ends between two trainings.
         """
-        with self.store.lock(self.protocol, job.name, wait=False) as mine:
+        with cpu_settings(), self.store.lock(self.protocol, job.name, wait=False) as mine:
             if not mine:
                 return False
+            blocked: str | None = None
             for cell in job.cells:
-                if self.store.read(self.protocol, cell) is None:
-                    try:
-                        self._measure(cell)
-                    except Unavailable:
-                        return False
-                    except BadPruner as error:
-                        self._record_failure(cell, str(error))
-                        if is_chain(self.protocol, cell.method):
-                            break
+                if self._settled(cell):
+                    continue
+                try:
+                    if blocked:
+                        raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
+                    self._measure(cell)
+                except Unavailable:
+                    return False
+                except (BadPruner, NeedFailed) as error:
+                    self._record_failure(cell, str(error))
+                    if is_chain(self.protocol, cell.method):
+                        blocked = f"level {cell.level} failed" if blocked is None else blocked
         return True
+
+    def _settled(self, cell: Cell) -> bool:
+        """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
+        return cell in self._tried or self.store.settled(self.protocol, cell, self.settings.retry_failed)
 
     def found(self, pruner: str) -> FoundPruner:
         """The pruner's class, looked up once."""
@@ -89,15 +104,26 @@ class Harness:
         path = self.store.weights_path(self.protocol, cell, what)
         if (found := load_weights(path)) is not None:
             return found
+        self._refuse_failed(cell)
         if cell.method != DENSE:
             self._measure(cell)
         else:
             with self.store.lock(self.protocol, Job(self.protocol, (cell,)).name, wait=True):
                 if (found := load_weights(path)) is None:
+                    self._refuse_failed(cell)  # by the process that held the lock
                     self._measure(cell)
         found = load_weights(path)
-        assert found is not None  # _measure has just written it
+        if found is None:
+            self._refuse_failed(cell)
+            raise NeedFailed(f"{cell.method} {cell.name}", f"has no weights '{what}'", "Delete its record to redo it")
         return found
+
+    def _refuse_failed(self, cell: Cell) -> None:
+        record = self.store.read(self.protocol, cell)
+        if record is not None and record.status == "failed" and self._settled(cell):
+            raise NeedFailed(
+                f"{cell.method} {cell.name}", f"is needed and failed: {record.reason}", "Retry with --retry-failed"
+            )
 
     def _measure(self, cell: Cell) -> None:
         """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
@@ -111,11 +137,9 @@ class Harness:
             self._speeds.append(outcome.seconds / steps)
         for what, state in self._kept(cell, outcome).items():
             save_weights(self.store.weights_path(self.protocol, cell, what), state, self.store.work)
-        if self.store.read(self.protocol, cell) is None:
+        if not self._settled(cell):
             record = finished_record(self, cell, masks, prune_cost, outcome)
-            curves = None if outcome.failure else curves_of(outcome.history)
-            self.store.write(self.protocol, cell, record, curves)
-            self.settings.on_record(cell, record)
+            self._write(cell, record, None if outcome.failure else curves_of(outcome.history))
         if is_chain(self.protocol, cell.method) and cell.level > 1:
             before = Cell(cell.method, cell.level - 1, cell.seed)
             self.store.weights_path(self.protocol, before, "final").unlink(missing_ok=True)
@@ -149,9 +173,24 @@ class Harness:
         }
 
     def _record_failure(self, cell: Cell, reason: str) -> None:
-        record = failed_record(self, cell, reason)
-        self.store.write(self.protocol, cell, record, None)
+        self._write(cell, failed_record(self, cell, reason), None)
+
+    def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
+        self.store.write(self.protocol, cell, record, curves)
+        self._tried.add(cell)
         self.settings.on_record(cell, record)
+
+
+@contextmanager
+def cpu_settings() -> Iterator[None]:
+    """The thread count and rounding that records are made under; the caller's thread count comes back afterwards."""
+    threads = torch.get_num_threads()
+    configure_cpu()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
 
 
 __all__ = ["Harness", "OutOfTime", "Settings"]

@@ -91,15 +91,15 @@ def select(protocols: Iterable[Protocol], only: Sequence[str]) -> list[tuple[Pro
     ]
 
 
-def jobs(protocol: Protocol, methods: Sequence[str], store: Store) -> list[Job]:
-    """Unfinished work of `methods`, most wanted first."""
+def jobs(protocol: Protocol, methods: Sequence[str], store: Store, retry_failed: bool = False) -> list[Job]:
+    """Unfinished work of `methods`, most wanted first; failed cells count as finished unless `retry_failed`."""
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
         chain = is_chain(protocol, method)
         for cell in cells_of(protocol, method):
-            if store.record_path(protocol, cell).exists() and store.read(protocol, cell) is not None:
+            if store.settled(protocol, cell, retry_failed):
                 continue
             rank = urgency(protocol, cell)
             place = (
@@ -133,18 +133,18 @@ def seconds_per_step(protocol: Protocol, records: Iterable[Record]) -> float:
             (here if record.provenance.device == f"cpu: {cpu_name()}" else anywhere).append(speed)
     if here or anywhere:
         return median(here or anywhere)
-    weights = sum(a * b for a, b in zip(protocol.network.widths, protocol.network.widths[1:], strict=False))
+    work = protocol.network.multiply_adds
     evaluated = (10_000 + protocol.data.validation) / protocol.evaluation.every
-    return weights * (6 * protocol.recipe.batch_size + 2 * evaluated) / FLOPS_PER_SECOND
+    return work * (6 * protocol.recipe.batch_size + 2 * evaluated) / FLOPS_PER_SECOND
 
 
-def plan(selection: Sequence[tuple[Protocol, str]], store: Store) -> list[PlannedJob]:
+def plan(selection: Sequence[tuple[Protocol, str]], store: Store, retry_failed: bool = False) -> list[PlannedJob]:
     """All unfinished jobs of a selection with their expected seconds."""
     planned = []
     for protocol in dict.fromkeys(protocol for protocol, _ in selection):
         speed = seconds_per_step(protocol, store.records(protocol))
         methods = [method for owner, method in selection if owner.key == protocol.key]
-        for job in jobs(protocol, methods, store):
+        for job in jobs(protocol, methods, store, retry_failed):
             planned.append(PlannedJob(job, speed * sum(train_steps(protocol, cell) for cell in job.cells)))
     return planned
 

@@ -152,6 +152,11 @@ class Store:
         record = self._parse(path)
         return record if record.protocol.digest == protocol.digest else None
 
+    def settled(self, protocol: Protocol, cell: Cell, retry_failed: bool) -> bool:
+        """Whether nothing is left to do for a cell. Raises BadInput if its record is damaged."""
+        record = self.read(protocol, cell)
+        return record is not None and (record.status == "finished" or not retry_failed)
+
     def write(self, protocol: Protocol, cell: Cell, record: Record, curves: bytes | None) -> None:
         """Write curves first, then the record: a record never points at curves that are not there."""
         if curves is not None:
@@ -165,9 +170,14 @@ class Store:
 
     def _parse(self, path: Path) -> Record:
         try:
-            return records.parse(path.read_text(encoding="utf-8"), str(path))
+            record = records.parse(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(str(path), f"cannot be read ({error})", "Restore it, or move it away") from error
+        cell = Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
+        place = Path(f"{record.protocol.id}@{record.protocol.version}") / cell.method / f"{cell.name}.json"
+        if path != self.root / place:
+            raise BadInput(str(path), f"is the record of {place}", "Put it where it belongs, or move it away")
+        return record
 
     def survival_path(self, protocol: Protocol, method: str, seed: int) -> Path:
         """Path of a chain's masks."""

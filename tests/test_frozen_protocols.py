@@ -12,6 +12,7 @@ from benchmark import lock, strict_yaml
 from benchmark.errors import BadInput
 from benchmark.networks import build
 from benchmark.protocol import ControlSpec, Protocol, available, load, load_all, parse, protocols_folder
+from benchmark.pruning.levels import layerwise_counts
 
 IDS = available()
 
@@ -118,3 +119,17 @@ def test_mnist1d_is_the_notebooks() -> None:
     assert protocol.evaluation.test_steps(protocol.recipe.steps)[-1] == 1501
     assert sum(protocol.pruning.layer_sizes.values()) == 276_010 == 40 * 500 + 500 + 500 * 500 + 500 + 5000 + 10
     assert len(protocol.level_table) == 100
+
+
+def test_random_masks_of_mnist1d_differ_from_the_notebook_by_two_weights_at_most() -> None:
+    """What the protocol's comment says: totals equal int(sparsity * size), 76 levels with a layer off by one or two."""
+    protocol = load("mnist1d/mlp")
+    sizes = protocol.pruning.layer_sizes
+    off = 0
+    for level in protocol.level_table[1:]:
+        ours = layerwise_counts(sizes, level.kept, {})
+        notebook = {name: size - size * level.index // 99 for name, size in sizes.items()}
+        assert sum(ours.values()) == sum(notebook.values())
+        assert max(abs(ours[name] - notebook[name]) for name in sizes) <= 2
+        off += ours != notebook
+    assert off == 76

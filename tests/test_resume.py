@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.executors.worker import Events, work
+from benchmark.executors.worker import Events, Options, work
 from benchmark.plan import method_names, plan
 from benchmark.protocol import Protocol, load_file
 from benchmark.records import Record
@@ -32,7 +32,7 @@ def run_everything(path: Path, root: Path, log: Path | None = None) -> None:
                 file.write(f"{cell}\n")
 
     events = Events(progress=lambda *_: None, recorded=recorded)
-    work(plan([(protocol, method) for method in method_names(protocol)], store), store, None, {}, events)
+    work(plan([(protocol, method) for method in method_names(protocol)], store), store, Options(), events)
 
 
 def fingerprints(protocol: Protocol, root: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,24 @@ plugin_option = click.option(
 )
 
 
+retry_option = click.option("--retry-failed", is_flag=True, help="Try cells again that ended in a failed record.")
+
+
+@dataclass(frozen=True)
+class How:
+    """What the options of `run` say about every worker."""
+
+    workers: int
+    deadline: float | None
+    plugins: tuple[Path, ...]
+    retry_failed: bool
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the deadline; None without one."""
+        return None if self.deadline is None else self.deadline - time.time()
+
+
 @click.command()
 @only_argument
 @results_option
@@ -43,6 +62,7 @@ plugin_option = click.option(
     "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="one per core", help="Processes."
 )
 @plugin_option
+@retry_option
 @click.option(
     "--recheck",
     type=click.Path(path_type=Path, file_okay=False),
@@ -54,6 +74,7 @@ def run(
     budget: float | None,
     workers: int,
     plugins: tuple[Path, ...],
+    retry_failed: bool,
     recheck: Path | None,
 ) -> None:
     """Measure what is missing, most wanted first; whatever was finished is kept.
@@ -65,19 +86,20 @@ def run(
       lotterybench run mnist1d/mlp:imp --results /tmp/mine
       lotterybench run --budget 10m --recheck recheck
     """
-    deadline = time.time() + budget if budget else None
+    how = How(workers, time.time() + budget if budget else None, plugins, retry_failed)
+    _plugin_files(plugins)
     selection, store = _with_data(selection_of(only)), Store(results)
-    planned = plan(selection, store)
+    planned = plan(selection, store, retry_failed)
     if planned:
         show_plan(selection, store, budget, workers)
         if any(fitting(planned, workers, budget)):
-            _execute(selection, store, deadline, min(workers, len(planned)), plugins, None)
+            _execute(selection, store, how, None)
         else:
             click.echo("Not one training fits the budget; give it more time.")
     else:
         click.echo("Nothing is missing: every selected cell has a record.")
-    if recheck is not None and (deadline is None or time.time() < deadline):
-        _recheck(selection, store, Store(recheck), deadline, workers, plugins)
+    if recheck is not None and (how.seconds_left is None or how.seconds_left > 0):
+        _recheck(selection, store, Store(recheck), how)
     if not any(store.records(protocol) for protocol in protocols_in(selection)):
         click.echo("Nothing was measured.")
         raise click.exceptions.Exit(EXIT_USAGE)
@@ -97,50 +119,40 @@ def _with_data(selection: Selection) -> Selection:
     return usable
 
 
-def _execute(
-    selection: Selection,
-    store: Store,
-    deadline: float | None,
-    workers: int,
-    plugins: tuple[Path, ...],
-    like: Store | None,
-) -> None:
+def _execute(selection: Selection, store: Store, how: How, like: Store | None) -> None:
+    """Run the missing cells of a selection; with `like`, those that are finished in that folder."""
     from benchmark.executors.local import run_workers
 
-    arguments = [*_patterns(selection), "--results", str(store.root)]
-    arguments += ["--deadline", str(deadline)] if deadline else []
-    arguments += [part for path in plugins for part in ("--plugin", str(path))]
+    planned = _planned(selection, store, how.retry_failed, like)
+    cells, workers = sum(len(item.job.cells) for item in planned), min(how.workers, len(planned))
+    arguments = [f"{protocol.argument}:{method}" for protocol, method in selection]
+    arguments += ["--results", str(store.root)]
+    arguments += ["--deadline", str(how.deadline)] if how.deadline else []
+    arguments += [part for path in how.plugins for part in ("--plugin", str(path))]
+    arguments += ["--retry-failed"] if how.retry_failed else []
     arguments += ["--like", str(like.root)] if like else []
-    cells = sum(len(item.job.cells) for item in _planned(selection, store, like))
-    with Display(workers, cells, deadline) as display:
+    with Display(workers, cells, how.deadline) as display:
         run_workers(arguments, workers, display.listen)
     click.echo(f"Recorded {display.finished} cells, {display.failed} failed; {cells - display.recorded} left.")
 
 
-def _patterns(selection: Selection) -> list[str]:
-    return [f"{protocol.argument}:{method}" for protocol, method in selection]
-
-
-def _planned(selection: Selection, store: Store, like: Store | None) -> list[PlannedJob]:
-    planned = plan(selection, store)
+def _planned(selection: Selection, store: Store, retry_failed: bool, like: Store | None) -> list[PlannedJob]:
+    planned = plan(selection, store, retry_failed)
     return only_recorded(planned, like) if like else planned
 
 
-def _recheck(
-    selection: Selection, store: Store, again: Store, deadline: float | None, workers: int, plugins: tuple[Path, ...]
-) -> None:
+def _recheck(selection: Selection, store: Store, again: Store, how: How) -> None:
     from benchmark.recheck import compare, speed_from
 
-    planned = speed_from(_planned(selection, again, store), store)
-    left = None if deadline is None else deadline - time.time()
-    count = sum(fitting(planned, workers, left))
+    planned = speed_from(_planned(selection, again, False, store), store)
+    count = sum(fitting(planned, how.workers, how.seconds_left))
     if planned and count:
         click.echo(f"Measuring finished cells again into {again.root}, to compare: about {count} fit the time left.")
-        _execute(selection, again, deadline, min(workers, len(planned)), plugins, store)
-    worse = [outcome for protocol in protocols_in(selection) if (outcome := compare(protocol, store, again)).cells]
-    for outcome in worse:
+        _execute(selection, again, how, store)
+    outcomes = [outcome for protocol in protocols_in(selection) if (outcome := compare(protocol, store, again)).cells]
+    for outcome in outcomes:
         click.echo(outcome.sentence())
-    if any(outcome.deviates for outcome in worse):
+    if any(outcome.deviates for outcome in outcomes):
         raise click.exceptions.Exit(EXIT_DEVIATION)
 
 
@@ -150,12 +162,18 @@ def _recheck(
 @click.option("--deadline", type=float, default=None)
 @click.option("--like", type=click.Path(path_type=Path), default=None)
 @plugin_option
+@retry_option
 def worker(
-    only: tuple[str, ...], results: Path, deadline: float | None, like: Path | None, plugins: tuple[Path, ...]
+    only: tuple[str, ...],
+    results: Path,
+    deadline: float | None,
+    like: Path | None,
+    plugins: tuple[Path, ...],
+    retry_failed: bool,
 ) -> None:
     """One worker process of `run`; prints one JSON object per line."""
     from benchmark.errors import LotterybenchError
-    from benchmark.executors.worker import Events, work
+    from benchmark.executors.worker import Events, Options, work
 
     store = Store(results)
     events = Events(
@@ -174,8 +192,8 @@ def worker(
         ),
     )
     try:
-        jobs = _planned(selection_of(only), store, Store(like) if like else None)
-        work(jobs, store, deadline, _plugin_files(plugins), events)
+        jobs = _planned(selection_of(only), store, retry_failed, Store(like) if like else None)
+        work(jobs, store, Options(deadline, _plugin_files(plugins), retry_failed), events)
     except LotterybenchError as error:
         print(json.dumps({"event": "error", "text": str(error)}), flush=True)
         raise click.exceptions.Exit(error.exit_code) from error

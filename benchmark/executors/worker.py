@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.data_root import data_root
@@ -13,7 +13,6 @@ from benchmark.plan import PlannedJob, seconds_per_step
 from benchmark.protocol import Protocol
 from benchmark.records import Cell, Record
 from benchmark.store import Store
-from benchmark.training.engine import configure_cpu
 
 POLL_SECONDS = 2.0
 
@@ -26,14 +25,20 @@ class Events:
     recorded: Callable[[Protocol, Cell, Record], None]
 
 
-def work(
-    jobs: Sequence[PlannedJob], store: Store, deadline: float | None, plugins: dict[str, Path], events: Events
-) -> None:
-    """Run `jobs` in order until all are finished or none fits the time; `deadline` is a time.time() value.
+@dataclass(frozen=True)
+class Options:
+    """How to work. `deadline` is a time.time() value; `plugins` maps names to files."""
+
+    deadline: float | None = None
+    plugins: Mapping[str, Path] = field(default_factory=dict)
+    retry_failed: bool = False
+
+
+def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Events) -> None:
+    """Run `jobs` in order until all are finished or none fits the time.
 
     A job held by another process is come back to: it may need finishing if that process dies.
     """
-    configure_cpu()
     harnesses: dict[str, Harness] = {}
     waiting = list(jobs)
     while waiting:
@@ -41,28 +46,27 @@ def work(
         for planned in waiting:
             protocol = planned.job.protocol
             if protocol.key not in harnesses:
-                harnesses[protocol.key] = _harness(protocol, store, deadline, plugins, events)
+                harnesses[protocol.key] = _harness(protocol, store, options, events)
             try:
                 if not harnesses[protocol.key].run(planned.job):
                     held.append(planned)
             except OutOfTime:
                 continue
-        if deadline is not None and time.time() > deadline:
+        if options.deadline is not None and time.time() > options.deadline:
             return
         if len(held) == len(waiting):
             time.sleep(POLL_SECONDS)
         waiting = held
 
 
-def _harness(
-    protocol: Protocol, store: Store, deadline: float | None, plugins: dict[str, Path], events: Events
-) -> Harness:
+def _harness(protocol: Protocol, store: Store, options: Options, events: Events) -> Harness:
     def fits(seconds: float) -> bool:
-        return deadline is None or time.time() + seconds <= deadline
+        return options.deadline is None or time.time() + seconds <= options.deadline
 
     settings = Settings(
         data_root=data_root(),
-        plugins=plugins,
+        plugins=options.plugins,
+        retry_failed=options.retry_failed,
         may_start=fits,
         on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
         on_record=lambda cell, record: events.recorded(protocol, cell, record),
