@@ -60,10 +60,15 @@ class Network:
     def logits(
         self, inputs: Tensor, weights: Mapping[str, Tensor], others: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Outputs of shape (n, classes) for `inputs` (n, *input_shape) with the given weights."""
+        """Outputs of shape (n, classes) for `inputs` (n, *input_shape) with the given weights.
+
+        In train mode batch norm uses the statistics of `inputs`; the update of its running statistics is discarded.
+        """
         self.cost.forward_passes += 1
         self.cost.examples_seen += len(inputs)
-        state = {**(self.others if others is None else others), **weights}
+        state = {**dict(self.module.named_buffers()), **(self.others if others is None else others), **weights}
+        # In train mode a forward pass writes to the buffers it is given: give it copies.
+        state |= {name: state[name].clone() for name, _ in self.module.named_buffers()}
         outputs: Tensor = functional_call(self.module, state, (inputs,))
         return outputs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -13,21 +12,22 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from benchmark import strict_yaml
+from benchmark.data_fields import DataSpec
 from benchmark.errors import BadInput, did_you_mean
+from benchmark.frozen import Frozen, without_unused
+from benchmark.network_fields import NetworkSpec
+from benchmark.protocol_errors import explained
 from benchmark.protocol_fields import (
     ControlSpec,
-    DataSpec,
     EvaluationSpec,
-    Frozen,
     MethodSpec,
-    NetworkSpec,
     Paper,
     PruningSpec,
-    Recipe,
     Schedule,
     StatisticsSpec,
 )
 from benchmark.pruning.levels import Level, LevelRule, materialise
+from benchmark.recipe_fields import Recipe
 
 __all__ = [
     "ControlSpec",
@@ -86,8 +86,13 @@ class Protocol(Frozen):
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The materialised document: every field, defaults filled in, plain JSON types."""
-        return self.model_dump(mode="json", by_alias=True)
+        """The materialised document: defaults filled in, plain JSON types.
+
+        Every field stands there but those that were added after protocols had been locked and hold their default
+        (see `benchmark.frozen.ADDED`).
+        """
+        document: dict[str, Any] = without_unused(self, self.model_dump(mode="json", by_alias=True))
+        return document
 
     @cached_property
     def digest(self) -> str:
@@ -138,7 +143,15 @@ class Protocol(Frozen):
             raise ValueError("evaluation.reported: early-stop needs data.validation > 0")
         if (self.evaluation.early_stop == "none") != (self.data.validation == 0):
             raise ValueError("evaluation.early_stop is none exactly where data.validation is 0")
+        self._check_batch_norm()
         return self
+
+    def _check_batch_norm(self) -> None:
+        has = self.network.has_batch_norm
+        if has == (self.pruning.scoring.batch_norm == "network-has-none"):
+            raise ValueError(f"pruning.scoring.batch_norm: the network {'has' if has else 'has no'} batch norm")
+        if has != (self.pruning.rewound == "weights-biases-and-batch-norm"):
+            raise ValueError(f"pruning.rewound: the network {'has' if has else 'has no'} batch norm to rewind")
 
     def _check_schedule(self, name: str, spec: MethodSpec) -> None:
         restart = spec.schedule.restart
@@ -157,6 +170,8 @@ class Protocol(Frozen):
             raise ValueError(f"methods.{name}: a control is named <method>+reinit or <method>+shuffle")
         if missing := set(spec.levels) - set(self.measured_levels(spec.of)):
             raise ValueError(f"methods.{name}: level {min(missing)} is not measured by {spec.of}")
+        if spec.control == "reinitialise" and parent.schedule.restart != 0:
+            raise ValueError(f"methods.{name}: new weights start at step 0, but {spec.of} restarts elsewhere")
 
 
 def parse(document: Any, name: str) -> Protocol:
@@ -166,46 +181,7 @@ def parse(document: Any, name: str) -> Protocol:
     try:
         return Protocol.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        first = next((e for e in error.errors() if _meant(e, document)), error.errors()[0])
-        field = ".".join(str(part) for part in first["loc"] if not _BRANCH.fullmatch(str(part))) or "protocol"
-        raise BadInput(f"{name}: {field}", _cause(first), _fix(first["type"], first.get("input"))) from error
-
-
-# What pydantic puts into an error's place to say which alternative of a union it tried.
-_BRANCH = re.compile(
-    r"MethodSpec|ControlSpec|bool|int|float|str|.*\[.*\]|rate-per-round|linear-sparsity-to-1|listed", re.DOTALL
-)
-
-
-def _meant(error: Any, document: dict[str, Any]) -> bool:
-    """Whether an error is of the alternative that was meant: `of` makes a control, only text can be a keyword."""
-    place = error["loc"]
-    if place[:1] == ("methods",) and place[2:3] in (("MethodSpec",), ("ControlSpec",)):
-        given = document["methods"][place[1]]
-        control = isinstance(given, dict) and "of" in given
-        if (place[2] == "ControlSpec") != control:
-            return False
-    return error["type"] != "literal_error" or isinstance(error["input"], str)
-
-
-def _cause(error: Any) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    return f"{message} (given: {given!r})" if isinstance(given, str | int | float) else message
-
-
-def _fix(kind: str, given: Any) -> str:
-    if kind == "extra_forbidden":
-        return "Remove the field or correct its spelling"
-    if kind == "missing":
-        return "Add the field"
-    if isinstance(given, str):
-        try:
-            float(given)
-        except ValueError:
-            return "Give a value of the named type"
-        return f"The value is quoted text; write the number without quotes: {given}"
-    return "Give a value of the named type and range"
+        raise explained(error, document, name) from error
 
 
 def load_file(path: Path) -> Protocol:

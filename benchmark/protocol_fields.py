@@ -1,5 +1,6 @@
 """The sections of a protocol: typed, frozen, closed. Every numeric convention that differs between the
-repositories of this field is a field here, so no run can depend on a silent default. No torch.
+repositories of this field is a field, so no run can depend on a silent default. No torch. Networks, data and recipes
+have modules of their own: network_fields, data_fields, recipe_fields.
 """
 
 from __future__ import annotations
@@ -7,15 +8,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from benchmark.errors import did_you_mean
-
-
-class Frozen(BaseModel):
-    """Immutable, strict (no coercion from text), and closed (an unknown field is an error)."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+from benchmark.frozen import Frozen
 
 
 class Paper(Frozen):
@@ -26,46 +22,6 @@ class Paper(Frozen):
     authors: str
     year: int
     arxiv: str
-
-
-class NetworkSpec(Frozen):
-    """Which network, by fields, because one name hides several (LTH's "Resnet-18" is ResNet-20)."""
-
-    name: Literal["lenet-300-100", "residual-mlp", "mlp"]
-    initialiser: Literal["glorot-normal", "pytorch-linear"]
-    bias: Literal["zeros", "pytorch-linear"]
-    widths: tuple[int, ...] = Field(min_length=2, description="units per layer, input first")
-
-
-class DataSpec(Frozen):
-    """Data set, scaling and split. `validation` examples are held out of the training set."""
-
-    name: Literal["mnist", "mnist1d", "synthetic"]
-    scaling: Literal["unit-interval", "as-generated"]
-    validation: int = Field(ge=0)
-    split: Literal["random-by-seed", "none"]
-
-    @model_validator(mode="after")
-    def _split_matches(self) -> Self:
-        if (self.validation > 0) != (self.split == "random-by-seed"):
-            raise ValueError("validation > 0 needs split: random-by-seed, validation: 0 needs split: none")
-        return self
-
-
-class Recipe(Frozen):
-    """How every network of the protocol is trained."""
-
-    optimizer: Literal["adam", "sgd"]
-    learning_rate: float = Field(gt=0)
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    adam_epsilon: float = Field(default=1e-8, gt=0)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    batch_size: int = Field(gt=0)
-    order: Literal["shuffled-each-epoch", "as-stored"]
-    last_partial_batch: Literal["keep", "drop"]
-    steps: int = Field(gt=0, description="optimizer updates")
-    precision: Literal["fp32"]
 
 
 class EvaluationSpec(Frozen):
@@ -115,7 +71,9 @@ class PruningSpec(Frozen):
     ties: Literal["lower-index-stays"]
     pruned_weights: Literal["never-return"]
     pruned_values: Literal["zero-after-every-update"]
-    rewound: Literal["weights-and-biases"]
+    rewound: Literal["weights-and-biases", "weights-biases-and-batch-norm"] = Field(
+        description="every parameter and, where there is batch norm, its running statistics"
+    )
     optimizer_state: Literal["fresh"]
     scoring: Scoring
 

@@ -29,6 +29,7 @@ from benchmark.records import (
 )
 from benchmark.store import pack, sha256
 from benchmark.training import History, Outcome
+from benchmark.training.precision import described
 
 if TYPE_CHECKING:
     from benchmark.harness import Harness
@@ -134,7 +135,7 @@ def _record(
         measured=figures,
         cost=cost,
         curves_sha256=curves_sha256,
-        provenance=provenance(protocol.recipe.precision, harness.dataset.digest, torch.get_num_threads()),
+        provenance=provenance(described(protocol.recipe.precision), harness.dataset.digest, torch.get_num_threads()),
     )
 
 

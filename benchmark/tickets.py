@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.api import Examples, Masks
 from benchmark.datasets import Dataset, Split, scoring_examples, split
-from benchmark.networks import build, initial_state
-from benchmark.networks.mlp import Mlp
+from benchmark.network_fields import MlpSpec
+from benchmark.networks import build, initial_state, make
 from benchmark.plan import Job, is_chain
 from benchmark.protocol import ControlSpec, MethodSpec, Protocol
 from benchmark.pruning.masks import full_masks, shuffled
@@ -58,12 +58,12 @@ class Tickets:
         """Initial weights of a seed, or other ones for another purpose."""
         return initial_state(self.module(None), self.protocol.network, stream(seed, *(purpose or ("init",))))
 
-    def module(self, inputs: int | None) -> Mlp:
-        """An untrained network of the protocol, reading `inputs` features (None: all)."""
-        if inputs is None:
+    def module(self, inputs: int | None) -> nn.Module:
+        """An untrained network of the protocol; an MLP may read only `inputs` features (None: all)."""
+        spec = self.protocol.network
+        if inputs is None or not isinstance(spec, MlpSpec):
             return build(self.protocol)
-        widths = (inputs, *self.protocol.network.widths[1:])
-        return type(build(self.protocol))(widths)
+        return make(spec.model_copy(update={"widths": (inputs, *spec.widths[1:])}))
 
     def start(self, cell: Cell) -> tuple[State, int]:
         """(weights before masking, update at which training starts) of a cell."""

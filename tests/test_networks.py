@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import BadInput
+from benchmark.network_fields import MlpSpec
 from benchmark.networks import build, initial_state
 from benchmark.networks.mlp import Mlp, ResidualMlp
-from benchmark.protocol import NetworkSpec, Protocol, PruningSpec, load
+from benchmark.protocol import Protocol, PruningSpec, load
 from benchmark.streams import derived_seed, stream
 
 LENET = (784, 300, 100, 10)
@@ -22,7 +23,7 @@ LENET = (784, 300, 100, 10)
 
 def state_of(seed: int, initialiser: str, bias: str, widths: tuple[int, ...] = LENET) -> dict[str, Tensor]:
     """Initial values of an MLP under named rules."""
-    spec = NetworkSpec.model_validate({"name": "mlp", "initialiser": initialiser, "bias": bias, "widths": widths})
+    spec = MlpSpec.model_validate({"name": "mlp", "initialiser": initialiser, "bias": bias, "widths": widths})
     return initial_state(Mlp(widths), spec, stream(seed, "init"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,10 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.datasets.preparing import Preparation
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test parts in memory. Inputs (n, *shape) float32; labels (n,) int64."""
+    """Training and test parts in memory. Inputs (n, *shape), float32 or, for images, uint8; labels (n,) int64.
+
+    `prepare` turns stored inputs into what networks read; as loaded it only makes bytes floats in [0, 1].
+    """
 
     name: str
     train_inputs: Tensor
@@ -24,6 +29,7 @@ class Dataset:
     test_labels: Tensor
     classes: int
     digest: str
+    prepare: Preparation = field(default_factory=Preparation)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -56,4 +56,4 @@ def scoring_examples(dataset: Dataset, rows: Tensor, per_class: int, rng: Genera
             )
         chosen.append(members[torch.randperm(len(members), generator=rng)[:per_class]])
     picked = torch.cat(chosen)
-    return Examples(dataset.train_inputs[picked], dataset.train_labels[picked])
+    return Examples(dataset.prepare(dataset.train_inputs[picked]), dataset.train_labels[picked])

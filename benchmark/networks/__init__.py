@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from benchmark.networks.build import build, initial_state
+from benchmark.networks.build import build, initial_state, make
 
-__all__ = ["build", "initial_state"]
+__all__ = ["build", "initial_state", "make"]

@@ -6,17 +6,31 @@ import torch
 from torch import Generator, Tensor, nn
 
 from benchmark.errors import BadInput
-from benchmark.networks.initialisers import draw
+from benchmark.network_fields import ConvSpec, LeNet5Spec, MlpSpec, NetworkSpec, VggSpec
+from benchmark.networks.conv import Conv
+from benchmark.networks.initialisers import Rules, draw
+from benchmark.networks.lenet5 import LeNet5
 from benchmark.networks.mlp import Mlp, ResidualMlp
-from benchmark.protocol import NetworkSpec, Protocol
+from benchmark.networks.resnet import ResNet
+from benchmark.networks.vgg import Vgg
+from benchmark.protocol import Protocol
 
-FAMILIES: dict[str, type[Mlp]] = {"lenet-300-100": Mlp, "mlp": Mlp, "residual-mlp": ResidualMlp}
 
-
-def build(protocol: Protocol) -> Mlp:
-    """The protocol's network with undefined weights. Raises BadInput if `pruning.prunable` does not fit it."""
+def make(spec: NetworkSpec) -> nn.Module:
+    """The network that the fields name, on the CPU, with undefined weights."""
     with torch.device("cpu"):
-        module = FAMILIES[protocol.network.name](protocol.network.widths)
+        if isinstance(spec, MlpSpec):
+            return (ResidualMlp if spec.name == "residual-mlp" else Mlp)(spec.widths)
+        if isinstance(spec, LeNet5Spec):
+            return LeNet5(spec)
+        if isinstance(spec, ConvSpec):
+            return Conv(spec)
+        return Vgg(spec) if isinstance(spec, VggSpec) else ResNet(spec)
+
+
+def build(protocol: Protocol) -> nn.Module:
+    """The protocol's network with undefined weights. Raises BadInput if `pruning.prunable` does not fit it."""
+    module = make(protocol.network)
     shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
     for name, shape in protocol.pruning.prunable.items():
         if shapes.get(name) != shape:
@@ -29,5 +43,5 @@ def build(protocol: Protocol) -> Mlp:
 
 
 def initial_state(module: nn.Module, spec: NetworkSpec, generator: Generator) -> dict[str, Tensor]:
-    """Initial values of every parameter, a function of the generator's seed alone."""
-    return draw(module, spec.initialiser, spec.bias, generator)
+    """Initial values of every parameter and buffer, a function of the generator's seed alone."""
+    return draw(module, Rules.of(spec), generator)

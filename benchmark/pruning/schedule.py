@@ -124,8 +124,8 @@ def prune(
 
 def _guarded(network: Network, call: Callable[[], Answer], pruner: str) -> Answer:
     """Run the plugin; refuse if it raised, or changed a weight, a buffer or the module in place."""
-    # The module's own parameters bear the same names as the weights it is scored at: both are watched.
-    own = {f"module/{name}": tensor for name, tensor in network.module.named_parameters()}
+    # The module's own tensors bear the same names as the weights it is scored at: both are watched.
+    own = {f"module/{name}": tensor for name, tensor in network.module.state_dict().items()}
     state = {**network.weights, **network.others, **own}
     before = _digest(state)
     try:

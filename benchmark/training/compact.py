@@ -56,5 +56,6 @@ class Columns:
 
 
 def usable(masks: Mapping[str, Tensor], weight: str, dataset: Dataset) -> bool:
-    """Whether compaction applies: the input matrix is prunable and reads the flat input."""
-    return weight in masks and masks[weight].shape[1] == dataset.train_inputs[0].numel()
+    """Whether compaction applies: the input matrix is prunable and reads the flat input, which is held as floats."""
+    floats = dataset.train_inputs.is_floating_point()
+    return floats and weight in masks and masks[weight].shape[1] == dataset.train_inputs[0].numel()

@@ -16,11 +16,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmark.datasets import Dataset, Split
+from benchmark.networks.layers import dropouts, give_stream
 from benchmark.networks.mlp import Mlp
 from benchmark.protocol import EvaluationSpec, Recipe
-from benchmark.training.batches import batches
+from benchmark.streams import stream
+from benchmark.training.batches import Feed, batches_per_epoch
 from benchmark.training.compact import Columns, usable
 from benchmark.training.evaluation import History, Quality, evaluate
+from benchmark.training.optimizers import learning_rates, make_optimizer
+from benchmark.training.precision import arithmetic
 
 Progress = Callable[[int, int, int], None]
 """Called after each evaluation with (replica number, updates done, updates in all)."""
@@ -30,8 +34,8 @@ Progress = Callable[[int, int, int], None]
 class Replica:
     """One network to train.
 
-    `start`: every parameter, at update `first_step`; `masks`: boolean, per prunable tensor; `snapshots`: numbers of
-    updates after which the weights are wanted too (for rewinding).
+    `start`: every parameter and buffer, at update `first_step`; `masks`: boolean, per prunable tensor; `snapshots`:
+    numbers of updates after which the weights are wanted too (for rewinding).
     """
 
     seed: int
@@ -58,26 +62,6 @@ class Outcome:
     failure: str | None = None
 
 
-def make_optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """A fresh optimizer: no state survives from an earlier round."""
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(
-            parameters,
-            lr=recipe.learning_rate,
-            betas=recipe.adam_betas,
-            eps=recipe.adam_epsilon,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
-    return torch.optim.SGD(
-        parameters,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-
-
 def configure_cpu() -> None:
     """One thread, and subnormal numbers as zero: decayed Adam moments would otherwise slow every step."""
     torch.set_num_threads(1)
@@ -86,7 +70,7 @@ def configure_cpu() -> None:
 
 def train(
     replicas: Sequence[Replica],
-    make_module: Callable[[int | None], Mlp],
+    make_module: Callable[[int | None], nn.Module],
     recipe: Recipe,
     evaluation: EvaluationSpec,
     dataset: Dataset,
@@ -105,7 +89,7 @@ def train(
 
 def _train_one(
     replica: Replica,
-    make_module: Callable[[int | None], Mlp],
+    make_module: Callable[[int | None], nn.Module],
     recipe: Recipe,
     evaluation: EvaluationSpec,
     dataset: Dataset,
@@ -144,7 +128,7 @@ class _Run:
     def __init__(
         self,
         replica: Replica,
-        module: Mlp,
+        module: nn.Module,
         recipe: Recipe,
         evaluation: EvaluationSpec,
         dataset: Dataset,
@@ -164,6 +148,9 @@ class _Run:
         # A mask of ones changes nothing: skip the multiplication.
         self.masked = [(parameters[n], m.to(torch.float32)) for n, m in masks.items() if not bool(m.all())]
         self.optimizer = make_optimizer(recipe, list(parameters.values()))
+        per_epoch = batches_per_epoch(recipe, len(replica.split.training))
+        self.rates, self.rate = learning_rates(recipe, per_epoch, replica.last_step), recipe.learning_rate
+        self.dropouts = dropouts(module)
         self.train_inputs = columns.inputs(dataset.train_inputs) if columns else dataset.train_inputs
         self.test_inputs = columns.inputs(dataset.test_inputs) if columns else dataset.test_inputs
         held_out = replica.split.validation
@@ -186,29 +173,41 @@ class _Run:
         self.examples = 0
 
     def state(self) -> dict[str, Tensor]:
-        """Every parameter of the full network."""
+        """Every parameter and buffer of the full network."""
         own = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
         return self.columns.restore(own) if self.columns else own
 
     def quality(self, inputs: Tensor, labels: Tensor) -> Quality:
-        return evaluate(self.module, inputs, labels)
+        """Loss and accuracy on stored examples: batch norm by its running statistics, no dropout, no augmentation."""
+        self.module.eval()
+        quality = evaluate(self.module, inputs, labels, self.dataset.prepare, self.recipe.precision)
+        self.module.train()
+        return quality
 
     def go(self, report: Callable[[int, int], None] | None) -> str | None:
         """Train to the last step; returns the reason if it diverged."""
-        replica, labels = self.replica, self.dataset.train_labels
+        replica = self.replica
         failure = self._look(replica.first_step, report)
-        for done, rows in enumerate(
-            batches(self.recipe, replica.split.training, replica.seed, replica.first_step, replica.last_step),
-            start=replica.first_step + 1,
-        ):
+        feed = Feed(self.recipe, self.dataset, self.train_inputs, replica.split.training, replica.seed)
+        batches = feed.batches(replica.first_step, replica.last_step)
+        for step, (inputs, labels) in enumerate(batches, start=replica.first_step):
             if failure:
                 break
-            self._update(self.train_inputs[rows], labels[rows])
-            failure = self._look(done, report)
+            self._update(step, inputs, labels)
+            failure = self._look(step + 1, report)
         return failure
 
-    def _update(self, inputs: Tensor, labels: Tensor) -> None:
-        loss = cross_entropy(self.module(inputs), labels)
+    def _update(self, step: int, inputs: Tensor, labels: Tensor) -> None:
+        if self.rates[step] != self.rate:
+            self.rate = self.rates[step]
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate
+        if self.dropouts:
+            give_stream(self.dropouts, stream(self.replica.seed, "dropout", step))
+        with arithmetic(self.recipe.precision):
+            logits = self.module(inputs)
+        give_stream(self.dropouts, None)
+        loss = cross_entropy(logits.float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         # Zero gradients keep pruned weights and their optimizer state exactly zero, weight decay included.
         for parameter, mask in self.masked:

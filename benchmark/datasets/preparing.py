@@ -1,0 +1,58 @@
+"""From stored examples to what a network reads: scaling per protocol, crops and flips from drawn tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from benchmark.data_fields import AugmentationSpec
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Scaling and augmentation of one protocol. Bytes become pixel / 255; `mean` and `std` are per channel."""
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    augmentation: AugmentationSpec | None = None
+
+    def __call__(self, stored: Tensor) -> Tensor:
+        """Examples (n, ...) as float32. Floats without a mean come back as they are, uncopied."""
+        floats = stored if stored.is_floating_point() else stored.to(torch.float32).div_(255)
+        if self.mean is None or self.std is None:
+            return floats
+        return (floats - _per_channel(self.mean, floats)) / _per_channel(self.std, floats)
+
+    def augmented(self, stored: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
+        """Cropped and flipped images as float32.
+
+        `stored`: (n, channels, h, w); `offsets`: (n, 2), row and column of the crop's corner in the padded image, 0
+        to 2 * padding; `flips`: (n,), bool. Every image is gathered once, whatever its draw, so a batch costs the
+        same on every device and needs no loop.
+        """
+        spec = self.augmentation
+        assert spec is not None  # the caller draws tables only where the protocol augments
+        margin, (count, _, height, width) = spec.crop_padding, stored.shape
+        images = stored if spec.padded_with == "black" else self(stored)
+        images = pad(images, (margin,) * 4)
+        along = torch.arange(width, device=stored.device)
+        rows = offsets[:, :1] + torch.arange(height, device=stored.device)
+        columns = offsets[:, 1:] + along
+        if spec.order == "crop-then-flip":
+            mirrored = offsets[:, 1:] + along.flip(0)
+        else:
+            mirrored = width + 2 * margin - 1 - columns
+        columns = torch.where(flips[:, None], mirrored, columns)
+        each = torch.arange(count, device=stored.device)
+        cropped = images[each[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (n, h, w, channels)
+        cropped = cropped.permute(0, 3, 1, 2).contiguous()
+        return self(cropped) if spec.padded_with == "black" else cropped
+
+
+def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
+    shape = (1, -1, 1, 1) if like.dim() == 4 else (1, -1)
+    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(shape)

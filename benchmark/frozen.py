@@ -1,0 +1,47 @@
+"""The base of every section of a protocol, and how sections grow without moving old digests. No torch."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """Immutable, strict (no coercion from text), and closed (an unknown field is an error)."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Added:
+    """The type of `ADDED`, which is its only instance."""
+
+    def __repr__(self) -> str:
+        return "ADDED"
+
+
+ADDED: Final = _Added()
+"""Marks a field that a section got after protocols were locked: `nesterov: Annotated[bool, ADDED] = False`.
+
+A protocol's digest covers every field, defaults included. A field added later is left out of the document while it
+holds its default, so protocols that do not use it keep their digest, and those that use it get another one. Its
+default must therefore mean exactly what the code did before there was the field.
+"""
+
+
+def without_unused(value: Any, dumped: Any) -> Any:
+    """`dumped`, the JSON form of `value`, without the fields marked `ADDED` that hold their default, at any depth."""
+    if isinstance(value, BaseModel):
+        kept = {}
+        for name, field in type(value).model_fields.items():
+            own = getattr(value, name)
+            if ADDED in field.metadata and own == field.get_default(call_default_factory=True):
+                continue
+            key = field.alias or name
+            kept[key] = without_unused(own, dumped[key])
+        return kept
+    if isinstance(value, dict):
+        return {key: without_unused(item, dumped[key]) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_unused(item, other) for item, other in zip(value, dumped, strict=True)]
+    return dumped

@@ -1,0 +1,60 @@
+"""From pydantic's errors to one sentence that names file, field, cause and fix."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchmark.errors import BadInput, did_you_mean
+from benchmark.network_fields import NETWORK_NAMES
+
+
+def explained(error: ValidationError, document: dict[str, Any], name: str) -> BadInput:
+    """The first error that concerns what was meant, about the document read from `name`."""
+    first = next((e for e in error.errors() if _meant(e, document)), error.errors()[0])
+    place = [str(part) for part in first["loc"] if not _BRANCH.fullmatch(str(part))]
+    if place == ["network"] and first["type"] == "union_tag_invalid":  # the wrong field is the discriminator
+        given = str(first["ctx"]["tag"])
+        return BadInput(f"{name}: network.name", f"there is no '{given}'", did_you_mean(given, list(NETWORK_NAMES)))
+    return BadInput(f"{name}: {'.'.join(place) or 'protocol'}", _cause(first), _fix(first["type"], first.get("input")))
+
+
+# What pydantic puts into an error's place to say which alternative of a union it tried.
+_BRANCH = re.compile(
+    r"MethodSpec|ControlSpec|bool|int|float|str|.*\[.*\]|rate-per-round|linear-sparsity-to-1|listed|"
+    + "|".join(map(re.escape, NETWORK_NAMES)),
+    re.DOTALL,
+)
+
+
+def _meant(error: Any, document: dict[str, Any]) -> bool:
+    """Whether an error is of the alternative that was meant: `of` makes a control, only text can be a keyword."""
+    place = error["loc"]
+    if place[:1] == ("methods",) and place[2:3] in (("MethodSpec",), ("ControlSpec",)):
+        given = document["methods"][place[1]]
+        control = isinstance(given, dict) and "of" in given
+        if (place[2] == "ControlSpec") != control:
+            return False
+    return error["type"] != "literal_error" or isinstance(error["input"], str)
+
+
+def _cause(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    return f"{message} (given: {given!r})" if isinstance(given, str | int | float) else message
+
+
+def _fix(kind: str, given: Any) -> str:
+    if kind == "extra_forbidden":
+        return "Remove the field or correct its spelling"
+    if kind == "missing":
+        return "Add the field"
+    if isinstance(given, str):
+        try:
+            float(given)
+        except ValueError:
+            return "Give a value of the named type"
+        return f"The value is quoted text; write the number without quotes: {given}"
+    return "Give a value of the named type and range"
