@@ -18,7 +18,7 @@ import torch
 
 from benchmark.api import Masks
 from benchmark.data_root import data_root
-from benchmark.datasets import Dataset, load
+from benchmark.datasets import Dataset, prepared
 from benchmark.errors import BadPruner, NeedFailed
 from benchmark.plan import Job, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
@@ -62,7 +62,7 @@ class Harness:
     @cached_property
     def dataset(self) -> Dataset:
         """The protocol's data, loaded once."""
-        return load(self.protocol.data.name, self.settings.data_root)
+        return prepared(self.protocol, self.settings.data_root)
 
     def run(self, job: Job) -> bool:
         """Run a job's unfinished cells; False if another process has the job or something it needs.

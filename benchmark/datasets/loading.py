@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.datasets.preparing import Preparation
+
+Arrays = tuple[NDArray[Any], NDArray[np.int64], NDArray[Any], NDArray[np.int64], str]
+"""Training inputs and labels, test inputs and labels, digest of what was read."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,18 @@ def load(name: str, root: Path) -> Dataset:
 
     Raises EnvironmentProblem naming the file that is missing, truncated or altered, and what to do.
     """
-    from benchmark.datasets import mnist, mnist1d, synthetic
+    from benchmark.datasets import cifar, fashion_mnist, mnist, mnist1d, synthetic, tiny_imagenet
 
-    makers = {"mnist": mnist.load, "mnist1d": mnist1d.load, "synthetic": synthetic.load}
+    makers: dict[str, Callable[[Path], Arrays]] = {
+        "mnist": mnist.load,
+        "fashion-mnist": fashion_mnist.load,
+        "cifar10": cifar.load10,
+        "cifar100": cifar.load100,
+        "cifar100-train-20-per-class": cifar.load100_sample,
+        "tiny-imagenet": tiny_imagenet.load,
+        "mnist1d": mnist1d.load,
+        "synthetic": synthetic.load,
+    }
     train_x, train_y, test_x, test_y, digest = makers[name](root)
     return Dataset(
         name,

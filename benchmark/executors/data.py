@@ -12,10 +12,10 @@ def obtain_data(protocol: Protocol) -> str | None:
     root = data_root()
     if not needs_download(protocol.data.name, root):
         return None
-    from benchmark.datasets import mnist
+    from benchmark.datasets.fetching import fetch
 
     try:
-        mnist.fetch(root)
+        fetch(protocol.data.name, root)
     except EnvironmentProblem as problem:
         return str(problem)
     return None
