@@ -31,7 +31,7 @@ def _idx(content: bytes) -> NDArray[np.uint8]:
     """An IDX file: two zero bytes, type, dimensions, then one big-endian 32-bit size each, then bytes."""
     dimensions = content[3]
     sizes = np.frombuffer(content, ">u4", dimensions, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(sizes.astype(int))
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(sizes.astype(int)).copy()
 
 
 def load(root: Path) -> ByteArrays:
