@@ -6,7 +6,9 @@ from pathlib import Path
 
 from benchmark.errors import EnvironmentProblem
 
+LONGEST_REASON = 300  # characters; torchvision's message lists every mirror with its error
 PLACES = {
+    "mnist": "MNIST/raw/*.gz",
     "cifar10": "cifar-10-batches-py/",
     "cifar100": "cifar-100-python/",
     "fashion-mnist": "FashionMNIST/raw/*.gz",
@@ -16,11 +18,6 @@ PLACES = {
 
 def fetch(name: str, root: Path) -> None:
     """Put data set `name` under `root`. Raises EnvironmentProblem saying why that failed and what to do."""
-    if name == "mnist":
-        from benchmark.datasets import mnist
-
-        mnist.fetch(root)
-        return
     from benchmark.datasets import mirrors
 
     try:
@@ -30,7 +27,7 @@ def fetch(name: str, root: Path) -> None:
             if not mirrors.fetch(name, root):
                 raise
     except Exception as error:  # download libraries raise many kinds; all mean that the data set is not there
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         raise EnvironmentProblem(
             f"data set {name} under {root}",
             f"it is not there and could not be downloaded ({reason})",
@@ -39,11 +36,11 @@ def fetch(name: str, root: Path) -> None:
 
 
 def _from_home(name: str, root: Path) -> None:
-    from torchvision.datasets import CIFAR10, CIFAR100, FashionMNIST
+    from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
     from torchvision.datasets.utils import download_and_extract_archive, download_url
 
-    if name == "fashion-mnist":
-        FashionMNIST(str(root), download=True)
+    if name in ("mnist", "fashion-mnist"):
+        {"mnist": MNIST, "fashion-mnist": FashionMNIST}[name](str(root), download=True)
     elif name == "tiny-imagenet":
         from benchmark.datasets import tiny_imagenet
 

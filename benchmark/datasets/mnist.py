@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data_root import mnist_present
+from benchmark.datasets.fetching import fetch
 from benchmark.datasets.loading import digest_of
 from benchmark.errors import EnvironmentProblem
 
@@ -39,21 +39,6 @@ FILES: dict[str, tuple[str, str, tuple[int, ...]]] = {
 }
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], str]
-
-
-def fetch(root: Path) -> None:
-    """Download what is missing through torchvision, which checks md5 sums. Raises EnvironmentProblem."""
-    from torchvision.datasets import MNIST
-
-    try:
-        MNIST(str(root), download=True)
-    except (RuntimeError, OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EnvironmentProblem(
-            f"data set mnist under {root}",
-            f"it is not there and could not be downloaded ({reason})",
-            "Set LOTTERYBENCH_DATA to a folder that holds MNIST/raw/*.gz, or connect to the network",
-        ) from error
 
 
 def read_file(folder: Path, name: str) -> NDArray[np.uint8]:
@@ -86,7 +71,7 @@ _REPAIR = "Delete that file and run again to download it, or set LOTTERYBENCH_DA
 def load(root: Path) -> Arrays:
     """Images (n, 784) in [0, 1] (pixel / 255), labels (n,), and the digest of the raw pixels."""
     if not mnist_present(root):
-        fetch(root)
+        fetch("mnist", root)
     folder = root / "MNIST" / "raw"
     train_x, train_y, test_x, test_y = (read_file(folder, name) for name in FILES)
     return (
