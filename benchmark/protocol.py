@@ -12,22 +12,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from benchmark import strict_yaml
-from benchmark.data_fields import DataSpec
 from benchmark.errors import BadInput, did_you_mean
-from benchmark.frozen import Frozen, without_unused
-from benchmark.network_fields import NetworkSpec
-from benchmark.protocol_errors import explained
-from benchmark.protocol_fields import (
-    ControlSpec,
-    EvaluationSpec,
-    MethodSpec,
-    Paper,
-    PruningSpec,
-    Schedule,
-    StatisticsSpec,
-)
 from benchmark.pruning.levels import Level, LevelRule, materialise
-from benchmark.recipe_fields import Recipe
+from benchmark.spec.data import DataSpec
+from benchmark.spec.errors import explained
+from benchmark.spec.evaluation import EvaluationSpec, Paper, StatisticsSpec
+from benchmark.spec.frozen import Frozen, without_unused
+from benchmark.spec.methods import ControlSpec, MethodSpec, Schedule
+from benchmark.spec.network import NetworkSpec
+from benchmark.spec.pruning import PruningSpec
+from benchmark.spec.recipe import Recipe
 
 __all__ = [
     "ControlSpec",
@@ -89,7 +83,7 @@ class Protocol(Frozen):
         """The materialised document: defaults filled in, plain JSON types.
 
         Every field stands there but those that were added after protocols had been locked and hold their default
-        (see `benchmark.frozen.ADDED`).
+        (see `benchmark.spec.frozen.ADDED`).
         """
         document: dict[str, Any] = without_unused(self, self.model_dump(mode="json", by_alias=True))
         return document

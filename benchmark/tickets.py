@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from benchmark.api import Examples, Masks
 from benchmark.datasets import Dataset, Split, scoring_examples, split
-from benchmark.network_fields import MlpSpec
 from benchmark.networks import build, initial_state, make
 from benchmark.plan import Job, is_chain
 from benchmark.protocol import ControlSpec, MethodSpec, Protocol
@@ -21,6 +20,7 @@ from benchmark.pruning.masks import full_masks, shuffled
 from benchmark.pruning.schedule import PruneCost, Subject, layer_groups, prune
 from benchmark.records import DENSE, Cell
 from benchmark.registry import FoundPruner
+from benchmark.spec.network import MlpSpec
 from benchmark.store import Store
 from benchmark.streams import stream
 

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from benchmark.network_fields import NetworkSpec
 from benchmark.networks import initial_state, make
+from benchmark.spec.network import NetworkSpec
 from benchmark.streams import stream
 
 ADAPTER: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import pytest
 
 from benchmark.errors import BadInput
-from benchmark.frozen import ADDED, Frozen, without_unused
 from benchmark.protocol import Protocol, parse
+from benchmark.spec.frozen import ADDED, Frozen, without_unused
 
 
 class Inner(Frozen):

@@ -12,7 +12,6 @@ import torch
 from image_networks import COMMON, OWN, network, prunable, spec
 from torch import Tensor, nn
 
-from benchmark.data_fields import AugmentationSpec
 from benchmark.datasets import Dataset, Split, for_protocol, prepared, scoring_examples, split
 from benchmark.datasets.preparing import Preparation
 from benchmark.errors import BadInput
@@ -21,6 +20,7 @@ from benchmark.networks import make
 from benchmark.plan import Job, plan
 from benchmark.protocol import EvaluationSpec, Protocol, Recipe, parse
 from benchmark.records import Cell
+from benchmark.spec.data import AugmentationSpec
 from benchmark.store import Store
 from benchmark.streams import stream
 from benchmark.training import Outcome, Replica, train

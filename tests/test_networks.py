@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import BadInput
-from benchmark.network_fields import MlpSpec
 from benchmark.networks import build, initial_state
 from benchmark.networks.mlp import Mlp, ResidualMlp
 from benchmark.protocol import Protocol, PruningSpec, load
+from benchmark.spec.network import MlpSpec
 from benchmark.streams import derived_seed, stream
 
 LENET = (784, 300, 100, 10)

@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmark.datasets.loading import Dataset, load
 from benchmark.datasets.preparing import Preparation
 from benchmark.errors import BadInput
-from benchmark.network_fields import MlpSpec
 from benchmark.protocol import Protocol
+from benchmark.spec.network import MlpSpec
 
 
 def prepared(protocol: Protocol, root: Path) -> Dataset:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from benchmark.data_fields import AugmentationSpec
+from benchmark.spec.data import AugmentationSpec
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from benchmark.errors import BadInput
-from benchmark.network_fields import ConvSpec, LeNet5Spec, MlpSpec, NetworkSpec, VggSpec
 from benchmark.networks.conv import Conv
 from benchmark.networks.initialisers import Rules, draw
 from benchmark.networks.lenet5 import LeNet5
@@ -14,6 +13,7 @@ from benchmark.networks.mlp import Mlp, ResidualMlp
 from benchmark.networks.resnet import ResNet
 from benchmark.networks.vgg import Vgg
 from benchmark.protocol import Protocol
+from benchmark.spec.network import ConvSpec, LeNet5Spec, MlpSpec, NetworkSpec, VggSpec
 
 
 def make(spec: NetworkSpec) -> nn.Module:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from benchmark.network_fields import ConvSpec
 from benchmark.networks.layers import Head, dropout
+from benchmark.spec.network import ConvSpec
 
 
 class Conv(nn.Module):

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from benchmark.network_fields import ImageNetworkSpec, MlpSpec
+from benchmark.spec.network import ImageNetworkSpec, MlpSpec
 
 
 @dataclass(frozen=True)

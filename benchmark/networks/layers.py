@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
-from benchmark.network_fields import BatchNormSpec, DropoutSpec
+from benchmark.spec.network import BatchNormSpec, DropoutSpec
 
 
 class StreamDropout(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from benchmark.network_fields import LeNet5Spec
 from benchmark.networks.layers import Head
+from benchmark.spec.network import LeNet5Spec
 
 
 class LeNet5(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
-from benchmark.network_fields import ResNetSpec
 from benchmark.networks.layers import batch_norm
+from benchmark.spec.network import ResNetSpec
 
 
 class Block(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from benchmark.network_fields import VggSpec
 from benchmark.networks.layers import Head, batch_norm
+from benchmark.spec.network import VggSpec
 
 
 class Vgg(nn.Module):

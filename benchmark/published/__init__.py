@@ -15,8 +15,8 @@ from pydantic import Field, ValidationError, model_validator
 from benchmark import strict_yaml
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.protocol import Frozen
-from benchmark.protocol_fields import Paper
 from benchmark.published.rules import Rule
+from benchmark.spec.evaluation import Paper
 
 
 class Source(Frozen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmark.data_fields import AugmentationSpec
+from benchmark.spec.data import AugmentationSpec
 from benchmark.streams import stream
 
 

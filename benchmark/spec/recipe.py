@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from benchmark.frozen import ADDED, Frozen
+from benchmark.spec.frozen import ADDED, Frozen
 
 Unit = Literal["step", "epoch"]
 

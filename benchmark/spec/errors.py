@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.errors import BadInput, did_you_mean
-from benchmark.network_fields import NETWORK_NAMES
+from benchmark.spec.network import NETWORK_NAMES
 
 
 def explained(error: ValidationError, document: dict[str, Any], name: str) -> BadInput:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from benchmark.frozen import Frozen
+from benchmark.spec.frozen import Frozen
 
 WeightRule = Literal["glorot-normal", "kaiming-normal-fan-in", "kaiming-normal-fan-out", "pytorch-uniform"]
 LinearRule = Literal[

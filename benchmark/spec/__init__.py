@@ -1,0 +1,1 @@
+"""The sections of a protocol, one module each: typed, frozen, closed. `benchmark.protocol` puts them together."""

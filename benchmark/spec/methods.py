@@ -1,0 +1,61 @@
+"""Methods: a pruner with its schedule, or a control of one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from benchmark.spec.frozen import Frozen
+
+
+class Schedule(Frozen):
+    """How scores become a mask and what the final network starts from.
+
+    `rounds`: "levels" prunes level after level (one network per level is trained and recorded); a number
+    reaches one density in that many exponential rounds. `scores` says whether initial or trained weights are
+    scored. `restart`: a step to rewind to (0 = initialization), or "trained" to fine-tune the trained weights.
+    """
+
+    rounds: Literal["levels"] | int
+    scores: Literal["initial", "trained"]
+    restart: Literal["trained"] | int
+    retrain_steps: int | None = Field(default=None, gt=0, description="fine-tuning updates; absent = the recipe's")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if isinstance(self.rounds, int) and self.rounds < 1:
+            raise ValueError(f"rounds is {self.rounds}, below 1")
+        if isinstance(self.restart, int) and self.restart < 0:
+            raise ValueError(f"restart is {self.restart}, below 0")
+        if self.restart == "trained" and self.scores != "trained":
+            raise ValueError("restart: trained needs scores: trained")
+        if self.scores == "trained" and isinstance(self.rounds, int) and self.rounds != 1:
+            raise ValueError("scores: trained needs rounds: levels (iterative) or rounds: 1 (one-shot)")
+        if self.rounds == "levels" and self.scores != "trained":
+            raise ValueError("rounds: levels needs scores: trained")
+        if self.rounds == "levels" and self.restart == "trained":
+            raise ValueError("rounds: levels rewinds to a step; restart: trained needs rounds: 1")
+        if self.retrain_steps is not None and self.restart != "trained":
+            raise ValueError("retrain_steps needs restart: trained; a rewound network trains to the recipe's last step")
+        return self
+
+
+class MethodSpec(Frozen):
+    """A pruner with its schedule."""
+
+    pruner: str
+    parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    allocation: Literal["layerwise", "global"]
+    schedule: Schedule
+    levels: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)]
+    later: tuple[int, ...] = Field(default=(), description="levels measured once all else is done")
+
+
+class ControlSpec(Frozen):
+    """A method that takes another's mask: `reinitialise` redraws the weights, `shuffle` permutes within layers."""
+
+    of: str
+    control: Literal["reinitialise", "shuffle"]
+    draws: int = Field(gt=0, description="independent repetitions per ticket; later ones are run last")
+    levels: tuple[int, ...] = Field(min_length=1)
