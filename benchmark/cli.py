@@ -5,8 +5,10 @@ Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 
 
 from __future__ import annotations
 
-import os
+import io
+import signal
 import sys
+import traceback
 
 import click
 
@@ -14,7 +16,9 @@ from benchmark import __version__
 from benchmark.commands.judging import figure, leaderboard, score
 from benchmark.commands.reading import info, list_, plan_, status
 from benchmark.commands.running import run, worker
-from benchmark.errors import EXIT_USAGE, LotterybenchError
+from benchmark.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
+
+EXIT_INTERNAL = 70
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,6 +43,11 @@ for _verb in (list_, info, plan_, run, status, score, leaderboard, figure, worke
 
 def main() -> None:
     """Entry point: an error the user can act on becomes one line and an exit code."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the program as it ends others, not with code 1
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without the sign for infinity is no reason to fail
     try:
         code = cli(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -51,8 +60,12 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         print("Stopped. Finished cells are kept; the same command goes on.", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"Error: {error}. Check the path, its permissions and the disk.", file=sys.stderr)
+        sys.exit(EXIT_ENVIRONMENT)
+    except Exception:  # a defect of this program: not one of the codes that a script may act on
+        traceback.print_exc()
+        sys.exit(EXIT_INTERNAL)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 
+METHOD_NAME = r"[a-z0-9][a-z0-9+-]*"  # also the name of a folder of records
+
+
 class Protocol(Frozen):
     """One frozen setting. `digest` identifies the materialised document, defaults included."""
 
@@ -58,7 +62,7 @@ class Protocol(Frozen):
     pruning: PruningSpec
     levels: LevelRule
     methods: dict[str, MethodSpec | ControlSpec]
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     statistics: StatisticsSpec
     sources: dict[str, str] = Field(description="dotted field -> where its value comes from")
     deviations: tuple[str, ...] = Field(description="where the setting had to choose or differ, and why")
@@ -122,6 +126,8 @@ class Protocol(Frozen):
     def _consistent(self) -> Self:
         last = len(self.level_table) - 1
         for name, spec in self.methods.items():
+            if not re.fullmatch(METHOD_NAME, name) or name == "dense":
+                raise ValueError(f"methods.{name}: name methods in small letters, digits, - and +; dense is taken")
             wanted = self.measured_levels(name)
             if wrong := [level for level in wanted if not 1 <= level <= last]:
                 raise ValueError(f"methods.{name}: level {wrong[0]} is outside 1..{last}")

@@ -16,7 +16,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from benchmark import records
 from benchmark.errors import BadInput, EnvironmentProblem
 from benchmark.protocol import Protocol
 from benchmark.records import Cell, Record
+from benchmark.survival import Survival
 
 Array = NDArray[np.generic]
 
@@ -91,40 +91,6 @@ def unpack(path: Path) -> dict[str, Array]:
         raise BadInput(str(path), f"not readable ({error})", "Restore it from git, or move it away") from error
 
 
-@dataclass(frozen=True)
-class Survival:
-    """All nested masks of a chain in one array: for each prunable weight, the number of levels it outlived.
-
-    A weight is kept at level L when `outlived[weight] >= L`. `costs[L]` is what pruning to level L took:
-    seconds, forward passes, backward passes, examples seen.
-    """
-
-    outlived: Mapping[str, NDArray[np.uint8]]
-    costs: NDArray[np.float64]
-
-    @property
-    def last_level(self) -> int:
-        """The highest level whose mask is known."""
-        return len(self.costs) - 1
-
-    def mask(self, level: int) -> dict[str, NDArray[np.bool_]]:
-        """Boolean masks of `level`, 0..last_level."""
-        return {name: levels >= level for name, levels in self.outlived.items()}
-
-    def extended(self, masks: Mapping[str, NDArray[np.bool_]], cost: tuple[float, int, int, int]) -> Survival:
-        """With one more level, whose masks must be nested in the last one's."""
-        level = self.last_level + 1
-        outlived = {
-            name: np.where(masks[name], level, levels).astype(np.uint8) for name, levels in self.outlived.items()
-        }
-        return Survival(outlived, np.vstack([self.costs, np.asarray(cost, np.float64)]))
-
-    @staticmethod
-    def dense(shapes: Mapping[str, tuple[int, ...]]) -> Survival:
-        """Level 0 only: nothing is pruned."""
-        return Survival({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}, np.zeros((1, 4)))
-
-
 class Store:
     """One results folder."""
 
@@ -167,6 +133,17 @@ class Store:
         """All records of this protocol's digest, sorted by path. Raises BadInput naming a damaged file."""
         found = [self._parse(path) for path in sorted((self.root / protocol.key).glob("*/level-*.json"))]
         return [record for record in found if record.protocol.digest == protocol.digest]
+
+    def refuse_other_document(self, protocol: Protocol) -> None:
+        """Raise BadInput if records of another document under the same id and version lie here: running would
+        replace them."""
+        for path in sorted((self.root / protocol.key).glob("*/level-*.json")):
+            if self._parse(path).protocol.digest != protocol.digest:
+                raise BadInput(
+                    str(path),
+                    f"was made with another document called {protocol.key}, and would be replaced",
+                    "Give your protocol another id or a higher version, or another --results folder",
+                )
 
     def _parse(self, path: Path) -> Record:
         try:

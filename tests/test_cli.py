@@ -188,8 +188,55 @@ def test_a_plugin_that_breaks_its_contract_is_a_failed_record_and_the_run_goes_o
     arguments = [f"{tiny_path}:snip", f"{tiny_path}:random", "--results", str(tmp_path / "r"), "--plugin", str(plugin)]
     done = lotterybench("run", *arguments, "--workers", "1")
     assert done.returncode == 0, done.stderr
+    assert "2 failed; each record says why" in done.stdout
     records = Store(tmp_path / "r").records(load_file(tiny_path))
     reasons = [r.reason or "" for r in records if r.method.name == "snip"]
     assert len(reasons) == 2
     assert all("NaN" in reason for reason in reasons)
     assert all(r.status == "finished" for r in records if r.method.name == "random")
+
+
+def test_a_copied_protocol_does_not_replace_records(tmp_path: Path, tiny_path: Path) -> None:
+    """Same id and version, another document: refused before anything is written, with the ways out."""
+    root = tmp_path / "r"
+    assert lotterybench("run", f"{tiny_path}:dense", "--results", str(root), "--workers", "1").returncode == 0
+    before = {path: path.read_bytes() for path in root.glob("tests/**/*.json")}
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(tiny_path.read_text().replace("steps: 20\n", "steps: 30\n"))
+    done = lotterybench("run", f"{copy}:dense", "--results", str(root))
+    assert done.returncode == 2
+    assert "another id or a higher version" in done.stderr
+    assert {path: path.read_bytes() for path in root.glob("tests/**/*.json")} == before
+
+
+@pytest.mark.parametrize("name", ["../../evil", "sn/ip", "dense", "Snip", ""])
+def test_a_method_name_is_no_path(tmp_path: Path, tiny_path: Path, name: str) -> None:
+    path = tmp_path / "named.yaml"
+    path.write_text(tiny_path.read_text().replace("  snip:\n", f'  "{name}":\n'))
+    done = lotterybench("plan", str(path), "--results", str(tmp_path / "r"))
+    assert done.returncode == 2
+    assert "name methods in small letters" in done.stderr
+
+
+def test_two_plugins_of_one_name_are_refused(tmp_path: Path, tiny_path: Path) -> None:
+    paths = [tmp_path / folder / "mine.py" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("")
+    done = lotterybench("run", str(tiny_path), "--plugin", str(paths[0]), "--plugin", str(paths[1]))
+    assert done.returncode == 2
+    assert "has the same name" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_not_success(tmp_path: Path) -> None:
+    """`lotterybench ... | head` ends as a shell reports a broken pipe, without a traceback."""
+    shell = f"{sys.executable} -m benchmark.cli info lth/lenet-mnist --json | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert done.returncode in (0, 141)  # 0 where everything fitted the pipe's buffer before its reader went
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unwritable_board_is_exit_code_3(tmp_path: Path) -> None:
+    done = lotterybench("leaderboard", "--check", "--to", str(tmp_path), "--results", str(tmp_path))
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr

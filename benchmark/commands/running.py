@@ -88,7 +88,10 @@ def run(
     """
     how = How(workers, time.time() + budget if budget else None, plugins, retry_failed)
     _plugin_files(plugins)
-    selection, store = _with_data(selection_of(only)), Store(results)
+    selection, store = selection_of(only), Store(results)
+    for protocol in protocols_in(selection):
+        store.refuse_other_document(protocol)
+    selection = _with_data(selection)
     planned = plan(selection, store, retry_failed)
     if planned:
         show_plan(selection, store, budget, workers)
@@ -100,7 +103,17 @@ def run(
         click.echo("Nothing is missing: every selected cell has a record.")
     if recheck is not None and (how.seconds_left is None or how.seconds_left > 0):
         _recheck(selection, store, Store(recheck), how)
-    if not any(store.records(protocol) for protocol in protocols_in(selection)):
+    _conclude(selection, store)
+
+
+def _conclude(selection: Selection, store: Store) -> None:
+    """Say how many selected cells have failed; exit code 2 if none is finished."""
+    chosen = {(protocol.key, method) for protocol, method in selection}
+    records = [r for protocol in protocols_in(selection) for r in store.records(protocol)]
+    states = [r.status for r in records if (f"{r.protocol.id}@{r.protocol.version}", r.method.name) in chosen]
+    if failed := states.count("failed"):
+        click.echo(f"{failed} failed; each record says why. To try them again: --retry-failed")
+    if "finished" not in states:
         click.echo("Nothing was measured.")
         raise click.exceptions.Exit(EXIT_USAGE)
 
@@ -209,5 +222,7 @@ def _plugin_files(plugins: tuple[Path, ...]) -> dict[str, Path]:
     for path in plugins:
         if not path.is_file():
             raise BadInput(f"plugin {path}", "there is no such file", "Give the path of a Python file")
+        if path.stem in files:
+            raise BadInput(f"plugin {path}", f"{files[path.stem]} has the same name", "Rename one of them")
         files[path.stem] = path
     return files

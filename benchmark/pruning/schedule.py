@@ -136,7 +136,7 @@ def _guarded(network: Network, call: Callable[[], Answer], pruner: str) -> Answe
         raise BadPruner(
             f"pruner '{pruner}'",
             f"raised {type(error).__name__}: {error}",
-            "Correct the pruner; nothing was recorded",
+            "Correct the pruner, then run again with --retry-failed",
         ) from error
     if _digest(state) != before:
         raise BadPruner(f"pruner '{pruner}'", "changed weights in place", "Work on copies: w.clone(), not w.mul_()")

@@ -1,0 +1,43 @@
+"""All masks of an iterative chain in one array: nested masks need no more. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Survival:
+    """All nested masks of a chain in one array: for each prunable weight, the number of levels it outlived.
+
+    A weight is kept at level L when `outlived[weight] >= L`. `costs[L]` is what pruning to level L took:
+    seconds, forward passes, backward passes, examples seen.
+    """
+
+    outlived: Mapping[str, NDArray[np.uint8]]
+    costs: NDArray[np.float64]
+
+    @property
+    def last_level(self) -> int:
+        """The highest level whose mask is known."""
+        return len(self.costs) - 1
+
+    def mask(self, level: int) -> dict[str, NDArray[np.bool_]]:
+        """Boolean masks of `level`, 0..last_level."""
+        return {name: levels >= level for name, levels in self.outlived.items()}
+
+    def extended(self, masks: Mapping[str, NDArray[np.bool_]], cost: tuple[float, int, int, int]) -> Survival:
+        """With one more level, whose masks must be nested in the last one's."""
+        level = self.last_level + 1
+        outlived = {
+            name: np.where(masks[name], level, levels).astype(np.uint8) for name, levels in self.outlived.items()
+        }
+        return Survival(outlived, np.vstack([self.costs, np.asarray(cost, np.float64)]))
+
+    @staticmethod
+    def dense(shapes: Mapping[str, tuple[int, ...]]) -> Survival:
+        """Level 0 only: nothing is pruned."""
+        return Survival({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}, np.zeros((1, 4)))
