@@ -51,7 +51,8 @@ LEGEND = """\
 | not measured | runs that the claim needs are missing |
 
 A claim with several checks is reproduced only if all are, and deviates if any does. Finding no difference is never \
-agreement. Margins and error level stand in each protocol. The unit of every test is the seed: draws of \
+agreement. A verdict is provisional while runs that the protocol plans for the claim are still to be made. Margins \
+and error level stand in each protocol. The unit of every test is the seed: draws of \
 a control within a seed are averaged first, and comparisons use the same seeds on both sides. Brackets and ± give 95 % \
 t intervals over seeds.
 """

@@ -48,7 +48,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Decision:
-    """One claim, decided. `seeds_still_needed`: None if decided, or if 1,000 more seeds would not do."""
+    """One claim, decided. `seeds_still_needed`: None if decided, or if 1,000 more seeds would not do.
+
+    `runs_missing`: runs of its cells that the protocol plans and nobody made; a verdict reached without them is
+    provisional, because whoever may stop when a test comes out well finds effects more often than alpha says.
+    """
 
     paper: str
     protocol: str
@@ -61,9 +65,20 @@ class Decision:
     seeds: str
     verdict: Verdict
     seeds_still_needed: int | None
+    runs_missing: int
     checks: tuple[Check, ...]
     failures: tuple[str, ...]
     patterns: tuple[str, ...]
+
+    @property
+    def provisional(self) -> bool:
+        """Decided before all planned runs were made."""
+        return self.verdict in ("reproduced", "deviates") and self.runs_missing > 0
+
+    @property
+    def spoken_verdict(self) -> str:
+        """The verdict, marked if it is provisional."""
+        return f"{self.verdict}, provisional" if self.provisional else self.verdict
 
     @property
     def command(self) -> str:
@@ -97,7 +112,7 @@ def decide_paper(paper: Published, seen: Mapping[str, Observations]) -> list[Dec
             p = (next(corrected_for), next(corrected_against)) if found.orders else (found.p_reproduced, None)
             family = sum(1 for r in raw_for if r) if found.orders else 1
             checks.append(_check(rule, found, protocol, p[0], found.p_deviates if p[1] is None else p[1], family))
-        decisions.append(_decision(paper, claim, protocol, checks))
+        decisions.append(_decision(paper, claim, seen[claim.protocol], checks))
     return decisions
 
 
@@ -137,7 +152,8 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     return "reproduced" if all(v == "reproduced" for v in verdicts) else "inconclusive"
 
 
-def _decision(paper: Published, claim: Claim, protocol: Protocol, checks: Sequence[Check]) -> Decision:
+def _decision(paper: Published, claim: Claim, seen: Observations, checks: Sequence[Check]) -> Decision:
+    protocol = seen.protocol
     verdict = combined([check.verdict for check in checks])
     open_ = [c.seeds_still_needed for c in checks if c.verdict in ("inconclusive", "not measured")]
     needed = [n for n in open_ if n is not None]
@@ -151,9 +167,10 @@ def _decision(paper: Published, claim: Claim, protocol: Protocol, checks: Sequen
         source=claim.source,
         note=claim.note,
         measured="; ".join(dict.fromkeys(check.measured for check in checks)),
-        seeds=seeds_text([len(check.seeds) for check in checks]),
+        seeds=f"{seeds_text([len(check.seeds) for check in checks])} of {len(protocol.seeds)}",
         verdict=verdict,
         seeds_still_needed=None if decided or len(needed) < len(open_) else max(needed),
+        runs_missing=seen.missing(cell for rule in claim.checks for cell in needed_cells(rule)),
         checks=tuple(checks),
         failures=tuple(dict.fromkeys(text for check in checks for text in check.failures)),
         patterns=_patterns(claim, protocol),
@@ -167,4 +184,6 @@ def _patterns(claim: Claim, protocol: Protocol) -> tuple[str, ...]:
 
 def to_json(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
     """Plain JSON types, with the re-run command. Densities in levels, ratios on the natural log scale."""
-    return [{**asdict(decision), "command": decision.command} for decision in decisions]
+    return [
+        {**asdict(decision), "command": decision.command, "provisional": decision.provisional} for decision in decisions
+    ]

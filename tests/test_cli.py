@@ -123,6 +123,10 @@ def test_a_budget_too_small_for_one_training_runs_none(tmp_path: Path, tiny_path
         (["info", "lht"], ["Did you mean 'lth'"]),
         (["plan", "--budget", "soon"], ["'soon' is no duration", "25m"]),
         (["run", "nowhere.yaml"], ["nowhere.yaml", "cannot be read"]),
+        (["run", "lth"], ["'lth'", "For all of them write 'lth/*'"]),
+        (["score", "--results", "nowhere"], ["nowhere", "there is no such results folder"]),
+        (["status", "--results", "nowhere"], ["nowhere", "there is no such results folder"]),
+        (["leaderboard", "--results", "nowhere", "--check"], ["nowhere", "there is no such results folder"]),
         (["runn"], ["No such command 'runn'"]),
         (["run", "--plugin", "none.py", "mnist1d/mlp"], ["none.py"]),
     ],
@@ -194,6 +198,13 @@ def test_a_plugin_that_breaks_its_contract_is_a_failed_record_and_the_run_goes_o
     assert len(reasons) == 2
     assert all("NaN" in reason for reason in reasons)
     assert all(r.status == "finished" for r in records if r.method.name == "random")
+    left = {}
+    for more in ([], ["--retry-failed"]):
+        planned = json.loads(
+            invoke("plan", f"{tiny_path}:snip", "--results", str(tmp_path / "r"), "--json", *more).stdout
+        )
+        left[bool(more)] = planned[0]["left"]
+    assert left == {False: 0, True: 2}
 
 
 def test_a_copied_protocol_does_not_replace_records(tmp_path: Path, tiny_path: Path) -> None:

@@ -135,3 +135,12 @@ def test_prunable_tensors_must_be_the_networks(tiny_protocol: Protocol, prunable
         build(wrong)
     assert next(iter(prunable)) in caught.value.thing
     assert says in caught.value.cause
+
+
+def test_prunable_tensors_stand_in_the_networks_order(tiny_protocol: Protocol) -> None:
+    """The order decides between equal scores, and a digest with sorted keys does not see it."""
+    tensors = dict(reversed(tiny_protocol.pruning.prunable.items()))
+    pruning = tiny_protocol.pruning.model_copy(update={"prunable": tensors})
+    with pytest.raises(BadInput, match="network's own order") as caught:
+        build(tiny_protocol.model_copy(update={"pruning": pruning}))
+    assert ", ".join(tiny_protocol.pruning.prunable) in caught.value.fix

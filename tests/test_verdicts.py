@@ -127,7 +127,7 @@ def test_each_rule_reaches_each_verdict(
     decision = judge(rules, world)
     assert decision.verdict == verdict
     assert (decision.seeds_still_needed is None) or verdict == "inconclusive"
-    assert decision.seeds == "5"
+    assert decision.seeds == "5 of 5"
 
 
 def crossing_at(level: float, before: float = 0.1) -> Callable[[str, int], tuple[float, float]]:
@@ -178,6 +178,41 @@ def test_a_threshold_on_few_levels_is_taken_as_linear_between_them() -> None:
     rule = {"rule": "threshold", "metric": ACCURACY, "of": of, "before": "above", "published": [6, 7]}
     assert judge([rule], crossing_at(6.5)).verdict == "reproduced"
     assert judge([rule], crossing_at(3.5)).verdict == "deviates"
+
+
+@pytest.mark.parametrize(("metric", "size"), [(ACCURACY, 2.5), (STEP, 0.5)])
+def test_a_curve_that_crosses_elsewhere_too_does_not_cross_in_the_window(metric: str, size: float) -> None:
+    """Level 4 alone lies far on the wrong side; the curve crosses within the window all the same."""
+    rule = {"rule": "threshold", "metric": metric, "of": CHAIN, "before": "above", "published": [15, 15]}
+    usual = (
+        crossing_at(15.0)
+        if metric == ACCURACY
+        else (lambda _m, lv: (98.0, 5000.0 * (1.0 + 0.02 * (15 - lv)) if lv else 5000.0))
+    )
+
+    def dipping(method: str, level: int) -> tuple[float, float]:
+        accuracy, step = usual(method, level)
+        return (accuracy - size, step * size) if level == 4 else (accuracy, step)
+
+    assert judge([rule], usual).verdict == "reproduced"
+    assert judge([rule], dipping).verdict == "deviates"
+
+
+def test_a_verdict_is_provisional_until_all_planned_runs_are_made() -> None:
+    assert not judge(ABOVE, flat(98.3)).provisional
+    early = judge(ABOVE, flat(98.3), seeds=4)
+    assert (early.verdict, early.spoken_verdict, early.seeds) == ("reproduced", "reproduced, provisional", "4 of 5")
+    assert early.runs_missing == 2  # dense and the ticket of one seed
+    assert not judge(ABOVE, flat(98.0), seeds=4).provisional  # inconclusive says already that more is needed
+
+
+def test_a_missing_draw_leaves_a_verdict_provisional() -> None:
+    rule = [{**ABOVE[0], "higher": {"method": "imp+reinit", "levels": [7]}}]
+    one_missing = judge(
+        rule, flat(98.3), change=lambda cell, outcome: None if cell.draw == 2 and cell.seed else outcome
+    )
+    assert (one_missing.spoken_verdict, one_missing.runs_missing) == ("reproduced, provisional", 4)
+    assert not judge(rule, flat(98.3)).provisional
 
 
 def peaked(centre: float) -> Callable[[str, int], tuple[float, float]]:
@@ -239,7 +274,7 @@ def test_one_seed_is_inconclusive_and_none_is_not_measured(rules: list[dict[str,
     one = judge(rules, flat(98.3, 3100.0), seeds=1)
     assert (one.verdict, one.seeds_still_needed) == ("inconclusive", 1)
     none = judge(rules, flat(98.3), seeds=0)
-    assert (none.verdict, none.measured, none.seeds) == ("not measured", "not measured", "0")
+    assert (none.verdict, none.measured, none.seeds) == ("not measured", "not measured", "0 of 5")
 
 
 def test_no_difference_seen_is_never_reproduced() -> None:
@@ -296,7 +331,7 @@ def test_draws_are_averaged_within_their_seed() -> None:
 
     decision = judge(rule, flat(98.0), change=draws)
     assert decision.verdict == "reproduced"
-    assert decision.seeds == "5"
+    assert decision.seeds == "5 of 5"
     assert decision.checks[0].estimate == pytest.approx(0.02)
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from benchmark import protocol as protocols
-from benchmark.commands.options import json_option, results_option
+from benchmark.commands.options import existing_results, json_option, results_option
 from benchmark.commands.tables import show_table
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, did_you_mean
-from benchmark.store import Store
 
 
 @click.command()
@@ -27,11 +26,11 @@ def score(results: Path, as_json: bool) -> None:
     """
     from benchmark import verdicts
 
-    decisions = verdicts.decide(Store(results), protocols.load_all())
+    decisions = verdicts.decide(existing_results(results), protocols.load_all())
     if as_json:
         click.echo(json.dumps(verdicts.to_json(decisions), indent=1))
     else:
-        rows = [[d.claim, d.statement, d.published, d.measured, d.verdict] for d in decisions]
+        rows = [[d.claim, d.statement, d.published, d.measured, d.spoken_verdict] for d in decisions]
         show_table("Verdicts", ["claim", "statement", "published", "measured", "verdict"], rows)
     found = {decision.verdict for decision in decisions}
     if found <= {"not measured"}:
@@ -55,12 +54,12 @@ def leaderboard(results: Path, to: Path, check: bool) -> None:
     """
     from benchmark import leaderboard as board
 
-    known = protocols.load_all()
+    known, store = protocols.load_all(), existing_results(results)
     if not check:
-        board.write(Store(results), known, to)
+        board.write(store, known, to)
         click.echo(f"Wrote {to}")
         return
-    if not to.exists() or to.read_text(encoding="utf-8") != board.render(Store(results), known):
+    if not to.exists() or to.read_text(encoding="utf-8") != board.render(store, known):
         click.echo(f"{to} is not what the records in {results} say. Regenerate it: lotterybench leaderboard")
         raise click.exceptions.Exit(EXIT_DEVIATION)
     click.echo(f"{to} is what the records say.")
@@ -80,7 +79,7 @@ def figure(protocol: str, results: Path, to: Path) -> None:
     """
     from benchmark.figure import draw
 
-    draw(Store(results), protocols.load(protocol), to)
+    draw(existing_results(results), protocols.load(protocol), to)
     click.echo(f"Wrote {to}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from benchmark import protocol as protocols
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.plan import method_names, select
 from benchmark.protocol import Protocol
+from benchmark.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+DEFAULT_RESULTS = Path("results")
 Selection = list[tuple[Protocol, str]]
 
 
@@ -44,10 +47,34 @@ def results_option(command: Command) -> Command:
     return click.option(
         "--results",
         type=click.Path(path_type=Path, file_okay=False),
-        default=Path("results"),
+        default=DEFAULT_RESULTS,
         show_default=True,
         help="Results folder.",
     )(command)
+
+
+def existing_results(results: Path) -> Store:
+    """The results folder of a verb that only reads. Raises BadInput if a folder was named that is not there.
+
+    Without `results/` in the working folder nothing is measured yet, which is no mistake.
+    """
+    if results != DEFAULT_RESULTS and not results.is_dir():
+        raise BadInput(str(results), "there is no such results folder", "Correct --results")
+    return Store(results)
+
+
+def workers_option(command: Command) -> Command:
+    """--workers: processes side by side."""
+    cores = os.cpu_count() or 1
+    return click.option(
+        "--workers", type=click.IntRange(1), default=cores, show_default="one per core", help="Processes."
+    )(command)
+
+
+def retry_option(command: Command) -> Command:
+    """--retry-failed: failed cells are work again."""
+    text = "Try cells again that ended in a failed record."
+    return click.option("--retry-failed", is_flag=True, help=text)(command)
 
 
 def json_option(command: Command) -> Command:
@@ -82,6 +109,8 @@ def _hint(pattern: str, known: list[Protocol]) -> str:
     for protocol in known:
         if protocol.id == name and method:
             return did_you_mean(method, method_names(protocol))
+    if any(protocol.id.startswith(f"{name}/") for protocol in known):
+        return f"For all of them write '{name}/*'"
     return did_you_mean(name, [protocol.id for protocol in known])
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmark.commands.options import (
     Duration,
+    existing_results,
     json_option,
     only_argument,
     protocols_in,
     results_option,
+    retry_option,
     selection_of,
     spoken,
+    workers_option,
 )
 from benchmark.commands.tables import show_table
 from benchmark.data_root import data_root, needs_download
-from benchmark.plan import cells_of, fitting, method_names, plan, seconds_per_step, train_steps
+from benchmark.plan import PlannedJob, cells_of, fitting, method_names, plan, seconds_per_step, train_steps
 from benchmark.protocol import ControlSpec, Protocol, load, load_all
 from benchmark.registry import names as pruner_names
 from benchmark.store import Store
@@ -111,9 +116,12 @@ def _method_words(protocol: Protocol, method: str) -> str:
 @only_argument
 @results_option
 @click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes side by side.")
+@workers_option
+@retry_option
 @json_option
-def plan_(only: tuple[str, ...], results: Any, budget: float | None, workers: int, as_json: bool) -> None:
+def plan_(
+    only: tuple[str, ...], results: Path, budget: float | None, workers: int, retry_failed: bool, as_json: bool
+) -> None:
     """What is left to measure, how long it should take here, what is skipped and why.
 
     \b
@@ -122,14 +130,19 @@ def plan_(only: tuple[str, ...], results: Any, budget: float | None, workers: in
       lotterybench plan 'lth/*' --budget 2h --workers 2
       lotterybench plan lth/lenet-mnist:imp --json
     """
-    show_plan(selection_of(only), Store(results), budget, workers, as_json)
+    store = Store(results)
+    selection = selection_of(only)
+    show_plan(selection, plan(selection, store, retry_failed), budget, workers, as_json)
 
 
 def show_plan(
-    selection: list[tuple[Protocol, str]], store: Store, budget: float | None, workers: int, as_json: bool = False
+    selection: list[tuple[Protocol, str]],
+    planned: Sequence[PlannedJob],
+    budget: float | None,
+    workers: int,
+    as_json: bool = False,
 ) -> None:
     """Print the plan of a selection."""
-    planned = plan(selection, store)
     fits = fitting(planned, workers, budget)
     rows, document = [], []
     for protocol, method in selection:
@@ -177,7 +190,7 @@ def _why_skipped(protocol: Protocol) -> str | None:
 @only_argument
 @results_option
 @json_option
-def status(only: tuple[str, ...], results: Any, as_json: bool) -> None:
+def status(only: tuple[str, ...], results: Path, as_json: bool) -> None:
     """What is done, failed and missing, and the core-hours left.
 
     \b
@@ -185,7 +198,7 @@ def status(only: tuple[str, ...], results: Any, as_json: bool) -> None:
       lotterybench status
       lotterybench status 'mnist1d/*' --json
     """
-    selection, store, document = selection_of(only), Store(results), []
+    selection, store, document = selection_of(only), existing_results(results), []
     for protocol in protocols_in(selection):
         records = store.records(protocol)
         speed = seconds_per_step(protocol, records)

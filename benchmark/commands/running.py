@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ from benchmark.commands.options import (
     only_argument,
     protocols_in,
     results_option,
+    retry_option,
     selection_of,
+    workers_option,
 )
 from benchmark.commands.reading import show_plan
 from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
@@ -34,9 +35,6 @@ plugin_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="A pruner in a Python file; protocols name it by the file's stem.",
 )
-
-
-retry_option = click.option("--retry-failed", is_flag=True, help="Try cells again that ended in a failed record.")
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,7 @@ class How:
 @only_argument
 @results_option
 @click.option("--budget", type=Duration(), help="Stop in time, at a safe point: 90s, 25m, 2h. Default: no limit.")
-@click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="one per core", help="Processes."
-)
+@workers_option
 @plugin_option
 @retry_option
 @click.option(
@@ -94,7 +90,7 @@ def run(
     selection = _with_data(selection)
     planned = plan(selection, store, retry_failed)
     if planned:
-        show_plan(selection, store, budget, workers)
+        show_plan(selection, planned, budget, workers)
         if any(fitting(planned, workers, budget)):
             _execute(selection, store, how, None)
         else:

@@ -39,6 +39,12 @@ def build(protocol: Protocol) -> nn.Module:
                 f"the protocol says {shape}, the network has {shapes.get(name, 'no such tensor')}",
                 "Name the network's own tensors and shapes",
             )
+    # Equal scores are cut in this order, and the digest of a protocol does not see the order of its keys.
+    own = [name for name in shapes if name in protocol.pruning.prunable]
+    if list(protocol.pruning.prunable) != own:
+        raise BadInput(
+            f"{protocol.key}: pruning.prunable", "is not in the network's own order", f"Write {', '.join(own)}"
+        )
     return module
 
 

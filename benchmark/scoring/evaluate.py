@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from benchmark import statistics
@@ -170,6 +170,8 @@ def _threshold(rule: Threshold, seen: Observations, seeds: Sequence[int]) -> tup
 
     Tests at the two ends hold their error level with few seeds, where a jackknife interval of the crossing may not
     (all leave-one-out curves can cross at the same place by chance); the jackknife only gives what is printed.
+    Farther off, no level may lie on the wrong side by more than the metric's margin: a curve that dips below and
+    comes back does not cross for good in the window.
     """
     levels = [0, *listed(rule.of.levels)]
     sign = 1.0 if rule.before == "above" else -1.0
@@ -181,6 +183,20 @@ def _threshold(rule: Threshold, seen: Observations, seeds: Sequence[int]) -> tup
     items = (
         Item("where the window opens", ends[0], 0.0, math.inf),
         Item("where the window closes", ends[1], -math.inf, 0.0),
+        *_beyond(rule, seen, seeds, opens, closes),
     )
     found = statistics.jackknife(lambda sample: crossing(levels, mean_curve(sample)), curves, 1.0)
     return items, Item("", found, opens, closes)
+
+
+def _beyond(rule: Threshold, seen: Observations, seeds: Sequence[int], opens: float, closes: float) -> Iterator[Item]:
+    """Every level outside the window: not on the wrong side by more than the margin."""
+    margins = seen.protocol.statistics.margins
+    steps = rule.metric == "early-stop-step"
+    margin = math.log1p(margins.ratio) if steps else accuracy_margin(seen, rule.metric, None)
+    for point in rule.of.cells:
+        if opens <= point[1] <= closes:
+            continue
+        gain = paired(seen, rule.metric, [(point, DENSE_POINT)], seeds)
+        above = (rule.before == "above") == (point[1] < opens)
+        yield Item(where(seen, [point]), gain, *((-margin, math.inf) if above else (-math.inf, margin)))

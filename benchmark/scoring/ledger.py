@@ -37,7 +37,8 @@ def ledger(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, O
         f'### <a id="claims-{paper.paper.key}"></a>{paper.paper.title}\n\n{paper.paper.authors} {paper.paper.year}, '
         f"[arXiv {paper.paper.arxiv}](https://arxiv.org/abs/{paper.paper.arxiv}). Densities are {', '.join(units)}. "
         "Of several quantities in one check the weakest is shown. A crossing is decided by tests of the curve at the "
-        "two ends of its window; the interval printed for it is a jackknife's.\n",
+        "two ends of its window and, against the margin, at every level outside it; the interval printed for it is a "
+        "jackknife's.\n",
         _table(["claim", "statement", "published", "measured", "seeds", "verdict", "run again"], rows),
         _folded("How each claim is decided: every check with its rule, window and p value", _checks(decisions)),
     ]
@@ -47,10 +48,10 @@ def ledger(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, O
     return "\n".join(parts)
 
 
-def verdict_text(verdict: str, needed: int | None) -> str:
+def verdict_text(verdict: str, needed: int | None, provisional: bool = False) -> str:
     """A verdict with what it would take to decide."""
     if verdict != "inconclusive":
-        return f"**{verdict}**" if verdict == "deviates" else verdict
+        return (f"**{verdict}**" if verdict == "deviates" else verdict) + (", provisional" if provisional else "")
     if needed is None:
         return "inconclusive; more seeds will hardly decide"
     return f"inconclusive; about {needed} more seed{'s' if needed != 1 else ''}"
@@ -71,7 +72,7 @@ def _row(decision: Decision) -> list[str]:
         decision.published,
         measured,
         decision.seeds,
-        verdict_text(decision.verdict, decision.seeds_still_needed),
+        verdict_text(decision.verdict, decision.seeds_still_needed, decision.provisional),
         f"`{decision.command}`",
     ]
 

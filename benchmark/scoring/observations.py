@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 from statistics import fmean
 
+from benchmark.plan import cells_of
 from benchmark.protocol import Protocol
 from benchmark.published.rules import Metric
 from benchmark.records import DENSE, Measured, Record
@@ -60,6 +62,13 @@ class Observations:
         """The failed runs among the points, in words."""
         wanted = {(method if level else DENSE, level) for method, level in points}
         return tuple(failure_text(self.protocol, r) for r in self.failures if (r.method.name, r.cell.level) in wanted)
+
+    def missing(self, points: Iterable[Point]) -> int:
+        """Planned runs of the points, over all seeds and draws, that have no record."""
+        wanted = {(method if level else DENSE, level) for method, level in points}
+        planned = [c for method in {m for m, _ in wanted} for c in cells_of(self.protocol, method)]
+        counted = Counter((c.method, c.level, c.seed) for c in planned if (c.method, c.level) in wanted)
+        return sum(max(0, n - len(self.records.get(key, []))) for key, n in counted.items())
 
     def resolution(self, metric: Metric) -> float:
         """Step of the grid on which the metric is recorded, in its unit."""

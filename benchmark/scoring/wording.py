@@ -101,7 +101,8 @@ def rule_text(rule: Rule, protocol: Protocol) -> str:
             tolerance = protocol.statistics.margins.density_rounds
             window = bracket(protocol, rule.published[0] - tolerance, rule.published[1] + tolerance)
             after = "below" if rule.before == "above" else "above"
-            text = f"{metric} of {rule.of.method} goes from {rule.before} dense to {after} it at {window}"
+            text = f"{metric} of {rule.of.method} goes from {rule.before} dense to {after} it at {window}, "
+            text += "and nowhere else lies on the wrong side by more than the margin"
     return text
 
 

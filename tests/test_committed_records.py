@@ -1,0 +1,61 @@
+"""The committed records: made by the pruners as they are now, each with its curves and its mask."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.protocol import Protocol, load_all
+from benchmark.pruning.masks import mask_digest
+from benchmark.records import Cell, Record
+from benchmark.registry import find
+from benchmark.store import Store
+
+ROOT = Path(__file__).parent.parent
+STORE = Store(ROOT / "results")
+PROTOCOLS = {protocol.key: protocol for protocol in load_all()}
+
+
+def cell_of(record: Record) -> Cell:
+    return Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
+
+
+@pytest.fixture(scope="module", params=sorted(PROTOCOLS))
+def committed(request: pytest.FixtureRequest) -> tuple[Protocol, list[Record]]:
+    protocol = PROTOCOLS[request.param]
+    records = STORE.records(protocol)
+    if not records:
+        pytest.skip(f"nothing of {protocol.key} is committed")
+    return protocol, records
+
+
+def test_records_come_from_the_pruners_as_they_are_now(committed: tuple[Protocol, list[Record]]) -> None:
+    _, records = committed
+    digests = {(r.method.pruner, r.method.pruner_digest) for r in records if r.method.pruner}
+    for pruner, digest in sorted(digests):
+        assert digest == find(str(pruner)).digest, (
+            f"the code of '{pruner}' changed after records of it were committed: "
+            "give the new code another name, or move its records away and measure them again"
+        )
+
+
+def test_a_records_curves_are_the_ones_it_was_written_with(committed: tuple[Protocol, list[Record]]) -> None:
+    protocol, records = committed
+    for record in records:
+        path = STORE.curves_path(protocol, cell_of(record))
+        assert record.curves_sha256 == hashlib.sha256(path.read_bytes()).hexdigest(), path
+
+
+def test_a_chains_masks_are_those_of_its_records(committed: tuple[Protocol, list[Record]]) -> None:
+    """A file of another seed has the same counts everywhere: only the digest tells."""
+    protocol, records = committed
+    for record in records:
+        path = STORE.survival_path(protocol, record.method.name, record.cell.seed)
+        if not path.exists():
+            continue
+        masks = STORE.read_survival(protocol, record.method.name, record.cell.seed).mask(record.cell.level)
+        assert record.mask is not None
+        assert mask_digest({name: torch.from_numpy(mask) for name, mask in masks.items()}) == record.mask.sha256, path
