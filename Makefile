@@ -1,6 +1,7 @@
 # Lotterybench. Needs Python >= 3.11, make and a package index; everything else is set up here.
 #   make reproduce                         measure what fits the budget, decide the claims, write leaderboard.md
 #   make reproduce BUDGET=2h ONLY='lth/*'
+#   make report                            the HTML report, in report/index.html
 #   make test                              the whole CPU test suite; .ci/run calls exactly this
 
 PYTHON  ?= python3
@@ -10,7 +11,7 @@ RESULTS ?= results
 RECHECK ?= recheck
 BIN     := .venv/bin
 
-.PHONY: reproduce test leaderboard clean
+.PHONY: reproduce test leaderboard report clean
 .DELETE_ON_ERROR:
 
 reproduce: .venv/installed
@@ -27,6 +28,9 @@ test: .venv/installed
 
 leaderboard: .venv/installed
 	$(BIN)/lotterybench leaderboard --results $(RESULTS)
+
+report: .venv/installed
+	$(BIN)/lotterybench report --results $(RESULTS)
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

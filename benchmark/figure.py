@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from benchmark.records import DENSE
 from benchmark.scoring.observations import Observations, reported_metric
 from benchmark.scoring.wording import METRICS
 from benchmark.store import Store
-from benchmark.units import unit_name
+from benchmark.units import axis_name, axis_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,14 +93,7 @@ def _point(seen: Observations, metric: Metric, method: str, level: int) -> tuple
 
 def position(protocol: Protocol) -> Callable[[int], float]:
     """Level -> where it stands on the x axis, in the paper's unit."""
-
-    def place(level: int) -> float:
-        density = protocol.level_table[level].density
-        if protocol.reports_density_as == "sparsity":
-            return 1 - density
-        return 100 * (1 - density) if protocol.reports_density_as == "percent-pruned" else 100 * density
-
-    return place
+    return partial(axis_value, protocol)
 
 
 def _panel(axes: Axes, seen: Observations, methods: Sequence[str], metric: Metric) -> None:
@@ -146,7 +140,7 @@ def _crop(axes: Axes, seen: Observations) -> None:
 
 
 def _scale(axes: Axes, protocol: Protocol) -> None:
-    axes.set_xlabel(unit_name(protocol) + (", %" if protocol.reports_density_as.startswith("percent") else ""))
+    axes.set_xlabel(axis_name(protocol))
     if protocol.reports_density_as != "percent-remaining":
         return
     from matplotlib.ticker import NullFormatter, NullLocator

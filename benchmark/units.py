@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log10
+from math import inf, log10
 
 from benchmark.protocol import Protocol
 
@@ -28,3 +28,22 @@ def unit_name(protocol: Protocol) -> str:
         "sparsity": "sparsity",
         "log10-compression": "compression",
     }[protocol.reports_density_as]
+
+
+def axis_value(protocol: Protocol, level: int) -> float:
+    """Where a level stands on an axis in the paper's own unit; infinite for compression when nothing is left."""
+    density = protocol.level_table[level].density
+    unit = protocol.reports_density_as
+    if unit == "percent-remaining":
+        return 100 * density
+    if unit == "log10-compression":
+        return -log10(density) if density else inf
+    return (1 - density) * (100 if unit == "percent-pruned" else 1)
+
+
+def axis_name(protocol: Protocol) -> str:
+    """Title of that axis."""
+    name = unit_name(protocol)
+    if protocol.reports_density_as == "log10-compression":
+        return f"log10 of {name}"
+    return f"{name}, %" if protocol.reports_density_as.startswith("percent") else name

@@ -83,6 +83,23 @@ def figure(protocol: str, results: Path, to: Path) -> None:
     click.echo(f"Wrote {to}")
 
 
+@click.command()
+@results_option
+@click.option("--to", type=click.Path(path_type=Path), default=Path("report"), show_default=True, help="Folder.")
+def report(results: Path, to: Path) -> None:
+    """Write the HTML report: charts, claims and provenance as pages that open without a network.
+
+    \b
+    Examples:
+      lotterybench report
+      lotterybench report --results /tmp/mine --to /tmp/my-report
+    """
+    from benchmark.report import build
+
+    count = build(existing_results(results), protocols.load_all(), to)
+    click.echo(f"Wrote {count} pages. Open {to / 'index.html'}")
+
+
 def show_paper(key: str, as_json: bool) -> None:
     """The published record of one paper. Raises BadInput for an unknown key."""
     from benchmark import published
