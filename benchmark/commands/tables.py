@@ -12,11 +12,14 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obje
     import sys
 
     if not sys.stdout.isatty():
+        from textwrap import fill
+
         from tabulate import tabulate
 
-        cells = [[str(cell) for cell in row] for row in rows]
+        # Wrapped here: tabulate's own wrapping reads '2,987' as a number and fails on it.
+        cells = [[fill(str(cell), WIDEST) for cell in row] for row in rows]
         print(title)
-        print(tabulate(cells, headers=headings, disable_numparse=True, maxcolwidths=WIDEST))
+        print(tabulate(cells, headers=headings, disable_numparse=True))
         return
     from rich.console import Console
     from rich.table import Table
