@@ -79,11 +79,11 @@ class Column(Frozen):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (self.role == "value") != (self.quantity is not None and self.unit is not None):
+        if {self.quantity is not None, self.unit is not None} != {self.role == "value"}:
             raise ValueError("quantity and unit belong to a value column, and it needs both")
         if (self.at is not None) != (self.quantity in HOLDS_DEFINITION or self.quantity == "PSNR"):
             raise ValueError("an accuracy, error or PSNR says when in a run it was taken (at), nothing else does")
-        if (self.role == "spread") != (self.of is not None and self.kind is not None):
+        if {self.of is not None, self.kind is not None} != {self.role == "spread"}:
             raise ValueError("of and kind belong to a spread column, and it needs both")
         if self.n is not None and self.role != "value":
             raise ValueError("n belongs to a value column")
