@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,6 +185,7 @@ def test_broken_descriptions_are_refused(tmp_path: Path, change: Change, words: 
         ("wide,", "wild,", ["mine.csv:4: setting", "Did you mean 'wide'"]),
         ("wide,dense", "wide,", ["mine.csv:4: method", "no method"]),
         ("net,IMP,20,80.0", "net,IMP,50,80.0", ["mine.csv:2", "stands twice"]),
+        ("0.5,3", "0.5,", ["mine-1", "n 3 is not stated"]),
         ("20,80.0", "20,", ["mine.csv:3: acc", "holds no number"]),
         ("acc,sd", "sd,acc", ["mine.csv:1", "described: setting, method, x, acc, sd"]),
         ("wide,dense,100,91,0.1,3,read\n", "", ["holds 2 rows, not the 3 described"]),
@@ -220,10 +220,25 @@ def test_settings_take_over_what_they_do_not_give() -> None:
     assert (wide.id, wide.lr, wide.epochs, wide.like) == ("wide", 0.2, 3, None)
 
 
-def test_values_of_errors_and_fractions_are_compared_in_percent() -> None:
-    row = published.results("renda2020", "dense")[0]
-    assert row.unit == "fraction"
-    assert math.isclose(row.mean, 0.93777)
+@pytest.mark.parametrize(
+    ("quantity", "unit", "printed", "sd"),
+    [
+        ("test-error", "percent", "10.0", 0.5),
+        ("test-accuracy", "fraction", "0.9", 0.5),
+        ("test-error", "fraction", "0.1", 0.5),
+    ],
+)
+def test_errors_and_fractions_are_compared_as_percent(
+    tmp_path: Path, quantity: str, unit: str, printed: str, sd: float
+) -> None:
+    scale = 100 if unit == "fraction" else 1
+    rows = f"net,IMP,50,{printed},{sd / scale},3,\nnet,IMP,20,{80 / scale},,,\nnet,dense,100,{91 / scale},,,\n"
+    path = write(
+        tmp_path,
+        record=lambda d: table(d)["columns"]["acc"].update(quantity=quantity, unit=unit),
+        csv=CSV.splitlines()[0] + "\n" + rows,
+    )
+    assert published.load_file(path)
 
 
 def test_unknown_tables_of_a_paper_are_named() -> None:

@@ -108,7 +108,7 @@ def _spread_differs(sample: Sample, row: Result) -> str | None:
         sd = 100 * row.spread if row.unit == "fraction" else row.spread
         if not _close([sample.sd], [sd]):
             return f"sd {sample.sd} is {sd:g}"
-    return f"n {sample.n} is {row.n}" if sample.n is not None and row.n not in (None, sample.n) else None
+    return f"n {sample.n} is {row.n or 'not stated'}" if sample.n not in (None, row.n) else None
 
 
 def _percent_accuracy(value: float, row: Result) -> float:
