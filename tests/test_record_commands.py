@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from benchmark import published
 from benchmark.cli import cli
+from benchmark.commands.tables import show_table
 from benchmark.published import Result
 
 ROOT = Path(__file__).parent.parent
@@ -80,6 +81,18 @@ def test_a_table_is_cut_and_can_be_had_whole() -> None:
 def test_quoted_rows_and_tables_that_are_no_target_are_marked() -> None:
     assert "[quoted]" in output("info", "snfs", "--table", "lenet-5")
     assert "Status not-a-target" in output("info", "synflow", "--table", "figure-5a")
+
+
+def test_what_may_decide_is_said_of_every_table() -> None:
+    rows = {line.split()[0]: line.split()[-1] for line in output("info", "rigl").splitlines() if line.strip()}
+    assert (rows["figure-4-right"], rows["reproduction"]) == ("yes", "no")
+    assert " by row\n" in output("info", "snfs")
+
+
+def test_brackets_are_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show_table("T", ["a"], [["2 [quoted]"]])
+    assert "[quoted]" in capsys.readouterr().out
 
 
 def test_info_alone_says_what_can_be_asked() -> None:

@@ -221,22 +221,15 @@ def test_settings_take_over_what_they_do_not_give() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantity", "unit", "printed", "sd"),
-    [
-        ("test-error", "percent", "10.0", 0.5),
-        ("test-accuracy", "fraction", "0.9", 0.5),
-        ("test-error", "fraction", "0.1", 0.5),
-    ],
+    ("quantity", "unit", "printed"),
+    [("test-error", "percent", 10.0), ("test-accuracy", "fraction", 0.9), ("test-error", "fraction", 0.1)],
 )
-def test_errors_and_fractions_are_compared_as_percent(
-    tmp_path: Path, quantity: str, unit: str, printed: str, sd: float
-) -> None:
-    scale = 100 if unit == "fraction" else 1
-    rows = f"net,IMP,50,{printed},{sd / scale},3,\nnet,IMP,20,{80 / scale},,,\nnet,dense,100,{91 / scale},,,\n"
+def test_errors_and_fractions_are_compared_as_percent(tmp_path: Path, quantity: str, unit: str, printed: float) -> None:
+    one = 100 if unit == "fraction" else 1
+    rows = f"net,IMP,50,{printed},{0.5 / one},3,\nnet,IMP,20,{80 / one},,,\nnet,dense,100,{91 / one},,,\n"
+    described = {"quantity": quantity, "unit": unit}
     path = write(
-        tmp_path,
-        record=lambda d: table(d)["columns"]["acc"].update(quantity=quantity, unit=unit),
-        csv=CSV.splitlines()[0] + "\n" + rows,
+        tmp_path, None, lambda d: table(d)["columns"]["acc"].update(described), CSV.splitlines()[0] + "\n" + rows
     )
     assert published.load_file(path)
 

@@ -14,6 +14,7 @@ from benchmark import published
 from benchmark.commands.tables import show_table
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.published import Published, Record, Result, Setting, Table
+from benchmark.published.trust import why_no_target
 
 PREVIEW = 8  # rows of the first table in the overview of a paper
 UNITS = {
@@ -123,9 +124,10 @@ def _setting_words(s: Setting) -> str:
 def _show_tables(paper: Published, record: Record) -> None:
     rows = []
     for t in record.tables:
-        trust = "by row" if t.having("status") else t.status
-        rows.append([t.name, t.what, t.source, t.rows, f"{paper.source(t.read_from).kind}, {trust}"])
-    show_table("\nResults", ["table", "what it holds", "source", "rows", "trust"], rows)
+        source = paper.source(t.read_from)
+        target = "no" if why_no_target(source, t.status) else "by row" if t.having("status") else "yes"
+        rows.append([t.name, t.what, t.source, t.rows, f"{source.kind}, {t.status}", target])
+    show_table("\nResults", ["table", "what it holds", "source", "rows", "trust", "may decide"], rows)
     first = record.tables[0]
     click.echo()
     _show_rows(paper.paper.key, first, PREVIEW)

@@ -22,11 +22,12 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obje
         print(tabulate(cells, headers=headings, disable_numparse=True))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(escape(str(cell)) for cell in row))  # else text in brackets is taken for a style
     Console().print(table)
