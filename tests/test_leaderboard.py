@@ -81,7 +81,7 @@ def test_one_record_changes_the_board(store: Store, text: str, tmp_path: Path) -
 def test_every_section_and_every_claim_is_there(text: str) -> None:
     for heading in ("# Leaderboard", "## How to read this", "## Methods by density", "## Claims", "### mnist1d/mlp"):
         assert f"\n{heading}\n" in text
-    for paper in published.load_all():
+    for paper in (paper for paper in published.load_all() if paper.claims):
         assert f'<a id="claims-{paper.paper.key}"></a>{paper.paper.title}' in text
         for claim in paper.claims:
             assert text.count(f'<a id="{claim.id}"></a>') == 1

@@ -10,7 +10,7 @@ import click
 from benchmark import protocol as protocols
 from benchmark.commands.options import existing_results, json_option, results_option
 from benchmark.commands.tables import show_table
-from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, did_you_mean
+from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE
 
 
 @click.command()
@@ -98,22 +98,3 @@ def report(results: Path, to: Path) -> None:
 
     count = build(existing_results(results), protocols.load_all(), to)
     click.echo(f"Wrote {count} pages. Open {to / 'index.html'}")
-
-
-def show_paper(key: str, as_json: bool) -> None:
-    """The published record of one paper. Raises BadInput for an unknown key."""
-    from benchmark import published
-
-    papers = {paper.paper.key: paper for paper in published.load_all()}
-    if key not in papers:
-        names = [*papers, *protocols.available()]
-        raise BadInput(f"'{key}'", "is neither a protocol nor a paper", did_you_mean(key, names))
-    paper = papers[key]
-    if as_json:
-        click.echo(json.dumps(paper.model_dump(mode="json", by_alias=True), indent=1))
-        return
-    click.echo(f"{paper.paper.title}, {paper.paper.authors} {paper.paper.year}, arXiv {paper.paper.arxiv}\n")
-    for claim in paper.claims:
-        click.echo(f"{claim.id}: {claim.statement} ({claim.source})")
-    for left_out in paper.not_decided:
-        click.echo(f"not decided, {left_out.id}: {left_out.reason}")

@@ -21,8 +21,10 @@ from benchmark.commands.options import (
     spoken,
     workers_option,
 )
+from benchmark.commands.papers import paper_counts, show_names, show_paper, show_paper_counts
 from benchmark.commands.tables import show_table
 from benchmark.data_root import data_root, needs_download
+from benchmark.errors import BadInput
 from benchmark.plan import PlannedJob, cells_of, fitting, method_names, plan, seconds_per_step, train_steps
 from benchmark.protocol import ControlSpec, Protocol, load, load_all
 from benchmark.registry import names as pruner_names
@@ -33,7 +35,7 @@ from benchmark.units import density_text
 @click.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """What there is: protocols, their methods, pruners.
+    """What there is: protocols, their methods, pruners, papers with published results.
 
     \b
     Examples:
@@ -49,31 +51,39 @@ def list_(as_json: bool) -> None:
                 for p in known
             ],
             "pruners": pruners,
+            "papers": paper_counts(),
         }
         click.echo(json.dumps(document, indent=1))
         return
     rows = [[p.key, p.title, ", ".join(method_names(p))] for p in known]
     show_table("Protocols", ["protocol", "what it is", "methods"], rows)
-    click.echo(f"Pruners: {', '.join(pruners)}")
+    click.echo(f"Pruners: {', '.join(pruners)}\n")
+    show_paper_counts()
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--table", help="Of a paper: one table of its results.")
+@click.option("--rows", type=click.IntRange(0), default=40, show_default=True, help="Lines of a table; 0 for all.")
 @json_option
-def info(name: str, as_json: bool) -> None:
+def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
     """One protocol, field by field with sources; or the published record of a paper.
 
     \b
     Examples:
       lotterybench info lth/lenet-mnist
-      lotterybench info lth
+      lotterybench info grasp
+      lotterybench info grasp --table table-2
       lotterybench info mnist1d/mlp --json
     """
-    if "/" not in name and not name.endswith((".yaml", ".yml")):
-        from benchmark.commands.judging import show_paper
-
-        show_paper(name, as_json)
+    if name is None:
+        show_names()
         return
+    if "/" not in name and not name.endswith((".yaml", ".yml")):
+        show_paper(name, table, rows, as_json)
+        return
+    if table is not None:
+        raise BadInput(f"--table {table}", f"'{name}' is a protocol, which has no tables", "Name a paper")
     protocol = load(name)
     if as_json:
         click.echo(json.dumps({**protocol.document, "digest": protocol.digest}, indent=1))

@@ -12,18 +12,22 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obje
     import sys
 
     if not sys.stdout.isatty():
+        from textwrap import fill
+
         from tabulate import tabulate
 
-        cells = [[str(cell) for cell in row] for row in rows]
+        # Wrapped here: tabulate's own wrapping reads '2,987' as a number and fails on it.
+        cells = [[fill(str(cell), WIDEST) for cell in row] for row in rows]
         print(title)
-        print(tabulate(cells, headers=headings, disable_numparse=True, maxcolwidths=WIDEST))
+        print(tabulate(cells, headers=headings, disable_numparse=True))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(escape(str(cell)) for cell in row))  # else text in brackets is taken for a style
     Console().print(table)

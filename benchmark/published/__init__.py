@@ -1,96 +1,52 @@
-"""Published numbers and claims, one strict YAML file per paper. No torch."""
+"""Published numbers and claims. No torch.
+
+One strict YAML file per paper holds its claims, another (results/) describes its settings and result tables, whose rows
+are CSV files. Each is read when it is asked for, so that scoring parses no table but those that a rule names.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from benchmark import strict_yaml
 from benchmark.errors import BadInput, did_you_mean
-from benchmark.protocol import Frozen
-from benchmark.published.rules import Rule
-from benchmark.spec.evaluation import Paper
+from benchmark.published.claims import Claim, Fact, NotDecided, Published, Statement
+from benchmark.published.record import Record, Setting, Table
+from benchmark.published.tables import Result, read
+from benchmark.published.targets import check_targets, refers_to_tables
+from benchmark.published.trust import Source
+from benchmark.spec.frozen import Frozen
 
+__all__ = [
+    "Claim", "Fact", "NotDecided", "Published", "Record", "Result", "Setting", "Source", "Statement", "Table",
+    "available", "folder", "load", "load_all", "load_file", "load_record", "parse", "parse_record", "results", "table",
+]  # fmt: skip
 
-class Source(Frozen):
-    """Where numbers were read."""
-
-    id: str
-    kind: Literal["primary-text", "author-data", "code"]
-    where: str
-
-
-class Claim(Frozen):
-    """One checkable statement of a paper. It holds only if every check does."""
-
-    id: str = Field(pattern=r"^[a-z0-9]+-[a-z0-9-]+$")
-    protocol: str = Field(description="id of the protocol that decides it")
-    statement: str
-    published: str = Field(description="the number or ordering as the paper gives it")
-    source: str = Field(description="section or figure")
-    read_from: str = Field(description="id of a source")
-    note: str | None = None
-    checks: tuple[Rule, ...] = Field(min_length=1)
-
-
-class NotDecided(Frozen):
-    """A statement that no protocol of the suite decides, and why."""
-
-    id: str
-    statement: str
-    source: str
-    reason: str
-
-
-class Fact(Frozen):
-    """Raw published values of one metric at one level, beside the claims."""
-
-    protocol: str
-    method: str
-    level: int = Field(ge=0)
-    values: tuple[float, ...]
-
-
-class Published(Frozen):
-    """Everything the suite holds of one paper."""
-
-    schema_: Literal["lotterybench/published/1"] = Field(alias="schema")
-    paper: Paper
-    sources: tuple[Source, ...] = Field(min_length=1)
-    densities: dict[str, dict[int, float]] = Field(
-        description="protocol -> level -> the density as the paper prints it; these levels are shown in reports"
-    )
-    facts: tuple[Fact, ...] = ()
-    claims: tuple[Claim, ...]
-    not_decided: tuple[NotDecided, ...]
-
-    @model_validator(mode="after")
-    def _ids(self) -> Self:
-        ids = [claim.id for claim in self.claims] + [left_out.id for left_out in self.not_decided]
-        if twice := {name for name in ids if ids.count(name) > 1}:
-            raise ValueError(f"claim id '{min(twice)}' stands twice")
-        known = [source.id for source in self.sources]
-        for claim in self.claims:
-            if claim.read_from not in known:
-                raise ValueError(
-                    f"{claim.id}: read_from '{claim.read_from}' is no source. {did_you_mean(claim.read_from, known)}"
-                )
-        return self
+Document = TypeVar("Document", bound=Frozen)
 
 
 def parse(document: Any, name: str) -> Published:
-    """Validate a parsed YAML document. Raises BadInput naming file, field and cause."""
+    """Validate the parsed YAML of a claims file. Raises BadInput naming file, field and cause."""
+    return _validated(Published, document, name, "See benchmark/published/lth.yaml")
+
+
+def parse_record(document: Any, name: str) -> Record:
+    """Validate the parsed YAML of a results file. Raises BadInput naming file, field and cause."""
+    return _validated(Record, document, name, "See benchmark/published/results/grasp.yaml")
+
+
+def _validated(model: type[Document], document: Any, name: str, example: str) -> Document:
     if not isinstance(document, dict):
-        raise BadInput(name, "published numbers are a mapping of fields", "See benchmark/published/lth.yaml")
+        raise BadInput(name, "published numbers are a mapping of fields", example)
     try:
-        return Published.model_validate_json(json.dumps(document))
+        return model.model_validate_json(json.dumps(document))
     except ValidationError as error:
         found = error.errors()
         # Of the errors of a union's members, a broken constraint says more than a wrong shape.
@@ -111,35 +67,69 @@ def available() -> list[str]:
 
 
 def load_file(path: Path) -> Published:
-    """Read one file. Raises BadInput."""
-    return parse(strict_yaml.load_file(path), str(path))
+    """Read one claims file, and of the results file beside it what its rules refer to. Raises BadInput."""
+    paper = parse(strict_yaml.load_file(path), str(path))
+    if refers_to_tables(paper):
+        record = _record_beside(path, paper)
+        check_targets(paper, record, str(path), lambda table: read(table, record, path.parent))
+    return paper
 
 
+@cache
 def load(key: str) -> Published:
-    """The published numbers of one paper by its key. Raises BadInput."""
+    """The claims of one paper by its key. Raises BadInput."""
     if key not in available():
         raise BadInput(f"paper '{key}'", "nothing is published here under this key", did_you_mean(key, available()))
     return load_file(folder() / f"{key}.yaml")
 
 
 def load_all() -> list[Published]:
-    """Every paper, by key."""
+    """The claims of every paper, by key."""
     return [load(key) for key in available()]
 
 
 @cache
-def table(name: str) -> Mapping[tuple[str, int], tuple[float, ...]]:
-    """A published curve from the CSV `name`: (method, level) -> final test accuracy in percent, one per trial.
+def load_record(key: str) -> Record:
+    """Settings, tables and gaps of one paper by its key. Raises BadInput."""
+    return _record_beside(folder() / f"{key}.yaml", load(key))
 
-    The paper's round r is level r - 1. Raises BadInput if the file is missing or malformed.
+
+def _record_beside(path: Path, paper: Published) -> Record:
+    """The results file of a claims file; every source, setting and key that one names must be in the other."""
+    beside = path.parent / "results" / path.name
+    record = parse_record(strict_yaml.load_file(beside), str(beside))
+    sources, settings = [source.id for source in paper.sources], [setting.id for setting in record.settings]
+    for owner, source in [(t.name, t.read_from) for t in record.tables] + [
+        (s.id, s.read_from) for s in record.settings
+    ]:
+        if source is not None and source not in sources:
+            raise BadInput(f"{beside}: {owner}", f"read_from '{source}' is no source", did_you_mean(source, sources))
+    for statement in paper.statements:
+        if statement.setting is not None and statement.setting not in settings:
+            hint = did_you_mean(statement.setting, settings)
+            raise BadInput(f"{path}: {statement.id}", f"'{statement.setting}' is no setting of {beside.name}", hint)
+    return record
+
+
+@cache
+def results(key: str, name: str) -> tuple[Result, ...]:
+    """The rows of one table of a paper. Raises BadInput if there is no such table or its file does not fit."""
+    record = load_record(key)
+    tables = {table.name: table for table in record.tables}
+    if name not in tables:
+        raise BadInput(f"table '{name}' of {key}", "there is no such table", did_you_mean(name, list(tables)))
+    return read(tables[name], record, folder())
+
+
+@cache
+def table(name: str) -> Mapping[tuple[str, int], tuple[float, ...]]:
+    """The curve of MNIST-1D's CSV `name`: (method, level) -> final test accuracy in percent, one per trial.
+
+    The paper's round r is level r - 1. Raises BadInput if no paper has such a table, or it is malformed.
     """
-    path = folder() / name
-    values: dict[tuple[str, int], dict[int, float]] = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                trials = values.setdefault((row["method"], int(row["round"]) - 1), {})
-                trials[int(row["trial"])] = float(row["test_acc_final"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise BadInput(str(path), f"not a readable table ({error})", "Restore it from git") from error
-    return {cell: tuple(trials[t] for t in sorted(trials)) for cell, trials in values.items()}
+    record = load_record("mnist1d")
+    for described in record.tables:
+        if described.file == name:
+            rows = [r for r in read(described, record, folder()) if r.column == "test_acc_final"]
+            return {(r.method, int(dict(r.labels)["round"]) - 1): r.values for r in rows}
+    raise BadInput(f"table {name}", "there is no such table", did_you_mean(name, [t.file for t in record.tables]))

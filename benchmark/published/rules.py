@@ -48,8 +48,28 @@ class Points(Frozen):
         return tuple((self.method if level else "dense", level) for level in listed(self.levels))
 
 
+class TableRow(Frozen):
+    """A row of one of the paper's result tables (results/<key>.yaml), by its key; `x` in the paper's own unit."""
+
+    table: str
+    setting: str
+    method: str
+    x: float | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    column: str | None = Field(default=None, description="value column, where the table has several")
+
+    @property
+    def words(self) -> str:
+        """The key in words."""
+        parts = [self.setting, self.method, "no density" if self.x is None else f"{self.x:g}", *self.labels.values()]
+        return ", ".join([*parts, *([self.column] if self.column else [])])
+
+
 class Sample(Frozen):
     """A published mean: raw values, or mean with sd and n, or a constant without spread.
+
+    `row`: the row of a result table that the numbers are taken from. Loading compares them with it, and refuses a row
+    that is secondary or otherwise no target.
 
     `sd` beside `values` replaces their own: two values say little about a spread that 99 other pairs of the same
     paper tell well. `sd_df`: degrees of freedom of `sd`, default n - 1.
@@ -60,6 +80,7 @@ class Sample(Frozen):
     sd: float | None = Field(default=None, ge=0)
     n: int | None = Field(default=None, gt=0)
     sd_df: int | None = Field(default=None, gt=0)
+    row: TableRow | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

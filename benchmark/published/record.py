@@ -1,0 +1,171 @@
+"""The published results of one paper: settings, result tables, gaps. Descriptions only; the rows are CSV files.
+
+A table describes every column of its CSV: its role, and for numbers the quantity, the unit and when in a run it was
+taken. benchmark/published/tables.py reads the rows and refuses what does not fit the description. No torch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from benchmark.errors import did_you_mean
+from benchmark.published.trust import Status
+from benchmark.spec.frozen import Frozen
+
+Unit = Literal["percent", "points", "fraction", "dB", "minutes", "L2", "degrees", "nats", "score", "BLEU"]
+Density = Literal["percent-remaining", "percent-pruned", "sparsity", "density", "log10-compression", "none"]
+Quantity = Literal[
+    "test-accuracy", "test-error", "validation-accuracy", "accuracy-change", "training-loss", "PSNR", "BLEU",
+    "time", "distance", "angle", "layer-density", "layer-score",
+]  # fmt: skip
+Moment = Literal["last", "best-test", "early-stop", "best-logged", "not-stated"]
+"""When in a run: its last evaluation, the best test evaluation, early stopping, the best of the logged steps."""
+SpreadKind = Literal[
+    "sd", "sample-sd", "largest-deviation", "plus-minus", "standard-error", "standard-error-unit-unknown"
+]
+"""`sd`: a standard deviation, divisor not stated. `largest-deviation`: of the lowest or highest run from the mean.
+`plus-minus`: printed as ±, not said what it is."""
+Role = Literal["setting", "method", "x", "run", "n", "value", "spread", "label", "status"]
+HOLDS_DEFINITION = ("test-accuracy", "test-error", "validation-accuracy")  # papers differ in when they read these
+
+
+class Setting(Frozen):
+    """One experimental setting, as far as it could be read. `like`: all that is not given here is as there."""
+
+    id: str
+    protocol: str | None = Field(default=None, description="id of the protocol that freezes this setting")
+    like: str | None = Field(default=None, description="id of an earlier setting of the same paper")
+    read_from: str | None = Field(default=None, description="id of a source, where it is not the numbers' own")
+    architecture: str | None = None
+    params: str | None = None
+    dataset: str | None = None
+    split: str | None = None
+    optimizer: str | None = None
+    lr: float | str | None = None
+    schedule: str | None = None
+    warmup: int | str | None = None
+    batch_size: int | str | None = None
+    iterations: int | None = None
+    epochs: int | str | None = None
+    weight_decay: float | None = None
+    augmentation: str | None = None
+    init: str | None = None
+    pruned_layers: str | None = None
+    pruning: str | None = None
+    runs: int | str | None = Field(default=None, description="trials, seeds or replicates")
+    accuracy_definition: str | None = None
+    note: str | None = None
+    other: dict[str, JsonValue] = Field(default_factory=dict, description="what has no field of its own")
+
+
+class Column(Frozen):
+    """One column of a CSV.
+
+    setting, method: parts of the row's key (several are joined with '-'). x: the paper's density. run: numbers the
+    runs whose values are averaged. n: runs behind the row. value: a measured number. spread: `kind`, `of` the value
+    column it belongs to, in its unit. label: any further part of the key. status: trust of the row.
+    """
+
+    role: Role
+    meaning: str | None = None
+    quantity: Quantity | None = None
+    unit: Unit | None = None
+    at: Moment | None = None
+    n: int | None = Field(default=None, gt=0, description="runs behind every value of this column")
+    of: str | None = None
+    kind: SpreadKind | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if {self.quantity is not None, self.unit is not None} != {self.role == "value"}:
+            raise ValueError("quantity and unit belong to a value column, and it needs both")
+        if (self.at is not None) != (self.quantity in HOLDS_DEFINITION or self.quantity == "PSNR"):
+            raise ValueError("an accuracy, error or PSNR says when in a run it was taken (at), nothing else does")
+        if {self.of is not None, self.kind is not None} != {self.role == "spread"}:
+            raise ValueError("of and kind belong to a spread column, and it needs both")
+        if self.n is not None and self.role != "value":
+            raise ValueError("n belongs to a value column")
+        return self
+
+
+class Table(Frozen):
+    """One table of results. `rows` counts the lines of the file without its heading, so a cut file is seen."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    what: str = Field(description="what is in it, in one line")
+    source: str = Field(description="table, figure or file that it stands in")
+    read_from: str = Field(description="id of a source in <key>.yaml")
+    status: Status = "read"
+    why: str | None = Field(default=None, description="why the status is not `read`")
+    file: str = Field(pattern=r"^[a-z0-9_/-]+\.csv$", description="relative to benchmark/published")
+    rows: int = Field(gt=0)
+    x: Density
+    reaches_zero: bool = Field(default=False, description="whether its sparsest rows have nothing left")
+    setting: str | None = Field(default=None, description="setting of all rows, where no column says")
+    method: str | None = Field(default=None, description="method of all rows, where no column says")
+    columns: dict[str, Column]
+
+    def having(self, role: Role) -> list[str]:
+        """Names of the columns of a role, in order."""
+        return [name for name, column in self.columns.items() if column.role == role]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.setting is None) == (not self.having("setting")):
+            raise ValueError(f"{self.name}: give the setting of all rows or columns with the role setting")
+        if (self.method is None) == (not self.having("method")):
+            raise ValueError(f"{self.name}: give the method of all rows or columns with the role method")
+        if not self.having("value"):
+            raise ValueError(f"{self.name}: no column has the role value")
+        for role in ("x", "run", "n", "status"):
+            if len(self.having(role)) > 1:
+                raise ValueError(f"{self.name}: two columns have the role {role}")
+        if (self.x == "none") != (not self.having("x")):
+            raise ValueError(f"{self.name}: a column with the role x and its unit go together")
+        if (self.status == "read") != (self.why is None):
+            raise ValueError(f"{self.name}: a status other than read and its reason go together")
+        for name in self.having("spread"):
+            if self.columns[name].of not in self.having("value"):
+                raise ValueError(f"{self.name}: {name} is the spread of '{self.columns[name].of}', no value column")
+        return self
+
+
+class Record(Frozen):
+    """Settings, tables and gaps of one paper."""
+
+    schema_: Literal["lotterybench/results/1"] = Field(alias="schema")
+    settings: tuple[Setting, ...] = ()
+    tables: tuple[Table, ...] = ()
+    gaps: tuple[str, ...] = Field(default=(), description="what could not be read")
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(table.rows for table in self.tables)
+
+    def resolved(self, key: str) -> Setting:
+        """A setting with the fields that it takes from the one it is like. Raises KeyError for an unknown id."""
+        setting = {s.id: s for s in self.settings}[key]
+        if setting.like is None:
+            return setting
+        base = self.resolved(setting.like)
+        own = {name for name in setting.model_fields_set if name != "like"}
+        fields = {name: getattr(setting if name in own else base, name) for name in own | base.model_fields_set}
+        return Setting.model_construct(**{**fields, "other": {**base.other, **setting.other}})
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for what, names in (("setting", [s.id for s in self.settings]), ("table", [t.name for t in self.tables])):
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{what} '{min(twice)}' stands twice")
+        seen: list[str] = []
+        for setting in self.settings:
+            if setting.like is not None and setting.like not in seen:
+                raise ValueError(f"{setting.id}: like '{setting.like}' is no earlier setting")
+            seen.append(setting.id)
+        for table in self.tables:
+            if table.setting is not None and table.setting not in seen:
+                raise ValueError(f"{table.name}: '{table.setting}' is no setting. {did_you_mean(table.setting, seen)}")
+        return self
