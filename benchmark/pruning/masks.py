@@ -84,8 +84,10 @@ def check_scores(scores: Scores, weights: Mapping[str, Tensor], pruner: str) -> 
             )
 
 
-def check_masks(masks: Masks, before: Masks, kept: int, pruner: str) -> None:
-    """Raise BadPruner unless `masks` are boolean, of the shapes of `before`, nested in it, and keep exactly `kept`."""
+def check_masks(masks: Masks, before: Masks, kept: int | None, pruner: str) -> None:
+    """Raise BadPruner unless `masks` are boolean, of the shapes of `before`, nested in it, and keep exactly `kept`
+    (None: any number).
+    """
     if not isinstance(masks, dict) or set(masks) != set(before):
         raise BadPruner(f"pruner '{pruner}'", "masks do not name the network's weights", "Mask network.weights, all")
     for name, earlier in before.items():
@@ -103,7 +105,7 @@ def check_masks(masks: Masks, before: Masks, kept: int, pruner: str) -> None:
                 "Keep only weights that network.masks keeps",
             )
     total = sum(int(mask.sum()) for mask in masks.values())
-    if total != kept:
+    if kept is not None and total != kept:
         raise BadPruner(
             f"pruner '{pruner}'",
             f"the mask keeps {total} weights, {kept} were asked for",
