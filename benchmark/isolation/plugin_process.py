@@ -23,8 +23,20 @@ from benchmark.cpu import configure_cpu
 from benchmark.errors import BadPruner
 from benchmark.isolation.limits import MIB, Limits
 from benchmark.isolation.sandbox import SCRATCH, Protections, confine
-from benchmark.isolation.wire import Answer, Begin, BrokenAnswer, Load, Loaded, Refusal, Round, pack, receive, send
-from benchmark.isolation.wire import unpack as tensors_of
+from benchmark.isolation.wire import (
+    Answer,
+    Begin,
+    BrokenAnswer,
+    Load,
+    Loaded,
+    Refusal,
+    Round,
+    pack,
+    read_mask_bits,
+    receive,
+    send,
+    unpack,
+)
 from benchmark.networks import make
 from benchmark.pruning.masks import check_masks, check_scores
 from benchmark.pruning.scoring import DirectScorer, Subject, kind_of
@@ -65,11 +77,13 @@ def _answer(channel: socket.socket, protections: Protections) -> None:
     kind = kind_of(plugin, asked.pruner)
     send(channel, Loaded(kind=kind, needs=_needs(plugin, asked.pruner), protections=asdict(protections)))
     header, payload = receive(channel, LARGEST)
-    scorer = _scorer(Begin.model_validate_json(header), tensors_of(payload), plugin, asked.pruner)
+    begin, tensors = Begin.model_validate_json(header), unpack(payload)
+    shapes = {name: tensors[f"state.{name}"].shape for name in begin.prunable}
+    scorer = _scorer(begin, tensors, plugin, asked.pruner)
     while True:
         header, payload = receive(channel, LARGEST)
         density = Round.model_validate_json(header).density
-        masks = {name: mask.bool() for name, mask in tensors_of(payload).items()}
+        masks = read_mask_bits(payload, shapes)
         # Checked here for the words of the refusal; the harness does not take this process's word for it.
         if density is None:
             given = scorer.scores(masks)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 from torch import Generator, Tensor
 
 from benchmark.api import Cost, Examples, Masks, Needs, Scores
@@ -29,6 +28,7 @@ from benchmark.isolation.wire import (
     Loaded,
     Refusal,
     Round,
+    mask_bits,
     pack,
     read_reply,
     receive,
@@ -53,7 +53,8 @@ class Session:
         self._pruner, self._limits = pruner.name, limits
         if len(pruner.source) > limits.source_bytes:
             raise self._bad(f"its file has {len(pruner.source)} bytes", f"Keep it below {limits.source_bytes}")
-        self.cost, self._longest = Cost(), 0
+        self.cost, self._longest = Cost(), 0  # bytes that an answer may have beyond its header
+        self._prunable: tuple[str, ...] = ()
         self._allowed = limits.start_seconds
         self._deadline = time.monotonic() + limits.start_seconds
         self._data, self._leash = template().start(limits, pruner.readable)
@@ -93,6 +94,7 @@ class Session:
         if examples is not None:
             tensors |= {"inputs": examples.inputs, "labels": examples.labels}
         tensors["generator"] = rng.get_state()
+        self._prunable = prunable
         self._allowed, self._deadline = self._limits.seconds, time.monotonic() + self._limits.seconds
         self._longest = SLACK_BYTES + sum(8 * subject.state[name].numel() for name in prunable)  # float64 at most
         begin = Begin(
@@ -113,9 +115,7 @@ class Session:
         return self._round(masks, density)
 
     def _round(self, masks: Masks, density: float | None) -> dict[str, Tensor]:
-        reply, payload = self._ask(
-            Round(density=density), pack({name: mask.to(torch.uint8) for name, mask in masks.items()})
-        )
+        reply, payload = self._ask(Round(density=density), mask_bits(masks, self._prunable))
         if not isinstance(reply, Answer):
             raise self._ended("sent something that is no answer")
         self.cost = Cost(reply.forward_passes, reply.backward_passes, reply.examples_seen)

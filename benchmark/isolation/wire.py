@@ -9,9 +9,11 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
+import numpy as np
+import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -65,7 +67,7 @@ class Begin(Frozen):
 
 
 class Round(Frozen):
-    """Harness: score, or learn a mask of this density. The payload holds the masks, uint8 by name."""
+    """Harness: score, or learn a mask of this density. The payload is `mask_bits`."""
 
     density: float | None
 
@@ -104,6 +106,19 @@ def unpack(payload: bytes) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in load(payload).items()}
     except Exception as error:  # the library's own error, and what torch says to a type or shape it does not know
         raise BrokenAnswer(f"sent tensors that cannot be read ({error})") from error
+
+
+def mask_bits(masks: Mapping[str, Tensor], names: Sequence[str]) -> bytes:
+    """Masks in the order of `names`, one bit a weight: small enough for a channel to take at once."""
+    return np.packbits(torch.cat([masks[name].flatten() for name in names]).numpy()).tobytes()
+
+
+def read_mask_bits(bits: bytes, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """The masks again; `shapes` in the order in which they were packed."""
+    sizes = [shape.numel() for shape in shapes.values()]
+    flat = np.unpackbits(np.frombuffer(bits, np.uint8), count=sum(sizes)).view(np.bool_)
+    parts = torch.split(torch.from_numpy(flat), sizes)
+    return {name: part.reshape(shape).clone() for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
 def send(channel: socket.socket, header: Frozen, payload: bytes = b"") -> None:
