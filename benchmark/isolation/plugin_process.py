@@ -121,7 +121,7 @@ def _needs(plugin: Plugin, pruner: str) -> Needs:
 
 
 def _scorer(begin: Begin, tensors: dict[str, Tensor], plugin: Plugin, pruner: str) -> DirectScorer:
-    state = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
+    state = {name: tensors[f"state.{name}"] for name in begin.tensors}
     module = make(NETWORK.validate_json(begin.network))
     module.load_state_dict(state)
     module.train(begin.train_mode)

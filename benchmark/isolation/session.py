@@ -102,6 +102,7 @@ class Session:
             train_mode=subject.module.training,
             input_shape=subject.input_shape,
             classes=subject.classes,
+            tensors=tuple(subject.state),
             prunable=prunable,
         )
         self._guarded_send(begin, pack(tensors))
@@ -120,9 +121,11 @@ class Session:
             raise self._ended("sent something that is no answer")
         self.cost = Cost(reply.forward_passes, reply.backward_passes, reply.examples_seen)
         try:
-            return unpack(payload)
+            given = unpack(payload)
         except BrokenAnswer as error:
             raise self._ended(str(error)) from error
+        known = {name: given[name] for name in self._prunable if name in given}  # in the network's order
+        return {**known, **given}
 
     def _ask(self, header: Frozen, payload: bytes) -> tuple[Loaded | Answer, bytes]:
         """Send, and read the reply. A refusal by the plugin process becomes the BadPruner it stands for."""

@@ -56,13 +56,15 @@ class Loaded(Frozen):
 class Begin(Frozen):
     """Harness: the subject. The payload holds `state.<name>`, `inputs`, `labels` and `generator`.
 
-    `network`: a protocol's network fields as JSON; `prunable`: tensor names in tie order.
+    `network`: a protocol's network fields as JSON; `prunable`: tensor names in tie order; `tensors`: all names in
+    the network's order, which safetensors does not keep.
     """
 
     network: str
     train_mode: bool
     input_shape: tuple[int, ...]
     classes: int
+    tensors: tuple[str, ...]
     prunable: tuple[str, ...]
 
 
