@@ -23,6 +23,7 @@ from benchmark.datasets import Dataset, prepared
 from benchmark.errors import BadPruner, NeedFailed
 from benchmark.isolation.limits import Limits
 from benchmark.isolation.source import PrunerSource, locate
+from benchmark.isolation.starting import template
 from benchmark.plan import Job, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.records import DENSE, Cell, Record
@@ -75,6 +76,8 @@ class Harness:
         with cpu_settings(), self.store.lock(self.protocol, job.name, wait=False) as mine:
             if not mine:
                 return False
+            if job.method != DENSE:
+                template()  # starts while the networks train that are to be pruned
             blocked: str | None = None
             for cell in job.cells:
                 if self._settled(cell):

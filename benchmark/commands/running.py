@@ -21,6 +21,7 @@ from benchmark.commands.options import (
 )
 from benchmark.commands.reading import show_plan
 from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
+from benchmark.isolation.sandbox import describe
 from benchmark.plan import PlannedJob, fitting, only_recorded, plan
 from benchmark.progress import Display
 from benchmark.protocol import Protocol
@@ -95,6 +96,7 @@ def run(
     planned = plan(selection, store, retry_failed)
     if planned:
         show_plan(selection, store, budget, workers)
+        click.echo(describe().sentence())
         if any(fitting(planned, workers, budget)):
             _execute(selection, store, how, None)
         else:

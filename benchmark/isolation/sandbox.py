@@ -157,17 +157,22 @@ def confine(limits: Limits, namespaces: bool, readable: Iterable[str]) -> Protec
 @lru_cache(maxsize=1)
 def describe() -> Protections:
     """What is on when a plugin runs on this system, found by confining a short-lived process."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", "from benchmark.isolation.sandbox import _probe; _probe()"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        cwd="/",
-    )
-    known = {field.name for field in fields(Protections)}
-    return Protections(**{name: bool(on) for name, on in json.loads(done.stdout).items() if name in known})
+    text = "from benchmark.isolation.sandbox import _probe; _probe()"
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", text],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env={"PYTHONPATH": paths},
+            cwd="/",
+        )
+        known = {field.name for field in fields(Protections)}
+        return Protections(**{name: bool(on) for name, on in json.loads(done.stdout).items() if name in known})
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return Protections(limits=False)
 
 
 def _probe() -> None:

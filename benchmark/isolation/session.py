@@ -160,6 +160,8 @@ class Session:
                 cause = _how(end)
             if end.tail:
                 cause += f". It printed: {end.tail!r}"
+        elif cause == NO_ANSWER:
+            cause = "lost its guard, or never got one (is there memory left?)"
         return self._bad(cause, fix)
 
     def _end(self) -> End | None:

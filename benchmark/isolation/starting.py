@@ -24,7 +24,7 @@ class Template:
     def __init__(self) -> None:
         self.owner, self._ready, self._lock = os.getpid(), False, threading.Lock()
         self._channel, other = socket.socketpair()
-        paths = json.dumps([str(PACKAGES), *(path for path in sys.path if path)])
+        paths = json.dumps([str(PACKAGES), *(os.path.abspath(path) for path in sys.path if path)])
         with other:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", START, str(other.fileno()), paths],
@@ -63,7 +63,9 @@ class Template:
         self._channel.close()
         if self.owner == os.getpid():
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+            if self._process.stderr is not None:
+                self._process.stderr.close()
 
 
 _template: Template | None = None

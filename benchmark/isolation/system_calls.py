@@ -17,8 +17,8 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     # processes and threads
     "clone": (56, 220), "clone3": (435, 435), "fork": (57, None), "vfork": (58, None),
     "execve": (59, 221), "execveat": (322, 281),
-    # the network, and every other socket that is not there already
-    "socket": (41, 198),
+    # the network, and every socket but the one that is there already
+    "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200),
     # other processes
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
     "process_madvise": (440, 440), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
