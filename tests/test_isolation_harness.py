@@ -69,7 +69,7 @@ def test_results_and_data_cannot_be_read(tmp_path: Path, tiny_protocol: Protocol
         pytest.skip("this system has no Landlock")
     body = (
         "import pathlib\n"
-        f"for path in ({str(tmp_path)!r}, {str(tmp_path / 'results')!r}, {str(HERE.parent / 'results')!r}, '..', '/'):\n"
+        f"for path in ({str(tmp_path)!r}, {str(tmp_path / 'results')!r}, {str(HERE.parent)!r}, '..', '/'):\n"
         "    try: found = os.listdir(path)\n"
         "    except PermissionError: continue\n"
         "    if path != '..': raise ValueError(path)\n"
