@@ -16,9 +16,7 @@ from benchmark.isolation.sandbox import describe
 from benchmark.protocol import Protocol
 
 LINUX = describe()
-confined = pytest.mark.skipif(
-    not (LINUX.namespaces and LINUX.landlock and LINUX.system_calls), reason="this system lacks a protection"
-)
+confined = pytest.mark.skipif(not (LINUX.landlock and LINUX.system_calls), reason="no Landlock or no filter here")
 DATA = 3  # the channel to the harness
 
 
@@ -220,14 +218,14 @@ def test_system_calls_are_refused(tmp_path: Path, tiny_protocol: Protocol, call:
     assert "raised ValueError: -1" in failure(tmp_path, tiny_protocol, body)
 
 
-@confined
+@pytest.mark.skipif(not LINUX.scratch, reason="no namespaces here: a plugin may write nowhere at all")
 def test_its_folder_is_small_private_and_gone(tmp_path: Path, tiny_protocol: Protocol) -> None:
     """A megabyte may be written, not two; nobody else sees it, and the next mask finds it empty."""
     write = "open(os.environ['TMPDIR'] + '/lotterybench-x', 'wb').write(b'x' * 10**6)"
     look = "assert os.listdir(os.environ['TMPDIR']) == []"
     for _ in range(2):
         mask_of(plugin(tmp_path, f"{look}\n{write}"), tiny_protocol.pruning)
-    assert not Path("/dev/shm/lotterybench-x").exists()
+    assert not os.path.exists("/dev/shm/lotterybench-x")  # False, too, where this user may not look
     two = "\n".join(f"open(f'/dev/shm/{{{number}}}', 'wb').write(b'x' * 10**6)" for number in range(2))
     assert "No space left" in failure(tmp_path, tiny_protocol, two)
     assert "File too large" in failure(tmp_path, tiny_protocol, write, file_bytes=1000)

@@ -24,6 +24,7 @@ from benchmark.isolation.system_calls import refuse_system_calls
 CLONE = {"user": 0x10000000, "pid": 0x20000000, "net": 0x40000000, "mount": 0x00020000, "ipc": 0x08000000}
 MS_NOSUID_NODEV_NOEXEC, MS_REC_PRIVATE = 2 | 4 | 8, 0x4000 | 0x40000
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 1, 24, 36
+PACKAGE = Path(__file__).resolve().parent.parent
 SCRATCH = "/dev/shm"  # the one folder a plugin may write; a new empty one is put over the system's
 
 # What libraries ask the system about the processor: without it some choose other kernels, which round differently.
@@ -110,8 +111,13 @@ def readable_paths() -> tuple[str, ...]:
     """What every plugin may read: the interpreter's library, installed packages, this package, and `SYSTEM`."""
     roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     roots |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages", "lib-dynload")}
-    roots |= {str(Path(sys.base_prefix) / "lib"), str(Path(__file__).resolve().parent.parent)}
+    roots |= {str(Path(sys.base_prefix) / "lib"), str(PACKAGE)}
     return (*sorted(roots), *SYSTEM)
+
+
+def import_paths() -> list[str]:
+    """Where this process imports from, the benchmark's own code first: for an interpreter that is to find the same."""
+    return [str(PACKAGE.parent), *(os.path.abspath(path) for path in sys.path if path)]
 
 
 def limit_resources(limits: Limits) -> None:
@@ -158,7 +164,6 @@ def confine(limits: Limits, namespaces: bool, readable: Iterable[str]) -> Protec
 def describe() -> Protections:
     """What is on when a plugin runs on this system, found by confining a short-lived process."""
     text = "from benchmark.isolation.sandbox import _probe; _probe()"
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", text],
@@ -166,7 +171,7 @@ def describe() -> Protections:
             text=True,
             timeout=60,
             check=True,
-            env={"PYTHONPATH": paths},
+            env={"PYTHONPATH": os.pathsep.join(import_paths())},
             cwd="/",
         )
         known = {field.name for field in fields(Protections)}
@@ -192,4 +197,5 @@ __all__ = [
     "describe",
     "die_with_parent",
     "enter_namespaces",
+    "import_paths",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import time
@@ -39,6 +40,7 @@ from benchmark.pruning.scoring import Kind, Subject
 from benchmark.spec.frozen import Frozen
 from benchmark.spec.network import NetworkSpec
 
+GRACE_SECONDS = 0.5  # for a process whose channel has closed to be seen to end
 END_SECONDS = 10.0  # for the guard to say how a plugin process ended
 
 
@@ -152,7 +154,7 @@ class Session:
 
     def _ended(self, cause: str, fix: str = "Correct the pruner, then run again with --retry-failed") -> BadPruner:
         """Stop the plugin process and say why it failed, with how it ended where that says more."""
-        end = self._end()
+        end = self._end(GRACE_SECONDS if cause == NO_ANSWER else 0.0)
         if end is not None:
             if end.printed_too_much:
                 cause, fix = f"printed more than {self._limits.output_bytes} bytes", "Print less"
@@ -164,9 +166,11 @@ class Session:
             cause = "lost its guard, or never got one (is there memory left?)"
         return self._bad(cause, fix)
 
-    def _end(self) -> End | None:
+    def _end(self, grace: float) -> End | None:
+        """How it ended; stops it, if it has not ended by itself within `grace` seconds."""
         try:
-            self._leash.shutdown(socket.SHUT_WR)
+            if not select.select([self._leash], [], [], grace)[0]:
+                self._leash.shutdown(socket.SHUT_WR)
             self._leash.settimeout(END_SECONDS)
             parts = []
             while part := self._leash.recv(1 << 16):

@@ -9,13 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 from benchmark.errors import EnvironmentProblem
 from benchmark.isolation.limits import Limits
+from benchmark.isolation.sandbox import import_paths
 from benchmark.isolation.template import READY, START, environment, request
-
-PACKAGES = Path(__file__).resolve().parent.parent.parent
 
 
 class Template:
@@ -24,10 +22,9 @@ class Template:
     def __init__(self) -> None:
         self.owner, self._ready, self._lock = os.getpid(), False, threading.Lock()
         self._channel, other = socket.socketpair()
-        paths = json.dumps([str(PACKAGES), *(os.path.abspath(path) for path in sys.path if path)])
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START, str(other.fileno()), paths],
+                [sys.executable, "-P", "-c", START, str(other.fileno()), json.dumps(import_paths())],
                 pass_fds=[other.fileno()],
                 env=environment(os.environ),
                 stdin=subprocess.DEVNULL,
