@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from benchmark.api import Plugin
 
 GROUP = "lotterybench.pruners"
+LONGEST_SOURCE = 2**20  # bytes of a plugin file
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,12 @@ def from_file(path: Path) -> FoundPruner:
 def read_plugin(path: Path) -> bytes:
     """The source in a plugin's file, unread and unrun. Raises BadPruner if there is no such Python file."""
     try:
-        if path.suffix == ".py":
-            return path.read_bytes()
+        if path.suffix == ".py" and path.is_file():  # not a pipe, which might never end
+            with path.open("rb") as file:
+                source = file.read(LONGEST_SOURCE + 1)
+            if len(source) <= LONGEST_SOURCE:
+                return source
+            raise BadPruner(f"plugin {path}", f"is longer than {LONGEST_SOURCE} bytes", "Keep to one readable file")
     except OSError:
         pass
     raise BadPruner(f"plugin {path}", "is not a Python file", "Give the path of a .py file with one pruner class")

@@ -175,7 +175,7 @@ def test_a_plugin_is_never_run_here(tmp_path: Path, tiny_protocol: Protocol) -> 
         (b"x = 1", "defines 0 pruner classes"),
         (b"import no_such_module", "ModuleNotFoundError"),
         (b"raise SystemExit(3)", "SystemExit"),
-        (b"#" * (2**20 + 1), "its file has 1048577 bytes"),
+        (b"#" * (2**20 + 1), "is longer than 1048576 bytes"),
         (b"class A:\n  " + b"x = 1;" * 1000, "defines 0 pruner classes"),
     ],
 )
@@ -193,8 +193,10 @@ def test_sources_have_the_digests_of_the_registry(tmp_path: Path) -> None:
     assert source.digest == from_file(tmp_path / "mine.py").digest
     with pytest.raises(BadInput, match="Did you mean 'synflow'"):
         locate("synflo")
-    with pytest.raises(BadPruner, match="is not a Python file"):
-        locate("x", {"x": tmp_path})
+    os.mkfifo(tmp_path / "pipe.py")
+    for path in (tmp_path, tmp_path / "none.py", tmp_path / "pipe.py"):
+        with pytest.raises(BadPruner, match="is not a Python file"):
+            locate("x", {"x": path})
 
 
 def test_what_is_on_is_told(tmp_path: Path) -> None:

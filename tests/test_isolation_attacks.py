@@ -141,6 +141,33 @@ def test_nonsense_on_the_channel(tmp_path: Path, tiny_protocol: Protocol, body: 
     assert any(cause in found for cause in causes), found
 
 
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ("scores['fc1.weight'] = scores['fc1.weight'].to(torch.float8_e4m3fn)", "type torch.float8_e4m3fn"),
+        ("scores['fc1.weight'] = scores['fc1.weight'].to(torch.uint16)", "type torch.uint16"),
+        ("scores['fc1.weight'] = scores['fc1.weight'].to(torch.complex64)", "type torch.complex64"),
+        ("scores['fc1.weight'][0, 0] = float('nan')", "NaN"),
+        ("scores['fc1.weight'] = torch.ones(3)", "have shape (3,)"),
+        ("scores['fc1.weight'] = torch.ones(1, 0)", "have shape (1, 0)"),
+        ("scores = {'fc1.weight': scores['fc1.weight']}", "no scores for 'fc2.weight'"),
+        ("scores['\\x1b[2J' * 50] = torch.ones(1)", "scores for unknown"),
+        ("scores = {}", "no scores for"),
+        ("scores['x'] = torch.ones(10**6)", "announced"),
+    ],
+)
+def test_checks_are_the_harness_s_own(tmp_path: Path, tiny_protocol: Protocol, change: str, cause: str) -> None:
+    """A plugin that answers in the place of its process, unchecked, gains nothing."""
+    answer = (
+        "import benchmark.isolation.wire as w\n"
+        "cost = w.Answer(forward_passes=0, backward_passes=0, examples_seen=0)\n"
+        f"w.send(socket.socket(fileno={DATA}), cost, w.pack(scores)); time.sleep(60)"
+    )
+    found = failure(tmp_path, tiny_protocol, f"{change}\n{answer}")
+    assert cause in found, found
+    assert found.isprintable()
+
+
 def test_an_answer_that_never_ends(tmp_path: Path, tiny_protocol: Protocol) -> None:
     """A byte now and then keeps no deadline away."""
     body = f"os.write({DATA}, (100).to_bytes(4, 'big') + bytes(8))\nwhile True: os.write({DATA}, b' '); time.sleep(.05)"
@@ -209,6 +236,8 @@ def test_what_is_out_of_reach(tmp_path: Path, tiny_protocol: Protocol, body: str
         "unshare(0x10000000)",
         "mount(b'none', b'/dev/shm', b'tmpfs', 0, None)",
         "prctl(1, 0, 0, 0, 0)",  # to outlive its guard
+        "fcntl(3, 8, HARNESS)",  # F_SETOWN: who gets SIGIO
+        "ioctl(3, 0x8901, HARNESS)",
         "syscall(425, 1, None)",  # io_uring_setup
         "syscall(321, 0, None, 0)",  # bpf
     ],

@@ -12,6 +12,7 @@ import resource
 import selectors
 import signal
 import socket
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -21,7 +22,7 @@ from benchmark.isolation.sandbox import adopt_orphans, die_with_parent, enter_na
 from benchmark.spec.frozen import Frozen
 
 LOOK_SECONDS = 0.05  # between two looks at whether the plugin process has ended
-DATA, NOTHING = 3, "/dev/null"
+DATA, NOTHING, FAILED = 3, "/dev/null", 70
 
 
 class End(Frozen):
@@ -47,8 +48,11 @@ def guard(data: socket.socket, leash: socket.socket, limits: Limits, readable: S
         try:
             _become_plugin(data, into)
             serve(socket.socket(fileno=DATA), limits, namespaces, readable)
-        finally:
             os._exit(0)
+        except BaseException:  # the last words are shown in the reason
+            traceback.print_exc()
+        finally:
+            os._exit(FAILED)
     data.close()
     os.close(into)
     end = _watch(child, out, leash, limits)

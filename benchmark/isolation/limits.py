@@ -23,5 +23,4 @@ class Limits:
     folder_bytes: int = 64 * MIB
     file_bytes: int = 64 * MIB
     open_files: int = 256
-    source_bytes: int = MIB
     tail_characters: int = 400

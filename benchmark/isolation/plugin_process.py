@@ -62,12 +62,13 @@ def serve(channel: socket.socket, limits: Limits, namespaces: bool, readable: Se
         return
     except BadPruner as error:
         _refuse(channel, error.cause, error.fix)
-    except BaseException as error:  # nothing of a plugin's may end as a traceback of the harness's
+    except BaseException as error:  # a plugin may raise anything, also what is no Exception
         _refuse(channel, f"raised {type(error).__name__}: {error}", "Correct the pruner")
 
 
 def _refuse(channel: socket.socket, cause: str, fix: str) -> None:
-    send(channel, Refusal(cause=cause[:2000], fix=fix[:2000]))
+    words = (text[:2000].encode(errors="replace").decode() for text in (cause, fix))
+    send(channel, Refusal(cause=next(words), fix=next(words)))
 
 
 def _answer(channel: socket.socket, protections: Protections) -> None:

@@ -53,8 +53,6 @@ class Session:
 
     def __init__(self, pruner: PrunerSource, parameters: Mapping[str, Any], limits: Limits) -> None:
         self._pruner, self._limits = pruner.name, limits
-        if len(pruner.source) > limits.source_bytes:
-            raise self._bad(f"its file has {len(pruner.source)} bytes", f"Keep it below {limits.source_bytes}")
         self.cost, self._longest = Cost(), 0  # bytes that an answer may have beyond its header
         self._prunable: tuple[str, ...] = ()
         self._allowed = limits.start_seconds

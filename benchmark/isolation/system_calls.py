@@ -52,13 +52,18 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}  # allowed if the first argument is the caller
 SET_LIMIT = {"prlimit64": (302, 261)}  # allowed if the third argument, the new limit, is null
-CONTROL = {"prctl": (157, 167)}  # allowed but for the operation that lets it outlive its guard
+# allowed but for these operations, by (numbers, argument that says which, operations)
+CONTROL: dict[str, tuple[tuple[int, int], int, tuple[int, ...]]] = {
+    "prctl": ((157, 167), 0, (1,)),  # PR_SET_PDEATHSIG: to outlive its guard
+    "fcntl": ((72, 25), 1, (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals to others by way of a file
+    "ioctl": ((16, 29), 1, (0x8901, 0x8902, 0x5412)),  # FIOSETOWN, SIOCSPGRP: the same; TIOCSTI: typing for others
+}
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOW, KILL, EPERM = 0x7FFF0000, 0x80000000, 0x00050000 | 1
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # of classic BPF
 NUMBER, ARCH, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG = 22, 38, 1
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 SECCOMP_MODE_FILTER = 2
 
 
@@ -90,8 +95,9 @@ def program(machine: str, own_pid: int) -> bytes:
         high = _instruction(LOAD, ARGUMENTS + 8 * 2 + 4)
         null = [low(2), _instruction(EQUAL, 0, 1, 0), refuse, high, _instruction(EQUAL, 0, 1, 0), refuse, allow]
         lines += case(numbers, null)
-    for numbers in CONTROL.values():
-        lines += case(numbers, [low(0), _instruction(EQUAL, PR_SET_PDEATHSIG, 0, 1), refuse, allow])
+    for numbers, argument, operations in CONTROL.values():
+        refusals = [part for operation in operations for part in (_instruction(EQUAL, operation, 0, 1), refuse)]
+        lines += case(numbers, [low(argument), *refusals, allow])
     return b"".join([*lines, allow])
 
 

@@ -11,6 +11,9 @@ from torch import Tensor
 from benchmark.api import Masks, Scores
 from benchmark.errors import BadPruner
 
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+RANKABLE = {*FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool}  # exact as float64
+
 
 def full_masks(shapes: Mapping[str, tuple[int, ...]]) -> Masks:
     """Masks that keep every weight."""
@@ -66,7 +69,9 @@ def check_scores(scores: Scores, weights: Mapping[str, Tensor], pruner: str) -> 
     if missing := [name for name in weights if name not in scores]:
         raise BadPruner(f"pruner '{pruner}'", f"no scores for '{missing[0]}'", "Score every tensor of network.weights")
     if unknown := [name for name in scores if name not in weights]:
-        raise BadPruner(f"pruner '{pruner}'", f"scores for unknown '{unknown[0]}'", "Score network.weights only")
+        raise BadPruner(
+            f"pruner '{pruner}'", f"scores for unknown {str(unknown[0])[:80]!r}", "Score network.weights only"
+        )
     for name, weight in weights.items():
         given = scores[name]
         if not isinstance(given, Tensor) or given.shape != weight.shape:
@@ -76,10 +81,11 @@ def check_scores(scores: Scores, weights: Mapping[str, Tensor], pruner: str) -> 
                 f"scores for '{name}' have shape {shape}, the weights {tuple(weight.shape)}",
                 "Return one score per weight",
             )
-        if given.is_complex() or not bool(torch.isfinite(given).all()):
+        if given.dtype not in RANKABLE or not bool(torch.isfinite(given).all()):
+            kind = "NaN or infinite values" if given.dtype in RANKABLE else f"values of type {given.dtype}"
             raise BadPruner(
                 f"pruner '{pruner}'",
-                f"scores for '{name}' hold NaN, infinite or complex values",
+                f"scores for '{name}' hold {kind}",
                 "Return finite real scores; float64 helps where float32 overflows",
             )
 
