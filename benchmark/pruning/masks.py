@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,13 +24,19 @@ def full_masks(shapes: Mapping[str, tuple[int, ...]]) -> Masks:
 def keep_highest(scores: Tensor, alive: Tensor, count: int) -> Tensor:
     """Boolean (n,) keeping exactly `count` of the `alive` entries of `scores` (n,): highest first, lower index first.
 
-    Thresholding with `score >= kth` would keep or drop all ties at once; a stable sort cannot.
+    Thresholding with `score >= kth` would keep or drop all ties at once. Selecting the kth and then taking its ties
+    by index is what a stable sort would give, in a fraction of its time (numpy's selection is linear for any input;
+    torch.kthvalue is not, and the scores may be made to hurt).
     """
     if count > int(alive.sum()):
         raise ValueError(f"{count} weights asked for, {int(alive.sum())} left")
-    ranked = scores.double().masked_fill(~alive, -torch.inf)
-    kept = torch.zeros_like(alive)
-    kept[torch.sort(ranked, descending=True, stable=True).indices[:count]] = True
+    if count == 0:
+        return torch.zeros_like(alive)
+    ranked = scores.detach().double().masked_fill(~alive, -torch.inf)
+    place = len(ranked) - count
+    kth = float(np.partition(ranked.numpy(), place)[place])
+    kept = ranked > kth
+    kept[(ranked == kth).nonzero().flatten()[: count - int(kept.sum())]] = True
     return kept
 
 
