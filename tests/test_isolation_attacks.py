@@ -270,6 +270,7 @@ def test_no_secrets_no_files_no_past(tmp_path: Path, tiny_protocol: Protocol, mo
     body = (
         "assert 'LOTTERYBENCH_SECRET' not in os.environ and 'HF_TOKEN' not in os.environ\n"
         "assert sys.stdin.read() == ''\n"
+        "open(os.devnull, 'w').write('x')\n"
         "for number in range(4, 64):\n"
         "    try: os.fstat(number)\n"
         "    except OSError: continue\n"

@@ -21,7 +21,6 @@ from benchmark.commands.options import (
 )
 from benchmark.commands.reading import show_plan
 from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
-from benchmark.isolation.sandbox import describe
 from benchmark.plan import PlannedJob, fitting, only_recorded, plan
 from benchmark.progress import Display
 from benchmark.protocol import Protocol
@@ -87,6 +86,8 @@ def run(
       lotterybench run mnist1d/mlp:imp --results /tmp/mine
       lotterybench run --budget 10m --recheck recheck
     """
+    from benchmark.isolation.sandbox import describe
+
     how = How(workers, time.time() + budget if budget else None, plugins, retry_failed)
     _plugin_files(plugins)
     selection, store = selection_of(only), Store(results)

@@ -156,7 +156,12 @@ def confine(limits: Limits, namespaces: bool, readable: Iterable[str]) -> Protec
     on = Protections(namespaces=namespaces, scratch=namespaces and mount_scratch(limits))
     limit_resources(limits)
     drop_capabilities()
-    on = replace(on, landlock=restrict_files((*readable_paths(), *readable), (SCRATCH,) if on.scratch else ()))
+    on = replace(
+        on,
+        landlock=restrict_files(
+            (*readable_paths(), *readable), ("/dev/null", SCRATCH) if on.scratch else ("/dev/null",)
+        ),
+    )
     return replace(on, system_calls=refuse_system_calls())
 
 
