@@ -17,18 +17,20 @@ from statistics import median
 import torch
 
 from benchmark.api import Masks
+from benchmark.cpu import configure_cpu
 from benchmark.data_root import data_root
 from benchmark.datasets import Dataset, prepared
 from benchmark.errors import BadPruner, NeedFailed
+from benchmark.isolation.limits import Limits
+from benchmark.isolation.source import PrunerSource, locate
+from benchmark.isolation.starting import template
 from benchmark.plan import Job, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.records import DENSE, Cell, Record
-from benchmark.registry import FoundPruner, find
 from benchmark.reporting import curves_of, failed_record, finished_record
 from benchmark.store import Store
 from benchmark.tickets import State, Tickets, Unavailable
 from benchmark.training import Outcome, Replica, train
-from benchmark.training.engine import configure_cpu
 from benchmark.weights import load_weights, save_weights
 
 
@@ -43,6 +45,7 @@ class Settings:
     data_root: Path = field(default_factory=data_root)
     plugins: Mapping[str, Path] | None = None
     retry_failed: bool = False
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
     may_start: Callable[[float], bool] = lambda _seconds: True
     on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
     on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
@@ -55,9 +58,9 @@ class Harness:
         self.protocol, self.store, self.settings = protocol, store, settings
         # The median of a few runs: one that was held up by a busy machine must not end the budget early.
         self._speeds = deque([seconds_per_step], maxlen=5)
-        self._found: dict[str, FoundPruner] = {}
+        self._found: dict[str, PrunerSource] = {}
         self._tried: set[Cell] = set()
-        self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights)
+        self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights, settings.limits)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -73,6 +76,8 @@ class Harness:
         with cpu_settings(), self.store.lock(self.protocol, job.name, wait=False) as mine:
             if not mine:
                 return False
+            if job.method != DENSE:
+                template()  # starts while the networks train that are to be pruned
             blocked: str | None = None
             for cell in job.cells:
                 if self._settled(cell):
@@ -93,10 +98,10 @@ class Harness:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
         return cell in self._tried or self.store.settled(self.protocol, cell, self.settings.retry_failed)
 
-    def found(self, pruner: str) -> FoundPruner:
-        """The pruner's class, looked up once."""
+    def found(self, pruner: str) -> PrunerSource:
+        """The pruner's source, looked up once, and not run here."""
         if pruner not in self._found:
-            self._found[pruner] = find(pruner, self.settings.plugins)
+            self._found[pruner] = locate(pruner, self.settings.plugins)
         return self._found[pruner]
 
     def _weights(self, cell: Cell, what: str) -> State:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import BadInput, BadPruner, did_you_mean
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from benchmark.api import Plugin
 
 GROUP = "lotterybench.pruners"
+LONGEST_SOURCE = 2**20  # bytes of a plugin file
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class FoundPruner:
             ) from error
 
 
-def source_digest(source: str) -> str:
+def source_digest(source: str | bytes) -> str:
     """sha256 of what the code does: its syntax tree without docstrings, comments and layout."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -68,25 +69,47 @@ def find(name: str, plugins: Mapping[str, Path] | None = None) -> FoundPruner:
     points = [point for point in entry_points(group=GROUP) if point.name == name]
     if not points:
         raise BadInput(f"pruner '{name}'", "none is registered under this name", did_you_mean(name, names()))
+    return from_entry_point(points[0])
+
+
+def from_entry_point(point: EntryPoint) -> FoundPruner:
+    """The pruner class an entry point names. Imports it. Raises BadPruner."""
     try:
-        kind = points[0].load()
-    except Exception as error:
+        kind = point.load()
+    except (Exception, SystemExit) as error:
         raise BadPruner(
-            f"pruner '{name}'", f"{points[0].value} cannot be imported ({error})", "Correct its entry point"
+            f"pruner '{point.name}'", f"{point.value} cannot be imported ({error})", "Correct its entry point"
         ) from error
-    return _checked(name, kind)
+    return _checked(point.name, kind)
 
 
 def from_file(path: Path) -> FoundPruner:
     """The one pruner class defined in a Python file. Its name is the file's stem. Raises BadPruner."""
+    return from_source(path, read_plugin(path))
+
+
+def read_plugin(path: Path) -> bytes:
+    """The source in a plugin's file, unread and unrun. Raises BadPruner if there is no such Python file."""
+    try:
+        if path.suffix == ".py" and path.is_file():  # not a pipe, which might never end
+            with path.open("rb") as file:
+                source = file.read(LONGEST_SOURCE + 1)
+            if len(source) <= LONGEST_SOURCE:
+                return source
+            raise BadPruner(f"plugin {path}", f"is longer than {LONGEST_SOURCE} bytes", "Keep to one readable file")
+    except OSError:
+        pass
+    raise BadPruner(f"plugin {path}", "is not a Python file", "Give the path of a .py file with one pruner class")
+
+
+def from_source(path: Path, source: bytes) -> FoundPruner:
+    """The one pruner class that `source`, the content of `path`, defines. Runs it. Raises BadPruner."""
     name = f"lotterybench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise BadPruner(f"plugin {path}", "is not a Python file", "Give the path of a .py file with one pruner class")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses look their module up there
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise BadPruner(
@@ -101,10 +124,10 @@ def from_file(path: Path) -> FoundPruner:
     ]
     if len(own) != 1:
         raise BadPruner(f"plugin {path}", f"defines {len(own)} pruner classes", "Define exactly one per file")
-    return _checked(path.stem, own[0], path.read_text(encoding="utf-8"))
+    return _checked(path.stem, own[0], source)
 
 
-def _checked(name: str, kind: Any, source: str | None = None) -> FoundPruner:
+def _checked(name: str, kind: Any, source: str | bytes | None = None) -> FoundPruner:
     from benchmark.api import MaskLearner, Pruner
 
     if not (inspect.isclass(kind) and issubclass(kind, Pruner | MaskLearner)) or inspect.isabstract(kind):

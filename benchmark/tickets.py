@@ -11,15 +11,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmark.api import Examples, Masks
+from benchmark.api import Examples, Masks, Needs
 from benchmark.datasets import Dataset, Split, scoring_examples, split
+from benchmark.isolation.limits import Limits
+from benchmark.isolation.session import Session
+from benchmark.isolation.source import PrunerSource
 from benchmark.networks import build, initial_state, make
 from benchmark.plan import Job, is_chain
 from benchmark.protocol import ControlSpec, MethodSpec, Protocol
 from benchmark.pruning.masks import full_masks, shuffled
-from benchmark.pruning.schedule import PruneCost, Subject, layer_groups, prune
+from benchmark.pruning.schedule import PruneCost, cut, layer_groups
+from benchmark.pruning.scoring import Subject
 from benchmark.records import DENSE, Cell
-from benchmark.registry import FoundPruner
 from benchmark.spec.network import MlpSpec
 from benchmark.store import Store
 from benchmark.streams import stream
@@ -35,8 +38,9 @@ class Unavailable(Exception):
 class Tickets:
     """Masks and starting weights of one protocol's cells.
 
-    `dataset()` gives the data; `found(pruner)` the pruner's class; `trained(cell, what)` the weights a cell ended
-    with, or those kept at `step-<k>`, training it where they are not on disk.
+    `dataset()` gives the data; `found(pruner)` the pruner's source; `trained(cell, what)` the weights a cell ended
+    with, or those kept at `step-<k>`, training it where they are not on disk. Each mask's pruner runs in a
+    process of its own, within `limits`.
     """
 
     def __init__(
@@ -44,10 +48,11 @@ class Tickets:
         protocol: Protocol,
         store: Store,
         dataset: Callable[[], Dataset],
-        found: Callable[[str], FoundPruner],
+        found: Callable[[str], PrunerSource],
         trained: Callable[[Cell, str], State],
+        limits: Limits,
     ) -> None:
-        self.protocol, self.store = protocol, store
+        self.protocol, self.store, self._limits = protocol, store, limits
         self._dataset, self._found, self._trained = dataset, found, trained
 
     def split(self, seed: int) -> Split:
@@ -128,17 +133,22 @@ class Tickets:
         return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
 
     def _prune(self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None) -> tuple[Masks, PruneCost]:
-        plugin = self._found(spec.pruner).make(spec.parameters)
-        examples = None
-        if plugin.needs in ("inputs", "labels"):
-            rng = stream(cell.seed, "scoring examples")
-            per_class = self.protocol.pruning.scoring.examples_per_class
-            examples = scoring_examples(self._dataset(), self.split(cell.seed).training, per_class, rng)
-        if examples is not None and plugin.needs == "inputs":
-            examples = Examples(examples.inputs, torch.full_like(examples.labels, -1))
-        subject = Subject(self.module(None), scored, self._dataset().input_shape, self._dataset().classes)
-        subject.module.load_state_dict(scored)
-        subject.module.train(self.protocol.pruning.scoring.batch_norm == "train")
-        rng = stream(cell.seed, "prune", cell.method, cell.level)
-        level = self.protocol.level_table[cell.level]
-        return prune(plugin, spec, self.protocol.pruning, level, subject, examples, rng, before)
+        with Session(self._found(spec.pruner), spec.parameters, self._limits) as session:
+            examples = self._examples(session.needs, cell.seed)
+            subject = Subject(self.module(None), scored, self._dataset().input_shape, self._dataset().classes)
+            subject.module.train(self.protocol.pruning.scoring.batch_norm == "train")
+            rng = stream(cell.seed, "prune", cell.method, cell.level)
+            pruning, level = self.protocol.pruning, self.protocol.level_table[cell.level]
+            session.begin(self.protocol.network, tuple(pruning.prunable), subject, examples, rng)
+            return cut(session, spec, pruning, level, before)
+
+    def _examples(self, needs: Needs, seed: int) -> Examples | None:
+        """What a pruner declares it needs, and no more."""
+        if needs not in ("inputs", "labels"):
+            return None
+        rng = stream(seed, "scoring examples")
+        per_class = self.protocol.pruning.scoring.examples_per_class
+        examples = scoring_examples(self._dataset(), self.split(seed).training, per_class, rng)
+        if needs == "inputs":
+            return Examples(examples.inputs, torch.full_like(examples.labels, -1))
+        return examples

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmark.cpu import configure_cpu
 from benchmark.datasets import load, split
 from benchmark.harness import Harness, Settings
 from benchmark.networks import build, initial_state
@@ -19,7 +20,6 @@ from benchmark.records import DENSE, Cell, Record
 from benchmark.store import Store, sha256, unpack
 from benchmark.streams import stream
 from benchmark.training import Outcome, Replica, train
-from benchmark.training.engine import configure_cpu
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmark.cpu import configure_cpu
 from benchmark.harness import Harness, OutOfTime, Settings
 from benchmark.plan import Job, jobs
 from benchmark.protocol import Protocol, parse
 from benchmark.records import DENSE, Cell, Record
 from benchmark.store import Store
-from benchmark.training.engine import configure_cpu
 
 METHODS = [DENSE, "imp", "imp+reinit", "one-shot", "random", "synflow", "imp-rewind", "fine-tune"]
 

@@ -213,8 +213,8 @@ def raising(message: str) -> Scores:
 
 BREAKS: list[tuple[Callable[[Network, Scores], Any], str, str]] = [
     (lambda _n, s: with_entry(s, float("nan")), "scores for 'fc2.weight' hold NaN", "finite"),
-    (lambda _n, s: with_entry(s, float("inf")), "scores for 'fc2.weight' hold NaN, infinite", "finite"),
-    (lambda _n, s: with_entry(s, -float("inf")), "scores for 'fc2.weight' hold NaN, infinite", "finite"),
+    (lambda _n, s: with_entry(s, float("inf")), "scores for 'fc2.weight' hold NaN or infinite", "finite"),
+    (lambda _n, s: with_entry(s, -float("inf")), "scores for 'fc2.weight' hold NaN or infinite", "finite"),
     (lambda _n, s: {n: v * 1j for n, v in s.items()}, "complex", "real"),
     (lambda _n, s: {**s, "fc1.weight": s["fc1.weight"].T}, "have shape (6, 5), the weights (5, 6)", "one score"),
     (lambda _n, s: {**s, "fc1.weight": s["fc1.weight"].sum()}, "have shape ()", "one score"),

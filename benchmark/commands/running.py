@@ -82,6 +82,8 @@ def run(
       lotterybench run mnist1d/mlp:imp --results /tmp/mine
       lotterybench run --budget 10m --recheck recheck
     """
+    from benchmark.isolation.sandbox import describe
+
     how = How(workers, time.time() + budget if budget else None, plugins, retry_failed)
     _plugin_files(plugins)
     selection, store = selection_of(only), Store(results)
@@ -91,6 +93,7 @@ def run(
     planned = plan(selection, store, retry_failed)
     if planned:
         show_plan(selection, planned, budget, workers)
+        click.echo(describe().sentence())
         if any(fitting(planned, workers, budget)):
             _execute(selection, store, how, None)
         else:

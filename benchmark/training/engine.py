@@ -62,12 +62,6 @@ class Outcome:
     failure: str | None = None
 
 
-def configure_cpu() -> None:
-    """One thread, and subnormal numbers as zero: decayed Adam moments would otherwise slow every step."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-
-
 def train(
     replicas: Sequence[Replica],
     make_module: Callable[[int | None], nn.Module],

@@ -1,0 +1,67 @@
+"""Where a pruner's code is, and its digest, without running any of it. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmark.errors import BadInput, BadPruner, did_you_mean
+from benchmark.registry import GROUP, names, read_plugin, source_digest
+
+
+@dataclass(frozen=True)
+class PrunerSource:
+    """A pruner that a plugin process can load.
+
+    `file`: its file, with `source` its content; or, for an entry point `module:Class`, the file of the package that
+    it is in, which may be read from (`readable`).
+    """
+
+    name: str
+    digest: str
+    file: Path
+    source: bytes = b""
+    entry_point: str | None = None
+    readable: tuple[str, ...] = ()
+
+
+def locate(name: str, plugins: Mapping[str, Path] | None = None) -> PrunerSource:
+    """The pruner called `name`: from `plugins` (name -> file) first, then from entry points.
+
+    Raises BadInput if there is none, BadPruner if its source cannot be read or is not Python.
+    """
+    if plugins and name in plugins:
+        path = plugins[name].resolve()
+        source = read_plugin(path)
+        return PrunerSource(path.stem, _digest(f"plugin {path}", source), path, source)
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    if not points:
+        raise BadInput(f"pruner '{name}'", "none is registered under this name", did_you_mean(name, names()))
+    return _from_entry_point(points[0])
+
+
+def _from_entry_point(point: EntryPoint) -> PrunerSource:
+    top, *rest = point.module.split(".")
+    thing = f"pruner '{point.name}'"
+    spec = find_spec(top)  # of a top-level name: looks for it and imports nothing
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise BadPruner(thing, f"{point.value} cannot be imported (no package '{top}')", "Correct its entry point")
+    package = Path(spec.origin).resolve()
+    inside = package.name == "__init__.py"
+    module = package.parent.joinpath(*rest) if inside else package
+    candidates = (module.with_suffix(".py"), module / "__init__.py")
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None or (rest and not inside):
+        raise BadPruner(thing, f"{point.value} cannot be imported (no such module)", "Correct its entry point")
+    readable = (str(package.parent if inside else package),)
+    return PrunerSource(point.name, _digest(thing, file.read_bytes()), package, b"", point.value, readable)
+
+
+def _digest(thing: str, source: bytes) -> str:
+    try:
+        return source_digest(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadPruner(thing, f"cannot be imported ({type(error).__name__}: {error})", "Correct the file") from error

@@ -1,0 +1,89 @@
+"""The template process: torch and the benchmark imported, one thread, nothing of the harness's. Forks guards.
+
+It is an interpreter of its own, not a fork of the harness, so no data set, result or secret is in its memory, its
+environment or its open files. It never runs a plugin's code.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from pydantic import TypeAdapter
+
+from benchmark.isolation.guard import guard
+from benchmark.isolation.limits import Limits
+from benchmark.spec.frozen import Frozen
+
+START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[2])
+from benchmark.isolation.template import main
+main(int(sys.argv[1]))
+"""
+REQUEST_BYTES = 64 * 1024
+READY = b"ready"
+# The same processor features and libraries as the harness, or the bits differ; nothing else of its environment.
+KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "ATEN_", "MKL_", "DNNL_", "ONEDNN_", "OMP_", "KMP_", "GOMP_")
+OWN = {
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/dev/shm",
+    "TMPDIR": "/dev/shm",
+    "USER": "plugin",
+    "PYTHONHASHSEED": "0",  # sets are in the same order in every run
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "CUDA_VISIBLE_DEVICES": "",  # pruners score on the CPU; its driver would start threads
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+class Request(Frozen):
+    """Start a guard with the two channels that come along: data, then leash."""
+
+    limits: dict[str, float | int]
+    readable: tuple[str, ...]
+
+
+REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+
+
+def environment(harness: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the template and so of every plugin."""
+    return {**{name: value for name, value in harness.items() if name.startswith(KEPT)}, **OWN}
+
+
+def request(limits: Limits, readable: tuple[str, ...]) -> bytes:
+    """A Request as `main` reads it."""
+    return Request(limits=asdict(limits), readable=readable).model_dump_json().encode()
+
+
+def main(control: int) -> None:
+    """Fork a guard for every request on the socket with this number, until its other end closes."""
+    os.chdir("/")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the harness's business
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guards report to the harness; nobody waits for them here
+    gc.collect()
+    gc.freeze()  # forks share these pages for longer
+    with socket.socket(fileno=control) as channel:
+        channel.sendall(READY)
+        while True:
+            text, numbers, _, _ = socket.recv_fds(channel, REQUEST_BYTES, 2)
+            if not text:
+                return
+            data, leash = (socket.socket(fileno=number) for number in numbers)
+            if os.fork() == 0:
+                try:
+                    channel.close()
+                    asked = REQUEST.validate_json(text)
+                    guard(data, leash, Limits(**asked.limits), asked.readable)  # type: ignore[arg-type]
+                finally:
+                    os._exit(1)
+            data.close()
+            leash.close()

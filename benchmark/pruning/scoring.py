@@ -1,0 +1,139 @@
+"""Asking a plugin: the interface the schedule engine sees, and the implementation that calls the plugin directly.
+
+The harness never calls a plugin in its own process; it uses `benchmark.isolation`. The direct implementation is what
+runs inside the plugin's own process, and what unit tests and an author's debugger use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, Protocol, TypeVar
+
+import torch
+from torch import Generator, Tensor, nn
+
+from benchmark.api import Cost, Examples, MaskLearner, Masks, Network, Plugin, Pruner, Scores
+from benchmark.errors import BadPruner
+
+Answer = TypeVar("Answer")
+Kind = Literal["scores", "masks"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is pruned: a module, the values its parameters have when scored, and the shape of the task."""
+
+    module: nn.Module
+    state: Mapping[str, Tensor]
+    input_shape: tuple[int, ...]
+    classes: int
+
+
+class Scorer(Protocol):
+    """A plugin that is ready to be asked about one subject. Every method raises BadPruner if it breaks its contract.
+
+    What comes back is unchecked: the schedule engine validates it and decides the mask.
+    """
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it gives scores or whole masks."""
+        ...
+
+    @property
+    def cost(self) -> Cost:
+        """Passes and examples so far."""
+        ...
+
+    def scores(self, masks: Masks) -> Scores:
+        """Scores of the subject under `masks`, one round."""
+        ...
+
+    def masks(self, masks: Masks, density: float) -> Masks:
+        """A learned mask inside `masks`."""
+        ...
+
+
+def kind_of(plugin: Plugin, pruner: str) -> Kind:
+    """What a plugin gives. Raises BadPruner if it is of neither kind."""
+    if isinstance(plugin, Pruner):
+        return "scores"
+    if isinstance(plugin, MaskLearner):
+        return "masks"
+    raise BadPruner(f"pruner '{pruner}'", "is neither a Pruner nor a MaskLearner", "Subclass one of them")
+
+
+class DirectScorer:
+    """Calls the plugin in this process. `names`: the prunable tensors, in tie order."""
+
+    def __init__(
+        self,
+        plugin: Plugin,
+        pruner: str,
+        names: tuple[str, ...],
+        subject: Subject,
+        examples: Examples | None,
+        rng: Generator,
+    ) -> None:
+        self._plugin, self._pruner, self._names = plugin, pruner, names
+        self._subject, self._examples, self._rng = subject, examples, rng
+        self.kind = kind_of(plugin, pruner)
+        self.cost = Cost()
+
+    def scores(self, masks: Masks) -> Scores:
+        """See `Scorer`."""
+        plugin, network = self._plugin, self._view(masks)
+        assert isinstance(plugin, Pruner)
+        return guarded(network, lambda: plugin.score(network, self._examples, self._rng), self._pruner)
+
+    def masks(self, masks: Masks, density: float) -> Masks:
+        """See `Scorer`."""
+        plugin, network = self._plugin, self._view(masks)
+        assert isinstance(plugin, MaskLearner)
+        return guarded(network, lambda: plugin.learn(network, self._examples, density, self._rng), self._pruner)
+
+    def _view(self, masks: Masks) -> Network:
+        state = self._subject.state
+        weights = {name: state[name] * masks[name] for name in self._names}
+        others = {name: tensor.clone() for name, tensor in state.items() if name not in weights}
+        own_masks = {name: mask.clone() for name, mask in masks.items()}
+        # Read-only views: a plugin that put its own tensors in their place would escape the comparison in `guarded`.
+        return Network(
+            self._subject.module,
+            MappingProxyType(weights),
+            MappingProxyType(others),
+            MappingProxyType(own_masks),
+            self._subject.input_shape,
+            self._subject.classes,
+            self.cost,
+        )
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    """Unlike ==, a NaN equals itself here. For numbers of a whole number of bytes: all that torch holds."""
+    return one.shape == other.shape and torch.equal(
+        one.detach().contiguous().flatten().view(torch.uint8), other.detach().contiguous().flatten().view(torch.uint8)
+    )
+
+
+def guarded(network: Network, call: Callable[[], Answer], pruner: str) -> Answer:
+    """Run the plugin; refuse if it raised, or changed a weight, a buffer or the module in place."""
+    # The module's own tensors bear the same names as the weights it is scored at: both are watched.
+    own = {f"module/{name}": tensor for name, tensor in network.module.state_dict().items()}
+    state = {**network.weights, **network.others, **own}
+    before = {name: tensor.detach().clone() for name, tensor in state.items()}
+    try:
+        answer = call()
+    except BadPruner:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadPruner(
+            f"pruner '{pruner}'",
+            f"raised {type(error).__name__}: {error}",
+            "Correct the pruner, then run again with --retry-failed",
+        ) from error
+    if not all(_same_bits(tensor, before[name]) for name, tensor in state.items()):
+        raise BadPruner(f"pruner '{pruner}'", "changed weights in place", "Work on copies: w.clone(), not w.mul_()")
+    return answer
