@@ -26,6 +26,7 @@ from benchmark.records import DENSE, Cell, Record
 from benchmark.registry import FoundPruner, find
 from benchmark.reporting import curves_of, failed_record, finished_record
 from benchmark.store import Store
+from benchmark.submissions import refuse_other_source
 from benchmark.tickets import State, Tickets, Unavailable
 from benchmark.training import Outcome, Replica, train
 from benchmark.training.engine import configure_cpu
@@ -96,7 +97,9 @@ class Harness:
     def found(self, pruner: str) -> FoundPruner:
         """The pruner's class, looked up once."""
         if pruner not in self._found:
-            self._found[pruner] = find(pruner, self.settings.plugins)
+            found = find(pruner, self.settings.plugins)
+            refuse_other_source(self.store, self.protocol, pruner, found.digest)
+            self._found[pruner] = found
         return self._found[pruner]
 
     def _weights(self, cell: Cell, what: str) -> State:

@@ -133,7 +133,7 @@ def _overview(seen: Observations, levels: Sequence[int]) -> str:
     protocol, alpha = seen.protocol, seen.protocol.statistics.alpha
     by_level = {level: {s.method: s for s in standings(seen, level)} for level in levels}
     rows = []
-    for method in protocol.methods:
+    for method in protocol.all_methods:
         cells = []
         for level in levels:
             found = by_level[level].get(method)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmark.commands.options import (
     Duration,
+    Selection,
     json_option,
     only_argument,
     protocols_in,
@@ -16,12 +19,14 @@ from benchmark.commands.options import (
     selection_of,
     spoken,
 )
+from benchmark.commands.plugins import chosen, plugin_option, set_option, waiting_entry, waiting_words
 from benchmark.commands.tables import show_table
 from benchmark.data_root import data_root, needs_download
 from benchmark.plan import cells_of, fitting, method_names, plan, seconds_per_step, train_steps
 from benchmark.protocol import ControlSpec, Protocol, load, load_all
 from benchmark.registry import names as pruner_names
 from benchmark.store import Store
+from benchmark.submissions import with_submissions
 from benchmark.units import density_text
 
 
@@ -112,8 +117,18 @@ def _method_words(protocol: Protocol, method: str) -> str:
 @results_option
 @click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes side by side.")
+@plugin_option
+@set_option
 @json_option
-def plan_(only: tuple[str, ...], results: Any, budget: float | None, workers: int, as_json: bool) -> None:
+def plan_(
+    only: tuple[str, ...],
+    results: Any,
+    budget: float | None,
+    workers: int,
+    plugins: tuple[Path, ...],
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """What is left to measure, how long it should take here, what is skipped and why.
 
     \b
@@ -121,14 +136,22 @@ def plan_(only: tuple[str, ...], results: Any, budget: float | None, workers: in
       lotterybench plan
       lotterybench plan 'lth/*' --budget 2h --workers 2
       lotterybench plan lth/lenet-mnist:imp --json
+      lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
     """
-    show_plan(selection_of(only), Store(results), budget, workers, as_json)
+    store = Store(results)
+    picked = chosen(only, store, plugins, settings)
+    show_plan(picked.selection, store, budget, workers, as_json, picked.waiting)
 
 
 def show_plan(
-    selection: list[tuple[Protocol, str]], store: Store, budget: float | None, workers: int, as_json: bool = False
+    selection: Selection,
+    store: Store,
+    budget: float | None,
+    workers: int,
+    as_json: bool = False,
+    waiting: Selection | None = None,
 ) -> None:
-    """Print the plan of a selection."""
+    """Print the plan of a selection; `waiting`: methods of plugins whose files were not given."""
     planned = plan(selection, store)
     fits = fitting(planned, workers, budget)
     rows, document = [], []
@@ -155,9 +178,12 @@ def show_plan(
         rows.append(
             [protocol.key, method, entry["cells"], left, spoken(seconds) if left else "-", note if left else "done"]
         )
+    document += [waiting_entry(pair, store) for pair in waiting or ()]
     if as_json:
         click.echo(json.dumps(document, indent=1))
         return
+    for pair in waiting or ():
+        click.echo(f"Left out: {waiting_words(pair)}")
     within = f"fits {spoken(budget)} x {workers}" if budget else "will run"
     show_table("Plan", ["protocol", "method", "cells", "left", "core time", within], rows)
     left = sum(len(p.job.cells) for p in planned)
@@ -185,7 +211,8 @@ def status(only: tuple[str, ...], results: Any, as_json: bool) -> None:
       lotterybench status
       lotterybench status 'mnist1d/*' --json
     """
-    selection, store, document = selection_of(only), Store(results), []
+    store, document = Store(results), []
+    selection = selection_of(only, partial(with_submissions, store))
     for protocol in protocols_in(selection):
         records = store.records(protocol)
         speed = seconds_per_step(protocol, records)
