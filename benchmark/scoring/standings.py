@@ -26,7 +26,10 @@ class Costs:
 
 @dataclass(frozen=True)
 class Standing:
-    """One method at one level. Accuracy in percent, as the paper reports it; rank None for the dense network."""
+    """One method at one level. Accuracy in percent, as the paper reports it; rank None for the dense network.
+
+    `mark`: for a plugin's method, `reported` or `verified (by, when, n cells)`.
+    """
 
     method: str
     level: int
@@ -34,6 +37,12 @@ class Standing:
     early_stop_step: Estimate | None
     rank: int | None
     costs: Costs | None
+    mark: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The method with its mark, as a row begins."""
+        return f"{self.method} ({self.mark})" if self.mark else self.method
 
 
 def shown_levels(protocol: Protocol, papers: Sequence[Published]) -> tuple[int, ...]:
@@ -77,6 +86,7 @@ def standing(seen: Observations, method: str, level: int, rank: int | None = Non
         statistics.estimate(steps, seen.resolution("early-stop-step")) if steps else None,
         rank,
         _costs([r for (m, lv, _), group in seen.records.items() if (m, lv) == (method, level) for r in group]),
+        seen.marks.get(method),
     )
 
 
