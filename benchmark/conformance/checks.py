@@ -75,14 +75,17 @@ def declared_needs(subject: Subject, case: Case) -> Iterator[tuple[bool, str, st
 
 
 def dtype_and_device(subject: Subject, case: Case) -> Iterator[tuple[bool, str, str]]:
-    """Scores are real numbers no coarser than the weights, masks are boolean, all where the weights are."""
+    """Scores are float32 or float64, masks boolean, all where the weights are; float64 weights had better stay so."""
+    allowed = {torch.float32, torch.float64} if subject.scores else {torch.bool}
+    words = "float32 or float64" if subject.scores else "bool"
     for dtype in (torch.float32, torch.float64):
         plugin, network = subject.make(), case.network(dtype=dtype)
         for name, value in answer(plugin, network, given(plugin, case, dtype)).items():
-            allowed = {torch.bool} if not subject.scores else {dtype, torch.float64}
             if value.dtype not in allowed or value.device != network.weights[name].device:
-                words = " or ".join(sorted(str(d).removeprefix("torch.") for d in allowed))
-                yield True, f"'{name}' as {words} on {network.weights[name].device}", f"{value.dtype}, {value.device}"
+                yield True, f"{words} on {network.weights[name].device}", f"{value.dtype} on {value.device}"
+                return
+            if subject.scores and value.dtype != dtype and dtype == torch.float64:
+                yield False, "float64 scores of float64 weights", "float32: digits are lost where a caller wants them"
                 return
 
 
