@@ -13,7 +13,7 @@ import traceback
 import click
 
 from benchmark import __version__
-from benchmark.commands.authoring import check
+from benchmark.commands.authoring import check, new_pruner
 from benchmark.commands.judging import figure, leaderboard, score
 from benchmark.commands.reading import info, list_, plan_, status
 from benchmark.commands.running import run, worker
@@ -38,7 +38,7 @@ def cli() -> None:
     """
 
 
-for _verb in (list_, info, plan_, run, status, score, leaderboard, figure, check, worker):
+for _verb in (list_, info, plan_, run, status, score, leaderboard, figure, new_pruner, check, worker):
     cli.add_command(_verb)
 
 

@@ -20,14 +20,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.api import Plugin
+from benchmark.api import Examples, Network, Plugin
 from benchmark.conformance import checks as look
 from benchmark.conformance.cases import Case, cases
 from benchmark.conformance.checks import Check
 from benchmark.conformance.findings import Finding
 from benchmark.conformance.trials import Subject
 
-__all__ = ["CHECKS", "Check", "Duty", "Finding", "Report", "conformance", "examine"]
+__all__ = ["CHECKS", "Check", "Duty", "Finding", "Report", "conformance", "examine", "tiny"]
 
 CHECKS = (
     Check("runs on every family", "a protocol may use any of these networks", look.runs),
@@ -94,6 +94,17 @@ def examine(kind: type[Plugin], **parameters: Any) -> Report:
     for check in CHECKS[2:]:
         found += findings(subject, check, networks)
     return Report(tuple(found), tuple(case.name for case in cases()), time.perf_counter() - started)
+
+
+def tiny(name: str = "mlp") -> tuple[Network, Examples]:
+    """A tiny network as a pruner sees it and five examples of each of four classes, for an author's own tests.
+
+    Raises ValueError for a name that is not mlp, residual-mlp, lenet-5, conv-2, vgg-11 or resnet-20.
+    """
+    for case in cases():
+        if case.name == name:
+            return case.network(), case.examples()
+    raise ValueError(f"'{name}': there are only {', '.join(case.name for case in cases())}")
 
 
 def _fit(subject: Subject, check: Check) -> Sequence[Case]:

@@ -13,6 +13,7 @@ from benchmark.commands.options import json_option
 from benchmark.commands.plugins import plugin_files, set_option, settings_of
 from benchmark.commands.tables import show_table
 from benchmark.errors import EXIT_DEVIATION
+from benchmark.scaffold import Kind, write_pruner
 
 if TYPE_CHECKING:
     from benchmark.testing import Report
@@ -60,3 +61,39 @@ def _show(name: str, report: Report) -> None:
     failed = len({finding.check for finding in report.failures})
     verdict = f"{failed} of {len(CHECKS)} checks failed" if failed else f"All {len(CHECKS)} checks passed"
     click.echo(f"\n{verdict}, in {report.seconds:.0f} s.")
+
+
+@click.command("new-pruner")
+@click.argument("name")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="here",
+    help="Folder to put the new one into.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["score", "mask"]),
+    default="score",
+    show_default=True,
+    help="score: a number for every weight; mask: the mask itself.",
+)
+def new_pruner(name: str, to: Path, kind: Kind) -> None:
+    """Write a folder with a commented, working pruner, an installable package around it, and its tests.
+
+    \b
+    Examples:
+      lotterybench new-pruner my_method
+      lotterybench new-pruner my_learner --kind mask --to /tmp
+    """
+    written = write_pruner(name, to, kind)
+    for path in written:
+        click.echo(f"Wrote {path}")
+    click.echo(
+        f"""
+Next:
+  lotterybench check {written[0]}
+  lotterybench run mnist1d/mlp --plugin {written[0]} --results {to / "mine"}
+  lotterybench leaderboard --with {to / "mine"}"""
+    )
