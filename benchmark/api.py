@@ -10,15 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmark.spec.methods import Allocation, Needs
+
 Scores = dict[str, Tensor]
 Masks = dict[str, Tensor]
-Needs = Literal["nothing", "inputs", "labels", "trained weights"]
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,28 @@ class Network:
 
 
 class Plugin(ABC):  # noqa: B024 - the abstract methods are its two kinds'
-    """What every pruner declares about itself."""
+    """What every pruner declares about itself.
+
+    `needs`: "nothing", "inputs" (examples without labels), "labels" (examples with them), or "trained weights": the
+    network is then shown at the end of dense training, and the final training starts again at its initial weights.
+    `paper`: where the method was published, in words.
+    """
 
     needs: ClassVar[Needs] = "nothing"
     paper: ClassVar[str] = ""
 
 
 class Pruner(Plugin):
-    """Scores weights; the harness does allocation, rounds, ties, rewinding and controls."""
+    """Scores weights; the harness does allocation, rounds, ties, rewinding and controls.
+
+    `rounds` and `allocation` say how scores become a mask where the method is added to a frozen protocol with
+    `--plugin`; a protocol that names the pruner itself says it there. `rounds`: in how many exponential steps the
+    density is reached, with new scores for each. `allocation`: whether all layers compete ("global") or each keeps the
+    protocol's share ("layerwise").
+    """
+
+    rounds: ClassVar[int] = 1
+    allocation: ClassVar[Allocation] = "global"
 
     @abstractmethod
     def score(self, network: Network, examples: Examples | None, rng: torch.Generator) -> Scores:

@@ -13,6 +13,7 @@ import traceback
 import click
 
 from benchmark import __version__
+from benchmark.commands.authoring import check, new_pruner
 from benchmark.commands.judging import figure, leaderboard, report, score
 from benchmark.commands.reading import info, list_, plan_, status
 from benchmark.commands.running import run, worker
@@ -37,7 +38,11 @@ def cli() -> None:
     """
 
 
-for _verb in (list_, info, plan_, run, status, score, leaderboard, figure, report, worker):
+VERBS = (
+    list_, info, plan_, run, status, score, leaderboard, report, figure, new_pruner, check, worker,
+)  # fmt: skip
+
+for _verb in VERBS:
     cli.add_command(_verb)
 
 

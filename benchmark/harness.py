@@ -29,6 +29,7 @@ from benchmark.protocol import MethodSpec, Protocol
 from benchmark.records import DENSE, Cell, Record
 from benchmark.reporting import curves_of, failed_record, finished_record
 from benchmark.store import Store
+from benchmark.submissions import refuse_other_source
 from benchmark.tickets import State, Tickets, Unavailable
 from benchmark.training import Outcome, Replica, train
 from benchmark.weights import load_weights, save_weights
@@ -101,7 +102,9 @@ class Harness:
     def found(self, pruner: str) -> PrunerSource:
         """The pruner's source, looked up once, and not run here."""
         if pruner not in self._found:
-            self._found[pruner] = locate(pruner, self.settings.plugins)
+            found = locate(pruner, self.settings.plugins)
+            refuse_other_source(self.store, self.protocol, pruner, found.digest)
+            self._found[pruner] = found
         return self._found[pruner]
 
     def _weights(self, cell: Cell, what: str) -> State:

@@ -12,17 +12,19 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark import published
-from benchmark.errors import EnvironmentProblem
+from benchmark.errors import BadInput, EnvironmentProblem
 from benchmark.plan import cells_of, method_names
 from benchmark.protocol import Protocol
 from benchmark.published import Published
 from benchmark.records import DENSE
+from benchmark.scoring.gathering import as_cell, gathered
 from benchmark.scoring.ledger import ledger, summary
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
 from benchmark.scoring.standings import Standing, other_measured, planned, shown_levels, standing, standings
 from benchmark.scoring.wording import METRICS, number
 from benchmark.statistics import Estimate, interval
 from benchmark.store import Store
+from benchmark.submissions import value_text
 from benchmark.units import density_text, unit_name
 from benchmark.verdicts import decide_paper
 
@@ -62,27 +64,49 @@ Mean ± half of the 95 % interval (seeds). Bold: no method at that density is si
 measured; empty: not part of the protocol.
 """
 
+PLUGINS = """\
+Methods of plugins. `reported`: measured by whoever sent it; `verified`: cells measured again by somebody else, and
+found equivalent.
+"""
+
 RANKS = """\
 A rank is 1 plus the number of significantly better methods (paired t tests, Holm's correction over all pairs), \
 so methods that cannot be told apart share it. Mask steps: updates spent on networks that only served to find the mask.
 """
 
 
-def render(store: Store, protocols: Sequence[Protocol]) -> str:
-    """The whole file. Deterministic; an empty results folder gives a board of what is not measured."""
+def render(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store] = ()) -> str:
+    """The whole file. Deterministic; an empty results folder gives a board of what is not measured.
+
+    `extra`: further results folders that are read too. Raises BadInput if their plugins contradict each other.
+    """
     papers = published.load_all()
-    seen = {protocol.id: Observations(protocol, store.records(protocol)) for protocol in protocols}
+    seen = {protocol.id: gathered(protocol, [store, *extra]) for protocol in protocols}
     decided = [(paper, decide_paper(paper, seen)) for paper in papers]
     shown = [(paper, decisions) for paper, decisions in decided if decisions]
-    parts = [HEADER, summary(shown), LEGEND, "## Methods by density\n"]
+    parts = [HEADER, *_other_folders(extra), summary(shown), LEGEND, "## Methods by density\n"]
     parts += [board(observations, papers) for observations in seen.values()]
     parts += ["## Claims\n", *(ledger(paper, decisions, seen) for paper, decisions in shown)]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
-def write(store: Store, protocols: Sequence[Protocol], path: Path) -> None:
+def render_touched(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store]) -> str:
+    """The standings of those protocols alone that `extra` folders hold records of. Raises BadInput if there is none."""
+    touched = [protocol for protocol in protocols if any(other.records(protocol) for other in extra)]
+    if not touched:
+        folders = ", ".join(str(other.root) for other in extra)
+        raise BadInput(folders, "holds no record of a protocol of this package", "Give the --results folder of a run")
+    papers = published.load_all()
+    return "\n".join(board(gathered(protocol, [store, *extra]), papers) for protocol in touched)
+
+
+def _other_folders(extra: Sequence[Store]) -> list[str]:
+    return [f"**With records from {', '.join(f'`{other.root}`' for other in extra)}.**\n"] if extra else []
+
+
+def write(store: Store, protocols: Sequence[Protocol], path: Path, extra: Sequence[Store] = ()) -> None:
     """Write the board. Raises EnvironmentProblem if `path` cannot be written."""
-    content = render(store, protocols).encode()
+    content = render(store, protocols, extra).encode()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
@@ -113,7 +137,7 @@ def board(seen: Observations, papers: Sequence[Published]) -> str:
         f"paper reports it. Columns: {unit_name(protocol)}.\n"
     ]
     if finished:
-        parts += [_overview(seen, levels), _details(seen, levels)]
+        parts += [_overview(seen, levels), *_plugins(seen), _details(seen, levels)]
     else:
         parts.append(f"Not measured yet. Start with `lotterybench run {protocol.argument}`.\n")
     if seen.failures:
@@ -134,7 +158,7 @@ def _overview(seen: Observations, levels: Sequence[int]) -> str:
     protocol, alpha = seen.protocol, seen.protocol.statistics.alpha
     by_level = {level: {s.method: s for s in standings(seen, level)} for level in levels}
     rows = []
-    for method in protocol.methods:
+    for method in protocol.all_methods:
         cells = []
         for level in levels:
             found = by_level[level].get(method)
@@ -143,13 +167,26 @@ def _overview(seen: Observations, levels: Sequence[int]) -> str:
                 best = found.rank == 1 and len(by_level[level]) > 1
                 text = f"**{spread(found.accuracy, alpha)}**" if best else spread(found.accuracy, alpha)
             cells.append(text)
-        rows.append([method, *cells])
+        mark = seen.marks.get(method)
+        rows.append([f"{method} ({mark})" if mark else method, *cells])
     dense = standing(seen, DENSE, 0)
     reference = f"Dense network: {spread(dense.accuracy, alpha)}" if dense else "Dense network: not measured"
     if dense and dense.early_stop_step:
         reference += f", early stop at step {spread(dense.early_stop_step, alpha, 0)}"
     headings = ["method", *(density_text(protocol, level) for level in levels)]
     return f"{table(headings, rows, len(levels))}\n{reference}.\n{NOTE}"
+
+
+def _plugins(seen: Observations) -> list[str]:
+    """What the methods of plugins are."""
+    rows = []
+    for name, submission in seen.submissions.items():
+        values = ", ".join(f"{key} = {value_text(value)}" for key, value in sorted(submission.parameters.items()))
+        schedule = submission.method.schedule
+        cut = f"{submission.method.allocation}, {schedule.rounds} round{'s' if schedule.rounds != 1 else ''}"
+        rows.append([name, values or "defaults", submission.needs, cut, as_cell(submission.paper), seen.marks[name]])
+    headings = ["method", "hyper-parameters", "needs", "cut", "paper", "trust"]
+    return [f"{PLUGINS}\n{table(headings, rows)}"] if rows else []
 
 
 def _details(seen: Observations, levels: Sequence[int]) -> str:
@@ -183,7 +220,7 @@ def _standing_row(seen: Observations, s: Standing, stops: bool, ranked: bool) ->
     alpha = seen.protocol.statistics.alpha
     low, high = interval(s.accuracy, 1 - alpha)
     bounds = f"{number(low)} to {number(high)}" if s.accuracy.n > 1 else "needs 2 seeds"
-    row = [str(s.rank) if ranked else density_text(seen.protocol, s.level), s.method]
+    row = [str(s.rank) if ranked else density_text(seen.protocol, s.level), s.label]
     row += [number(s.accuracy.mean), bounds, str(s.accuracy.n)]
     if stops:
         row.append(spread(s.early_stop_step, alpha, 0).rpartition(" (")[0] if s.early_stop_step else "")

@@ -52,8 +52,8 @@ def is_chain(protocol: Protocol, method: str) -> bool:
 
 
 def method_names(protocol: Protocol) -> list[str]:
-    """Dense first, then the protocol's methods in its order."""
-    return [DENSE, *protocol.methods]
+    """Dense first, then the protocol's methods in its order, then added ones."""
+    return [DENSE, *protocol.all_methods]
 
 
 def cells_of(protocol: Protocol, method: str) -> list[Cell]:

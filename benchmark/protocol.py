@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -68,6 +69,7 @@ class Protocol(Frozen):
     deviations: tuple[str, ...] = Field(description="where the setting had to choose or differ, and why")
 
     _path: Path | None = PrivateAttr(default=None)
+    _added: dict[str, MethodSpec] = PrivateAttr(default_factory=dict)
 
     @property
     def argument(self) -> str:
@@ -78,6 +80,27 @@ class Protocol(Frozen):
     def key(self) -> str:
         """`id@version`, the name of the results folder."""
         return f"{self.id}@{self.version}"
+
+    @property
+    def added(self) -> dict[str, MethodSpec]:
+        """Methods of plugins: measured under this protocol, but neither in its document nor in its digest."""
+        return dict(self._added)
+
+    @property
+    def all_methods(self) -> dict[str, MethodSpec | ControlSpec]:
+        """The protocol's own methods in its order, then the added ones."""
+        return {**self.methods, **self._added}
+
+    def with_added(self, methods: Mapping[str, MethodSpec]) -> Self:
+        """The same document and digest, measured with further methods. Raises ValueError if one does not fit."""
+        wider = self.model_copy()
+        wider._added = {**self._added, **methods}
+        for name, spec in methods.items():
+            if name in self.methods or name == "dense":
+                raise ValueError(f"methods.{name}: the protocol has a method of this name")
+            wider._check_levels(name)
+            wider._check_schedule(name, spec)
+        return wider
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -110,9 +133,10 @@ class Protocol(Frozen):
 
     def method(self, name: str) -> MethodSpec | ControlSpec:
         """The method called `name`. Raises BadInput, with the nearest name, if there is none."""
-        if name not in self.methods:
-            raise BadInput(f"method '{name}'", f"protocol {self.id} has none", did_you_mean(name, list(self.methods)))
-        return self.methods[name]
+        methods = self.all_methods
+        if name not in methods:
+            raise BadInput(f"method '{name}'", f"protocol {self.id} has none", did_you_mean(name, list(methods)))
+        return methods[name]
 
     def measured_levels(self, name: str) -> tuple[int, ...]:
         """Every level at which `name` is measured, most wanted first. Raises BadInput if unknown."""
@@ -124,15 +148,10 @@ class Protocol(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        last = len(self.level_table) - 1
         for name, spec in self.methods.items():
             if not re.fullmatch(METHOD_NAME, name) or name == "dense":
                 raise ValueError(f"methods.{name}: name methods in small letters, digits, - and +; dense is taken")
-            wanted = self.measured_levels(name)
-            if wrong := [level for level in wanted if not 1 <= level <= last]:
-                raise ValueError(f"methods.{name}: level {wrong[0]} is outside 1..{last}")
-            if len(set(wanted)) != len(wanted):
-                raise ValueError(f"methods.{name}: a level stands twice")
+            self._check_levels(name)
             if isinstance(spec, ControlSpec):
                 self._check_control(name, spec)
             else:
@@ -145,6 +164,13 @@ class Protocol(Frozen):
             raise ValueError("evaluation.early_stop is none exactly where data.validation is 0")
         self._check_batch_norm()
         return self
+
+    def _check_levels(self, name: str) -> None:
+        wanted, last = self.measured_levels(name), len(self.level_table) - 1
+        if wrong := [level for level in wanted if not 1 <= level <= last]:
+            raise ValueError(f"methods.{name}: level {wrong[0]} is outside 1..{last}")
+        if len(set(wanted)) != len(wanted):
+            raise ValueError(f"methods.{name}: a level stands twice")
 
     def _check_batch_norm(self) -> None:
         has = self.network.has_batch_norm

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmark.api import Examples, Masks, Needs
+from benchmark.api import Examples, Masks
 from benchmark.datasets import Dataset, Split, scoring_examples, split
 from benchmark.isolation.limits import Limits
 from benchmark.isolation.session import Session
@@ -23,6 +23,7 @@ from benchmark.pruning.masks import full_masks, shuffled
 from benchmark.pruning.schedule import PruneCost, cut, layer_groups
 from benchmark.pruning.scoring import Subject
 from benchmark.records import DENSE, Cell
+from benchmark.spec.methods import Needs
 from benchmark.spec.network import MlpSpec
 from benchmark.store import Store
 from benchmark.streams import stream

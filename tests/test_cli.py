@@ -17,7 +17,7 @@ from benchmark.cli import cli
 from benchmark.protocol import load_file
 from benchmark.store import Store
 
-VERBS = ("list", "info", "plan", "run", "status", "score", "leaderboard", "figure")
+VERBS = ("list", "info", "plan", "run", "status", "score", "leaderboard", "figure", "new-pruner", "check")
 
 
 def lotterybench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

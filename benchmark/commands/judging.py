@@ -10,7 +10,8 @@ import click
 from benchmark import protocol as protocols
 from benchmark.commands.options import existing_results, json_option, results_option
 from benchmark.commands.tables import show_table
-from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE
+from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
+from benchmark.store import Store
 
 
 @click.command()
@@ -41,28 +42,46 @@ def score(results: Path, as_json: bool) -> None:
 
 @click.command()
 @results_option
-@click.option("--to", type=click.Path(path_type=Path), default=Path("leaderboard.md"), show_default=True)
+@click.option("--to", type=click.Path(path_type=Path), help="File to write. [default: leaderboard.md]")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the file is not what the records say.")
-def leaderboard(results: Path, to: Path, check: bool) -> None:
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A further results folder to read, e.g. of a plugin that is not public. Without --to, what it holds is "
+    "ranked on the terminal and no file is written.",
+)
+def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path, ...]) -> None:
     """Regenerate leaderboard.md from the records.
 
     \b
     Examples:
       lotterybench leaderboard
       lotterybench leaderboard --check
-      lotterybench leaderboard --results /tmp/mine --to /tmp/mine.md
+      lotterybench leaderboard --with /tmp/mine
+      lotterybench leaderboard --with /tmp/mine --to /tmp/mine.md
     """
     from benchmark import leaderboard as board
 
-    known, store = protocols.load_all(), existing_results(results)
-    if not check:
-        board.write(store, known, to)
-        click.echo(f"Wrote {to}")
+    known, store, extra = protocols.load_all(), existing_results(results), [Store(other) for other in others]
+    for other in others:
+        if not other.is_dir():
+            raise BadInput(f"--with {other}", "there is no such folder", "Give the --results folder of a run")
+    if extra and to is None:
+        if check:
+            raise BadInput("--check --with", "it is not said which file to check", "Give --to")
+        click.echo(board.render_touched(store, known, extra))
         return
-    if not to.exists() or to.read_text(encoding="utf-8") != board.render(store, known):
-        click.echo(f"{to} is not what the records in {results} say. Regenerate it: lotterybench leaderboard")
+    path = to or Path("leaderboard.md")
+    if not check:
+        board.write(store, known, path, extra)
+        click.echo(f"Wrote {path}")
+        return
+    if not path.exists() or path.read_text(encoding="utf-8") != board.render(store, known, extra):
+        click.echo(f"{path} is not what the records in {results} say. Regenerate it: lotterybench leaderboard")
         raise click.exceptions.Exit(EXIT_DEVIATION)
-    click.echo(f"{to} is what the records say.")
+    click.echo(f"{path} is what the records say.")
 
 
 @click.command()

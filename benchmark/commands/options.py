@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,12 +84,30 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
 
 
-def selection_of(only: Sequence[str]) -> Selection:
+def _as_it_is(protocol: Protocol) -> Protocol:
+    return protocol
+
+
+def _every_method(protocol: Protocol) -> Collection[str]:
+    return method_names(protocol)
+
+
+def patterns_of(only: Sequence[str]) -> list[str]:
+    """Single patterns: ONLY='a b' of a Makefile is one argument, and commas separate too."""
+    return [part for given in only for part in re.split(r"[,\s]+", given) if part]
+
+
+def selection_of(
+    only: Sequence[str],
+    widened: Callable[[Protocol], Protocol] = _as_it_is,
+    meant: Callable[[Protocol], Collection[str]] = _every_method,
+) -> Selection:
     """(protocol, method) pairs for patterns such as `lth/*`, `lth/lenet-mnist:imp*` or a protocol file.
 
+    `widened` may add methods to a protocol; `meant` says which methods a pattern without `:METHOD` means.
     Raises BadInput, with the nearest name, for a pattern that matches nothing.
     """
-    patterns = [part for given in only for part in re.split(r"[,\s]+", given) if part]
+    patterns, widened = patterns_of(only), cache(widened)
     files = [pattern for pattern in patterns if pattern.split(":")[0].endswith((".yaml", ".yml"))]
     known = protocols.load_all()
     selection: Selection = []
@@ -95,20 +115,23 @@ def selection_of(only: Sequence[str]) -> Selection:
         if pattern in files:
             path, _, method = pattern.partition(":")
             own = protocols.load_file(Path(path))
-            matched = select([own], [f"{own.id}:{method or '*'}"])
+            matched = select([widened(own)], [f"{own.id}:{method or '*'}"])
         else:
-            matched = select(known, [pattern])
+            candidates = [p for p in known if fnmatchcase(p.id, pattern.partition(":")[0])]
+            matched = select([widened(p) for p in candidates], [pattern])
+        if ":" not in pattern:
+            matched = [(protocol, method) for protocol, method in matched if method in meant(protocol)]
         if not matched:
-            raise BadInput(f"'{pattern}'", "matches no protocol or method", _hint(pattern, known))
+            raise BadInput(f"'{pattern}'", "matches no protocol or method", _hint(pattern, known, widened))
         selection.extend(pair for pair in matched if pair not in selection)
     return selection
 
 
-def _hint(pattern: str, known: list[Protocol]) -> str:
+def _hint(pattern: str, known: list[Protocol], widened: Callable[[Protocol], Protocol]) -> str:
     name, _, method = pattern.partition(":")
     for protocol in known:
         if protocol.id == name and method:
-            return did_you_mean(method, method_names(protocol))
+            return did_you_mean(method, method_names(widened(protocol)))
     if any(protocol.id.startswith(f"{name}/") for protocol in known):
         return f"For all of them write '{name}/*'"
     return did_you_mean(name, [protocol.id for protocol in known])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from benchmark.commands.options import (
     Duration,
+    Selection,
     existing_results,
     json_option,
     only_argument,
@@ -22,13 +24,17 @@ from benchmark.commands.options import (
     workers_option,
 )
 from benchmark.commands.papers import paper_counts, show_names, show_paper, show_paper_counts
+from benchmark.commands.plugins import chosen, plugin_option, set_option, waiting_entry, waiting_words
 from benchmark.commands.tables import show_table
 from benchmark.data_root import data_root, needs_download
 from benchmark.errors import BadInput
+from benchmark.method_text import method_words
 from benchmark.plan import PlannedJob, cells_of, fitting, method_names, plan, seconds_per_step, train_steps
-from benchmark.protocol import ControlSpec, Protocol, load, load_all
+from benchmark.protocol import Protocol, load, load_all
+from benchmark.records import DENSE
 from benchmark.registry import names as pruner_names
 from benchmark.store import Store
+from benchmark.submissions import with_submissions
 from benchmark.units import density_text
 
 
@@ -111,15 +117,9 @@ def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _method_words(protocol: Protocol, method: str) -> str:
-    if method == "dense":
-        return "no pruning"
-    spec = protocol.method(method)
-    levels = protocol.measured_levels(method)
+    levels = protocol.measured_levels(method) if method != DENSE else ()
     shown = ", ".join(density_text(protocol, level) for level in levels[:6]) + (", ..." if len(levels) > 6 else "")
-    if isinstance(spec, ControlSpec):
-        return f"{spec.control} the mask of {spec.of}, {spec.draws} draw(s), at {shown}"
-    s = spec.schedule
-    return f"{spec.pruner}, {spec.allocation}, rounds {s.rounds}, scores {s.scores}, restart {s.restart}, at {shown}"
+    return method_words(protocol, method) + (f", at {shown}" if levels else "")
 
 
 @click.command("plan")
@@ -128,9 +128,18 @@ def _method_words(protocol: Protocol, method: str) -> str:
 @click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
 @workers_option
 @retry_option
+@plugin_option
+@set_option
 @json_option
 def plan_(
-    only: tuple[str, ...], results: Path, budget: float | None, workers: int, retry_failed: bool, as_json: bool
+    only: tuple[str, ...],
+    results: Path,
+    budget: float | None,
+    workers: int,
+    retry_failed: bool,
+    plugins: tuple[Path, ...],
+    settings: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """What is left to measure, how long it should take here, what is skipped and why.
 
@@ -139,20 +148,24 @@ def plan_(
       lotterybench plan
       lotterybench plan 'lth/*' --budget 2h --workers 2
       lotterybench plan lth/lenet-mnist:imp --json
+      lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
     """
     store = Store(results)
-    selection = selection_of(only)
-    show_plan(selection, plan(selection, store, retry_failed), budget, workers, as_json)
+    picked = chosen(only, store, plugins, settings)
+    planned = plan(picked.selection, store, retry_failed)
+    show_plan(picked.selection, planned, store, budget, workers, as_json, picked.waiting)
 
 
 def show_plan(
-    selection: list[tuple[Protocol, str]],
+    selection: Selection,
     planned: Sequence[PlannedJob],
+    store: Store,
     budget: float | None,
     workers: int,
     as_json: bool = False,
+    waiting: Selection | None = None,
 ) -> None:
-    """Print the plan of a selection."""
+    """Print the plan of a selection; `waiting`: methods of plugins whose files were not given."""
     fits = fitting(planned, workers, budget)
     rows, document = [], []
     for protocol, method in selection:
@@ -178,9 +191,12 @@ def show_plan(
         rows.append(
             [protocol.key, method, entry["cells"], left, spoken(seconds) if left else "-", note if left else "done"]
         )
+    document += [waiting_entry(pair, store) for pair in waiting or ()]
     if as_json:
         click.echo(json.dumps(document, indent=1))
         return
+    for pair in waiting or ():
+        click.echo(f"Left out: {waiting_words(pair)}")
     within = f"fits {spoken(budget)} x {workers}" if budget else "will run"
     show_table("Plan", ["protocol", "method", "cells", "left", "core time", within], rows)
     left = sum(len(p.job.cells) for p in planned)
@@ -208,7 +224,8 @@ def status(only: tuple[str, ...], results: Path, as_json: bool) -> None:
       lotterybench status
       lotterybench status 'mnist1d/*' --json
     """
-    selection, store, document = selection_of(only), existing_results(results), []
+    store, document = existing_results(results), []
+    selection = selection_of(only, partial(with_submissions, store))
     for protocol in protocols_in(selection):
         records = store.records(protocol)
         speed = seconds_per_step(protocol, records)

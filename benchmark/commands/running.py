@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,22 @@ from benchmark.commands.options import (
     selection_of,
     workers_option,
 )
+from benchmark.commands.plugins import (
+    Chosen,
+    chosen,
+    plugin_files,
+    plugin_option,
+    set_option,
+    waiting_words,
+)
 from benchmark.commands.reading import show_plan
 from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
 from benchmark.plan import PlannedJob, fitting, only_recorded, plan
 from benchmark.progress import Display
 from benchmark.protocol import Protocol
 from benchmark.store import Store
+from benchmark.submissions import with_submissions
 from benchmark.units import density_text
-
-plugin_option = click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A pruner in a Python file; protocols name it by the file's stem.",
-)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class How:
 
     workers: int
     deadline: float | None
-    plugins: tuple[Path, ...]
+    chosen: Chosen
     retry_failed: bool
 
     @property
@@ -58,6 +60,7 @@ class How:
 @click.option("--budget", type=Duration(), help="Stop in time, at a safe point: 90s, 25m, 2h. Default: no limit.")
 @workers_option
 @plugin_option
+@set_option
 @retry_option
 @click.option(
     "--recheck",
@@ -70,6 +73,7 @@ def run(
     budget: float | None,
     workers: int,
     plugins: tuple[Path, ...],
+    settings: tuple[str, ...],
     retry_failed: bool,
     recheck: Path | None,
 ) -> None:
@@ -81,18 +85,20 @@ def run(
       lotterybench run 'lth/*' --budget 2h --workers 2
       lotterybench run mnist1d/mlp:imp --results /tmp/mine
       lotterybench run --budget 10m --recheck recheck
+      lotterybench run mnist1d/mlp --plugin my_method.py --set alpha=0.5
     """
     from benchmark.isolation.sandbox import describe
 
-    how = How(workers, time.time() + budget if budget else None, plugins, retry_failed)
-    _plugin_files(plugins)
-    selection, store = selection_of(only), Store(results)
+    store = Store(results)
+    picked = chosen(only, store, plugins, settings)
+    how = How(workers, time.time() + budget if budget else None, picked, retry_failed)
+    selection = _with_their_plugins(picked)
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
     selection = _with_data(selection)
     planned = plan(selection, store, retry_failed)
     if planned:
-        show_plan(selection, planned, budget, workers)
+        show_plan(selection, planned, store, budget, workers)
         click.echo(describe().sentence())
         if any(fitting(planned, workers, budget)):
             _execute(selection, store, how, None)
@@ -101,8 +107,17 @@ def run(
     else:
         click.echo("Nothing is missing: every selected cell has a record.")
     if recheck is not None and (how.seconds_left is None or how.seconds_left > 0):
-        _recheck(selection, store, Store(recheck), how)
+        _recheck([pair for pair in selection if pair in picked.measurable], store, Store(recheck), how)
     _conclude(selection, store)
+
+
+def _with_their_plugins(picked: Chosen) -> Selection:
+    """The selection; says which methods of plugins it leaves out. Raises BadInput if these are all."""
+    for pair in picked.waiting:
+        if not picked.selection:
+            raise BadInput(pair[1], "was added by a plugin that was not given", waiting_words(pair))
+        click.echo(f"Left out: {waiting_words(pair)}")
+    return picked.selection
 
 
 def _conclude(selection: Selection, store: Store) -> None:
@@ -135,12 +150,13 @@ def _execute(selection: Selection, store: Store, how: How, like: Store | None) -
     """Run the missing cells of a selection; with `like`, those that are finished in that folder."""
     from benchmark.executors.local import run_workers
 
+    how.chosen.write_submissions(store)
     planned = _planned(selection, store, how.retry_failed, like)
     cells, workers = sum(len(item.job.cells) for item in planned), min(how.workers, len(planned))
     arguments = [f"{protocol.argument}:{method}" for protocol, method in selection]
     arguments += ["--results", str(store.root)]
     arguments += ["--deadline", str(how.deadline)] if how.deadline else []
-    arguments += [part for path in how.plugins for part in ("--plugin", str(path))]
+    arguments += [part for path in how.chosen.files.values() for part in ("--plugin", str(path))]
     arguments += ["--retry-failed"] if how.retry_failed else []
     arguments += ["--like", str(like.root)] if like else []
     with Display(workers, cells, how.deadline) as display:
@@ -204,8 +220,9 @@ def worker(
         ),
     )
     try:
-        jobs = _planned(selection_of(only), store, retry_failed, Store(like) if like else None)
-        work(jobs, store, Options(deadline, _plugin_files(plugins), retry_failed), events)
+        selection = selection_of(only, partial(with_submissions, store))
+        jobs = _planned(selection, store, retry_failed, Store(like) if like else None)
+        work(jobs, store, Options(deadline, plugin_files(plugins), retry_failed), events)
     except LotterybenchError as error:
         print(json.dumps({"event": "error", "text": str(error)}), flush=True)
         raise click.exceptions.Exit(error.exit_code) from error
@@ -214,14 +231,3 @@ def worker(
 def _emit(event: str, protocol: Protocol, method: str, level: int, seed: int, **fields: Any) -> None:
     name = f"{protocol.id} {method} at {density_text(protocol, level)}, seed {seed}"
     print(json.dumps({"event": event, "name": name, **fields}), flush=True)
-
-
-def _plugin_files(plugins: tuple[Path, ...]) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in plugins:
-        if not path.is_file():
-            raise BadInput(f"plugin {path}", "there is no such file", "Give the path of a Python file")
-        if path.stem in files:
-            raise BadInput(f"plugin {path}", f"{files[path.stem]} has the same name", "Rename one of them")
-        files[path.stem] = path
-    return files

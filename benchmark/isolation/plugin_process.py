@@ -18,7 +18,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from benchmark.api import Examples, Needs, Plugin
+from benchmark.api import Examples, Plugin
 from benchmark.cpu import configure_cpu
 from benchmark.errors import BadPruner
 from benchmark.isolation.limits import MIB, Limits
@@ -41,6 +41,7 @@ from benchmark.networks import make
 from benchmark.pruning.masks import check_masks, check_scores
 from benchmark.pruning.scoring import DirectScorer, Subject, kind_of
 from benchmark.registry import GROUP, FoundPruner, from_entry_point, from_source
+from benchmark.spec.methods import Needs
 from benchmark.spec.network import NetworkSpec
 
 NETWORK: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)

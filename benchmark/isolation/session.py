@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from torch import Generator, Tensor
 
-from benchmark.api import Cost, Examples, Masks, Needs, Scores
+from benchmark.api import Cost, Examples, Masks, Scores
 from benchmark.errors import BadPruner
 from benchmark.isolation.guard import End
 from benchmark.isolation.limits import Limits
@@ -38,6 +38,7 @@ from benchmark.isolation.wire import (
 )
 from benchmark.pruning.scoring import Kind, Subject
 from benchmark.spec.frozen import Frozen
+from benchmark.spec.methods import Needs
 from benchmark.spec.network import NetworkSpec
 
 GRACE_SECONDS = 0.5  # for a process whose channel has closed to be seen to end

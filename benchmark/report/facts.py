@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.plan import cells_of, method_names
-from benchmark.protocol import ControlSpec, Protocol
-from benchmark.records import DENSE, Record
+from benchmark.protocol import Protocol
+from benchmark.records import Record
 from benchmark.report.series import Line
 from benchmark.scoring.observations import Observations
 from benchmark.scoring.standings import Standing, shown_levels, standings
@@ -56,23 +56,6 @@ def _rows(name: str, value: Any, sources: dict[str, str]) -> list[Row]:
     text = ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
     covering = [key for key in sources if name == key or name.startswith(f"{key}.")]
     return [Row(name, text, sources[max(covering, key=len)] if covering else "")]
-
-
-def method_words(protocol: Protocol, method: str) -> str:
-    """What a method of a protocol does, in one sentence."""
-    if method == DENSE:
-        return "the whole network, nothing pruned"
-    spec = protocol.method(method)
-    if isinstance(spec, ControlSpec):
-        what = "with newly drawn weights" if spec.control == "reinitialise" else "permuted within layers"
-        return f"the masks of {spec.of} {what}, {spec.draws} draws per mask"
-    s = spec.schedule
-    rounds = "one level per round, training between" if s.rounds == "levels" else f"{s.rounds} round(s)"
-    parameters = ", ".join(f"{key} = {value}" for key, value in spec.parameters.items())
-    return (
-        f"scores of '{spec.pruner}'{f' ({parameters})' if parameters else ''} at {s.scores} weights, {spec.allocation} "
-        f"cut, {rounds}, final training from {s.restart if s.restart == 'trained' else f'step {s.restart}'}"
-    )
 
 
 def provenance(seen: Observations) -> Table:

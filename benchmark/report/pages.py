@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from benchmark.method_text import method_words
 from benchmark.plan import method_names
 from benchmark.published import Published
 from benchmark.published.rules import Metric
@@ -113,9 +114,7 @@ def _protocol(
         "learning": _learning(store, seen, papers),
         "layers": {found.method: charts.layer_chart(found) for found in maps},
         "rankings": facts.rankings(seen, papers),
-        "methods": [
-            (method, facts.method_words(protocol, method), method in measured) for method in method_names(protocol)
-        ],
+        "methods": [(method, method_words(protocol, method), method in measured) for method in method_names(protocol)],
         "fields": facts.fields(protocol),
         "provenance": facts.provenance(seen),
         "failures": [failure_text(protocol, record) for record in seen.failures],
@@ -149,7 +148,7 @@ def _method(method: str, protocols: Sequence[Observations]) -> dict[str, Any]:
         parts.append(
             {
                 "protocol": seen.protocol,
-                "words": facts.method_words(seen.protocol, method) if method in method_names(seen.protocol) else "",
+                "words": method_words(seen.protocol, method) if method in method_names(seen.protocol) else "",
                 "origins": sorted({_identity(r) for (m, _, _), g in seen.records.items() if m == method for r in g}),
                 "table": facts.numbers(found),
                 "metric": METRICS[reported_metric(seen.protocol)],

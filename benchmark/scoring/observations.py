@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from statistics import fmean
 
@@ -12,6 +12,7 @@ from benchmark.plan import cells_of
 from benchmark.protocol import Protocol
 from benchmark.published.rules import Metric
 from benchmark.records import DENSE, Measured, Record
+from benchmark.submissions import Submission
 from benchmark.units import density_text
 
 Point = tuple[str, int]  # method, level
@@ -20,10 +21,20 @@ ACCURACY_STEP = 0.01  # points; the finest grid of the suite, one of 10,000 test
 
 
 class Observations:
-    """All records of a protocol. Draws of a control are averaged within their seed."""
+    """All records of a protocol. Draws of a control are averaged within their seed.
 
-    def __init__(self, protocol: Protocol, records: Iterable[Record]) -> None:
+    `submissions` and `marks`: what plugins added, by method, and whether that is `reported` or `verified (...)`.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        records: Iterable[Record],
+        submissions: Mapping[str, Submission] | None = None,
+        marks: Mapping[str, str] | None = None,
+    ) -> None:
         self.protocol = protocol
+        self.submissions, self.marks = dict(submissions or {}), dict(marks or {})
         self.records: dict[tuple[str, int, int], list[Record]] = {}
         for record in records:
             key = (record.method.name, record.cell.level, record.cell.seed)

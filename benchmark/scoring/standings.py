@@ -26,7 +26,10 @@ class Costs:
 
 @dataclass(frozen=True)
 class Standing:
-    """One method at one level. Accuracy in percent, as the paper reports it; rank None for the dense network."""
+    """One method at one level. Accuracy in percent, as the paper reports it; rank None for the dense network.
+
+    `mark`: for a plugin's method, `reported` or `verified (by, when, n cells)`.
+    """
 
     method: str
     level: int
@@ -34,13 +37,19 @@ class Standing:
     early_stop_step: Estimate | None
     rank: int | None
     costs: Costs | None
+    mark: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The method with its mark, as a row begins."""
+        return f"{self.method} ({self.mark})" if self.mark else self.method
 
 
 def shown_levels(protocol: Protocol, papers: Sequence[Published]) -> tuple[int, ...]:
     """Levels that the paper names and at least two methods are measured at; without a paper, all of the latter."""
     named = {level for paper in papers for level in paper.densities.get(protocol.id, {})}
     counts: dict[int, int] = {}
-    for method in protocol.methods:
+    for method in protocol.all_methods:
         for level in protocol.measured_levels(method):
             counts[level] = counts.get(level, 0) + 1
     shared = {level for level, count in counts.items() if count > 1}
@@ -56,7 +65,7 @@ def standings(seen: Observations, level: int) -> list[Standing]:
     """Measured methods at a level, best first; methods that cannot be told apart share a rank."""
     protocol, metric = seen.protocol, reported_metric(seen.protocol)
     samples = {
-        method: values for method in protocol.methods if level and (values := seen.by_seed(metric, (method, level)))
+        method: values for method in protocol.all_methods if level and (values := seen.by_seed(metric, (method, level)))
     }
     ranks = statistics.ranks(samples, protocol.statistics.alpha, seen.resolution(metric))
     found = [standing(seen, method, level, ranks[method]) for method in samples]
@@ -77,6 +86,7 @@ def standing(seen: Observations, method: str, level: int, rank: int | None = Non
         statistics.estimate(steps, seen.resolution("early-stop-step")) if steps else None,
         rank,
         _costs([r for (m, lv, _), group in seen.records.items() if (m, lv) == (method, level) for r in group]),
+        seen.marks.get(method),
     )
 
 
@@ -95,5 +105,6 @@ def other_measured(seen: Observations, shown: Sequence[int]) -> list[Standing]:
     """Everything measured at levels that are not shown, by method and level."""
     protocol = seen.protocol
     cells = {(method, level) for method, level, _ in seen.records if level and level not in shown}
-    ordered = sorted(cells, key=lambda c: (method_names(protocol).index(c[0]) if c[0] in protocol.methods else 99, c))
+    order = {name: place for place, name in enumerate(method_names(protocol))}
+    ordered = sorted(cells, key=lambda c: (order.get(c[0], len(order)), c))
     return [s for method, level in ordered if (s := standing(seen, method, level))]

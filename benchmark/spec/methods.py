@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from benchmark.spec.frozen import Frozen
 
+Allocation = Literal["layerwise", "global"]
+Needs = Literal["nothing", "inputs", "labels", "trained weights"]
+
 
 class Schedule(Frozen):
     """How scores become a mask and what the final network starts from.
@@ -46,7 +49,7 @@ class MethodSpec(Frozen):
 
     pruner: str
     parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    allocation: Literal["layerwise", "global"]
+    allocation: Allocation
     schedule: Schedule
     levels: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)]
     later: tuple[int, ...] = Field(default=(), description="levels measured once all else is done")

@@ -1,0 +1,99 @@
+"""Verbs for authors of pruners: check, new-pruner."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.commands.options import json_option
+from benchmark.commands.plugins import plugin_files, set_option, settings_of
+from benchmark.commands.tables import show_table
+from benchmark.errors import EXIT_DEVIATION
+from benchmark.scaffold import Kind, write_pruner
+
+if TYPE_CHECKING:
+    from benchmark.testing import Report
+
+
+@click.command()
+@click.argument("plugin", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@set_option
+@json_option
+def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
+    """Try a pruner on tiny networks of every family. Exit code 1 if it breaks a rule; notes fail nothing.
+
+    \b
+    Examples:
+      lotterybench check my_method.py
+      lotterybench check my_method.py --set alpha=0.5 --json
+    """
+    given = settings_of(settings, plugin_files([plugin]))
+    from benchmark.plugin_facts import hyper_parameters
+    from benchmark.registry import from_file
+    from benchmark.testing import examine
+
+    found = from_file(plugin)
+    parameters = hyper_parameters(found, given)
+    found.make(parameters)
+    report = examine(found.kind, **parameters)
+    if as_json:
+        click.echo(json.dumps({"pruner": found.name, "passed": not report.failures, **asdict(report)}, indent=1))
+    else:
+        _show(found.name, report)
+    if report.failures:
+        raise click.exceptions.Exit(EXIT_DEVIATION)
+
+
+def _show(name: str, report: Report) -> None:
+    from benchmark.testing import CHECKS
+
+    rows = []
+    for one in CHECKS:
+        own = [finding for finding in report.findings if finding.check == one.name]
+        rows.append([one.name, "FAILED" if any(f.failed for f in own) else "note" if own else "ok"])
+    show_table(f"Checks of {name} on {', '.join(report.networks)}", ["check", "result"], rows)
+    for finding in report.findings:
+        click.echo(f"\n{finding}")
+    failed = len({finding.check for finding in report.failures})
+    verdict = f"{failed} of {len(CHECKS)} checks failed" if failed else f"All {len(CHECKS)} checks passed"
+    click.echo(f"\n{verdict}, in {report.seconds:.0f} s.")
+
+
+@click.command("new-pruner")
+@click.argument("name")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="here",
+    help="Folder to put the new one into.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["score", "mask"]),
+    default="score",
+    show_default=True,
+    help="score: a number for every weight; mask: the mask itself.",
+)
+def new_pruner(name: str, to: Path, kind: Kind) -> None:
+    """Write a folder with a commented, working pruner, an installable package around it, and its tests.
+
+    \b
+    Examples:
+      lotterybench new-pruner my_method
+      lotterybench new-pruner my_learner --kind mask --to /tmp
+    """
+    written = write_pruner(name, to, kind)
+    for path in written:
+        click.echo(f"Wrote {path}")
+    click.echo(
+        f"""
+Next:
+  lotterybench check {written[0]}
+  lotterybench run mnist1d/mlp --plugin {written[0]} --results {to / "mine"}
+  lotterybench leaderboard --with {to / "mine"}"""
+    )

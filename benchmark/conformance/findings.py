@@ -1,0 +1,32 @@
+"""What a check found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One failure, or a note that fails nothing: what was expected, what was seen, and why it matters."""
+
+    check: str
+    network: str
+    failed: bool
+    expected: str
+    seen: str
+    why: str
+
+    def __str__(self) -> str:
+        word = "FAILED" if self.failed else "note"
+        return (
+            f"{word}: {self.check}, on {self.network}\n"
+            f"  expected  {self.expected}\n  seen      {self.seen}\n  why       {self.why}"
+        )
+
+
+class Broken(Exception):
+    """A check cannot go on: expected, seen."""
+
+    def __init__(self, expected: str, seen: str) -> None:
+        super().__init__(f"expected {expected}, seen {seen}")
+        self.expected, self.seen = expected, seen

@@ -1,0 +1,146 @@
+"""What a plugin file says of itself, found in a process of its own: `python -m benchmark.plugin_facts FILE VALUES`.
+
+Author's code runs here, so that neither `run` nor `plan` imports it (or torch) themselves. One JSON object goes to
+standard output: the facts, or an error with thing, cause and fix. Whatever the plugin prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark.errors import BadInput, BadPruner, LotterybenchError, did_you_mean
+from benchmark.registry import FoundPruner, find, from_file
+from benchmark.registry import names as registered
+from benchmark.spec.methods import Allocation, Needs
+from benchmark.submissions import Value
+
+
+def facts(path: Path, given: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of `plugins.PluginFacts`. `given`: hyper-parameters as text. Raises BadPruner or BadInput."""
+    found = from_file(path)
+    parameters = hyper_parameters(found, given)
+    plugin = found.make(parameters)
+    return {
+        "name": found.name,
+        "digest": found.digest,
+        "needs": _declared(plugin, "needs", get_args(Needs)),
+        "paper": _paper(plugin),
+        **_schedule(plugin),
+        "parameters": {name: value for name, value in parameters.items() if value != defaults(found).get(name)},
+        "registered": _registered(found),
+    }
+
+
+def hyper_parameters(found: FoundPruner, given: Mapping[str, str]) -> dict[str, Value]:
+    """Text from the command line as values of the types that the constructor annotates.
+
+    Raises BadInput naming the parameter: unknown, annotated with no plain type, or not a value of that type.
+    """
+    taken = _constructor(found)
+    values: dict[str, Value] = {}
+    for name, text in given.items():
+        thing = f"--set {name}={text}"
+        if name not in taken:
+            known = did_you_mean(name, list(taken)) if taken else "Its constructor takes none"
+            raise BadInput(thing, f"pruner '{found.name}' has no such hyper-parameter", known)
+        annotation = taken[name].annotation
+        if annotation not in (bool, int, float, str) and get_origin(annotation) is not Literal:
+            raise BadInput(thing, "it has no plain type in the constructor", "Annotate it: bool, int, float or str")
+        try:
+            value = TypeAdapter(annotation).validate_strings(text)
+        except ValidationError as error:
+            raise BadInput(thing, error.errors()[0]["msg"], f"Give a value of {_spoken(annotation)}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(thing, "it is not finite", "Give a finite number")
+        values[name] = value
+    return values
+
+
+def defaults(found: FoundPruner) -> dict[str, Any]:
+    """Hyper-parameters with the values they have when none is given."""
+    taken = _constructor(found)
+    return {name: p.default for name, p in taken.items() if p.default is not inspect.Parameter.empty}
+
+
+def _constructor(found: FoundPruner) -> dict[str, inspect.Parameter]:
+    try:
+        signature = inspect.signature(found.kind, eval_str=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise BadPruner(
+            f"pruner '{found.name}'", f"its constructor cannot be read ({error})", "Annotate it with plain types"
+        ) from error
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: p for name, p in signature.parameters.items() if p.kind in named}
+
+
+def _spoken(annotation: Any) -> str:
+    return annotation.__name__ if inspect.isclass(annotation) else str(annotation).removeprefix("typing.")
+
+
+def _declared(plugin: object, name: str, allowed: tuple[str, ...]) -> str:
+    value = getattr(plugin, name)
+    if value not in allowed:
+        raise BadPruner(f"{type(plugin).__name__}.{name}", f"is {value!r}", f"Declare one of: {', '.join(allowed)}")
+    return str(value)
+
+
+def _paper(plugin: object) -> str:
+    paper = getattr(plugin, "paper", "")
+    if not isinstance(paper, str):
+        raise BadPruner(f"{type(plugin).__name__}.paper", f"is {paper!r}", "Say in words where it was published")
+    return paper
+
+
+def _schedule(plugin: object) -> dict[str, Any]:
+    from benchmark.api import Pruner
+
+    kind = type(plugin).__name__
+    if not isinstance(plugin, Pruner):
+        for name in ("rounds", "allocation"):
+            if hasattr(plugin, name):
+                raise BadPruner(f"{kind}.{name}", "a MaskLearner makes the whole mask itself", "Remove it")
+        return {"kind": "mask", "rounds": 1, "allocation": "global"}
+    rounds: object = plugin.rounds
+    if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= 10_000:
+        raise BadPruner(f"{kind}.rounds", f"is {rounds!r}", "Declare a whole number from 1 to 10000")
+    if plugin.needs == "trained weights" and rounds != 1:
+        raise BadPruner(
+            f"{kind}.rounds", f"is {rounds}, but nothing is trained between rounds", "Trained weights take 1 round"
+        )
+    allocation = _declared(plugin, "allocation", get_args(Allocation))
+    return {"kind": "score", "rounds": rounds, "allocation": allocation}
+
+
+def _registered(found: FoundPruner) -> str:
+    """Whether an installed pruner has this name: "no", "same" code, or "other" code."""
+    if found.name not in registered():
+        return "no"
+    try:
+        return "same" if find(found.name).digest == found.digest else "other"
+    except BadPruner:
+        return "other"
+
+
+def main() -> None:
+    """See the module."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        document = facts(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    except LotterybenchError as error:
+        document = {"error": [error.thing, error.cause, error.fix]}
+    answer.write(json.dumps(document))
+    answer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Plugin files on frozen protocols: what they say of themselves, and the methods this makes. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from benchmark.errors import BadInput, BadPruner
+from benchmark.protocol import ControlSpec, MethodSpec, Protocol, Schedule
+from benchmark.records import ProtocolRef
+from benchmark.spec.frozen import Frozen
+from benchmark.spec.methods import Allocation, Needs
+from benchmark.submissions import SUBMISSION_SCHEMA, Submission, Value, method_name
+
+SECONDS_TO_IMPORT = 120  # torch itself takes two to ten
+
+
+class PluginFacts(Frozen):
+    """A plugin file, described by `plugin_facts`. `registered`: whether an installed pruner has its name."""
+
+    name: str
+    kind: Literal["score", "mask"]
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    needs: Needs
+    paper: str
+    rounds: int
+    allocation: Allocation
+    parameters: dict[str, Value]
+    registered: Literal["no", "same", "other"]
+
+
+def described(path: Path, given: Mapping[str, str]) -> PluginFacts:
+    """What the plugin in `path` says of itself, with hyper-parameters `given` as text.
+
+    The file is imported in a process of its own. Raises BadPruner if it cannot be used, BadInput for a
+    hyper-parameter that does not fit.
+    """
+    command = [sys.executable, "-m", "benchmark.plugin_facts", str(path), json.dumps(dict(given))]
+    with tempfile.TemporaryFile() as words:
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                timeout=SECONDS_TO_IMPORT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            took = f"its import took more than {SECONDS_TO_IMPORT} s"
+            raise BadPruner(f"plugin {path}", took, "Do the work in score() or learn()") from error
+        try:
+            document = json.loads(done.stdout)
+            if "error" not in document:
+                return PluginFacts.model_validate_json(done.stdout)
+            thing, cause, fix = document["error"]
+        except (ValueError, TypeError, ValidationError) as error:
+            words.seek(-min(2000, words.seek(0, os.SEEK_END)), os.SEEK_END)
+            last = words.read().decode(errors="replace").strip().splitlines()[-1:] or ["without a word"]
+            ended = f"its import ended the process with code {done.returncode} ({last[0]})"
+            raise BadPruner(f"plugin {path}", ended, "Correct the file") from error
+    raise (BadInput if thing.startswith("--set") else BadPruner)(thing, cause, fix)
+
+
+def overrides(protocol: Protocol, stem: str) -> bool:
+    """Whether a file called `stem` stands in for a pruner that the user's own protocol names."""
+    specs = protocol.methods.values()
+    return protocol.argument != protocol.id and any(
+        isinstance(spec, MethodSpec) and spec.pruner == stem for spec in specs
+    )
+
+
+def submission_to(protocol: Protocol, plugin: PluginFacts) -> Submission:
+    """The method that a plugin adds to a protocol. Raises BadInput if its name is taken."""
+    taken = "a method of this protocol" if plugin.name in (*protocol.methods, "dense") else ""
+    taken = taken or ("a registered pruner" if plugin.registered == "other" else "")
+    if taken:
+        raise BadInput(
+            f"plugin '{plugin.name}' on {protocol.key}", f"its name is that of {taken}", "Rename the plugin's file"
+        )
+    levels, later = levels_for(protocol, plugin.allocation)
+    trained = plugin.needs == "trained weights"
+    return Submission(
+        schema=SUBMISSION_SCHEMA,
+        name=method_name(plugin.name, plugin.parameters),
+        protocol=ProtocolRef(id=protocol.id, version=protocol.version, digest=protocol.digest),
+        plugin_digest=plugin.digest,
+        needs=plugin.needs,
+        paper=plugin.paper,
+        method=MethodSpec(
+            pruner=plugin.name,
+            parameters=plugin.parameters,
+            allocation=plugin.allocation,
+            schedule=Schedule(rounds=plugin.rounds, scores="trained" if trained else "initial", restart=0),
+            levels=levels,
+            later=later,
+        ),
+    )
+
+
+def levels_for(protocol: Protocol, allocation: Allocation) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(levels, later levels) at which an added method is comparable: those of the methods that prune at initialization.
+
+    Where these are measured at every level, as on MNIST-1D, those of the controls: the levels that the paper asks
+    about, so that an author waits minutes, not an hour. Raises BadInput if none can be reached.
+    """
+    initial = [s for s in protocol.methods.values() if isinstance(s, MethodSpec) and s.schedule.scores == "initial"]
+    controls = [s for s in protocol.methods.values() if isinstance(s, ControlSpec)]
+    wanted = [level for spec in initial if spec.levels != "all" for level in spec.levels]
+    later = [level for spec in initial if spec.levels != "all" for level in spec.later]
+    if not wanted:
+        wanted = [level for control in controls for level in control.levels]
+    if not wanted:
+        wanted = [level.index for level in protocol.level_table[1:]]
+
+    def reachable(level: int) -> bool:
+        one_shot = protocol.level_table[level].one_shot_counts
+        return protocol.level_table[level].kept > 0 and (allocation == "global" or one_shot is not None)
+
+    first = tuple(sorted({level for level in wanted if reachable(level)}))
+    if not first:
+        raise BadInput(protocol.key, "no level can be reached in one round", "Declare allocation = 'global'")
+    return first, tuple(sorted({level for level in later if reachable(level)} - set(first)))

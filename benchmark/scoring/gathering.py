@@ -1,0 +1,57 @@
+"""Records of several results folders as one set of observations, with the methods that plugins added. No torch."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from benchmark import submissions
+from benchmark.errors import BadInput
+from benchmark.protocol import Protocol
+from benchmark.records import Record
+from benchmark.scoring.observations import Observations
+from benchmark.store import Store
+from benchmark.submissions import Submission, Verification
+
+REPORTED = "reported"
+
+
+def mark_text(verification: Verification | None) -> str:
+    """How far a row can be trusted: `reported` by its author, or measured again by somebody."""
+    if verification is None:
+        return REPORTED
+    v = verification
+    return f"verified ({as_cell(v.by)}, {v.when}, {v.cells} cell{'s' if v.cells > 1 else ''})"
+
+
+def as_cell(text: str) -> str:
+    """An author's words inside a table of a Markdown page: one line, no markup."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
+
+
+def gathered(protocol: Protocol, stores: Sequence[Store]) -> Observations:
+    """All records of a protocol, and the methods of plugins. Where two folders hold one cell, the first one counts.
+
+    Raises BadInput if two folders hold different code under one name, or a record that other code made.
+    """
+    added: dict[str, Submission] = {}
+    marks: dict[str, str] = {}
+    records: dict[tuple[str, int, int, int], Record] = {}
+    for store in stores:
+        own = submissions.of_protocol(store, protocol)
+        found = store.records(protocol)
+        for name, submission in own.items():
+            submissions.refuse_mixed(submission, (r for r in found if r.method.name == name))
+            if added.setdefault(name, submission) != submission:
+                raise BadInput(
+                    f"{protocol.key} {name}",
+                    f"{store.root} and a folder before it hold different plugins of this name",
+                    "Rename one of the plugin files, and measure it again",
+                )
+            verification = submissions.verification(store, protocol, submission)
+            if verification or name not in marks:
+                marks[name] = mark_text(verification)
+        for r in found:
+            records.setdefault((r.method.name, r.cell.level, r.cell.seed, r.cell.draw), r)
+    wider = submissions.added_to(protocol, added)
+    return Observations(wider, (records[key] for key in sorted(records)), added, marks)
