@@ -40,6 +40,19 @@ class _Refused(ValueError):
     """Why a file is not what `pack` writes."""
 
 
+DAMAGED = (
+    ValueError,
+    EOFError,
+    IndexError,
+    NotImplementedError,
+    struct.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""Everything that `unpack_bytes` raises."""
+
+
 def pack(arrays: Mapping[str, Array], comment: str = "") -> bytes:
     """Arrays as a compressed .npz, the same bytes for the same arrays. Readers of arrays do not see the comment."""
     buffer = io.BytesIO()
@@ -59,28 +72,25 @@ def comment_of(path: Path) -> str:
         content = read_limited(path, MASKS_BYTES)
         with _directory(content) as archive:
             return archive.comment.decode(errors="replace")
-    except (BadInput, ValueError, *_DAMAGED):
+    except (BadInput, *DAMAGED):
         return ""
-
-
-_DAMAGED = (zipfile.BadZipFile, lzma.LZMAError, zlib.error, struct.error, EOFError, IndexError, NotImplementedError)
 
 
 def unpack(path: Path, limit: int = CURVES_BYTES) -> dict[str, Array]:
     """Arrays of an .npz file; never a pickle. `limit`: bytes that all arrays together may take.
 
-    Memory stays below the file's size, `limit` and 16 MiB together. Raises BadInput if the file cannot be read or
-    declares more.
+    Memory stays below the file's size, three times `limit` and 16 MiB together. Raises BadInput if the file cannot be
+    read or declares more.
     """
     content = read_limited(path, MASKS_BYTES)
     try:
         return unpack_bytes(content, limit)
-    except (ValueError, *_DAMAGED) as error:
+    except DAMAGED as error:
         raise BadInput(str(path), f"not readable ({error})", "Restore it from git, or move it away") from error
 
 
 def unpack_bytes(content: bytes, limit: int) -> dict[str, Array]:
-    """Arrays of an .npz in memory. Raises ValueError or one of zip's own errors."""
+    """Arrays of an .npz in memory. Raises one of `DAMAGED`."""
     arrays: dict[str, Array] = {}
     with _directory(content) as archive:
         entries = archive.infolist()

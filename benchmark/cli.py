@@ -13,6 +13,7 @@ import traceback
 import click
 
 from benchmark import __version__
+from benchmark.commands.hub import pull, push
 from benchmark.commands.judging import figure, leaderboard, score
 from benchmark.commands.reading import info, list_, plan_, status
 from benchmark.commands.running import run, worker
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for _verb in (list_, info, plan_, run, status, score, leaderboard, figure, worker):
+for _verb in (list_, info, plan_, run, status, score, leaderboard, figure, push, pull, worker):
     cli.add_command(_verb)
 
 

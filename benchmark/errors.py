@@ -14,7 +14,7 @@ class LotterybenchError(Exception):
     exit_code = EXIT_USAGE
 
     def __init__(self, thing: str, cause: str, fix: str) -> None:
-        super().__init__(f"{thing}: {cause}. {fix}")
+        super().__init__(f"{thing}: {cause}. {fix}".replace("\n", " "))  # one line, whatever a library said
         self.thing, self.cause, self.fix = thing, cause, fix
 
 
@@ -28,6 +28,12 @@ class BadPruner(LotterybenchError):
 
 class NeedFailed(LotterybenchError):
     """A network that this one starts from, or whose weights are scored for it, has failed."""
+
+
+class Conflict(LotterybenchError):
+    """Two sides hold different things where they must agree, or one side offers what no run could have made."""
+
+    exit_code = EXIT_DEVIATION
 
 
 class EnvironmentProblem(LotterybenchError):

@@ -27,13 +27,16 @@ from benchmark.pruning.levels import MOST_LEVELS
 from benchmark.records import Cell, Record
 from benchmark.survival import Survival
 
-__all__ = ["Store", "Survival", "comment_of", "pack", "sha256", "unpack", "write_atomically"]
+__all__ = ["Store", "Survival", "comment_of", "pack", "sha256", "survival_in", "unpack", "write_atomically"]
 
 COSTS_BYTES = (MOST_LEVELS + 1) * 4 * 8
 
 
-def write_atomically(path: Path, content: bytes, work: Path) -> None:
-    """Write, fsync, rename, fsync the folder. Raises EnvironmentProblem on a full disk or a read-only folder."""
+def write_atomically(path: Path, content: bytes, work: Path, replace: bool = True) -> bool:
+    """Write, fsync, rename, fsync the folder. False, and nothing written, if `replace` is false and the file is there.
+
+    Raises EnvironmentProblem on a full disk or a read-only folder.
+    """
     temporary = work / "unfinished" / f"{os.getpid()}-{path.name}"
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +45,10 @@ def write_atomically(path: Path, content: bytes, work: Path) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if replace:
+            temporary.replace(path)
+        elif not _linked(temporary, path):
+            return False
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -56,6 +62,18 @@ def write_atomically(path: Path, content: bytes, work: Path) -> None:
             f"cannot be written ({error.strerror or error})",
             "Free space or give another --results folder",
         ) from error
+    return True
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file its name unless the name is taken: unlike a rename, a link refuses what came in between."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
 
 
 class Store:
@@ -132,14 +150,7 @@ class Store:
         path = self.survival_path(protocol, method, seed)
         if not path.exists() or comment_of(path) not in ("", protocol.digest):
             return Survival.dense(protocol.pruning.prunable)
-        arrays = unpack(path, sum(protocol.pruning.tensor_sizes.values()) + COSTS_BYTES)
-        costs = arrays.pop("costs", np.zeros(0))
-        outlived = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable if name in arrays}
-        if {name: array.shape for name, array in arrays.items()} != protocol.pruning.prunable or not _fit(
-            outlived, costs
-        ):
-            raise BadInput(str(path), f"does not fit protocol {protocol.key}", "Restore it from git, or move it away")
-        return Survival(outlived, costs.astype(np.float64))
+        return survival_in(path, protocol)
 
     def write_survival(self, protocol: Protocol, method: str, seed: int, survival: Survival) -> None:
         """Replace a chain's masks."""
@@ -181,6 +192,16 @@ class Store:
             yield True
         finally:
             lock.release()
+
+
+def survival_in(path: Path, protocol: Protocol) -> Survival:
+    """The masks in one file, whatever its comment. Raises BadInput if they are not masks of this protocol."""
+    arrays = unpack(path, sum(protocol.pruning.tensor_sizes.values()) + COSTS_BYTES)
+    costs = arrays.pop("costs", np.zeros(0))
+    outlived = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable if name in arrays}
+    if {name: array.shape for name, array in arrays.items()} != protocol.pruning.prunable or not _fit(outlived, costs):
+        raise BadInput(str(path), f"does not fit protocol {protocol.key}", "Restore it from git, or move it away")
+    return Survival(outlived, costs.astype(np.float64))
 
 
 def _fit(outlived: Mapping[str, NDArray[np.uint8]], costs: NDArray[np.generic]) -> bool:
