@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from hub_server import TOKEN, Hub
 
+from benchmark import published
 from benchmark.executors.worker import Events, Options, work
-from benchmark.hub import failures
+from benchmark.hub import card, failures
 from benchmark.hub.pulling import Pulled, pull
 from benchmark.hub.pushing import Pushed, push
 from benchmark.hub.remote import Remote
 from benchmark.plan import plan
-from benchmark.protocol import Protocol, load_file
+from benchmark.protocol import Protocol, load_all, load_file
 from benchmark.store import Store
 
 NAME = "somebody/records"
@@ -53,6 +54,9 @@ def results(measured: Path, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
+PROTOCOLS, PAPERS = load_all(), published.load_all()
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub, and a client that knows only it: own cache, own token, no Xet, no waiting between attempts."""
@@ -68,6 +72,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     for module in (_http, file_download):
         assert isinstance(module, ModuleType)
         monkeypatch.setattr(module, "time", _Hasty())
+    monkeypatch.setattr(card, "load_all", lambda: PROTOCOLS)  # half a second of YAML at every push
+    monkeypatch.setattr(published, "load_all", lambda: PAPERS)
     with Hub() as running:
         yield running
 

@@ -21,6 +21,7 @@ from benchmark.hub import pushing
 from benchmark.hub.pulling import Pulled, pull
 from benchmark.hub.pushing import Pushed
 from benchmark.hub.remote import Remote
+from benchmark.plan import cells_of, method_names
 from benchmark.protocol import Protocol
 from benchmark.store import Store
 
@@ -81,10 +82,8 @@ def test_one_commit_a_batch_and_records_never_without_curves(
                 assert json.loads(after[path])["curves_sha256"] is None or path[:-5] + ".curves.npz" in paths
     monkeypatch.setattr(pushing, "BATCH_BYTES", 1)
     hub.repositories.clear()
-    sent(hub, results, selection)
+    sent(hub, results, [pair for pair in selection if pair[1] in ("dense", "snip")])
     assert max(len(after) - len(before) for (_, before), (_, after) in pairwise(hub.repositories[NAME].commits)) == 2
-    assert remote_contents(hub) == contents(results)
-
 
 def test_the_card_says_what_is_there(hub: Hub, results: Path, selection: Selection) -> None:
     """Valid front matter, counts of this protocol, and the same text from the same files."""
@@ -95,7 +94,8 @@ def test_the_card_says_what_is_there(hub: Hub, results: Path, selection: Selecti
     protocol = selection[0][0]
     records = len(list((results / protocol.key).glob("*/*.json")))
     chains = len(list((results / protocol.key).glob("*/*.masks.npz")))
-    assert f"| {protocol.key} | {records} | {records} | 0 | {chains} |" in text
+    planned = sum(len(cells_of(protocol, method)) for method in method_names(protocol))
+    assert f"| {protocol.key} | {records} | {planned} | 0 | {chains} |" in text
     assert f"lotterybench pull {NAME}" in text
     assert "not measured" in text  # the package's own claims, for which nothing is here
 

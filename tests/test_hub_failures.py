@@ -16,6 +16,8 @@ from benchmark.errors import Conflict, EnvironmentProblem
 from benchmark.hub import pushing, remote
 from benchmark.store import Store
 
+pytest_plugins = ["hub_fixtures"]
+
 OFTEN = 1000
 
 PUSH_FAULTS = {
@@ -160,9 +162,7 @@ def test_a_damaged_cache_is_replaced_and_never_believed(
     assert contents(tmp_path / "two") == contents(results)
 
 
-def test_moving_in_is_whole_files_only(
-    hub: Hub, results: Path, selection: Selection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moving_in_is_whole_files_only(hub: Hub, results: Path, selection: Selection, tmp_path: Path) -> None:
     """Stopped while files are moved in: every record that is there has its curves, and the next pull completes."""
     from benchmark.hub import pulling
 

@@ -89,9 +89,9 @@ class _Pushing:
             self._see()
             text = self._patience(lambda: card(self._remote, self.listing, self._store, selection)).encode()
             known = self.listing.files.get(CARD)
-            if known and known.holds(text):
+            if (known and known.holds(text)) or self._commit({CARD: text}, "Describe what is here"):
+                self._see()
                 return
-            self._commit({CARD: text}, "Describe what is here")
 
     def _see(self) -> Listing:
         """The repository as it is now."""
