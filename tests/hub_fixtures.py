@@ -61,10 +61,11 @@ PROTOCOLS, PAPERS = load_all(), published.load_all()
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub, and a client that knows only it: own cache, own token, no Xet, no waiting between attempts."""
     from huggingface_hub import constants, file_download
-    from huggingface_hub.utils import _http
+    from huggingface_hub.utils import _cache_assets, _http
 
     for name in ("HF_HUB_CACHE", "HF_ASSETS_CACHE", "HF_TOKEN_PATH", "HF_HOME"):
         monkeypatch.setattr(constants, name, str(tmp_path / "client" / name))
+    monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(tmp_path / "client" / "assets"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -85,6 +85,7 @@ def test_one_commit_a_batch_and_records_never_without_curves(
     sent(hub, results, [pair for pair in selection if pair[1] in ("dense", "snip")])
     assert max(len(after) - len(before) for (_, before), (_, after) in pairwise(hub.repositories[NAME].commits)) == 2
 
+
 def test_the_card_says_what_is_there(hub: Hub, results: Path, selection: Selection) -> None:
     """Valid front matter, counts of this protocol, and the same text from the same files."""
     sent(hub, results, selection)

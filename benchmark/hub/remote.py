@@ -192,11 +192,19 @@ class Remote:
 
 
 def _impatient() -> Any:
-    """The client's own HTTP client, with an end to its patience. There is no public way to ask for that."""
+    """The client's own HTTP client, with an end to its patience. There is no public way to ask for that, and most of
+    its calls say `timeout=None` themselves."""
     from huggingface_hub.utils._http import default_client_factory
 
+    def hurry(request: Any) -> None:
+        waits = request.extensions.get("timeout", {})
+        for part in ("connect", "read", "write", "pool"):
+            if waits.get(part) is None:
+                waits[part] = ANSWER_SECONDS
+        request.extensions["timeout"] = waits
+
     client = default_client_factory()
-    client.timeout = ANSWER_SECONDS
+    client.event_hooks["request"].append(hurry)
     return client
 
 
