@@ -24,14 +24,14 @@ def read_limited(path: Path, limit: int) -> bytes:
     try:
         # Opening a pipe waits for a writer unless told not to; a plain file does not care.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
                 raise BadInput(str(path), "cannot be read (not a plain file)", RESTORE)
-            content = file.read(limit + 1)
+            if found.st_size > limit:
+                raise BadInput(str(path), f"is too long: more than {limit:,} bytes", RESTORE)
+            return file.read(found.st_size)  # not `limit`: Python sets aside as much as is asked for
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise BadInput(str(path), f"cannot be read ({error})", RESTORE) from error
-    if len(content) > limit:
-        raise BadInput(str(path), f"is too long: more than {limit:,} bytes", RESTORE)
-    return content
 
 
 def read_text_limited(path: Path, limit: int) -> str:

@@ -21,7 +21,7 @@ pytest_plugins = ["hub_fixtures"]
 OFTEN = 1000
 
 PUSH_FAULTS = {
-    "the repository cannot be looked up": Fault("GET", r"/api/datasets/[^/]+/[^/]+$", 500, OFTEN, skip=1),
+    "the repository cannot be looked up": Fault("GET", r"/api/datasets/[^/]+/[^/]+$", 500, OFTEN),
     "it cannot be created": Fault("POST", "/repos/create", 503, OFTEN),
     "the listing fails": Fault("GET", "/tree/", 500, OFTEN),
     "the listing is cut": Fault("GET", "/tree/", "cut", OFTEN),
