@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 settings.register_profile(
     "loaders", derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
 )
-settings.register_profile("long", settings.get_profile("loaders"), derandomize=False, max_examples=5000)
+settings.register_profile("long", settings.get_profile("loaders"), derandomize=False, max_examples=400)
 
 
 @contextmanager
@@ -115,6 +115,3 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         value = value[key]
     return value
-
-
-Loader = Callable[[], object]

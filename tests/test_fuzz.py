@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import lzma
 import os
 import struct
 import zipfile
@@ -52,8 +51,11 @@ def refused_or_read(load: Callable[[], object]) -> bool:
 
 def loads_yaml(text: str) -> None:
     """Through every loader of YAML."""
-    for load in (protocols.parse, published.parse):
-        refused_or_read(lambda load=load: load(strict_yaml.load_text(text, "f.yaml"), "f.yaml"))  # type: ignore[misc]
+    found: list[Any] = []
+    refused_or_read(lambda: found.append(strict_yaml.load_text(text, "f.yaml")))
+    for document in found:
+        for parse in (protocols.parse, published.parse):
+            refused_or_read(lambda parse=parse, document=document: parse(document, "f.yaml"))  # type: ignore[misc]
 
 
 def yaml_of(value: Any) -> str:
@@ -212,16 +214,13 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
 
 
 @PROFILE
-@given(damaged(PACKED))
-def test_damaged_arrays(content: bytes) -> None:
-    path = Path(os.environ.get("PYTEST_TMP", "/tmp")) / f"fuzz-{os.getpid()}.npz"
+@given(content=damaged(PACKED))
+def test_damaged_arrays(content: bytes, tmp_path_factory: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.npz"
     path.write_bytes(content)
-    try:
-        with memory_below(160 * MIB):
-            refused_or_read(lambda: unpack(path, MIB))
+    with memory_below(24 * MIB):
+        refused_or_read(lambda: unpack(path, MIB))
         comment_of(path)
-    finally:
-        path.unlink()
 
 
 @PROFILE
@@ -315,17 +314,13 @@ def test_hostile_arrays(tmp_path: Path, what: str) -> None:
     assert list(tmp_path.rglob("*")) == [path.parent, path]
 
 
-def test_the_end_of_an_lzma_stream_is_not_searched_for_ever(tmp_path: Path) -> None:
-    """Empty members, a stream without its end mark, trailing bytes: each is what it says or refused."""
-    raw = lzma.compress(b"", lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1}])
-    assert raw
+def test_arrays_without_elements(tmp_path: Path) -> None:
+    """An LZMA stream of nothing, and scalars: as numpy reads them."""
     path = tmp_path / "e.npz"
-    empty = {"a": np.zeros((0, 4), np.float32), "b": np.zeros((), np.int64)}
-    path.write_bytes(pack(empty))
-    found = unpack(path)
-    assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
-        name: (array.shape, array.dtype) for name, array in empty.items()
-    }
+    path.write_bytes(pack({"a": np.zeros((0, 4), np.float32), "b": np.zeros((), np.int64)}))
+    ours = unpack(path)
+    with np.load(path) as theirs:
+        assert [(a.shape, a.dtype) for a in ours.values()] == [(a.shape, a.dtype) for a in theirs.values()]
 
 
 @PROFILE
