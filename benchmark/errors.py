@@ -8,13 +8,22 @@ EXIT_USAGE = 2  # bad input, or nothing was measured
 EXIT_ENVIRONMENT = 3  # missing data, full disk, read-only folder, missing package
 
 
+LONGEST = 1000  # characters of a part of a message
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
+
+
 class LotterybenchError(Exception):
     """Something the user can fix. `thing` is what failed, `cause` why, `fix` what to do."""
 
     exit_code = EXIT_USAGE
 
     def __init__(self, thing: str, cause: str, fix: str) -> None:
-        super().__init__(f"{thing}: {cause}. {fix}")
+        # One line of readable length, whatever a library said about whatever a file held.
+        message = " ".join(f"{_short(thing)}: {_short(cause)}. {_short(fix)}".splitlines())
+        super().__init__(message.encode(errors="backslashreplace").decode())
         self.thing, self.cause, self.fix = thing, cause, fix
 
 
@@ -28,6 +37,12 @@ class BadPruner(LotterybenchError):
 
 class NeedFailed(LotterybenchError):
     """A network that this one starts from, or whose weights are scored for it, has failed."""
+
+
+class Conflict(LotterybenchError):
+    """Two sides hold different things where they must agree, or one side offers what no run could have made."""
+
+    exit_code = EXIT_DEVIATION
 
 
 class EnvironmentProblem(LotterybenchError):

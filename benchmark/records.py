@@ -157,7 +157,7 @@ def parse(text: str, name: str) -> Record:
     """Read one record. Raises BadInput: not JSON, a newer schema, or a field that is wrong."""
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
         raise BadInput(name, f"not JSON ({error})", "Move the file away; its cell will be run again") from error
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != RECORD_SCHEMA:

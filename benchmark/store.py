@@ -9,11 +9,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import lzma
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,16 +19,24 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from benchmark import records
+from benchmark.arrays import comment_of, pack, unpack
 from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.limited import RECORD_BYTES, read_text_limited
 from benchmark.protocol import Protocol
+from benchmark.pruning.levels import MOST_LEVELS
 from benchmark.records import Cell, Record
 from benchmark.survival import Survival
 
-Array = NDArray[np.generic]
+__all__ = ["Store", "Survival", "comment_of", "pack", "sha256", "survival_in", "unpack", "write_atomically"]
+
+COSTS_BYTES = (MOST_LEVELS + 1) * 4 * 8
 
 
-def write_atomically(path: Path, content: bytes, work: Path) -> None:
-    """Write, fsync, rename, fsync the folder. Raises EnvironmentProblem on a full disk or a read-only folder."""
+def write_atomically(path: Path, content: bytes, work: Path, replace: bool = True) -> bool:
+    """Write, fsync, rename, fsync the folder. False, and nothing written, if `replace` is false and the file is there.
+
+    Raises EnvironmentProblem on a full disk or a read-only folder.
+    """
     temporary = work / "unfinished" / f"{os.getpid()}-{path.name}"
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +45,10 @@ def write_atomically(path: Path, content: bytes, work: Path) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if replace:
+            temporary.replace(path)
+        elif not _linked(temporary, path):
+            return False
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -55,40 +62,18 @@ def write_atomically(path: Path, content: bytes, work: Path) -> None:
             f"cannot be written ({error.strerror or error})",
             "Free space or give another --results folder",
         ) from error
+    return True
 
 
-def pack(arrays: Mapping[str, Array], comment: str = "") -> bytes:
-    """Arrays as a compressed .npz, the same bytes for the same arrays. Readers of arrays do not see the comment."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.comment = comment.encode()
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, member.getvalue(), zipfile.ZIP_LZMA)
-    return buffer.getvalue()
-
-
-def comment_of(path: Path) -> str:
-    """The comment that `pack` was given; empty if the file cannot be read, which `unpack` will say."""
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file its name unless the name is taken: unlike a rename, a link refuses what came in between."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.comment.decode(errors="replace")
-    except (OSError, zipfile.BadZipFile):
-        return ""
-
-
-_DAMAGED = (zipfile.BadZipFile, lzma.LZMAError, zlib.error)
-
-
-def unpack(path: Path) -> dict[str, Array]:
-    """Arrays of an .npz file; never a pickle. Raises BadInput if it cannot be read."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, *_DAMAGED) as error:
-        raise BadInput(str(path), f"not readable ({error})", "Restore it from git, or move it away") from error
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
 
 
 class Store:
@@ -146,10 +131,7 @@ class Store:
                 )
 
     def _parse(self, path: Path) -> Record:
-        try:
-            record = records.parse(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(str(path), f"cannot be read ({error})", "Restore it, or move it away") from error
+        record = records.parse(read_text_limited(path, RECORD_BYTES), str(path))
         cell = Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
         place = Path(f"{record.protocol.id}@{record.protocol.version}") / cell.method / f"{cell.name}.json"
         if path != self.root / place:
@@ -168,12 +150,7 @@ class Store:
         path = self.survival_path(protocol, method, seed)
         if not path.exists() or comment_of(path) not in ("", protocol.digest):
             return Survival.dense(protocol.pruning.prunable)
-        arrays = unpack(path)
-        shapes = {name: array.shape for name, array in arrays.items() if name != "costs"}
-        if "costs" not in arrays or shapes != protocol.pruning.prunable:
-            raise BadInput(str(path), f"does not fit protocol {protocol.key}", "Restore it from git, or move it away")
-        outlived = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable}
-        return Survival(outlived, arrays["costs"].astype(np.float64))
+        return survival_in(path, protocol)
 
     def write_survival(self, protocol: Protocol, method: str, seed: int, survival: Survival) -> None:
         """Replace a chain's masks."""
@@ -215,6 +192,24 @@ class Store:
             yield True
         finally:
             lock.release()
+
+
+def survival_in(path: Path, protocol: Protocol) -> Survival:
+    """The masks in one file, whatever its comment. Raises BadInput if they are not masks of this protocol."""
+    arrays = unpack(path, sum(protocol.pruning.tensor_sizes.values()) + COSTS_BYTES)
+    costs = arrays.pop("costs", np.zeros(0))
+    outlived = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable if name in arrays}
+    if {name: array.shape for name, array in arrays.items()} != protocol.pruning.prunable or not _fit(outlived, costs):
+        raise BadInput(str(path), f"does not fit protocol {protocol.key}", "Restore it from git, or move it away")
+    return Survival(outlived, costs.astype(np.float64))
+
+
+def _fit(outlived: Mapping[str, NDArray[np.uint8]], costs: NDArray[np.generic]) -> bool:
+    """Whether there are finite costs for level 0 and for every level that a weight outlived."""
+    if costs.ndim != 2 or costs.shape[1] != 4 or not 1 <= len(costs) <= MOST_LEVELS + 1 or costs.dtype.kind != "f":
+        return False
+    highest = max((int(levels.max(initial=0)) for levels in outlived.values()), default=0)
+    return highest < len(costs) and bool(np.isfinite(costs).all())
 
 
 def sha256(content: bytes) -> str:

@@ -14,19 +14,31 @@ from typing import Any
 import yaml
 
 from benchmark.errors import BadInput
+from benchmark.limited import YAML_BYTES, read_text_limited
+
+DEEPEST = 40  # levels of nesting; protocols have 5
+MOST_VALUES = 50_000  # with every alias written out
 
 
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2 core-schema scalars and without duplicate keys."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """A node without a tag of its own: `!!timestamp`, `!!binary` and the like have no place in plain data."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise yaml.composer.ComposerError(None, None, f"tag '{event.tag}' is not allowed", event.start_mark)
-        return super().compose_node(parent, index)
+        if self.depth >= DEEPEST:
+            mark = getattr(event, "start_mark", None)
+            raise yaml.composer.ComposerError(None, None, f"nested deeper than {DEEPEST} levels", mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 for _tag, _pattern, _first in (
@@ -77,12 +89,18 @@ def load_text(text: str, name: str) -> Any:
 
     Raises BadInput with the line and column where the text is not acceptable.
     """
+    if len(text) > YAML_BYTES:
+        raise BadInput(name, f"is too long: more than {YAML_BYTES:,} bytes", "Give a plain YAML document")
     if yaml.__with_libyaml__:
         # What libyaml refuses, PyYAML's own scanner judges, so that errors read the same on every machine.
         with suppress(yaml.YAMLError, RecursionError, ValueError):
-            return yaml.load(text, Loader=_FastLoader)
+            document = yaml.load(text, Loader=_FastLoader)
+            _refuse_too_many(document)
+            return document
     try:
-        return yaml.load(text, Loader=_StrictLoader)
+        document = yaml.load(text, Loader=_StrictLoader)
+        _refuse_too_many(document)
+        return document
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
@@ -91,10 +109,17 @@ def load_text(text: str, name: str) -> Any:
         raise BadInput(name, f"not YAML ({type(error).__name__}: {error})", "Give a plain YAML document") from error
 
 
+def _refuse_too_many(document: Any) -> None:
+    """Aliases cost nothing until somebody walks through what they stand for: nine lines can mean a billion values."""
+    left, values = [document], 0
+    while left:
+        value = left.pop()
+        values += 1
+        if values > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values, aliases written out")
+        left.extend(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+
+
 def load_file(path: Path) -> Any:
     """Parse the YAML file at `path`. Raises BadInput if it cannot be read or parsed."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(str(path), f"cannot be read ({error})", "Give a readable UTF-8 YAML file") from error
-    return load_text(text, str(path))
+    return load_text(read_text_limited(path, YAML_BYTES), str(path))

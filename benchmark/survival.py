@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,21 @@ class Survival:
             name: np.where(masks[name], level, levels).astype(np.uint8) for name, levels in self.outlived.items()
         }
         return Survival(outlived, np.vstack([self.costs, np.asarray(cost, np.float64)]))
+
+    def compared_with(self, other: Survival) -> Literal["same", "goes on", "stops earlier", "differ"]:
+        """How this chain stands to `other`: the same masks, or the same as far as the shorter one goes.
+
+        Costs are not compared: two machines that made the same masks took different seconds.
+        """
+        level = min(self.last_level, other.last_level)
+        if self.outlived.keys() != other.outlived.keys() or any(
+            not np.array_equal(np.minimum(levels, level), np.minimum(other.outlived[name], level))
+            for name, levels in self.outlived.items()
+        ):
+            return "differ"
+        if self.last_level == other.last_level:
+            return "same"
+        return "goes on" if self.last_level > level else "stops earlier"
 
     @staticmethod
     def dense(shapes: Mapping[str, tuple[int, ...]]) -> Survival:

@@ -20,5 +20,5 @@ def load_weights(path: Path) -> dict[str, Tensor] | None:
     """The state at `path`; None if there is none or it is damaged, because it can always be made again."""
     try:
         return load(path.read_bytes())
-    except (OSError, SafetensorError):
-        return None
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OverflowError):
+        return None  # KeyError and the like: types and shapes that safetensors lets pass and torch does not know

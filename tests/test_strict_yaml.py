@@ -78,7 +78,7 @@ def test_any_float_that_python_prints_is_read_back(value: float) -> None:
         ("a: 1\n---\nb: 2\n", "f.yaml:2:1", "document"),
         ("a: \x07\n", "f.yaml", "not YAML"),
         ("a: " + "9" * 5000, "f.yaml", "not YAML"),
-        ("[" * 5000, "f.yaml", "not YAML"),
+        ("[" * 5000, "f.yaml:1:41", "nested deeper than 40 levels"),
     ],
 )
 def test_refused_with_place_and_cause(text: str, place: str, cause: str) -> None:
