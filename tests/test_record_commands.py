@@ -123,20 +123,17 @@ def test_wrong_names_are_one_error_line(arguments: list[str], words: list[str]) 
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_reading_the_whole_record_takes_no_torch_and_under_a_second() -> None:
+def test_reading_the_whole_record_takes_no_torch() -> None:
     code = """
-import sys, time
+import sys
 from benchmark import published
-start = time.process_time()
 for key in published.available():
     for table in published.load_record(key).tables:
         published.results(key, table.name)
-print(time.process_time() - start, 'torch' in sys.modules)
+print('torch' in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    seconds, torch = done.stdout.split()
-    assert torch == "False"
-    assert float(seconds) < 3  # 0.5 s of processor time where this was written; room for slow and busy machines
+    assert done.stdout.strip() == "False"
 
 
 def test_scoring_reads_only_the_tables_that_a_rule_names(monkeypatch: pytest.MonkeyPatch) -> None:

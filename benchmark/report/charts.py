@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.protocol import Protocol
+from benchmark.records import DENSE
 from benchmark.report.series import LayerMap, Learning, Line, Place, PublishedLine
 from benchmark.scoring.wording import METRICS
 from benchmark.units import axis_name
@@ -20,22 +21,24 @@ DASHES = ("solid", "dash", "dashdot", "dot")
 BAND_FROM = 30  # levels beyond which bars would hide the curve
 
 
-def style(methods: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Colour, marker and dash of each method: the same in every chart of a protocol."""
-    return {
+def style(protocol: Protocol, shown: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Colour, marker and dash of each method: the same in every chart of a protocol. Submitted ones come last."""
+    methods = [*protocol.methods, *sorted({method for method in shown if method != DENSE} - set(protocol.methods))]
+    looks = {
         method: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[(i // len(COLOURS) + i) % len(DASHES)])
         for i, method in enumerate(methods)
     }
+    return looks | {DENSE: ("theme-faint", "circle", "solid")}
 
 
 def curves(
     protocol: Protocol, metric: str, lines: Sequence[Line], dense: Line, published: Sequence[PublishedLine]
 ) -> Chart:
     """A metric against density: measured means with intervals, the dense network, and what was published."""
-    styles = style(list(protocol.methods) + [line.method for line in lines if line.method not in protocol.methods])
+    styles = style(protocol, [*(line.method for line in lines), *(line.method for line in published)])
     traces = list(_dense(dense, lines))
     for theirs in published:
-        traces += _published(theirs, styles.get(theirs.method, COLOURS[:1] + MARKERS[:1] + DASHES[:1]))
+        traces += _published(theirs, styles[theirs.method])
     for ours in lines:
         traces += _measured(ours, styles[ours.method])
     return {"data": traces, "layout": _layout(protocol, metric, lines), "kind": "curves"}
@@ -134,9 +137,9 @@ def _hover(place: Place) -> str:
     return f"{place.mean:,.2f}{bounds}<br>at {place.density}, {seeds}"
 
 
-def learning_chart(found: Sequence[Learning], what: str) -> Chart:
+def learning_chart(protocol: Protocol, found: Sequence[Learning], what: str) -> Chart:
     """Learning curves of one density: test accuracy, or validation loss where the protocol has a validation set."""
-    styles = style([curve.method for curve in found])
+    styles = style(protocol, [curve.method for curve in found])
     traces = []
     for curve in found:
         colour, _, dash = styles[curve.method]

@@ -131,10 +131,10 @@ def _learning(store: Store, seen: Observations, papers: Sequence[Published]) -> 
         if not curves:
             continue
         curves = [*([dense] if dense else []), *curves]
-        views = {"accuracy": charts.learning_chart(curves, "accuracy")}
+        views = {"accuracy": charts.learning_chart(seen.protocol, curves, "accuracy")}
         with_loss = [curve for curve in curves if curve.validation_loss]
         if with_loss:
-            views["loss"] = charts.learning_chart(with_loss, "loss")
+            views["loss"] = charts.learning_chart(seen.protocol, with_loss, "loss")
         found[density_text(seen.protocol, level)] = views
     return found
 
