@@ -57,11 +57,11 @@ def test_killed_again_and_again_gives_the_same_bits(
     tmp_path: Path, tiny_path: Path, tiny_protocol: Protocol, uninterrupted: Path
 ) -> None:
     """SIGKILL at random points; afterwards records, curves and masks equal those of one uninterrupted run."""
-    moments, kills, before = random.Random(7), 0, 0
+    moments, kills, before, longest = random.Random(7), 0, 0, 0.6
     while True:
         process = FORK.Process(target=run_everything, args=(tiny_path, tmp_path))
         process.start()
-        process.join(moments.uniform(0.05, 0.6))
+        process.join(moments.uniform(0.05, longest))
         if process.exitcode is not None:
             assert process.exitcode == 0
             break
@@ -70,6 +70,8 @@ def test_killed_again_and_again_gives_the_same_bits(
         kills += 1
         done = len(fingerprints(tiny_protocol, tmp_path))
         assert done >= before, "a finished record disappeared"
+        if done == before:  # every start imports torch twice, in seconds that depend on the machine
+            longest *= 1.2
         before = done
         assert kills < 500, "no progress between kills"
     assert kills >= 3, "the run was too fast to be interrupted: the test tested nothing"

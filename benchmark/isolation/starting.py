@@ -24,7 +24,7 @@ class Template:
         self._channel, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START, str(other.fileno()), json.dumps(import_paths())],
+                [sys.executable, "-P", "-c", START, str(other.fileno()), json.dumps(import_paths()), str(os.getpid())],
                 pass_fds=[other.fileno()],
                 env=environment(os.environ),
                 stdin=subprocess.DEVNULL,

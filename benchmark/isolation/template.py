@@ -19,10 +19,18 @@ from benchmark.isolation.guard import guard
 from benchmark.isolation.limits import Limits
 from benchmark.spec.frozen import Frozen
 
+# Importing torch takes seconds: a harness that is killed meanwhile must not leave that work running. Afterwards the
+# end of the channel ends the template; the signal would come when the thread ends that started it.
 START = """
-import json, sys
+import ctypes, json, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() != int(sys.argv[3]):
+    sys.exit()
 sys.path[:] = json.loads(sys.argv[2])
 from benchmark.isolation.template import main
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)
 main(int(sys.argv[1]))
 """
 REQUEST_BYTES = 64 * 1024
