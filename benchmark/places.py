@@ -16,10 +16,21 @@ from benchmark.limited import CURVES_BYTES, MASKS_BYTES, RECORD_BYTES
 from benchmark.plan import cells_of, is_chain
 from benchmark.protocol import Protocol
 from benchmark.records import Cell
+from benchmark.submissions import SUBMISSION_FILE
 
-Kind = Literal["masks", "curves", "record"]
-LIMITS: dict[Kind, int] = {"masks": MASKS_BYTES, "curves": CURVES_BYTES, "record": RECORD_BYTES}
-ENDINGS: dict[Kind, str] = {"masks": ".masks.npz", "curves": ".curves.npz", "record": ".json"}
+Kind = Literal["submission", "masks", "curves", "record"]
+LIMITS: dict[Kind, int] = {
+    "submission": RECORD_BYTES,
+    "masks": MASKS_BYTES,
+    "curves": CURVES_BYTES,
+    "record": RECORD_BYTES,
+}
+ENDINGS: dict[Kind, str] = {
+    "submission": SUBMISSION_FILE,
+    "masks": ".masks.npz",
+    "curves": ".curves.npz",
+    "record": ".json",
+}
 
 _CELL = re.compile(r"level-([0-9]{2,3})_seed-([0-9]{1,9})(?:_draw-([0-9]{1,6}))?", re.ASCII)
 _CHAIN = re.compile(r"seed-([0-9]{1,9})", re.ASCII)
@@ -27,7 +38,8 @@ _CHAIN = re.compile(r"seed-([0-9]{1,9})", re.ASCII)
 
 @dataclass(frozen=True)
 class Place:
-    """One file: `path` is relative to the results folder, with forward slashes. `cell` is None for masks."""
+    """One file: `path` is relative to the results folder, with forward slashes. `cell` is None for what
+    belongs to a whole method or chain; `seed` is -1 for what belongs to a whole method."""
 
     path: str
     kind: Kind
@@ -67,12 +79,20 @@ class Places:
             return None
         protocol, method = self._known[key]
         stem = name.removesuffix(ENDINGS[kind])
-        if kind == "masks":
-            chain = _CHAIN.fullmatch(stem)
-            seed = int(chain[1]) if chain else -1
-            if seed not in protocol.seeds or stem != f"seed-{seed}" or not is_chain(protocol, method):
-                return None
-            return Place(path, kind, protocol, method, seed, None)
+        if kind == "submission":
+            # A verification.json has no place: what a stranger says he verified is no reason to believe it.
+            return Place(path, kind, protocol, method, -1, None) if not stem and method in protocol.added else None
+        return self._chain(path, stem, protocol, method) if kind == "masks" else self._cell(path, stem, kind, key)
+
+    def _chain(self, path: str, stem: str, protocol: Protocol, method: str) -> Place | None:
+        chain = _CHAIN.fullmatch(stem)
+        seed = int(chain[1]) if chain else -1
+        if seed not in protocol.seeds or stem != f"seed-{seed}" or not is_chain(protocol, method):
+            return None
+        return Place(path, "masks", protocol, method, seed, None)
+
+    def _cell(self, path: str, stem: str, kind: Kind, key: tuple[str, str]) -> Place | None:
+        protocol, method = self._known[key]
         found = _CELL.fullmatch(stem)
         cell = Cell(method, int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
         if cell is None or cell.name != stem or cell not in self._cells[key]:
@@ -93,11 +113,11 @@ class Places:
 
 
 def units_of(places: Sequence[Place]) -> list[Unit]:
-    """Files that belong together, masks of chains first, in the order of their paths."""
+    """Files that belong together, by path: first what methods say of themselves and masks of chains, then cells."""
     groups: dict[tuple[bool, str], list[Place]] = {}
     for place in places:
         groups.setdefault((place.cell is not None, place.path.removesuffix(ENDINGS[place.kind])), []).append(place)
-    order: list[Kind] = ["masks", "curves", "record"]
+    order: list[Kind] = ["submission", "masks", "curves", "record"]
     return [
         Unit(name, tuple(sorted(group, key=lambda place: order.index(place.kind))))
         for (_, name), group in sorted(groups.items())

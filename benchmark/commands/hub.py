@@ -37,7 +37,7 @@ def push(repository: str, only: Sequence[str], results: Path, private: bool) -> 
     from benchmark.hub.pushing import push as push_to
     from benchmark.hub.remote import Remote
 
-    with _shown() as say:
+    with shown() as say:
         done = push_to(Store(results), selection_of(only), Remote(repository), private, say)
     click.echo(f"{done.sent:,} files sent in {done.commits} commits, {done.there:,} were there already.")
     click.echo(f"{repository} is at commit {done.commit}")
@@ -69,23 +69,23 @@ def pull(repository: str, only: Sequence[str], revision: str, to: Path) -> None:
     from benchmark.hub.pulling import pull as pull_from
     from benchmark.hub.remote import SHA, Remote
 
-    with _shown() as say:
+    with shown() as say:
         done = pull_from(Store(to), selection_of(only), Remote(repository), revision, say)
     if done.others:
-        shown = ", ".join(repr(path[:60]) for path in done.others[:3])
-        click.echo(f"{len(done.others):,} other files left alone: {shown}{', ...' if len(done.others) > 3 else ''}")
+        first = ", ".join(repr(path[:60]) for path in done.others[:3])
+        click.echo(f"{len(done.others):,} other files left alone: {first}{', ...' if len(done.others) > 3 else ''}")
     click.echo(f"{done.new:,} files taken over into {to}, {done.here:,} were here already.")
     moved = "" if SHA.fullmatch(revision) else f" ('{revision}' moves; to get the same again: --revision {done.commit})"
     click.echo(f"{repository} at commit {done.commit}{moved}")
 
 
 @contextmanager
-def _shown() -> Iterator[Say]:
-    """A bar for every step on a terminal, else a plain line when a step ends."""
-    if not sys.stdout.isatty():
+def shown(quiet: bool = False) -> Iterator[Say]:
+    """A bar for every step on a terminal, else a plain line when a step ends; nothing if `quiet`."""
+    if quiet or not sys.stdout.isatty():
 
         def line(step: str, done: int, total: int) -> None:
-            if done == total:
+            if done == total and not quiet:
                 click.echo(f"{step} {done:,} of {total:,}")
 
         yield line
