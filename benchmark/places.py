@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from benchmark.limited import CURVES_BYTES, MASKS_BYTES, RECORD_BYTES
+from benchmark.limited import CURVES_BYTES, KIB, MASKS_BYTES, RECORD_BYTES
 from benchmark.plan import cells_of, is_chain
 from benchmark.protocol import Protocol
 from benchmark.records import Cell
-from benchmark.submissions import SUBMISSION_FILE
+from benchmark.submissions import NAME, SUBMISSION_FILE
 
 Kind = Literal["submission", "masks", "curves", "record"]
 LIMITS: dict[Kind, int] = {
-    "submission": RECORD_BYTES,
+    "submission": 64 * KIB,
     "masks": MASKS_BYTES,
     "curves": CURVES_BYTES,
     "record": RECORD_BYTES,
@@ -32,7 +32,9 @@ ENDINGS: dict[Kind, str] = {
     "record": ".json",
 }
 
+LONGEST_PATH = 300
 _CELL = re.compile(r"level-([0-9]{2,3})_seed-([0-9]{1,9})(?:_draw-([0-9]{1,6}))?", re.ASCII)
+_SUBMISSION = re.compile(rf"([a-z0-9]+/[a-z0-9-]+@[0-9]{{1,6}})/({NAME})/{re.escape(SUBMISSION_FILE)}", re.ASCII)
 _CHAIN = re.compile(r"seed-([0-9]{1,9})", re.ASCII)
 
 
@@ -71,7 +73,7 @@ class Places:
     def of(self, path: str) -> Place | None:
         """The place that a path names; None for every other path, such as `../x` or a cell that no plan holds."""
         parts = path.split("/")
-        if len(parts) != 4 or len(path) > 300:
+        if len(parts) != 4 or len(path) > LONGEST_PATH:
             return None
         key, name = (f"{parts[0]}/{parts[1]}", parts[2]), parts[3]
         kind = next((kind for kind, ending in ENDINGS.items() if name.endswith(ending)), None)
@@ -110,6 +112,12 @@ class Places:
         folders = [root / key / method for key, method in self._known]
         names = [path.relative_to(root).as_posix() for folder in folders for path in folder.glob("*") if path.name]
         return self.all_in(names)[0]
+
+
+def submission_place(path: str) -> tuple[str, str] | None:
+    """(protocol key, method) if a path is that of a submission to any protocol; else None."""
+    found = _SUBMISSION.fullmatch(path)
+    return (found[1], found[2]) if found and len(path) <= LONGEST_PATH else None
 
 
 def units_of(places: Sequence[Place]) -> list[Unit]:
