@@ -70,7 +70,7 @@ def comment_of(path: Path) -> str:
     """The comment that `pack` was given; empty if the file cannot be read, which `unpack` will say."""
     try:
         content = read_limited(path, MASKS_BYTES)
-        with _directory(content) as archive:
+        with directory(content) as archive:
             return archive.comment.decode(errors="replace")
     except (BadInput, *DAMAGED):
         return ""
@@ -92,7 +92,7 @@ def unpack(path: Path, limit: int = CURVES_BYTES) -> dict[str, Array]:
 def unpack_bytes(content: bytes, limit: int) -> dict[str, Array]:
     """Arrays of an .npz in memory. Raises one of `DAMAGED`."""
     arrays: dict[str, Array] = {}
-    with _directory(content) as archive:
+    with directory(content) as archive:
         entries = archive.infolist()
     if len(entries) > MOST_MEMBERS:
         raise _Refused(f"{len(entries)} members, at most {MOST_MEMBERS} are read")
@@ -104,25 +104,28 @@ def unpack_bytes(content: bytes, limit: int) -> dict[str, Array]:
         name = entry.filename.removesuffix(".npy")
         if name in arrays:
             raise _Refused(f"member '{name}' stands twice")
-        arrays[name] = _array(_member(content, entry))
+        arrays[name] = _array(member_of(content, entry))
     return arrays
 
 
-def _directory(content: bytes) -> zipfile.ZipFile:
-    """The archive, once its directory is known to be short: zipfile makes an object of every entry."""
+def directory(content: bytes, limit: int = MOST_DIRECTORY_BYTES) -> zipfile.ZipFile:
+    """The archive, once its directory is known to be short: zipfile makes an object of every entry.
+
+    Raises one of `DAMAGED`.
+    """
     end = content.rfind(b"PK\x05\x06", max(0, len(content) - 65557))
     if end < 0 or end + 22 > len(content):
         raise zipfile.BadZipFile("File is not a zip file")
     if content[max(0, end - 20) : end].startswith(b"PK\x06\x07"):
         raise _Refused("a zip64 archive, which no array file here is")
     (size,) = struct.unpack_from("<L", content, end + 12)
-    if size > MOST_DIRECTORY_BYTES:
-        raise _Refused(f"its directory has {size:,} bytes, at most {MOST_DIRECTORY_BYTES:,} are read")
+    if size > limit:
+        raise _Refused(f"its directory has {size:,} bytes, at most {limit:,} are read")
     return zipfile.ZipFile(io.BytesIO(content))
 
 
-def _member(content: bytes, entry: zipfile.ZipInfo) -> bytes:
-    """One member unpacked, never more than it declares."""
+def member_of(content: bytes, entry: zipfile.ZipInfo) -> bytes:
+    """One member unpacked, never more than it declares. Raises one of `DAMAGED`."""
     start = entry.header_offset
     if entry.flag_bits & 1 or start < 0 or content[start : start + 4] != b"PK\x03\x04":
         raise _Refused(f"member {entry.filename!r} is encrypted or not where the directory says")

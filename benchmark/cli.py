@@ -14,6 +14,7 @@ import click
 
 from benchmark import __version__
 from benchmark.commands.authoring import check, new_pruner
+from benchmark.commands.bundles import submit, verify
 from benchmark.commands.hub import pull, push
 from benchmark.commands.judging import figure, leaderboard, report, score
 from benchmark.commands.reading import info, list_, plan_, status
@@ -40,7 +41,8 @@ def cli() -> None:
 
 
 VERBS = (
-    list_, info, plan_, run, status, score, leaderboard, report, figure, new_pruner, check, push, pull, worker,
+    list_, info, plan_, run, status, score, leaderboard, report, figure, new_pruner, check, submit, verify, push,
+    pull, worker,
 )  # fmt: skip
 
 for _verb in VERBS:

@@ -16,14 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import submissions
 from benchmark.arrays import DAMAGED, unpack_bytes
 from benchmark.errors import BadInput
-from benchmark.limited import CURVES_BYTES, read_limited
+from benchmark.limited import CURVES_BYTES, read_limited, read_text_limited
 from benchmark.places import LIMITS, Place, Unit
 from benchmark.plan import is_chain
 from benchmark.protocol import Protocol
 from benchmark.records import DENSE, Cell, Record, parse
 from benchmark.store import comment_of, sha256, survival_in
+from benchmark.submissions import SUBMISSION_FILE, Submission
 from benchmark.survival import Survival
 
 FIX = "Move it away, or restore it from where it was made"
@@ -60,12 +62,15 @@ class Intake:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._survival = cache(self._read_survival)
+        self._submission = cache(self._read_submission)
 
     def unit(self, unit: Unit) -> list[Content]:
         """Check files that belong together; what they held."""
         kinds = {place.kind: place for place in unit.places}
         contents = {place.kind: self._read(place) for place in unit.places}
-        if "masks" in kinds:
+        if "submission" in kinds:
+            self._submission(kinds["submission"].protocol, kinds["submission"].method)
+        elif "masks" in kinds:
             self._survival(kinds["masks"].protocol, kinds["masks"].method, kinds["masks"].seed)
         elif "record" not in kinds:
             self._refuse(unit.places[0], "are curves without their record")
@@ -115,6 +120,8 @@ class Intake:
         if wrong := impossible(protocol, cell, record):
             self._refuse(place, wrong)
         self._mask(place, cell, record)
+        if cell.method in protocol.added:
+            submissions.refuse_mixed(self._submission(protocol, cell.method), [record])
         return record
 
     def _mask(self, place: Place, cell: Cell, record: Record) -> None:
@@ -126,6 +133,15 @@ class Intake:
         survival = self._survival(protocol, cell.method, cell.seed)
         if cell.level <= survival.last_level and mask_digest(survival.mask(cell.level)) != record.mask.sha256:
             self._refuse(place, f"names another mask than {masks.name} holds for level {cell.level}")
+
+    def _read_submission(self, protocol: Protocol, method: str) -> Submission:
+        path = self._root / protocol.key / method / SUBMISSION_FILE
+        found = submissions.parse(read_text_limited(path, LIMITS["submission"]), str(path))
+        if (found.name, found.protocol.digest) != (method, protocol.digest):
+            raise BadInput(str(path), f"is about {found.name} of another document than {protocol.key}", FIX)
+        if found.method != protocol.added[method]:
+            raise BadInput(str(path), "describes another method than the one in use here", FIX)
+        return found
 
     def _read_survival(self, protocol: Protocol, method: str, seed: int) -> Survival:
         path = self._root / protocol.key / method / f"seed-{seed}.masks.npz"

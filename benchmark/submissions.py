@@ -30,7 +30,7 @@ VERIFICATION_SCHEMA: Literal["lotterybench/verification/1"] = "lotterybench/veri
 SUBMISSION_FILE, VERIFICATION_FILE = "submission.json", "verification.json"
 STEM = r"[a-z0-9][a-z0-9_-]*"  # of a plugin's file; no + (a control) and no @ (a hyper-parameter)
 _VALUE = r"[A-Za-z0-9.+_-]+"  # what may stand in the name of a folder on every file system
-NAME = rf"{STEM}(@[A-Za-z_][A-Za-z0-9_]*={_VALUE})*"
+NAME = rf"{STEM}(?:@[A-Za-z_][A-Za-z0-9_]*={_VALUE})*"
 LONGEST_NAME = 150  # file systems take 255 bytes; a bundle adds to it
 
 

@@ -53,8 +53,8 @@ class Tickets:
         trained: Callable[[Cell, str], State],
         limits: Limits,
     ) -> None:
-        self.protocol, self.store, self._limits = protocol, store, limits
-        self._dataset, self._found, self._trained = dataset, found, trained
+        self.protocol, self.store, self.limits = protocol, store, limits
+        self._dataset, self._found, self.trained = dataset, found, trained
 
     def split(self, seed: int) -> Split:
         """Training and validation rows of a seed."""
@@ -83,8 +83,8 @@ class Tickets:
             return self.initial(cell.seed), 0
         dense = Cell(DENSE, 0, cell.seed)
         if restart == "trained":
-            return self._trained(dense, "final"), self.protocol.recipe.steps
-        return self._trained(dense, f"step-{restart}"), restart
+            return self.trained(dense, "final"), self.protocol.recipe.steps
+        return self.trained(dense, f"step-{restart}"), restart
 
     def masks(self, cell: Cell) -> tuple[Masks, PruneCost]:
         """The cell's mask and what pruning took. Raises Unavailable if another process is making it."""
@@ -101,7 +101,7 @@ class Tickets:
             return self._chain_masks(cell)
         scored = self.initial(cell.seed)
         if spec.schedule.scores == "trained":
-            scored = self._trained(Cell(DENSE, 0, cell.seed), "final")
+            scored = self.trained(Cell(DENSE, 0, cell.seed), "final")
         return self._prune(spec, cell, scored, None)
 
     def _parent_masks(self, spec: ControlSpec, cell: Cell) -> tuple[Masks, PruneCost]:
@@ -121,7 +121,7 @@ class Tickets:
         while survival.last_level < cell.level:
             level = survival.last_level + 1
             before = Cell(cell.method, level - 1, cell.seed)
-            trained = self._trained(before if level > 1 else Cell(DENSE, 0, cell.seed), "final")
+            trained = self.trained(before if level > 1 else Cell(DENSE, 0, cell.seed), "final")
             spec = self.protocol.pruning_method(cell.method)
             known = {name: torch.from_numpy(mask) for name, mask in survival.mask(level - 1).items()}
             masks, cost = self._prune(spec, Cell(cell.method, level, cell.seed), trained, known)
@@ -134,7 +134,7 @@ class Tickets:
         return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
 
     def _prune(self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None) -> tuple[Masks, PruneCost]:
-        with Session(self._found(spec.pruner), spec.parameters, self._limits) as session:
+        with Session(self._found(spec.pruner), spec.parameters, self.limits) as session:
             examples = self._examples(session.needs, cell.seed)
             subject = Subject(self.module(None), scored, self._dataset().input_shape, self._dataset().classes)
             subject.module.train(self.protocol.pruning.scoring.batch_norm == "train")

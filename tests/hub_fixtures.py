@@ -95,7 +95,7 @@ def sent(hub: Hub, root: Path, selection: Selection) -> Pushed:
 
 def got(hub: Hub, root: Path, selection: Selection, revision: str = "main") -> Pulled:
     """A pull into a folder."""
-    return pull(Store(root), selection, Remote(NAME, hub.url), revision, quiet)
+    return pull(Store(root), lambda _: selection, Remote(NAME, hub.url), revision, quiet)
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -390,6 +390,6 @@ def test_repositories_that_are_not_there(hub: Hub, selection: Selection, tmp_pat
     with pytest.raises(EnvironmentProblem, match="Check the name"):
         got(hub, tmp_path, selection)
     with pytest.raises(BadInput, match="owner/name"):
-        pull(Store(tmp_path), selection, Remote("a/b/c d", hub.url), "main", quiet)
+        pull(Store(tmp_path), lambda _: selection, Remote("a/b/c d", hub.url), "main", quiet)
     with pytest.raises(BadInput, match="holds no results"):
         sent(hub, tmp_path, selection)

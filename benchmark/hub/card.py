@@ -12,6 +12,7 @@ import yaml
 
 from benchmark import verdicts
 from benchmark.errors import BadInput
+from benchmark.hub.added import added_methods
 from benchmark.hub.listing import Listing
 from benchmark.hub.remote import Fetched, Remote
 from benchmark.intake import Intake
@@ -52,6 +53,7 @@ run cells again (`lotterybench run`) before you rely on somebody's records.
 | `<protocol>@<version>/<method>/level-<l>_seed-<s>.json` | one trained network: accuracies, masks, costs, provenance |
 | `....curves.npz` | its loss and accuracy at every evaluation |
 | `seed-<s>.masks.npz` | all masks of an iterative chain: the number of levels each weight outlived |
+| `submission.json` | what a method that a plugin added is; its results are `reported` until you verify them |
 """
 
 
@@ -60,10 +62,12 @@ def card(remote: Remote, listing: Listing, store: Store, selection: Sequence[tup
 
     Records that are not in `store` are downloaded. Those that are unsound are not counted. Raises EnvironmentProblem.
     """
-    protocols = list(dict.fromkeys([*load_all(), *(protocol for protocol, _ in selection)]))
+    own = {protocol.key: protocol for protocol in (*load_all(), *(protocol for protocol, _ in selection))}
+    added = added_methods(remote, listing)
+    protocols = [added.widened(protocol) for protocol in own.values()]
     known = Places([(protocol, method) for protocol in protocols for method in method_names(protocol)])
     places, _ = known.all_in(listing.files)
-    records = [place for place in places if place.kind == "record"]
+    records = [place for place in places if place.kind in ("submission", "record")]
     with TemporaryDirectory() as folder:
         merged = Store(Path(folder))
         _gather(remote, listing, store, records, merged)
@@ -89,7 +93,7 @@ def _gather(remote: Remote, listing: Listing, store: Store, records: Sequence[Pl
         path, file = place.under(store.root), listing.files[place.path]
         if path.exists() and path.stat().st_size == file.size and file.holds(read_limited(path, file.size)):
             keep(place, path)
-        elif file.size <= LIMITS["record"]:
+        elif file.size <= LIMITS[place.kind]:
             missing[place.path] = place
 
     def fetched(got: Fetched) -> None:
@@ -99,7 +103,8 @@ def _gather(remote: Remote, listing: Listing, store: Store, records: Sequence[Pl
     intake = Intake(merged.root)
     for place in missing.values():
         try:
-            intake.record(place)
+            if place.kind == "record":
+                intake.record(place)
         except BadInput:
             place.under(merged.root).unlink()
 

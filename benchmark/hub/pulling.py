@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from benchmark.errors import BadInput, Conflict, EnvironmentProblem
+from benchmark.hub.added import added_methods
 from benchmark.hub.failures import Patience
 from benchmark.hub.listing import Listing, RemoteFile
 from benchmark.hub.remote import Fetched, Remote
@@ -21,9 +22,13 @@ from benchmark.limited import MIB, read_limited, read_text_limited
 from benchmark.places import LIMITS, Place, Places, Unit, units_of
 from benchmark.protocol import Protocol
 from benchmark.store import Store, survival_in, write_atomically
+from benchmark.submissions import VERIFICATION_FILE
 
 Say = Callable[[str, int, int], None]
 Selection = Sequence[tuple[Protocol, str]]
+Widened = Callable[[Protocol], Protocol]
+Choice = Callable[[Widened], Selection]
+"""What to pull, once it is known which methods of plugins stand beside a protocol's own in the repository."""
 PULLED = "pulled.json"
 NOTHING = "Nothing was taken over"
 REFUSED = f"{NOTHING}. Pull another --revision, or leave it out with PROTOCOL:METHOD patterns"
@@ -39,7 +44,7 @@ class Pulled:
     others: tuple[str, ...]
 
 
-def pull(store: Store, selection: Selection, remote: Remote, revision: str, say: Say) -> Pulled:
+def pull(store: Store, choose: Choice, remote: Remote, revision: str, say: Say) -> Pulled:
     """Take over every record, with its curves and masks, of one commit of the repository.
 
     Everything is downloaded and checked before the first file is moved in; records move last, so one that is there
@@ -50,6 +55,7 @@ def pull(store: Store, selection: Selection, remote: Remote, revision: str, say:
     patience = Patience()
     commit = patience(lambda: remote.resolve(revision))
     listing = patience(lambda: remote.listing(commit))
+    selection = choose(patience(lambda: added_methods(remote, listing)).widened)
     places, others = Places(selection).all_in(listing.files)
     if not places:
         cause = f"holds no results of this selection at {commit}"
@@ -108,6 +114,7 @@ class _Pull:
         lacking = {unit.name: [p for p in unit.places if not self._same(p)] for unit in units}
         wanted = [place for unit in units for place in lacking[unit.name]]
         self._refuse_differing([place for place in wanted if place.kind != "masks"])
+        self._refuse_verified(wanted)
         self._fetch([self._listing.files[place.path] for place in wanted], patience)
         touched = [unit for unit in units if lacking[unit.name]]
         self._complete(touched, units)
@@ -133,6 +140,14 @@ class _Pull:
                 f"{NOTHING}. Pull into another folder (--to), or leave it out with PROTOCOL:METHOD patterns",
             )
 
+    def _refuse_verified(self, places: Sequence[Place]) -> None:
+        """A method's mark says that its records were measured again; more of them would stand under it unmeasured."""
+        for place in places:
+            path = self._store.folder(place.protocol, place.method) / VERIFICATION_FILE
+            if path.exists():
+                cause = f"stands for the records that are here, and {place.path} is not among them"
+                raise Conflict(str(path), cause, f"{NOTHING}. Pull into another folder (--to), or verify again there")
+
     def _fetch(self, files: Sequence[RemoteFile], patience: Patience) -> None:
         done: set[str] = set()
 
@@ -152,7 +167,9 @@ class _Pull:
         """Files that are here already, beside those they belong to: checks need them together."""
         chains = {(p.protocol.key, p.method, p.seed) for unit in touched for p in unit.places}
         masks = [p for u in units for p in u.places if p.cell is None and (p.protocol.key, p.method, p.seed) in chains]
-        for place in (*(place for unit in touched for place in unit.places), *masks):
+        methods = {(p.protocol.key, p.method) for unit in touched for p in unit.places}
+        said = [p for u in units for p in u.places if p.kind == "submission" and (p.protocol.key, p.method) in methods]
+        for place in (*(place for unit in touched for place in unit.places), *masks, *said):
             source, target = place.under(self._store.root), place.under(self._staging)
             if not target.exists() and source.exists():
                 write_atomically(target, read_limited(source, LIMITS[place.kind]), self._store.work)

@@ -1,0 +1,215 @@
+"""Verbs about bundles: submit, verify."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark import protocol as protocols
+from benchmark import submissions
+from benchmark.bundles.checking import Checks, check
+from benchmark.bundles.manifest import Bundle, read_bundle
+from benchmark.commands.hub import shown
+from benchmark.commands.options import (
+    existing_results,
+    json_option,
+    only_argument,
+    protocols_in,
+    results_option,
+    selection_of,
+)
+from benchmark.commands.plugins import plugin_files, set_option, settings_of
+from benchmark.errors import EXIT_DEVIATION, BadInput, Conflict, EnvironmentProblem
+from benchmark.plugins import described
+from benchmark.protocol import Protocol
+from benchmark.store import Store, write_atomically
+from benchmark.submissions import Submission, method_name
+
+if TYPE_CHECKING:
+    from benchmark.bundles.rerunning import Measured
+
+
+@click.command()
+@click.argument("plugin", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@only_argument
+@results_option
+@set_option
+@click.option(
+    "--to", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write, *.lotterybench.zip."
+)
+def submit(plugin: Path, only: Sequence[str], results: Path, settings: tuple[str, ...], to: Path) -> None:
+    """Bundle a pruner with its results: source, records, curves, masks, environment, digests of everything.
+
+    Takes every protocol under which the results folder holds the method, or those named. Every mask is made again
+    and must be that of its record; then the bundle is checked as `lotterybench verify` checks it first.
+
+    \b
+    Examples:
+      lotterybench submit my_method.py --results mine --to my_method.lotterybench.zip
+      lotterybench submit my_method.py mnist1d/mlp --set alpha=0.5 --results mine --to half.lotterybench.zip
+    """
+    store, files = existing_results(results), plugin_files([plugin])
+    facts = described(plugin, settings_of(settings, files))
+    name = method_name(facts.name, facts.parameters)
+    chosen = protocols_in(selection_of(only, partial(submissions.with_submissions, store)))
+    found = [(p, s) for p in chosen if (s := submissions.read(store, p, name)) is not None]
+    _refuse_unmeasured(name, facts.digest, found, store)
+    for protocol, _ in found:
+        _obtain(protocol)
+    from benchmark.bundles.building import Part, build
+
+    with shown() as say:
+        content = build([Part(*pair) for pair in found], plugin, store, say)
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "bundle.zip"
+        made.write_bytes(content)
+        bundle = read_bundle(made)
+        if reasons := check(bundle, Path(folder) / "checked", [p for p, _ in found]).reasons:
+            raise Conflict(name, f"its results contradict themselves: {'; '.join(reasons)}", "Measure it again")
+    _write(to, content)
+    click.echo(f"Wrote {to}: {len(bundle.files) + 1} files, {len(content):,} bytes, sha256 {bundle.digest}")
+    for claim in bundle.manifest.claims:
+        click.echo(
+            f"{claim.protocol.id}@{claim.protocol.version} {claim.name}: {claim.cells} cells, {claim.failed} failed"
+        )
+    click.echo("Its files, digests, records and masks agree with each other and with the protocol.")
+
+
+def _write(to: Path, content: bytes) -> None:
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=to.parent, prefix=".") as work:
+            write_atomically(to, content, Path(work))
+    except OSError as error:
+        raise EnvironmentProblem(str(to), f"cannot be written ({error.strerror})", "Give another --to") from error
+
+
+def _refuse_unmeasured(name: str, digest: str, found: Sequence[tuple[Protocol, Submission]], store: Store) -> None:
+    if not found:
+        raise BadInput(
+            f"method '{name}'", f"{store.root} holds no results of it under these protocols",
+            "Measure it with `lotterybench run PROTOCOL --plugin ...`, or correct --results and --set",
+        )  # fmt: skip
+    for protocol, submission in found:
+        if submission.plugin_digest != digest:
+            raise BadInput(
+                f"plugin '{submission.method.pruner}'",
+                f"its code changed after its records under {protocol.key} were made",
+                "Undo the edit, or rename the file and measure again",
+            )
+
+
+def _obtain(protocol: Protocol) -> None:
+    from benchmark.executors.data import obtain_data
+
+    if reason := obtain_data(protocol):
+        raise EnvironmentProblem(protocol.key, reason, "Its masks and networks cannot be made without its data")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path, dir_okay=False), metavar="BUNDLE")
+@click.option("--sample", type=click.IntRange(1), default=3, show_default=True, help="Masks, and cells, to make again.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another sample of the same bundle.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="If all is well, take the method over into this results folder, where the board says who verified it.",
+)
+@click.option("--by", help="Who verifies.  [default: your user name]")
+@click.option(
+    "--protocol",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A protocol file of your own that the bundle was measured under.",
+)
+@json_option
+def verify(
+    bundle: Path, sample: int, seed: int, results: Path | None, by: str | None, files: tuple[Path, ...], as_json: bool
+) -> None:
+    """Check a bundle, then make masks and train cells again, the plugin confined as in every run.
+
+    Exit code 1 with every reason if the bundle contradicts itself, the protocol, or what is measured here.
+
+    \b
+    Examples:
+      lotterybench verify my_method.lotterybench.zip
+      lotterybench verify my_method.lotterybench.zip --sample 5 --results results --by 'Ada Lovelace'
+    """
+    if not bundle.is_file():
+        raise BadInput(str(bundle), "there is no such file", "Give the path of a bundle")
+    read = read_bundle(bundle)
+    own = [protocols.load_file(path) for path in files]
+    with TemporaryDirectory() as folder:
+        checks = check(read, Path(folder) / "claimed", [*own, *protocols.load_all()])
+        measured = [] if checks.reasons else _measured(checks, Path(folder), sample, seed, results, as_json)
+        reasons = [*checks.reasons, *(reason for found in measured for reason in found.reasons)]
+        _report(read, measured, reasons, as_json)
+        if reasons:
+            raise click.exceptions.Exit(EXIT_DEVIATION)
+        if results is not None:
+            _take_over(checks, measured, Store(results), by or getpass.getuser(), as_json)
+
+
+def _measured(
+    checks: Checks, folder: Path, sample: int, seed: int, results: Path | None, as_json: bool
+) -> list[Measured]:
+    from benchmark.bundles.importing import refuse_differing
+    from benchmark.bundles.rerunning import measure_again
+    from benchmark.isolation.sandbox import describe
+
+    for claimed in checks.claims:
+        _obtain(claimed.protocol)
+        if results is not None:  # before hours of training, not after
+            refuse_differing(claimed, Store(results))
+    if not as_json:
+        click.echo("Files, digests, records and masks agree with each other and with the protocol.")
+        click.echo(describe().sentence())
+    key = (checks.bundle.digest, seed)
+    with shown(quiet=as_json) as say:
+        return [
+            measure_again(claimed, folder / f"again-{number}", sample, key, say)
+            for number, claimed in enumerate(checks.claims)
+        ]
+
+
+def _report(bundle: Bundle, measured: Sequence[Measured], reasons: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        document: dict[str, Any] = {
+            "bundle": bundle.digest,
+            "verified": not reasons,
+            "masks": sum(found.masks for found in measured),
+            "cells": sum(found.cells for found in measured),
+            "identical": sum(found.identical for found in measured),
+            "reasons": list(reasons),
+        }
+        click.echo(json.dumps(document, indent=1))
+        return
+    for claim, found in zip(bundle.manifest.claims, measured, strict=False):
+        click.echo(
+            f"{claim.protocol.id}@{claim.protocol.version} {claim.name}: {found.masks} masks made again; "
+            f"{found.cells} cells trained again, {found.identical} identical bit for bit."
+        )
+        if found.shares:
+            click.echo(
+                f"Of masks at the sparsest level, {min(found.shares.values()):.1%} or more stays if weights are nudged."
+            )
+    for reason in reasons:
+        click.echo(f"REFUSED {reason}")
+    click.echo(f"Not verified: {len(reasons)} reasons." if reasons else "Verified.")
+
+
+def _take_over(checks: Checks, measured: Sequence[Measured], store: Store, by: str, as_json: bool) -> None:
+    from benchmark.bundles.importing import mark, take_over
+
+    for claimed, found in zip(checks.claims, measured, strict=True):
+        count = take_over(claimed, store, mark(claimed, by, found.cells))
+        if not as_json:
+            click.echo(f"{count} files taken over into {store.folder(claimed.protocol, claimed.submission.name)}")
