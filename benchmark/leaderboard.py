@@ -5,6 +5,7 @@ The same records give the same bytes, so the committed file is itself a test of 
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from benchmark.errors import BadInput, EnvironmentProblem
 from benchmark.protocol import Protocol
 from benchmark.published import Published
 from benchmark.records import DENSE
-from benchmark.scoring.gathering import as_cell, gathered
+from benchmark.scoring.gathering import gathered
 from benchmark.scoring.ledger import ledger, summary
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
 from benchmark.scoring.standing_table import finished_and_planned, progress_words, spread, standing_table
@@ -123,6 +124,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0
     return tabulate(rows, headers=headings, tablefmt="github", disable_numparse=True, colalign=align) + "\n"
 
 
+def as_cell(text: str) -> str:
+    """An author's words inside a table of a Markdown page: one line, no markup."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
+
+
 def board(seen: Observations, papers: Sequence[Published]) -> str:
     """Standings of one protocol."""
     protocol = seen.protocol
@@ -158,7 +164,7 @@ def _overview(seen: Observations, levels: Sequence[int]) -> str:
                 text = f"**{spread(found.accuracy, alpha)}**" if best else spread(found.accuracy, alpha)
             cells.append(text)
         mark = seen.marks.get(method)
-        rows.append([f"{method} ({mark})" if mark else method, *cells])
+        rows.append([as_cell(f"{method} ({mark})") if mark else method, *cells])
     dense = standing(seen, DENSE, 0)
     reference = f"Dense network: {spread(dense.accuracy, alpha)}" if dense else "Dense network: not measured"
     if dense and dense.early_stop_step:
@@ -174,7 +180,9 @@ def _plugins(seen: Observations) -> list[str]:
         values = ", ".join(f"{key} = {value_text(value)}" for key, value in sorted(submission.parameters.items()))
         schedule = submission.method.schedule
         cut = f"{submission.method.allocation}, {schedule.rounds} round{'s' if schedule.rounds != 1 else ''}"
-        rows.append([name, values or "defaults", submission.needs, cut, as_cell(submission.paper), seen.marks[name]])
+        rows.append(
+            [name, values or "defaults", submission.needs, cut, as_cell(submission.paper), as_cell(seen.marks[name])]
+        )
     headings = ["method", "hyper-parameters", "needs", "cut", "paper", "trust"]
     return [f"{PLUGINS}\n{table(headings, rows)}"] if rows else []
 
@@ -200,4 +208,4 @@ def _folded(title: str, content: str) -> str:
 
 def _ranking(seen: Observations, found: Sequence[Standing], ranked: bool) -> str:
     headings, rows = standing_table(seen, found, ranked)
-    return table(headings, rows, len(headings) - 2)
+    return table(headings, [[as_cell(text) for text in row] for row in rows], len(headings) - 2)

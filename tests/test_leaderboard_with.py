@@ -17,6 +17,7 @@ from benchmark.plan import cells_of
 from benchmark.plugins import submission_to
 from benchmark.protocol import Protocol
 from benchmark.records import Cell
+from benchmark.report.site import build
 from benchmark.scoring.gathering import gathered
 from benchmark.scoring.standings import standings
 from benchmark.store import Store
@@ -95,6 +96,20 @@ def test_a_verification_shows_by_whom(ours: Store, mine: Store) -> None:
     path = mine.folder(LTH, submission.name) / submissions.VERIFICATION_FILE
     path.write_text(mark.model_dump_json(by_alias=True))
     assert "verified (A\\|B &lt;i&gt;, 2026-11-21, 6 cells)" in leaderboard.render(ours, [LTH], [mine])
+
+
+def test_the_report_shows_a_plugin_as_the_board_does(mine: Store, tmp_path: Path) -> None:
+    submission = submissions.of_protocol(mine, LTH)["mine@alpha=0.5"]
+    by_whom = submissions.Verification(
+        schema=submissions.VERIFICATION_SCHEMA, name=submission.name, protocol=submission.protocol,
+        plugin_digest=submission.plugin_digest, by="A|B <i>", when="2026-11-21", cells=6,
+    )  # fmt: skip
+    (mine.folder(LTH, submission.name) / submissions.VERIFICATION_FILE).write_text(
+        by_whom.model_dump_json(by_alias=True)
+    )
+    build(mine, [LTH], tmp_path / "site")
+    page = (tmp_path / "site" / "protocols" / "lth--lenet-mnist.html").read_text()
+    assert page.count("mine@alpha=0.5 (verified (A|B &lt;i&gt;, 2026-11-21, 6 cells))") == 6  # in the rankings
 
 
 def test_folders_that_contradict_each_other_are_refused(ours: Store, mine: Store, tmp_path: Path) -> None:
