@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from statistics import mean, stdev
 
-from benchmark.plan import PlannedJob, seconds_per_step, train_steps
+from benchmark.plan import PlannedJob, expected_seconds
 from benchmark.protocol import Protocol
-from benchmark.records import Record
+from benchmark.records import Cell, Record
 from benchmark.store import Store
 
 
@@ -61,14 +61,13 @@ def compare(protocol: Protocol, first: Store, again: Store) -> Recheck:
 
 def speed_from(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
     """The same plan with expected seconds from the records of `store`, the folder that has some."""
-    speeds: dict[str, float] = {}
+    expected: dict[str, Callable[[Sequence[Cell]], float]] = {}
     timed = []
     for item in planned:
         protocol = item.job.protocol
-        if protocol.key not in speeds:
-            speeds[protocol.key] = seconds_per_step(protocol, store.records(protocol))
-        steps = sum(train_steps(protocol, cell) for cell in item.job.cells)
-        timed.append(PlannedJob(item.job, steps * speeds[protocol.key]))
+        if protocol.key not in expected:
+            expected[protocol.key] = expected_seconds(protocol, store.records(protocol))
+        timed.append(PlannedJob(item.job, expected[protocol.key](item.job.cells)))
     return timed
 
 
