@@ -23,7 +23,8 @@ class ScoreWatch:
         self._layer_of = pruning.layer_of
         self._summed: tuple[Scores, Masks, dict[str, LayerScores]] = {}, {}, {}
         self._unit_error: float | None = None
-        self.restart()
+        self._rounds = 0
+        self._prune_to_cut: float | None = None
 
     def restart(self) -> None:
         """Forget the rounds: another mask begins."""
