@@ -218,6 +218,9 @@ def parse(document: Any, name: str) -> Protocol:
     """Validate a parsed YAML document. Raises BadInput naming file, field, cause and fix."""
     if not isinstance(document, dict):
         raise BadInput(name, "a protocol is a mapping of fields", "See benchmark/protocols for examples")
+    for field in ("recipe", "evaluation"):
+        if field not in document and document.get("measures") != "masks":
+            raise BadInput(f"{name}: {field}", "Field required; only measures: masks trains nothing", "Add the field")
     try:
         return Protocol.model_validate_json(json.dumps(document))
     except ValidationError as error:
