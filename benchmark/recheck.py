@@ -15,7 +15,8 @@ from benchmark.store import Store
 
 @dataclass(frozen=True)
 class Recheck:
-    """How the cells measured again agree with the first records. Differences in points of last test accuracy."""
+    """How the cells measured again agree with the first records. Differences in points of last test accuracy, or of
+    the density of a layer where nothing is trained."""
 
     protocol: str
     cells: int
@@ -43,7 +44,7 @@ def compare(protocol: Protocol, first: Store, again: Store) -> Recheck:
     there by chance; what must agree is the mean."""
     ours = {_key(record): record for record in first.records(protocol) if record.status == "finished"}
     pairs = [(ours[_key(r)], r) for r in again.records(protocol) if r.status == "finished" and _key(r) in ours]
-    differences = [_accuracy(theirs) - _accuracy(old) for old, theirs in pairs]
+    differences = [_difference(old, theirs) for old, theirs in pairs]
     half = inf  # one difference has no spread
     if len(differences) > 1:
         from scipy.stats import t
@@ -75,6 +76,11 @@ def _key(record: Record) -> tuple[str, int, int, int]:
     return record.method.name, record.cell.level, record.cell.seed, record.cell.draw
 
 
-def _accuracy(record: Record) -> float:
-    assert record.measured is not None  # finished records have figures
-    return record.measured.test_accuracy_percent.last
+def _difference(old: Record, new: Record) -> float:
+    """Points of last test accuracy or, where nothing was trained, of the layer density that differs most."""
+    if old.measured and new.measured:
+        return new.measured.test_accuracy_percent.last - old.measured.test_accuracy_percent.last
+    assert old.mask is not None  # finished records have masks
+    assert new.mask is not None
+    ours, theirs = old.mask.layers, new.mask.layers
+    return max((100 * (theirs[n].kept - ours[n].kept) / ours[n].size for n in ours), key=abs)

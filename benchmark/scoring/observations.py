@@ -86,7 +86,9 @@ class Observations:
 
     def resolution(self, metric: Metric) -> float:
         """Step of the grid on which the metric is recorded, in its unit."""
-        return float(self.protocol.evaluation.every) if metric == "early-stop-step" else ACCURACY_STEP
+        if metric == "early-stop-step":
+            return float(self.protocol.evaluation.every)
+        return 1.0 if metric == "empty-layers" else ACCURACY_STEP
 
     def logarithm(self, step: float) -> float:
         """Log of a step; a minimum at update 0 counts as half an evaluation interval."""
@@ -114,7 +116,9 @@ def metric_of(measured: Measured, metric: Metric) -> float | None:
 
 
 def reported_metric(protocol: Protocol) -> Metric:
-    """The accuracy that the protocol's paper reports."""
+    """The accuracy that the protocol's paper reports; the number of empty layers where nothing is trained."""
+    if not protocol.trains:
+        return "empty-layers"
     metrics: dict[str, Metric] = {
         "last": "last-accuracy",
         "best": "best-accuracy",
