@@ -160,6 +160,8 @@ class Protocol(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for place, why in contradictions(self):
+            raise ValueError(f"{place}: {why}")
         for name, spec in self.methods.items():
             if not re.fullmatch(METHOD_NAME, name) or name == "dense":
                 raise ValueError(f"methods.{name}: name methods in small letters, digits, - and +; dense is taken")
@@ -175,8 +177,6 @@ class Protocol(Frozen):
         if (self.evaluation.early_stop == "none") != (self.data.validation == 0):
             raise ValueError("evaluation.early_stop is none exactly where data.validation is 0")
         self._check_batch_norm()
-        for place, why in contradictions(self):
-            raise ValueError(f"{place}: {why}")
         return self
 
     def _check_levels(self, name: str) -> None:
@@ -219,7 +219,7 @@ def parse(document: Any, name: str) -> Protocol:
     if not isinstance(document, dict):
         raise BadInput(name, "a protocol is a mapping of fields", "See benchmark/protocols for examples")
     for field in ("recipe", "evaluation"):
-        if field not in document and document.get("measures") != "masks":
+        if field not in document and document.get("measures", "trained-networks") == "trained-networks":
             raise BadInput(f"{name}: {field}", "Field required; only measures: masks trains nothing", "Add the field")
     try:
         return Protocol.model_validate_json(json.dumps(document))

@@ -31,7 +31,6 @@ class MaskStanding:
     unit_error: float | None
     slope: float | None
     examples: float
-    seconds: float
 
 
 def mask_standings(seen: Observations) -> list[MaskStanding]:
@@ -64,8 +63,7 @@ def _standing(seen: Observations, method: str) -> MaskStanding:
         {layer: first[layer] for layer in order},
         max(errors, default=None),
         fmean(slopes) if slopes else None,
-        fmean(r.cost.prune_examples for r in every if r.cost) if every else 0.0,
-        fmean(r.cost.prune_seconds for r in every if r.cost) if every else 0.0,
+        fmean(costs) if (costs := [r.cost.prune_examples for r in every if r.cost]) else 0.0,
     )
 
 
