@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ class Preparation:
         floats = stored if stored.is_floating_point() else stored.to(torch.float32).div_(255)
         if self.mean is None or self.std is None:
             return floats
-        return (floats - _per_channel(self.mean, floats)) / _per_channel(self.std, floats)
+        shape = (floats.dim(), floats.dtype, floats.device)
+        return (floats - _per_channel(self.mean, *shape)) / _per_channel(self.std, *shape)
 
     def augmented(self, stored: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
         """Cropped and flipped images as float32.
@@ -53,6 +54,10 @@ class Preparation:
         return self(cropped) if spec.padded_with == "black" else cropped
 
 
-def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
-    shape = (1, -1, 1, 1) if like.dim() == 4 else (1, -1)
-    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(shape)
+@lru_cache(maxsize=32)
+def _per_channel(values: tuple[float, ...], dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One value per channel, shaped for (n, channels, ...).
+
+    Made once: a captured CUDA graph may not copy from the host.
+    """
+    return torch.tensor(values, dtype=dtype, device=device).reshape((1, -1, 1, 1) if dim == 4 else (1, -1))

@@ -1,7 +1,8 @@
 """The replica engine: a list of replicas goes in, trained weights and histories come out.
 
 A replica's result depends on nothing but itself, so a caller may group replicas as it likes. On CPU they are
-trained one after another on one thread, with data in memory and a fused optimizer; use one process per core.
+trained one after another on one thread, with data in memory and a fused optimizer; use one process per core. On CUDA
+they are trained side by side (see `company`) by captured updates (see `graphs`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -17,13 +21,25 @@ from benchmark.networks.mlp import Mlp
 from benchmark.protocol import EvaluationSpec, Recipe
 from benchmark.training.batches import Source, Tables
 from benchmark.training.compact import Columns, usable
+from benchmark.training.company import Task, in_companies, on_device
 from benchmark.training.evaluation import History, Looks, Quality, evaluate
+from benchmark.training.graphs import Replay
 from benchmark.training.optimizers import make_optimizer, rate_table
+from benchmark.training.precision import cuda_settings
 from benchmark.training.replica import Outcome, Replica, diverged, masked_start
 from benchmark.training.step import Single, Step, eagerly
+from benchmark.training.ways import Way
 
 Progress = Callable[[int, int, int], None]
 """Called after each evaluation with (replica number, updates done, updates in all)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where replicas are trained side by side, and how they share the device."""
+
+    device: Literal["cpu", "cuda"]
+    way: Way
 
 
 def train(
@@ -33,15 +49,26 @@ def train(
     evaluation: EvaluationSpec,
     dataset: Dataset,
     progress: Progress | None = None,
+    place: Place | None = None,
 ) -> list[Outcome]:
     """Train every replica with the same recipe on the same data set.
 
-    `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all).
+    `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all). `place`:
+    the device and the way of sharing it; None is one after another on the CPU. Raises EnvironmentProblem if a
+    device's memory does not hold even one.
     """
+    report = progress or (lambda *_: None)
+    if place is not None:
+        moved = on_device(dataset, place.device)
+        task = Task(make_module, recipe, evaluation, moved, place.way)
+        if place.device == "cpu":
+            return in_companies(replicas, task, lambda _team: eagerly, report)
+        with cuda_settings(recipe.precision):
+            return in_companies(replicas, task, lambda team: Replay.of(team.steps), report)
     outcomes = []
     for number, replica in enumerate(replicas):
-        report = None if progress is None else (lambda done, total, n=number: progress(n, done, total))
-        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, report))
+        own = partial(report, number)
+        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, own))
     return outcomes
 
 
@@ -51,7 +78,7 @@ def _train_one(
     recipe: Recipe,
     evaluation: EvaluationSpec,
     dataset: Dataset,
-    report: Callable[[int, int], None] | None,
+    report: Callable[[int, int], None],
 ) -> Outcome:
     started, cpu_started = time.perf_counter(), time.process_time()
     columns = None
@@ -133,7 +160,7 @@ class _Run:
         self.module.train()
         return quality
 
-    def go(self, report: Callable[[int, int], None] | None) -> str | None:
+    def go(self, report: Callable[[int, int], None]) -> str | None:
         """Train to the last step; returns the reason if it diverged."""
         replica = self.replica
         failure = self._look(replica.first_step, report)
@@ -146,7 +173,7 @@ class _Run:
             failure = self._look(step + 1, report)
         return failure
 
-    def _look(self, done: int, report: Callable[[int, int], None] | None) -> str | None:
+    def _look(self, done: int, report: Callable[[int, int], None]) -> str | None:
         """Evaluate and take snapshots where asked for; returns a reason if the loss is not finite."""
         if done in self.replica.snapshots:
             self.snapshots[done] = self.state()
@@ -166,6 +193,5 @@ class _Run:
             losses.append(self.test[-1].loss)
         if not all(math.isfinite(loss) for loss in losses):
             return diverged(done)
-        if report is not None:
-            report(done, self.replica.last_step)
+        report(done, self.replica.last_step)
         return None

@@ -8,7 +8,7 @@ warm-up on side streams, gradients that the graph allocates itself, capturable o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -25,11 +25,15 @@ class Replay:
     of every step function is captured as one graph, and `LONG` updates as another, to be launched once for all.
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._steps = steps
-        self._streams = [torch.cuda.Stream() for _ in steps]
-        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+    def __init__(self, steps: Sequence[Step], streams: Sequence[torch.cuda.Stream]) -> None:
+        self._steps, self._streams = steps, streams
+        self._graphs: dict[tuple[int, int], Callable[[], None]] = {}
         self._warm: Counter[int] = Counter()
+
+    @staticmethod
+    def of(steps: Sequence[Step]) -> Replay:
+        """For step functions whose data is on the current CUDA device."""
+        return Replay(steps, [torch.cuda.Stream() for _ in steps])  # type: ignore[no-untyped-call]
 
     def __call__(self, _steps: Sequence[Step], first: int, last: int) -> None:
         """Updates `first` to `last` - 1; see `eagerly`."""
@@ -38,8 +42,9 @@ class Replay:
             for step in self._steps:
                 step.tables.open(number)
             size = tables.size(number)
-            whole = tables.per_epoch - number % tables.per_epoch - (tables.size(tables.per_epoch - 1) != size)
-            number += self._some(size, min(last - number, whole) if whole > 0 else 1)
+            partial_after = tables.size(tables.per_epoch - 1) != size
+            alike = tables.per_epoch - number % tables.per_epoch - partial_after
+            number += self._some(size, min(last - number, alike))
 
     def _some(self, size: int, most: int) -> int:
         """One or `LONG` updates on batches of `size`, at most `most`; returns how many."""
@@ -49,13 +54,17 @@ class Replay:
             return 1
         count = LONG if most >= LONG else 1
         if (size, count) not in self._graphs:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                for _ in range(count):
-                    self._fork(size)
-            self._graphs[size, count] = graph
-        self._graphs[size, count].replay()
+            self._graphs[size, count] = self._captured(size, count)
+        self._graphs[size, count]()
         return count
+
+    def _captured(self, size: int, count: int) -> Callable[[], None]:
+        """A launch of `count` updates of every step function. Capturing runs nothing."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(count):
+                self._fork(size)
+        return graph.replay
 
     def _fork(self, size: int) -> None:
         """One update of every step function, side by side; the current stream goes on when all are done."""

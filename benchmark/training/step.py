@@ -17,8 +17,10 @@ from benchmark.training.precision import arithmetic
 class Trained(Protocol):
     """What an update changes: one network, or a stack of them (see `stacking`)."""
 
-    parameters: Mapping[str, Tensor]
-    """Leaves; of a stack, with one entry per replica in front."""
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """Leaves; of a stack, with an axis of replicas in front."""
+        ...
 
     def losses(self, inputs: Tensor, labels: Tensor, words: Tensor) -> Tensor:
         """Mean loss on a batch, in training mode: () or (replicas,). `words`: what dropped units follow from."""
@@ -30,7 +32,7 @@ class Single:
 
     def __init__(self, module: nn.Module, precision: str) -> None:
         self.module, self.precision = module, precision
-        self.parameters = dict(module.named_parameters())
+        self.parameters: Mapping[str, Tensor] = dict(module.named_parameters())
         self._dropouts = dropouts(module)
         self._device = next(iter(self.parameters.values())).device.type
 

@@ -23,7 +23,10 @@ MakeModule = Callable[[int | None], nn.Module]
 class Team(Protocol):
     """Replicas that are trained side by side; all begin and end at the same update."""
 
-    steps: Sequence[Step]
+    @property
+    def steps(self) -> Sequence[Step]:
+        """What one update runs, side by side."""
+        ...
 
     def tested(self) -> Tensor:
         """(replicas, 2) loss and percent right on the test set, on the device."""
@@ -79,7 +82,7 @@ class Stacked:
 
         def forward(part: Tensor) -> Tensor:
             inputs = dataset.prepare(dataset.train_inputs[part.flatten()])
-            return self.stack.logits(inputs.unflatten(0, part.shape), own=True)
+            return self.stack.logits(inputs.reshape(*part.shape, *inputs.shape[1:]), own=True)
 
         labels = dataset.train_labels[rows]
         return measure(forward, rows, labels, precision=self._recipe.precision, chunk=_chunk(dataset))
