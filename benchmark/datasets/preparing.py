@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import pad
 
 from benchmark.spec.data import AugmentationSpec
+
+
+def drawn(spec: AugmentationSpec, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """What `count` images go through: offsets (count, 2) int64 in 0..2 * padding, flips (count,) bool."""
+    offsets = torch.randint(0, 2 * spec.crop_padding + 1, (count, 2), generator=generator)
+    flips = torch.rand(count, generator=generator) < 0.5
+    return offsets, flips if spec.flip == "horizontal-half" else torch.zeros_like(flips)
 
 
 @dataclass(frozen=True)

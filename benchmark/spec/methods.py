@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from benchmark.spec.frozen import Frozen
+from benchmark.spec.frozen import ADDED, Frozen
 
 Allocation = Literal["layerwise", "global"]
 Needs = Literal["nothing", "inputs", "labels", "trained weights"]
@@ -18,12 +18,15 @@ class Schedule(Frozen):
     `rounds`: "levels" prunes level after level (one network per level is trained and recorded); a number
     reaches one density in that many exponential rounds. `scores` says whether initial or trained weights are
     scored. `restart`: a step to rewind to (0 = initialization), or "trained" to fine-tune the trained weights.
+    `weights: kept` rewinds the learning rate to `restart` and nothing else (Renda et al. 2020, arXiv 2003.02389).
+    "levels" fine-tunes, or keeps, the weights that the level before ended with.
     """
 
     rounds: Literal["levels"] | int
     scores: Literal["initial", "trained"]
     restart: Literal["trained"] | int
     retrain_steps: int | None = Field(default=None, gt=0, description="fine-tuning updates; absent = the recipe's")
+    weights: Annotated[Literal["rewound", "kept"], ADDED] = "rewound"
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -37,8 +40,8 @@ class Schedule(Frozen):
             raise ValueError("scores: trained needs rounds: levels (iterative) or rounds: 1 (one-shot)")
         if self.rounds == "levels" and self.scores != "trained":
             raise ValueError("rounds: levels needs scores: trained")
-        if self.rounds == "levels" and self.restart == "trained":
-            raise ValueError("rounds: levels rewinds to a step; restart: trained needs rounds: 1")
+        if self.weights == "kept" and (self.scores != "trained" or self.restart == "trained"):
+            raise ValueError("weights: kept needs scores: trained and the step at which the learning rate starts again")
         if self.retrain_steps is not None and self.restart != "trained":
             raise ValueError("retrain_steps needs restart: trained; a rewound network trains to the recipe's last step")
         return self

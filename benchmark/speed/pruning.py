@@ -63,12 +63,11 @@ def method_of(pruner: str) -> MethodSpec:
 
 def prune_times(protocol: Protocol) -> list[PruneTime]:
     """Every pruner of this package once, on random examples of the protocol's shape, called directly."""
-    dataset, module = random_dataset(protocol, 2000), build(protocol)
+    dataset, module = random_dataset(protocol, 10_000), build(protocol)
     state = initial_state(module, protocol.network, stream(0, "init"))
     module.train(protocol.pruning.scoring.batch_norm == "train")
-    per_class = min(protocol.pruning.scoring.examples_per_class, 5 if dataset.classes > 100 else 10)
     rows = torch.arange(len(dataset.train_labels))
-    drawn = scoring_examples(dataset, rows, per_class, stream(0, "examples"))
+    drawn = scoring_examples(dataset, rows, protocol.pruning.scoring, stream(0, "examples"))
     subject = Pruned(module, state, dataset.input_shape, dataset.classes)
     found = []
     for pruner in PRUNERS:
