@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from benchmark import published
 from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.palette import COLOURS
 from benchmark.protocol import Protocol
 from benchmark.published.rules import Curve, Metric
 from benchmark.records import DENSE
@@ -21,8 +21,6 @@ from benchmark.units import axis_name, axis_value
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by all readers; markers and lines differ too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 METHODS = ("imp", "imp+reinit", "one-shot", "random", "imp+shuffle")  # those that the papers plot
@@ -91,20 +89,14 @@ def _point(seen: Observations, metric: Metric, method: str, level: int) -> tuple
     return level, fmean(values), min(values), max(values)
 
 
-def position(protocol: Protocol) -> Callable[[int], float]:
-    """Level -> where it stands on the x axis, in the paper's unit."""
-    return partial(axis_value, protocol)
-
-
 def _panel(axes: Axes, seen: Observations, methods: Sequence[str], metric: Metric) -> None:
     protocol = seen.protocol
-    x = position(protocol)
     if seen.by_seed(metric, (DENSE, 0)):
         _, mean, _, _ = _point(seen, metric, DENSE, 0)
         axes.axhline(mean, color="0.45", linewidth=1, label="dense")
     for i, method in enumerate(methods):
         found = points(seen, metric, method)
-        xs, means = [x(level) for level, *_ in found], [mean for _, mean, _, _ in found]
+        xs, means = [axis_value(protocol, level) for level, *_ in found], [mean for _, mean, _, _ in found]
         lows, highs = [low for _, _, low, _ in found], [high for *_, high in found]
         line: Any = {"color": COLOURS[i], "linestyle": LINES[i % len(LINES)], "label": LABELS.get(method, method)}
         if len(found) > 30:
@@ -122,9 +114,13 @@ def _published(axes: Axes, protocol: Protocol, method: str, metric: Metric, i: i
     """Published values of every round, as points, where a claim of the paper has the whole curve."""
     for rule in (rule for paper in published.load_all() for claim in paper.claims for rule in claim.checks):
         if isinstance(rule, Curve) and (rule.of.method, rule.metric) == (method, metric):
-            x = position(protocol)
             curve = published.table(rule.table)
-            pairs = [(x(level), v) for (name, level), values in curve.items() if name == method for v in values]
+            pairs = [
+                (axis_value(protocol, level), v)
+                for (name, level), values in curve.items()
+                if name == method
+                for v in values
+            ]
             xs, ys = [a for a, _ in pairs], [b for _, b in pairs]
             label = f"{LABELS.get(method, method)}, published"
             axes.scatter(xs, ys, s=7, color=COLOURS[i], marker=MARKERS[i], alpha=0.45, label=label)
@@ -149,7 +145,7 @@ def _scale(axes: Axes, protocol: Protocol) -> None:
     axes.invert_xaxis()  # from dense to sparse, as the paper draws it
     places: list[float] = []
     for level in sorted(level for paper in published.load_all() for level in paper.densities.get(protocol.id, {})):
-        place = position(protocol)(level)
+        place = axis_value(protocol, level)
         if not places or place < places[-1] / 1.6:  # else the labels run into each other
             places.append(place)
     axes.set_xticks(places, [f"{place:.3g}" if place >= 100 else f"{place:.1f}" for place in places])

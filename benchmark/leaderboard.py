@@ -5,6 +5,7 @@ The same records give the same bytes, so the committed file is itself a test of 
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +14,15 @@ from tabulate import tabulate
 
 from benchmark import published
 from benchmark.errors import BadInput, EnvironmentProblem
-from benchmark.plan import cells_of, method_names
 from benchmark.protocol import Protocol
 from benchmark.published import Published
 from benchmark.records import DENSE
-from benchmark.scoring.gathering import as_cell, gathered
+from benchmark.scoring.gathering import gathered
 from benchmark.scoring.ledger import ledger, summary
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
+from benchmark.scoring.standing_table import finished_and_planned, progress_words, spread, standing_table
 from benchmark.scoring.standings import Standing, other_measured, planned, shown_levels, standing, standings
-from benchmark.scoring.wording import METRICS, number
-from benchmark.statistics import Estimate, interval
+from benchmark.scoring.wording import METRICS
 from benchmark.store import Store
 from benchmark.submissions import value_text
 from benchmark.units import density_text, unit_name
@@ -124,16 +124,20 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0
     return tabulate(rows, headers=headings, tablefmt="github", disable_numparse=True, colalign=align) + "\n"
 
 
+def as_cell(text: str) -> str:
+    """An author's words inside a table of a Markdown page: one line, no markup."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
+
+
 def board(seen: Observations, papers: Sequence[Published]) -> str:
     """Standings of one protocol."""
     protocol = seen.protocol
     levels = shown_levels(protocol, papers)
-    total = sum(len(cells_of(protocol, method)) for method in method_names(protocol))
-    finished = sum(r.status == "finished" for group in seen.records.values() for r in group)
+    finished, _ = finished_and_planned(seen)
     parts = [
         f"### {protocol.id}\n\n{protocol.title} ({protocol.paper.authors} {protocol.paper.year}, "
         f"[arXiv {protocol.paper.arxiv}](https://arxiv.org/abs/{protocol.paper.arxiv})).\n"
-        f"{finished:,} of {total:,} runs measured. Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the "
+        f"{progress_words(seen)}. Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the "
         f"paper reports it. Columns: {unit_name(protocol)}.\n"
     ]
     if finished:
@@ -144,14 +148,6 @@ def board(seen: Observations, papers: Sequence[Published]) -> str:
         lines = "\n".join(f"- {failure_text(protocol, record)}" for record in seen.failures)
         parts.append(f"**Failed runs**, which count against every claim that needs them:\n\n{lines}\n")
     return "\n".join(parts)
-
-
-def spread(e: Estimate, alpha: float, digits: int = 2) -> str:
-    """Mean with the half width of its interval, and the number of seeds."""
-    if e.n < 2:
-        return f"{e.mean:,.{digits}f} (1)"
-    low, high = interval(e, 1 - alpha)
-    return f"{e.mean:,.{digits}f} ± {(high - low) / 2:,.{digits}f} ({e.n})"
 
 
 def _overview(seen: Observations, levels: Sequence[int]) -> str:
@@ -168,7 +164,7 @@ def _overview(seen: Observations, levels: Sequence[int]) -> str:
                 text = f"**{spread(found.accuracy, alpha)}**" if best else spread(found.accuracy, alpha)
             cells.append(text)
         mark = seen.marks.get(method)
-        rows.append([f"{method} ({mark})" if mark else method, *cells])
+        rows.append([as_cell(f"{method} ({mark})") if mark else method, *cells])
     dense = standing(seen, DENSE, 0)
     reference = f"Dense network: {spread(dense.accuracy, alpha)}" if dense else "Dense network: not measured"
     if dense and dense.early_stop_step:
@@ -184,7 +180,9 @@ def _plugins(seen: Observations) -> list[str]:
         values = ", ".join(f"{key} = {value_text(value)}" for key, value in sorted(submission.parameters.items()))
         schedule = submission.method.schedule
         cut = f"{submission.method.allocation}, {schedule.rounds} round{'s' if schedule.rounds != 1 else ''}"
-        rows.append([name, values or "defaults", submission.needs, cut, as_cell(submission.paper), seen.marks[name]])
+        rows.append(
+            [name, values or "defaults", submission.needs, cut, as_cell(submission.paper), as_cell(seen.marks[name])]
+        )
     headings = ["method", "hyper-parameters", "needs", "cut", "paper", "trust"]
     return [f"{PLUGINS}\n{table(headings, rows)}"] if rows else []
 
@@ -195,10 +193,10 @@ def _details(seen: Observations, levels: Sequence[int]) -> str:
     for level in levels:
         if found := standings(seen, level):
             title = f"Ranking at {density_text(protocol, level)} ({unit_name(protocol)}), with costs"
-            parts.append(_folded(title, _standing_table(seen, found, ranked=True)))
+            parts.append(_folded(title, _ranking(seen, found, ranked=True)))
     others = other_measured(seen, levels)
     if others and len(protocol.level_table) <= MOST_OTHER_LEVELS:
-        parts.append(_folded("All other measured densities", _standing_table(seen, others, ranked=False)))
+        parts.append(_folded("All other measured densities", _ranking(seen, others, ranked=False)))
     if parts:
         parts.append(RANKS)
     return "\n".join(parts)
@@ -208,21 +206,6 @@ def _folded(title: str, content: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{content}\n</details>\n"
 
 
-def _standing_table(seen: Observations, found: Sequence[Standing], ranked: bool) -> str:
-    stops = any(s.early_stop_step for s in found)
-    headings = ["rank" if ranked else unit_name(seen.protocol), "method", "accuracy %", "95 % interval", "seeds"]
-    headings += ["early-stop step"] * stops + ["mask steps", "training steps", "examples scored"]
-    rows = [_standing_row(seen, s, stops, ranked) for s in found]
-    return table(headings, rows, len(headings) - 2)
-
-
-def _standing_row(seen: Observations, s: Standing, stops: bool, ranked: bool) -> list[str]:
-    alpha = seen.protocol.statistics.alpha
-    low, high = interval(s.accuracy, 1 - alpha)
-    bounds = f"{number(low)} to {number(high)}" if s.accuracy.n > 1 else "needs 2 seeds"
-    row = [str(s.rank) if ranked else density_text(seen.protocol, s.level), s.label]
-    row += [number(s.accuracy.mean), bounds, str(s.accuracy.n)]
-    if stops:
-        row.append(spread(s.early_stop_step, alpha, 0).rpartition(" (")[0] if s.early_stop_step else "")
-    costs = [s.costs.mask_train_steps, s.costs.train_steps, s.costs.prune_examples] if s.costs else []
-    return row + ([f"{cost:,.0f}" for cost in costs] or ["", "", ""])
+def _ranking(seen: Observations, found: Sequence[Standing], ranked: bool) -> str:
+    headings, rows = standing_table(seen, found, ranked)
+    return table(headings, [[as_cell(text) for text in row] for row in rows], len(headings) - 2)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -33,6 +32,7 @@ from benchmark.plan import PlannedJob, cells_of, fitting, method_names, plan, se
 from benchmark.protocol import Protocol, load, load_all
 from benchmark.records import DENSE
 from benchmark.registry import names as pruner_names
+from benchmark.spec.frozen import flat
 from benchmark.store import Store
 from benchmark.submissions import with_submissions
 from benchmark.units import density_text
@@ -97,8 +97,8 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
     click.echo(f"{protocol.key}  {protocol.title}\ndigest {protocol.digest}\n")
     for section in ("network", "data", "recipe", "evaluation", "pruning", "levels", "statistics"):
         click.echo(f"{section}:")
-        for field, value in _flat(protocol.document[section]):
-            click.echo(f"  {field} = {value}")
+        for field, value in flat(section, protocol.document[section]):
+            click.echo(f"  {field.partition('.')[2]} = {value}")
         for field, source in protocol.sources.items():
             if field.split(".")[0] == section:
                 click.echo(f"    source of {field}: {source}")
@@ -107,13 +107,6 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
         click.echo(f"  {method}: {_method_words(protocol, method)}")
     for deviation in protocol.deviations:
         click.echo(f"deviation: {deviation}")
-
-
-def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in document.items():
-        pairs.extend(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)])
-    return pairs
 
 
 def _method_words(protocol: Protocol, method: str) -> str:

@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from benchmark.spec.frozen import Frozen
+from benchmark.spec.methods import Needs
 
 LENGTHS = struct.Struct("!IQ")
 HEADER_BYTES = 256 * 1024
@@ -49,7 +50,7 @@ class Loaded(Frozen):
 
     say: Literal["loaded"] = "loaded"
     kind: Literal["scores", "masks"]
-    needs: Literal["nothing", "inputs", "labels", "trained weights"]
+    needs: Needs
     protections: dict[str, bool]
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from benchmark.palette import COLOURS
 from benchmark.protocol import Protocol
 from benchmark.records import DENSE
 from benchmark.report.series import LayerMap, Learning, Line, Place, PublishedLine
@@ -14,8 +15,7 @@ from benchmark.units import axis_name
 
 Chart = dict[str, Any]
 
-# Okabe and Ito's colours, told apart by all readers; markers and dashes differ too. The last one follows the theme.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "theme")
+LOOKS = (*COLOURS, "theme")  # the last one follows the page's theme
 MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
 DASHES = ("solid", "dash", "dashdot", "dot")
 BAND_FROM = 30  # levels beyond which bars would hide the curve
@@ -25,7 +25,7 @@ def style(protocol: Protocol, shown: Iterable[str]) -> dict[str, tuple[str, str,
     """Colour, marker and dash of each method: the same in every chart of a protocol. Submitted ones come last."""
     methods = [*protocol.methods, *sorted({method for method in shown if method != DENSE} - set(protocol.methods))]
     looks = {
-        method: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[(i // len(COLOURS) + i) % len(DASHES)])
+        method: (LOOKS[i % len(LOOKS)], MARKERS[i % len(MARKERS)], DASHES[(i // len(LOOKS) + i) % len(DASHES)])
         for i, method in enumerate(methods)
     }
     return looks | {DENSE: ("theme-faint", "circle", "solid")}

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.plan import cells_of, method_names
 from benchmark.protocol import Protocol
 from benchmark.records import Record
 from benchmark.report.series import Line
 from benchmark.scoring.observations import Observations
-from benchmark.scoring.standings import Standing, shown_levels, standings
-from benchmark.scoring.wording import number
-from benchmark.statistics import interval
+from benchmark.scoring.standing_table import standing_table
+from benchmark.scoring.standings import shown_levels, standings
+from benchmark.spec.frozen import flat
 from benchmark.units import density_text
 
 SECTIONS = ("network", "data", "recipe", "evaluation", "pruning", "levels", "seeds", "statistics")
@@ -46,16 +45,26 @@ def slug(name: str) -> str:
 
 def fields(protocol: Protocol) -> list[tuple[str, list[Row]]]:
     """Every field of the document by section, with the source that covers it."""
-    document = protocol.document
-    return [(section, _rows(section, document[section], protocol.sources)) for section in SECTIONS]
+    sources = protocol.sources
+    return [
+        (
+            section,
+            [
+                Row(name, _text(value), _source(name, sources))
+                for name, value in flat(section, protocol.document[section])
+            ],
+        )
+        for section in SECTIONS
+    ]
 
 
-def _rows(name: str, value: Any, sources: dict[str, str]) -> list[Row]:
-    if isinstance(value, dict):
-        return [row for key, inner in value.items() for row in _rows(f"{name}.{key}", inner, sources)]
-    text = ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+def _text(value: Any) -> str:
+    return ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+
+
+def _source(name: str, sources: Mapping[str, str]) -> str:
     covering = [key for key in sources if name == key or name.startswith(f"{key}.")]
-    return [Row(name, text, sources[max(covering, key=len)] if covering else "")]
+    return sources[max(covering, key=len)] if covering else ""
 
 
 def provenance(seen: Observations) -> Table:
@@ -72,32 +81,15 @@ def _origin(record: Record) -> tuple[str, ...]:
     return commit, p.device, p.precision, p.packages.get("torch", "?"), p.python, p.data_digest[:16]
 
 
-def progress(seen: Observations) -> str:
-    """How much of a protocol is measured."""
-    protocol = seen.protocol
-    total = sum(len(cells_of(protocol, method)) for method in method_names(protocol))
-    finished = sum(r.status == "finished" for group in seen.records.values() for r in group)
-    return f"{finished:,} of {total:,} runs measured"
-
-
 def rankings(seen: Observations, papers: Sequence[Any]) -> list[Table]:
     """Methods at each level that the paper names, best first."""
     tables = []
     for level in shown_levels(seen.protocol, papers):
         if found := standings(seen, level):
-            rows = tuple(_standing(seen, s) for s in found)
-            tables.append(Table(f"At {density_text(seen.protocol, level)}", STANDING, rows))
+            headings, rows = standing_table(seen, found, ranked=True)
+            title = f"At {density_text(seen.protocol, level)}"
+            tables.append(Table(title, tuple(headings), tuple(tuple(row) for row in rows)))
     return tables
-
-
-STANDING = ("rank", "method", "accuracy %", "95 % interval", "seeds", "mask steps", "training steps", "examples scored")
-
-
-def _standing(seen: Observations, s: Standing) -> tuple[str, ...]:
-    low, high = interval(s.accuracy, 1 - seen.protocol.statistics.alpha)
-    bounds = f"{number(low)} to {number(high)}" if s.accuracy.n > 1 else "needs 2 seeds"
-    costs = (s.costs.mask_train_steps, s.costs.train_steps, s.costs.prune_examples) if s.costs else ()
-    return (str(s.rank), s.method, number(s.accuracy.mean), bounds, str(s.accuracy.n), *(f"{c:,.0f}" for c in costs))
 
 
 def numbers(line: Line, digits: int = 2) -> Table:

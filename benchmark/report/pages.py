@@ -20,6 +20,7 @@ from benchmark.report import charts, facts
 from benchmark.report.series import layer_map, learning, line, published_lines
 from benchmark.scoring.ledger import VERDICTS
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
+from benchmark.scoring.standing_table import progress_words
 from benchmark.scoring.standings import shown_levels
 from benchmark.scoring.wording import METRICS
 from benchmark.store import Store
@@ -95,7 +96,7 @@ def _curves(seen: Observations, metric: Metric, papers: Sequence[Published]) -> 
 
 def _card(seen: Observations, papers: Sequence[Published]) -> dict[str, Any]:
     metric = reported_metric(seen.protocol)
-    return {"protocol": seen.protocol, "progress": facts.progress(seen), **_curves(seen, metric, papers)}
+    return {"protocol": seen.protocol, "progress": progress_words(seen), **_curves(seen, metric, papers)}
 
 
 def _protocol(
@@ -109,7 +110,7 @@ def _protocol(
     maps = [found for method in measured if method != DENSE and (found := layer_map(seen, method))]
     return {
         "protocol": protocol,
-        "progress": facts.progress(seen),
+        "progress": progress_words(seen),
         "curves": [_curves(seen, metric, papers) for metric in metrics],
         "learning": _learning(store, seen, papers),
         "layers": {found.method: charts.layer_chart(found) for found in maps},

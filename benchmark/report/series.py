@@ -93,7 +93,7 @@ def place(seen: Observations, metric: Metric, method: str, level: int) -> Place 
     bounds: tuple[float | None, float | None] = (None, None)
     if estimate.n > 1:
         bounds = statistics.interval(estimate, 1 - protocol.statistics.alpha)
-    return Place(level, axis_value(protocol, level), density_text(protocol, level), estimate.mean, *bounds, values)
+    return _place(protocol, level, estimate.mean, *bounds, values)
 
 
 def published_lines(protocol: Protocol, metric: Metric, papers: Sequence[Published]) -> list[PublishedLine]:
@@ -109,7 +109,7 @@ def published_lines(protocol: Protocol, metric: Metric, papers: Sequence[Publish
 
 def _published_curve(protocol: Protocol, rule: Curve) -> PublishedLine:
     curve = sorted((level, values) for (method, level), values in table(rule.table).items() if method == rule.of.method)
-    places = [_published_place(protocol, lv, fmean(v), min(v), max(v), v) for lv, v in curve]
+    places = [_place(protocol, lv, fmean(v), min(v), max(v), v) for lv, v in curve]
     return PublishedLine(rule.of.method, tuple(places), "lowest to highest trial")
 
 
@@ -118,14 +118,14 @@ def _published_values(protocol: Protocol, rule: Value) -> PublishedLine:
     half = sd or 0.0
     raw = rule.published.values or (estimate.mean,)
     places = [
-        _published_place(protocol, level, estimate.mean, estimate.mean - half, estimate.mean + half, raw)
+        _place(protocol, level, estimate.mean, estimate.mean - half, estimate.mean + half, raw)
         for _, level in rule.of.cells
     ]
     return PublishedLine(rule.of.method, tuple(places), "± 1 standard deviation" if sd else "no spread published")
 
 
-def _published_place(
-    protocol: Protocol, level: int, mean: float, low: float, high: float, values: Sequence[float]
+def _place(
+    protocol: Protocol, level: int, mean: float, low: float | None, high: float | None, values: Sequence[float]
 ) -> Place:
     return Place(level, axis_value(protocol, level), density_text(protocol, level), mean, low, high, tuple(values))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from benchmark import submissions
@@ -21,12 +20,7 @@ def mark_text(verification: Verification | None) -> str:
     if verification is None:
         return REPORTED
     v = verification
-    return f"verified ({as_cell(v.by)}, {v.when}, {v.cells} cell{'s' if v.cells > 1 else ''})"
-
-
-def as_cell(text: str) -> str:
-    """An author's words inside a table of a Markdown page: one line, no markup."""
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
+    return f"verified ({' '.join(v.by.split())}, {v.when}, {v.cells} cell{'s' if v.cells > 1 else ''})"
 
 
 def gathered(protocol: Protocol, stores: Sequence[Store]) -> Observations:

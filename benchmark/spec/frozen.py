@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -45,3 +46,12 @@ def without_unused(value: Any, dumped: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_unused(item, other) for item, other in zip(value, dumped, strict=True)]
     return dumped
+
+
+def flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of everything below `name` in a document that is not itself a mapping."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from flat(f"{name}.{key}", inner)
+    else:
+        yield name, value
