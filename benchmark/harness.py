@@ -24,7 +24,7 @@ from benchmark.errors import BadPruner, NeedFailed
 from benchmark.isolation.limits import Limits
 from benchmark.isolation.source import PrunerSource, locate
 from benchmark.isolation.starting import template
-from benchmark.plan import Job, is_chain, train_steps
+from benchmark.plan import Job, expected_seconds, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.pruning.score_facts import ScoreWatch
 from benchmark.records import DENSE, Cell, Record
@@ -160,7 +160,10 @@ class Harness:
 
     def _measure_mask(self, cell: Cell) -> None:
         """Make a cell's mask and write what it is, for a protocol that trains nothing."""
-        if not self.settings.may_start(self._mask_seconds.get(cell.method, 0.0)):
+        if cell.method not in self._mask_seconds:
+            expected = expected_seconds(self.protocol, self.store.records(self.protocol))
+            self._mask_seconds[cell.method] = expected([cell])
+        if not self.settings.may_start(self._mask_seconds[cell.method]):
             raise OutOfTime
         self._watch.restart()
         masks, cost = self.tickets.masks(cell, self._watch)

@@ -172,7 +172,8 @@ def _mask_seconds(protocol: Protocol, method: str, taken: Sequence[float]) -> fl
     if taken:
         return median(taken)
     rounds = protocol.pruning_method(method).schedule.rounds
-    work = 6 * protocol.network.multiply_adds + 100 * sum(protocol.pruning.layer_sizes.values())  # one example; ranking
+    weights = sum(protocol.pruning.layer_sizes.values())
+    work = 6 * protocol.network.multiply_adds + 3000 * weights  # one example; moving and ranking scores, 0.1 us each
     return (rounds if isinstance(rounds, int) else 1) * work / FLOPS_PER_SECOND
 
 
