@@ -20,7 +20,7 @@ from benchmark.records import DENSE
 from benchmark.scoring.gathering import gathered
 from benchmark.scoring.ledger import ledger, summary
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
-from benchmark.scoring.standing_table import finished_and_planned, progress_words, spread, standing_table
+from benchmark.scoring.standing_table import finished_and_planned, has_records, progress_words, spread, standing_table
 from benchmark.scoring.standings import Standing, other_measured, planned, shown_levels, standing, standings
 from benchmark.scoring.wording import METRICS
 from benchmark.store import Store
@@ -69,6 +69,11 @@ Methods of plugins. `reported`: measured by whoever sent it; `verified`: cells m
 found equivalent.
 """
 
+WAITING = """\
+Frozen and ready: `lotterybench run PROTOCOL` measures one, `lotterybench info PROTOCOL` says where each field comes \
+from.
+"""
+
 RANKS = """\
 A rank is 1 plus the number of significantly better methods (paired t tests, Holm's correction over all pairs), \
 so methods that cannot be told apart share it. Mask steps: updates spent on networks that only served to find the mask.
@@ -85,9 +90,27 @@ def render(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store] =
     decided = [(paper, decide_paper(paper, seen)) for paper in papers]
     shown = [(paper, decisions) for paper, decisions in decided if decisions]
     parts = [HEADER, *_other_folders(extra), summary(shown), LEGEND, "## Methods by density\n"]
-    parts += [board(observations, papers) for observations in seen.values()]
+    measured = [each for each in seen.values() if has_records(each)]
+    parts += [board(observations, papers) for observations in measured]
+    parts += _waiting([each for each in seen.values() if not has_records(each)])
     parts += ["## Claims\n", *(ledger(paper, decisions, seen) for paper, decisions in shown)]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def _waiting(unmeasured: Sequence[Observations]) -> list[str]:
+    """Protocols that nobody has measured yet, one row each."""
+    if not unmeasured:
+        return []
+    rows = []
+    for seen in unmeasured:
+        protocol, (_, runs) = seen.protocol, finished_and_planned(seen)
+        rows.append([f"`{protocol.id}`", as_cell(protocol.title), _cited(protocol), f"{runs:,}"])
+    return [f"### Not measured yet\n\n{WAITING}\n{table(['protocol', 'setting', 'paper', 'runs'], rows, 1)}"]
+
+
+def _cited(protocol: Protocol) -> str:
+    paper = protocol.paper
+    return f"{paper.authors} {paper.year}, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
 
 
 def render_touched(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store]) -> str:
@@ -135,8 +158,7 @@ def board(seen: Observations, papers: Sequence[Published]) -> str:
     levels = shown_levels(protocol, papers)
     finished, _ = finished_and_planned(seen)
     parts = [
-        f"### {protocol.id}\n\n{protocol.title} ({protocol.paper.authors} {protocol.paper.year}, "
-        f"[arXiv {protocol.paper.arxiv}](https://arxiv.org/abs/{protocol.paper.arxiv})).\n"
+        f"### {protocol.id}\n\n{protocol.title} ({_cited(protocol)}).\n"
         f"{progress_words(seen)}. Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the "
         f"paper reports it. Columns: {unit_name(protocol)}.\n"
     ]

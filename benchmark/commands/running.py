@@ -15,7 +15,6 @@ from benchmark.commands.options import (
     Duration,
     Selection,
     only_argument,
-    patterns_of,
     protocols_in,
     results_option,
     retry_option,
@@ -31,7 +30,9 @@ from benchmark.commands.plugins import (
     waiting_words,
 )
 from benchmark.commands.reading import show_plan
-from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
+from benchmark.commands.runnable import affordable, with_data
+from benchmark.commands.trying import try_out
+from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.plan import PlannedJob, fitting, only_recorded, plan
 from benchmark.progress import Display
 from benchmark.protocol import Protocol
@@ -98,11 +99,11 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     how = How(workers, time.time() + budget if budget else None, picked, retry_failed)
     selection = _with_their_plugins(picked)
     if dry_steps is not None:
-        _try_out(selection, only, dry_steps, picked)
+        try_out(selection, only, dry_steps, picked)
         return
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
-    selection = _with_data(selection)
+    selection = with_data(affordable(selection, store, how.seconds_left, retry_failed))
     planned = plan(selection, store, retry_failed)
     if planned:
         show_plan(selection, planned, store, budget, workers)
@@ -116,23 +117,6 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     if recheck is not None and (how.seconds_left is None or how.seconds_left > 0):
         _recheck([pair for pair in selection if pair in picked.measurable], store, Store(recheck), how)
     _conclude(selection, store)
-
-
-def _try_out(selection: Selection, only: tuple[str, ...], steps: int, picked: Chosen) -> None:
-    """Run the first cell of every protocol that was selected, and of every method that a pattern names."""
-    from benchmark.dry import dry_run
-
-    named = any(":" in pattern for pattern in patterns_of(only)) or bool(picked.files)
-    first = {protocol.key: method for protocol, method in reversed(selection)}
-    for protocol, method in selection:
-        if not named and method != first[protocol.key]:
-            continue
-        done = dry_run(protocol, method, steps, picked.files)
-        click.echo(
-            f"{protocol.id}:{method} at {density_text(protocol, done.cell.level)}, seed {done.cell.seed}: "
-            f"{done.updates} updates of {protocol.recipe.steps:,}, {done.mask}, on {done.data}"
-        )
-    click.echo("Dry: a few updates on little data. Nothing was recorded.")
 
 
 def _with_their_plugins(picked: Chosen) -> Selection:
@@ -154,20 +138,6 @@ def _conclude(selection: Selection, store: Store) -> None:
     if "finished" not in states:
         click.echo("Nothing was measured.")
         raise click.exceptions.Exit(EXIT_USAGE)
-
-
-def _with_data(selection: Selection) -> Selection:
-    """The part of a selection whose data is here or could be fetched; says what is skipped and why."""
-    from benchmark.executors.data import obtain_data
-
-    reasons = {protocol.key: obtain_data(protocol) for protocol in protocols_in(selection)}
-    for key, reason in reasons.items():
-        if reason:
-            click.echo(f"Skipped {key}: {reason}")
-    usable = [(protocol, method) for protocol, method in selection if reasons[protocol.key] is None]
-    if not usable:
-        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
-    return usable
 
 
 def _execute(selection: Selection, store: Store, how: How, like: Store | None) -> None:
