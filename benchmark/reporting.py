@@ -116,8 +116,10 @@ def _record(
     figures: Measured | None,
     cost: CostFacts | None,
     curves_sha256: str | None,
+    company: str | None = None,
 ) -> Record:
-    protocol = harness.protocol
+    protocol, place = harness.protocol, harness.settings.place
+    device = place.device if place else "cpu"
     return Record(
         schema=RECORD_SCHEMA,
         protocol=ProtocolRef(id=protocol.id, version=protocol.version, digest=protocol.digest),
@@ -134,7 +136,13 @@ def _record(
         measured=figures,
         cost=cost,
         curves_sha256=curves_sha256,
-        provenance=provenance(described(protocol.recipe.precision), harness.dataset.digest, torch.get_num_threads()),
+        provenance=provenance(
+            described(protocol.recipe.precision, device),
+            harness.dataset.digest,
+            torch.get_num_threads(),
+            device,
+            company,
+        ),
     )
 
 
@@ -152,7 +160,8 @@ def finished_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: Prun
         prune_examples=prune_cost.examples_seen,
     )
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
-    return _record(harness, cell, outcome.failure, mask_facts(harness, masks), measured(outcome), cost, curves)
+    facts, figures = mask_facts(harness, masks), measured(outcome)
+    return _record(harness, cell, outcome.failure, facts, figures, cost, curves, outcome.company)
 
 
 def failed_record(harness: Harness, cell: Cell, reason: str) -> Record:

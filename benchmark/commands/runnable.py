@@ -5,9 +5,18 @@ from __future__ import annotations
 import click
 
 from benchmark.commands.options import Selection, protocols_in
-from benchmark.errors import EXIT_ENVIRONMENT
+from benchmark.errors import EXIT_ENVIRONMENT, EnvironmentProblem
 from benchmark.plan import plan
 from benchmark.store import Store
+
+
+def require_device(device: str) -> None:
+    """Raise EnvironmentProblem if a device was asked for that is not there."""
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise EnvironmentProblem("--device cuda", "torch sees no CUDA device", "Leave it out to use the CPU")
 
 
 def affordable(selection: Selection, store: Store, budget: float | None, retry_failed: bool) -> Selection:

@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from benchmark.commands.options import (
     Duration,
     Selection,
+    device_option,
     only_argument,
     protocols_in,
     results_option,
@@ -30,7 +31,7 @@ from benchmark.commands.plugins import (
     waiting_words,
 )
 from benchmark.commands.reading import show_plan
-from benchmark.commands.runnable import affordable, with_data
+from benchmark.commands.runnable import affordable, require_device, with_data
 from benchmark.commands.trying import try_out
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.plan import PlannedJob, fitting, only_recorded, plan
@@ -49,6 +50,7 @@ class How:
     deadline: float | None
     chosen: Chosen
     retry_failed: bool
+    device: Literal["cpu", "cuda"] = "cpu"
 
     @property
     def seconds_left(self) -> float | None:
@@ -69,6 +71,7 @@ class How:
     type=click.Path(path_type=Path, file_okay=False),
     help="With time left, measure finished cells again into this folder and compare.",
 )
+@device_option
 @click.option("--dry-steps", type=click.IntRange(1), help="Only try: a few updates on little data, nothing recorded.")
 def run(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
@@ -79,6 +82,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     settings: tuple[str, ...],
     retry_failed: bool,
     recheck: Path | None,
+    device: Literal["cpu", "cuda"],
     dry_steps: int | None,
 ) -> None:
     """Measure what is missing, most wanted first; whatever was finished is kept.
@@ -94,9 +98,12 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     """
     from benchmark.isolation.sandbox import describe
 
+    require_device(device)
     store = Store(results)
     picked = chosen(only, store, plugins, settings)
-    how = How(workers, time.time() + budget if budget else None, picked, retry_failed)
+    how = How(
+        1 if device == "cuda" else workers, time.time() + budget if budget else None, picked, retry_failed, device
+    )
     selection = _with_their_plugins(picked)
     if dry_steps is not None:
         try_out(selection, only, dry_steps, picked)
@@ -152,6 +159,7 @@ def _execute(selection: Selection, store: Store, how: How, like: Store | None) -
     arguments += ["--deadline", str(how.deadline)] if how.deadline else []
     arguments += [part for path in how.chosen.files.values() for part in ("--plugin", str(path))]
     arguments += ["--retry-failed"] if how.retry_failed else []
+    arguments += ["--device", how.device] if how.device != "cpu" else []
     arguments += ["--like", str(like.root)] if like else []
     with Display(workers, cells, how.deadline) as display:
         run_workers(arguments, workers, display.listen)
@@ -185,6 +193,7 @@ def _recheck(selection: Selection, store: Store, again: Store, how: How) -> None
 @click.option("--like", type=click.Path(path_type=Path), default=None)
 @plugin_option
 @retry_option
+@device_option
 def worker(
     only: tuple[str, ...],
     results: Path,
@@ -192,6 +201,7 @@ def worker(
     like: Path | None,
     plugins: tuple[Path, ...],
     retry_failed: bool,
+    device: Literal["cpu", "cuda"],
 ) -> None:
     """One worker process of `run`; prints one JSON object per line."""
     from benchmark.errors import LotterybenchError
@@ -216,7 +226,7 @@ def worker(
     try:
         selection = selection_of(only, partial(with_submissions, store))
         jobs = _planned(selection, store, retry_failed, Store(like) if like else None)
-        work(jobs, store, Options(deadline, plugin_files(plugins), retry_failed), events)
+        work(jobs, store, Options(deadline, plugin_files(plugins), retry_failed, device), events)
     except LotterybenchError as error:
         print(json.dumps({"event": "error", "text": str(error)}), flush=True)
         raise click.exceptions.Exit(error.exit_code) from error
