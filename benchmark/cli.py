@@ -18,6 +18,7 @@ from benchmark.commands.bundles import submit, verify
 from benchmark.commands.hub import pull, push
 from benchmark.commands.judging import figure, leaderboard, report, score
 from benchmark.commands.reading import info, list_, plan_, status
+from benchmark.commands.regression import regression
 from benchmark.commands.running import run, worker
 from benchmark.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
 
@@ -41,8 +42,8 @@ def cli() -> None:
 
 
 VERBS = (
-    list_, info, plan_, run, status, score, leaderboard, report, figure, new_pruner, check, submit, verify, push,
-    pull, worker,
+    list_, info, plan_, run, status, score, leaderboard, regression, report, figure, new_pruner, check, submit, verify,
+    push, pull, worker,
 )  # fmt: skip
 
 for _verb in VERBS:
