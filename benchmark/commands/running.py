@@ -32,6 +32,7 @@ from benchmark.commands.plugins import (
 from benchmark.commands.reading import show_plan
 from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
 from benchmark.plan import PlannedJob, fitting, only_recorded, plan
+from benchmark.power import plan_order
 from benchmark.progress import Display
 from benchmark.protocol import Protocol
 from benchmark.store import Store
@@ -96,7 +97,7 @@ def run(
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
     selection = _with_data(selection)
-    planned = plan(selection, store, retry_failed)
+    planned = _planned(selection, store, retry_failed, None)
     if planned:
         show_plan(selection, planned, store, budget, workers)
         click.echo(describe().sentence())
@@ -165,7 +166,7 @@ def _execute(selection: Selection, store: Store, how: How, like: Store | None) -
 
 
 def _planned(selection: Selection, store: Store, retry_failed: bool, like: Store | None) -> list[PlannedJob]:
-    planned = plan(selection, store, retry_failed)
+    planned = plan(selection, store, retry_failed, plan_order(store, protocols_in(selection)))
     return only_recorded(planned, like) if like else planned
 
 

@@ -22,7 +22,7 @@ from benchmark.scoring.ledger import VERDICTS
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
 from benchmark.scoring.standing_table import progress_words
 from benchmark.scoring.standings import shown_levels
-from benchmark.scoring.wording import METRICS
+from benchmark.scoring.wording import METRICS, needed_text
 from benchmark.store import Store
 from benchmark.units import density_text
 from benchmark.verdicts import Decision, decide_paper
@@ -59,6 +59,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters["script_json"] = script_json
     made.filters["slug"] = facts.slug
+    made.filters["needed_text"] = needed_text
     return made
 
 
