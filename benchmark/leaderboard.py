@@ -20,6 +20,7 @@ from benchmark.records import DENSE
 from benchmark.scoring.gathering import gathered
 from benchmark.scoring.ledger import ledger, summary
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
+from benchmark.scoring.overall import EXPLAINED, overall, overall_table
 from benchmark.scoring.standing_table import finished_and_planned, progress_words, spread, standing_table
 from benchmark.scoring.standings import Standing, other_measured, planned, shown_levels, standing, standings
 from benchmark.scoring.wording import METRICS
@@ -84,8 +85,10 @@ def render(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store] =
     seen = {protocol.id: gathered(protocol, [store, *extra]) for protocol in protocols}
     decided = [(paper, decide_paper(paper, seen)) for paper in papers]
     shown = [(paper, decisions) for paper, decisions in decided if decisions]
-    parts = [HEADER, *_other_folders(extra), summary(shown), LEGEND, "## Methods by density\n"]
-    parts += [board(observations, papers) for observations in seen.values()]
+    parts = [HEADER, *_other_folders(extra), summary(shown), LEGEND, *_overall(list(seen.values()), papers)]
+    parts.append("## Methods by density\n")
+    parts += [board(observations, papers) for observations in seen.values() if observations.records]
+    parts += _unmeasured([observations for observations in seen.values() if not observations.records])
     parts += ["## Claims\n", *(ledger(paper, decisions, seen) for paper, decisions in shown)]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
@@ -127,6 +130,26 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0
 def as_cell(text: str) -> str:
     """An author's words inside a table of a Markdown page: one line, no markup."""
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
+
+
+def _overall(seen: Sequence[Observations], papers: Sequence[Published]) -> list[str]:
+    rows = overall(seen, papers)
+    if not rows:
+        return []
+    headings, cells = overall_table(rows)
+    text = table(headings, [[as_cell(cell) for cell in row] for row in cells], 2)
+    return [f"## Methods overall\n\n{text}\n{EXPLAINED}\n"]
+
+
+def _unmeasured(seen: Sequence[Observations]) -> list[str]:
+    """Protocols without a record, in one table."""
+    if not seen:
+        return []
+    rows = [
+        [o.protocol.id, as_cell(o.protocol.title), progress_words(o), f"`lotterybench run {o.protocol.argument}`"]
+        for o in seen
+    ]
+    return [f"### Not measured yet\n\n{table(['protocol', 'what it is', 'runs', 'start with'], rows)}"]
 
 
 def board(seen: Observations, papers: Sequence[Published]) -> str:

@@ -20,6 +20,7 @@ from benchmark.report import charts, facts
 from benchmark.report.series import layer_map, learning, line, published_lines
 from benchmark.scoring.ledger import VERDICTS
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
+from benchmark.scoring.overall import EXPLAINED
 from benchmark.scoring.standing_table import progress_words
 from benchmark.scoring.standings import shown_levels
 from benchmark.scoring.wording import METRICS, needed_text
@@ -37,7 +38,14 @@ def pages(store: Store, seen: Seen, papers: Sequence[Published]) -> dict[str, st
     protocols = list(seen.values())
     made = {
         "index.html": _render(
-            "index.html", "", decided=decided, verdicts=VERDICTS, cards=[_card(o, papers) for o in protocols]
+            "index.html",
+            "",
+            decided=decided,
+            verdicts=VERDICTS,
+            cards=[_card(o, papers) for o in protocols if o.records],
+            unmeasured=[(o.protocol, progress_words(o)) for o in protocols if not o.records],
+            overall=facts.overall_facts(protocols, papers),
+            explained=EXPLAINED,
         ),
         "claims.html": _render("claims.html", "", decided=decided, verdicts=VERDICTS),
     }
