@@ -20,6 +20,7 @@ from benchmark.commands.judging import figure, leaderboard, power, report, score
 from benchmark.commands.reading import info, list_, plan_, status
 from benchmark.commands.regression import regression
 from benchmark.commands.running import run, worker
+from benchmark.commands.speed import speed
 from benchmark.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
 
 EXIT_INTERNAL = 70
@@ -43,7 +44,7 @@ def cli() -> None:
 
 VERBS = (
     list_, info, plan_, run, status, score, power, leaderboard, regression, report, figure, new_pruner, check, submit,
-    verify, push, pull, worker,
+    verify, push, pull, speed, worker,
 )  # fmt: skip
 
 for _verb in VERBS:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark import published
-from benchmark.plan import is_chain, seconds_per_step, train_steps
+from benchmark.plan import expected_seconds, is_chain
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.published import Claim
 from benchmark.published.rules import needed_cells
@@ -55,9 +55,9 @@ def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
     Raises BadInput if a record or a published file is damaged.
     """
     seen = {protocol.id: gathered(protocol, [store]) for protocol in protocols}
-    speeds = {key: _speed(observations) for key, observations in seen.items()}
+    costs = {key: _cost(observations) for key, observations in seen.items()}
     needs = [
-        _need(claim, decision, seen[decision.protocol], speeds[decision.protocol])
+        _need(claim, decision, seen[decision.protocol], costs[decision.protocol])
         for paper in published.load_all()
         for claim, decision in _decided(paper.claims, decide_paper(paper, seen))
         if decision.verdict in ("inconclusive", "not measured")
@@ -87,8 +87,8 @@ def to_json(needs: Sequence[Need]) -> list[dict[str, Any]]:
     ]
 
 
-def _speed(seen: Observations) -> float:
-    return seconds_per_step(seen.protocol, (record for group in seen.records.values() for record in group))
+def _cost(seen: Observations) -> Callable[[Sequence[Cell]], float]:
+    return expected_seconds(seen.protocol, [record for group in seen.records.values() for record in group])
 
 
 def _decided(claims: Sequence[Claim], decisions: Sequence[Decision]) -> list[tuple[Claim, Decision]]:
@@ -96,7 +96,7 @@ def _decided(claims: Sequence[Claim], decisions: Sequence[Decision]) -> list[tup
     return [(by_id[decision.claim], decision) for decision in decisions]
 
 
-def _need(claim: Claim, decision: Decision, seen: Observations, speed: float) -> Need:
+def _need(claim: Claim, decision: Decision, seen: Observations, cost: Callable[[Sequence[Cell]], float]) -> Need:
     protocol = seen.protocol
     cells = cells_for_one_seed(protocol, (point for rule in claim.checks for point in needed_cells(rule)))
     open_ = [c for c in decision.checks if c.verdict in ("inconclusive", "not measured")]
@@ -110,7 +110,7 @@ def _need(claim: Claim, decision: Decision, seen: Observations, speed: float) ->
         verdict=decision.verdict,
         seeds=seeds,
         seeds_planned=max(0, len(protocol.seeds) - fewest),
-        core_seconds=None if seeds is None else seeds * speed * sum(train_steps(protocol, cell) for cell in cells),
+        core_seconds=None if seeds is None else seeds * cost(cells),
         methods=tuple(dict.fromkeys(cell.method for cell in cells)),
         command=decision.command,
     )

@@ -75,7 +75,7 @@ def overall(seen: Iterable[Observations], papers: Sequence[Published]) -> list[O
             for label, method, place in _places(observations, level):
                 places.setdefault(label, []).append(place)
                 needs.setdefault(label, set()).add(_needs(observations, method))
-    net = {label: _share(found, "won") - _share(found, "lost") for label, found in places.items()}
+    net = {label: _share(found, sum(p.won - p.lost for p in found)) for label, found in places.items()}
     rows = [_row(label, found, net, needs[label]) for label, found in places.items()]
     return sorted(rows, key=lambda row: (row.rank, row.method))
 
@@ -97,8 +97,8 @@ def _places(seen: Observations, level: int) -> list[tuple[str, str, Place]]:
     return found
 
 
-def _share(places: Sequence[Place], what: str) -> float:
-    return sum(getattr(p, what) for p in places) / sum(p.methods - 1 for p in places)
+def _share(places: Sequence[Place], comparisons: int) -> float:
+    return comparisons / sum(p.methods - 1 for p in places)
 
 
 def _row(label: str, places: Sequence[Place], net: dict[str, float], needs: set[str]) -> Overall:
@@ -106,8 +106,8 @@ def _row(label: str, places: Sequence[Place], net: dict[str, float], needs: set[
     return Overall(
         method=label,
         rank=1 + sum(other > net[label] + 1e-9 for other in net.values()),
-        won=_share(places, "won"),
-        lost=_share(places, "lost"),
+        won=_share(places, sum(p.won for p in places)),
+        lost=_share(places, sum(p.lost for p in places)),
         rank_low=fmean(1 + p.lost for p in places),
         rank_high=fmean(p.methods - p.won for p in places),
         methods=fmean(p.methods for p in places),
