@@ -13,8 +13,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark import published
+from benchmark.board_words import HEADER, LEGEND, MASKS, NOTE, PLUGINS, RANKS, WAITING
 from benchmark.errors import BadInput, EnvironmentProblem
-from benchmark.leaderboard_text import HEADER, LEGEND, MASKS, NOTE, PLUGINS, RANKS, WAITING
 from benchmark.protocol import Protocol
 from benchmark.published import Published
 from benchmark.records import DENSE
@@ -22,6 +22,7 @@ from benchmark.scoring.gathering import gathered
 from benchmark.scoring.ledger import ledger, summary
 from benchmark.scoring.mask_standings import empty_table, mask_standings, mask_table
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
+from benchmark.scoring.overall import EXPLAINED, overall, overall_table
 from benchmark.scoring.standing_table import finished_and_planned, has_records, progress_words, spread, standing_table
 from benchmark.scoring.standings import Standing, other_measured, planned, shown_levels, standing, standings
 from benchmark.scoring.wording import METRICS
@@ -42,9 +43,9 @@ def render(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store] =
     seen = {protocol.id: gathered(protocol, [store, *extra]) for protocol in protocols}
     decided = [(paper, decide_paper(paper, seen)) for paper in papers]
     shown = [(paper, decisions) for paper, decisions in decided if decisions]
-    parts = [HEADER, *_other_folders(extra), summary(shown), LEGEND, "## Methods by density\n"]
-    measured = [each for each in seen.values() if has_records(each)]
-    parts += [board(observations, papers) for observations in measured]
+    parts = [HEADER, *_other_folders(extra), summary(shown), LEGEND, *_overall(list(seen.values()), papers)]
+    parts.append("## Methods by density\n")
+    parts += [board(each, papers) for each in seen.values() if has_records(each)]
     parts += _waiting([each for each in seen.values() if not has_records(each)])
     parts += ["## Claims\n", *(ledger(paper, decisions, seen) for paper, decisions in shown)]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
@@ -103,6 +104,15 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0
 def as_cell(text: str) -> str:
     """An author's words inside a table of a Markdown page: one line, no markup."""
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
+
+
+def _overall(seen: Sequence[Observations], papers: Sequence[Published]) -> list[str]:
+    rows = overall(seen, papers)
+    if not rows:
+        return []
+    headings, cells = overall_table(rows)
+    text = table(headings, [[as_cell(cell) for cell in row] for row in cells], 2)
+    return [f"## Methods overall\n\n{text}\n{EXPLAINED}\n"]
 
 
 def board(seen: Observations, papers: Sequence[Published]) -> str:

@@ -1,4 +1,4 @@
-"""Fixed words of leaderboard.md."""
+"""Sentences of leaderboard.md that no record changes. No torch."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ score on that of its size, where the whole network is scored; -1 if every layer'
 the largest relative difference between the scores that enter and leave a hidden unit.
 """
 
-WAITING = """\
-Frozen and ready: `lotterybench run PROTOCOL` measures one, `lotterybench info PROTOCOL` says where each field comes \
-from.
-"""
-
 RANKS = """\
 A rank is 1 plus the number of significantly better methods (paired t tests, Holm's correction over all pairs), \
 so methods that cannot be told apart share it. Mask steps: updates spent on networks that only served to find the mask.
+"""
+
+WAITING = """\
+Frozen and ready: `lotterybench run PROTOCOL` measures one, `lotterybench info PROTOCOL` says where each field comes \
+from.
 """
