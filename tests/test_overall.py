@@ -13,12 +13,14 @@ from benchmark.isolation.source import declared_needs
 from benchmark.records import Cell
 from benchmark.registry import find, names
 from benchmark.report import build
+from benchmark.scoring.gathering import gathered
 from benchmark.scoring.observations import Observations
 from benchmark.scoring.overall import Overall, overall, overall_table
 from benchmark.store import Store
 
 LTH, MNIST1D = protocols.load("lth/lenet-mnist"), protocols.load("mnist1d/mlp")
 PAPERS = published.load_all()
+ROOT = Path(__file__).parent.parent
 LEVELS = {"imp": {7, 12}, "random": {7, 12, 18}, "snip": {7, 18}, "synflow": {7}}
 ACCURACY = {"imp": 98.0, "random": 95.0, "snip": 97.0, "synflow": 97.0}
 JITTER = (
@@ -107,3 +109,10 @@ def test_protocols_without_a_record_share_one_table(store: Store, tmp_path: Path
     assert "| 0 of 1,025 runs measured " in line
     assert "`lotterybench run mnist1d/mlp`" in line
     assert "## Methods overall" not in leaderboard.render(Store(tmp_path), [LTH, MNIST1D])
+
+
+def test_masks_alone_are_not_ranked() -> None:
+    """More empty layers is no win: a protocol that trains nothing has no accuracy to compare."""
+    seen = gathered(protocols.load("synflow/vgg16-cifar100-masks"), [Store(ROOT / "results")])
+    assert seen.records
+    assert overall([seen], []) == []

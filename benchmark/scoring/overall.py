@@ -25,8 +25,9 @@ HEADINGS = (
     "seconds",
 )
 EXPLAINED = (
-    "Every protocol and density at which at least two methods are measured is a place. At each place every two "
-    "methods are compared by paired t tests over seeds, with Holm's correction over all pairs of the place. Shown "
+    "Every density of a protocol that trains networks, at which at least two methods are measured, is a place. At "
+    "each place every two methods are compared by paired t tests over seeds, with Holm's correction over all pairs of "
+    "the place. Shown "
     "better, shown worse: comparisons with a significant winner, of all that the method is in. Methods are ranked by "
     "the difference of the two shares; equal differences share a rank. Rank interval: at each place a method may have "
     "any rank that no significant comparison excludes; shown are the means, over places, of the lowest and the highest "
@@ -70,7 +71,7 @@ def overall(seen: Iterable[Observations], papers: Sequence[Published]) -> list[O
     """Every method that is measured beside another one, best first. A plugin's method stands with its mark."""
     places: dict[str, list[Place]] = {}
     needs: dict[str, set[str]] = {}
-    for observations in seen:
+    for observations in (each for each in seen if each.protocol.trains):  # masks alone have no accuracy to rank by
         for level in shown_levels(observations.protocol, papers):
             for label, method, place in _places(observations, level):
                 places.setdefault(label, []).append(place)
