@@ -18,7 +18,7 @@ from benchmark.data_root import data_root, needs_download
 from benchmark.datasets import Dataset, load, prepared
 from benchmark.errors import BadInput
 from benchmark.harness import Harness, Settings
-from benchmark.plan import Job
+from benchmark.plan import Job, train_steps
 from benchmark.protocol import EvaluationSpec, MethodSpec, Protocol
 from benchmark.records import Cell, Record
 from benchmark.spec.data import GENERATED
@@ -32,20 +32,19 @@ SAMPLES = {"cifar100": "cifar100-train-20-per-class"}
 
 @dataclass(frozen=True)
 class DryRun:
-    """What happened. `data` says which examples were used; `accuracy` is after a few updates and means nothing."""
+    """What happened. `data` says which examples were used."""
 
     protocol: str
     cell: Cell
     updates: int
     data: str
     mask: str
-    accuracy: float
 
 
 def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, Path] | None = None) -> DryRun:
     """Run the first cell of a method for `steps` updates. Raises BadInput if it fails, with the reason."""
     short = shortened(protocol, steps)
-    dataset, words = little_data(protocol)
+    dataset, words = little_data(protocol, scored=method != "dense")
     seed = protocol.seeds[0]
     cell = Cell(method, 0 if method == "dense" else protocol.measured_levels(method)[0], seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,15 +54,16 @@ def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, P
         harness.__dict__["dataset"] = dataset  # in the place of the cached property
         harness.run(Job(short, (cell,)))
     record = seen[cell]
-    if record.measured is None or record.mask is None or record.cost is None:
+    if record.status == "failed" or record.mask is None:
         raise BadInput(f"{protocol.id}:{method}", f"failed: {record.reason}", "Correct the protocol or the pruner")
     mask = f"{record.mask.kept:,} of {record.mask.prunable:,} weights"
-    accuracy = record.measured.test_accuracy_percent.last
-    return DryRun(protocol.id, cell, record.cost.train_steps, words, mask, accuracy)
+    return DryRun(protocol.id, cell, train_steps(short, cell) if short.trains else 0, words, mask)
 
 
 def shortened(protocol: Protocol, steps: int) -> Protocol:
     """The protocol with `steps` updates, looked at before and after, little held out; its digest is its own."""
+    if not protocol.trains:
+        return protocol
     recipe = protocol.recipe.model_copy(update={"steps": steps})
     when = {"first": 0, "every": steps, "test_every": steps}
     evaluation = EvaluationSpec.model_validate({**protocol.evaluation.model_dump(), **when})
@@ -88,8 +88,11 @@ def _shorter(spec: Any, steps: int) -> Any:
     return spec.model_copy(update={"schedule": schedule.model_copy(update=fields)})
 
 
-def little_data(protocol: Protocol) -> tuple[Dataset, str]:
-    """Some examples of every class, and where they come from: the data set, a sample of it, or random numbers."""
+def little_data(protocol: Protocol, scored: bool = True) -> tuple[Dataset, str]:
+    """Some examples of every class, and where they come from: the data set, a sample of it, or random numbers.
+
+    `scored`: enough of each class for a pruner; else a few batches, for the networks are large and processors slow.
+    """
     name, root = protocol.data.name, data_root()
     if name in GENERATED:
         return prepared(protocol, root), f"{name}, whole"
@@ -107,6 +110,8 @@ def little_data(protocol: Protocol) -> tuple[Dataset, str]:
     else:
         whole, words = random_dataset(protocol, 100 * _classes(protocol)), f"RANDOM PIXELS: {name} is not here"
     per_class = max(60 if protocol.data.validation else 12, protocol.pruning.scoring.examples_per_class)
+    if not scored:
+        per_class = 2 + -(-(min(protocol.data.validation, 60) + protocol.recipe.batch_size) // _classes(protocol))
     rows = _balanced(whole.train_labels, per_class)
     little = replace(
         whole,

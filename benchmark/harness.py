@@ -27,8 +27,9 @@ from benchmark.isolation.starting import template
 from benchmark.plan import Job, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.pruning.schedule import PruneCost
+from benchmark.pruning.score_facts import ScoreWatch
 from benchmark.records import DENSE, Cell, Record
-from benchmark.reporting import curves_of, failed_record, finished_record
+from benchmark.reporting import curves_of, failed_record, finished_record, mask_record
 from benchmark.store import Store
 from benchmark.submissions import refuse_other_source
 from benchmark.tickets import State, Tickets, Unavailable
@@ -75,6 +76,8 @@ class Harness:
         self.protocol, self.store, self.settings = protocol, store, settings
         # The median of a few runs: one that was held up by a busy machine must not end the budget early.
         self._speeds = deque([seconds_per_step], maxlen=5)
+        self._mask_seconds: dict[str, float] = {}  # by method, of its last mask
+        self._watch = ScoreWatch(protocol.pruning)
         self._found: dict[str, PrunerSource] = {}
         self._tried: set[Cell] = set()
         self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights, settings.limits)
@@ -151,6 +154,9 @@ class Harness:
 
     def _measure(self, cell: Cell) -> None:
         """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
+        if not self.protocol.trains:
+            self._measure_mask(cell)
+            return
         ready = self.prepared(cell)
         self.finish(ready, self.train([ready])[0])
 
@@ -181,6 +187,15 @@ class Harness:
         if is_chain(self.protocol, cell.method) and cell.level > 1:
             before = Cell(cell.method, cell.level - 1, cell.seed)
             self.store.weights_path(self.protocol, before, "final").unlink(missing_ok=True)
+
+    def _measure_mask(self, cell: Cell) -> None:
+        """Make a cell's mask and write what it is, for a protocol that trains nothing."""
+        if not self.settings.may_start(self._mask_seconds.get(cell.method, 0.0)):
+            raise OutOfTime
+        self._watch.restart()
+        masks, cost = self.tickets.masks(cell, self._watch)
+        self._mask_seconds[cell.method] = cost.seconds
+        self._write(cell, mask_record(self, cell, masks, cost, self._watch.facts), None)
 
     def train(self, ready: Sequence[Ready]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device."""

@@ -19,6 +19,7 @@ from benchmark.published import Published
 from benchmark.records import DENSE
 from benchmark.scoring.gathering import gathered
 from benchmark.scoring.ledger import ledger, summary
+from benchmark.scoring.mask_standings import empty_table, mask_standings, mask_table
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
 from benchmark.scoring.standing_table import finished_and_planned, has_records, progress_words, spread, standing_table
 from benchmark.scoring.standings import Standing, other_measured, planned, shown_levels, standing, standings
@@ -74,6 +75,12 @@ Frozen and ready: `lotterybench run PROTOCOL` measures one, `lotterybench info P
 from.
 """
 
+MASKS = """\
+Whole compression: the largest measured density at which no layer is empty. Slope: of the logarithm of a layer's mean
+score on that of its size, where the whole network is scored; -1 if every layer's scores have one sum. Error at units:
+the largest relative difference between the scores that enter and leave a hidden unit.
+"""
+
 RANKS = """\
 A rank is 1 plus the number of significantly better methods (paired t tests, Holm's correction over all pairs), \
 so methods that cannot be told apart share it. Mask steps: updates spent on networks that only served to find the mask.
@@ -102,15 +109,13 @@ def _waiting(unmeasured: Sequence[Observations]) -> list[str]:
     if not unmeasured:
         return []
     rows = []
-    for seen in unmeasured:
-        protocol, (_, runs) = seen.protocol, finished_and_planned(seen)
+    for protocol, runs in ((seen.protocol, finished_and_planned(seen)[1]) for seen in unmeasured):
         rows.append([f"`{protocol.id}`", as_cell(protocol.title), _cited(protocol), f"{runs:,}"])
     return [f"### Not measured yet\n\n{WAITING}\n{table(['protocol', 'setting', 'paper', 'runs'], rows, 1)}"]
 
 
-def _cited(protocol: Protocol) -> str:
-    paper = protocol.paper
-    return f"{paper.authors} {paper.year}, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
+def _cited(of: Protocol) -> str:
+    return f"{of.paper.authors} {of.paper.year}, [arXiv {of.paper.arxiv}](https://arxiv.org/abs/{of.paper.arxiv})"
 
 
 def render_touched(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store]) -> str:
@@ -157,12 +162,16 @@ def board(seen: Observations, papers: Sequence[Published]) -> str:
     protocol = seen.protocol
     levels = shown_levels(protocol, papers)
     finished, _ = finished_and_planned(seen)
+    what = "Nothing is trained, so there is no accuracy: the masks themselves are measured"
+    if protocol.trains:
+        what = f"Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the paper reports it"
     parts = [
         f"### {protocol.id}\n\n{protocol.title} ({_cited(protocol)}).\n"
-        f"{progress_words(seen)}. Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the "
-        f"paper reports it. Columns: {unit_name(protocol)}.\n"
+        f"{progress_words(seen)}. {what}. Columns: {unit_name(protocol)}.\n"
     ]
-    if finished:
+    if finished and not protocol.trains:
+        parts += [_masks(seen, levels), *_plugins(seen)]
+    elif finished:
         parts += [_overview(seen, levels), *_plugins(seen), _details(seen, levels)]
     else:
         parts.append(f"Not measured yet. Start with `lotterybench run {protocol.argument}`.\n")
@@ -170,6 +179,14 @@ def board(seen: Observations, papers: Sequence[Published]) -> str:
         lines = "\n".join(f"- {failure_text(protocol, record)}" for record in seen.failures)
         parts.append(f"**Failed runs**, which count against every claim that needs them:\n\n{lines}\n")
     return "\n".join(parts)
+
+
+def _masks(seen: Observations, levels: Sequence[int]) -> str:
+    """What a protocol that trains nothing measured: collapse, and properties of the scores."""
+    headings, rows = mask_table(seen, mask_standings(seen))
+    layers = len(seen.protocol.pruning.layer_sizes)
+    by_level = table(*empty_table(seen, levels), len(levels))
+    return f"{table(headings, rows)}\n{MASKS}\nEmpty layers of {layers}, mean over seeds (seeds):\n\n{by_level}"
 
 
 def _overview(seen: Observations, levels: Sequence[int]) -> str:

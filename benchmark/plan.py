@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import median
@@ -17,7 +17,7 @@ FLOPS_PER_SECOND = 3.0e10  # of one core in small matrix products; only used bef
 
 @dataclass(frozen=True)
 class Job:
-    """Cells that must run in one process, in this order: a chain's levels, or a single cell."""
+    """Cells that must run in one process, in this order: a chain's levels, levels scored once, or a single cell."""
 
     protocol: Protocol
     cells: tuple[Cell, ...]
@@ -31,8 +31,7 @@ class Job:
     def name(self) -> str:
         """Unique within the protocol; also the name of its lock."""
         first = self.cells[0]
-        chain = f"seed-{first.seed}" if is_chain(self.protocol, first.method) else first.name
-        return f"{first.method}_{chain}"
+        return f"{first.method}_{f'seed-{first.seed}' if shares_work(self.protocol, first.method) else first.name}"
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,17 @@ def is_chain(protocol: Protocol, method: str) -> bool:
     return not isinstance(spec, ControlSpec) and spec.schedule.rounds == "levels"
 
 
+def shares_work(protocol: Protocol, method: str) -> bool:
+    """Whether the levels of a seed belong in one job: a chain, or masks cut from one set of scores."""
+    if is_chain(protocol, method):
+        return True
+    spec = None if method == DENSE else protocol.method(method)
+    return spec is not None and not isinstance(spec, ControlSpec) and spec.schedule.scored == "once-for-all-levels"
+
+
 def method_names(protocol: Protocol) -> list[str]:
-    """Dense first, then the protocol's methods in its order, then added ones."""
-    return [DENSE, *protocol.all_methods]
+    """Dense first, if networks are trained, then the protocol's methods in its order, then added ones."""
+    return [DENSE, *protocol.all_methods] if protocol.trains else [*protocol.all_methods]
 
 
 def cells_of(protocol: Protocol, method: str) -> list[Cell]:
@@ -97,14 +104,12 @@ def jobs(protocol: Protocol, methods: Sequence[str], store: Store, retry_failed:
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
-        chain = is_chain(protocol, method)
         for cell in cells_of(protocol, method):
             if store.settled(protocol, cell, retry_failed):
                 continue
             rank = urgency(protocol, cell)
-            place = (
-                (0, 0) if chain or method == DENSE else (cell.draw, protocol.measured_levels(method).index(cell.level))
-            )
+            alone = method != DENSE and not shares_work(protocol, method)
+            place = (cell.draw, protocol.measured_levels(method).index(cell.level)) if alone else (0, 0)
             key = (rank, order, place)
             groups.setdefault(key, []).append(cell)
     ordered = sorted(groups.items(), key=lambda item: item[0])
@@ -113,6 +118,8 @@ def jobs(protocol: Protocol, methods: Sequence[str], store: Store, retry_failed:
 
 def train_steps(protocol: Protocol, cell: Cell) -> int:
     """Optimizer updates that training this cell takes; what its mask needs is not counted."""
+    if not protocol.trains:
+        return 0
     if cell.method == DENSE:
         return protocol.recipe.steps
     if protocol.level_table[cell.level].kept == 0:
@@ -133,19 +140,50 @@ def seconds_per_step(protocol: Protocol, records: Iterable[Record]) -> float:
             (here if record.provenance.device == f"cpu: {cpu_name()}" else anywhere).append(speed)
     if here or anywhere:
         return median(here or anywhere)
+    if not protocol.trains:
+        return 0.0
     work = protocol.network.multiply_adds
     evaluated = (10_000 + protocol.data.validation) / protocol.evaluation.every
     return work * (6 * protocol.recipe.batch_size + 2 * evaluated) / FLOPS_PER_SECOND
+
+
+def expected_seconds(protocol: Protocol, records: Sequence[Record]) -> Callable[[Sequence[Cell]], float]:
+    """How long cells of a protocol should take on one core, from its records, else from the size of the network.
+
+    Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once.
+    """
+    speed = seconds_per_step(protocol, records)
+    taken: dict[str, list[float]] = {}
+    for record in records:
+        if not protocol.trains and record.cost:
+            taken.setdefault(record.method.name, []).append(record.cost.prune_seconds)
+
+    def seconds(cells: Sequence[Cell]) -> float:
+        if protocol.trains:
+            return speed * sum(train_steps(protocol, cell) for cell in cells)
+        each = {cell.method: _mask_seconds(protocol, cell.method, taken.get(cell.method, [])) for cell in cells}
+        masks = {(c.method, c.seed, 0 if shares_work(protocol, c.method) else c.level) for c in cells}
+        return sum(each[method] for method, _, _ in masks)
+
+    return seconds
+
+
+def _mask_seconds(protocol: Protocol, method: str, taken: Sequence[float]) -> float:
+    if taken:
+        return median(taken)
+    rounds = protocol.pruning_method(method).schedule.rounds
+    work = 6 * protocol.network.multiply_adds + 100 * sum(protocol.pruning.layer_sizes.values())  # one example; ranking
+    return (rounds if isinstance(rounds, int) else 1) * work / FLOPS_PER_SECOND
 
 
 def plan(selection: Sequence[tuple[Protocol, str]], store: Store, retry_failed: bool = False) -> list[PlannedJob]:
     """All unfinished jobs of a selection with their expected seconds."""
     planned = []
     for protocol in dict.fromkeys(protocol for protocol, _ in selection):
-        speed = seconds_per_step(protocol, store.records(protocol))
+        expected = expected_seconds(protocol, store.records(protocol))
         methods = [method for owner, method in selection if owner.key == protocol.key]
         for job in jobs(protocol, methods, store, retry_failed):
-            planned.append(PlannedJob(job, speed * sum(train_steps(protocol, cell) for cell in job.cells)))
+            planned.append(PlannedJob(job, expected(job.cells)))
     return planned
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from benchmark.records import (
     MethodRef,
     ProtocolRef,
     Record,
+    ScoreFacts,
 )
 from benchmark.store import pack, sha256
 from benchmark.training import History, Outcome
@@ -116,7 +117,7 @@ def _record(
     figures: Measured | None,
     cost: CostFacts | None,
     curves_sha256: str | None,
-    company: str | None = None,
+    scores: ScoreFacts | None = None,
 ) -> Record:
     protocol, place = harness.protocol, harness.settings.place
     device = place.device if place else "cpu"
@@ -133,6 +134,7 @@ def _record(
         status="failed" if reason else "finished",
         reason=reason,
         mask=mask,
+        scores=scores,
         measured=figures,
         cost=cost,
         curves_sha256=curves_sha256,
@@ -141,27 +143,42 @@ def _record(
             harness.dataset.digest,
             torch.get_num_threads(),
             device,
-            company,
         ),
+    )
+
+
+def mask_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, scores: ScoreFacts | None) -> Record:
+    """The record of a mask that no network was trained with."""
+    cost = _cost(prune_cost, train_steps=0, train_examples=0, train_seconds=0.0, train_cpu_seconds=0.0)
+    return _record(harness, cell, None, mask_facts(harness, masks), None, cost, None, scores)
+
+
+def _cost(prune_cost: PruneCost, mask_train_steps: int = 0, **training: Any) -> CostFacts:
+    return CostFacts(
+        mask_train_steps=mask_train_steps,
+        prune_seconds=round(prune_cost.seconds, 4),
+        prune_forward_passes=prune_cost.forward_passes,
+        prune_backward_passes=prune_cost.backward_passes,
+        prune_examples=prune_cost.examples_seen,
+        **training,
     )
 
 
 def finished_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, outcome: Outcome) -> Record:
     """The record of a training that ended, well or diverged."""
-    cost = CostFacts(
+    cost = _cost(
+        prune_cost,
+        _mask_train_steps(harness, cell),
         train_steps=outcome.steps,
         train_examples=outcome.examples,
         train_seconds=round(outcome.seconds, 3),
         train_cpu_seconds=round(outcome.cpu_seconds, 3),
-        mask_train_steps=_mask_train_steps(harness, cell),
-        prune_seconds=round(prune_cost.seconds, 4),
-        prune_forward_passes=prune_cost.forward_passes,
-        prune_backward_passes=prune_cost.backward_passes,
-        prune_examples=prune_cost.examples_seen,
     )
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
     facts, figures = mask_facts(harness, masks), measured(outcome)
-    return _record(harness, cell, outcome.failure, facts, figures, cost, curves, outcome.company)
+    record = _record(harness, cell, outcome.failure, facts, figures, cost, curves)
+    made = record.provenance.model_copy(update={"company": outcome.company})
+    return record.model_copy(update={"provenance": made})
 
 
 def failed_record(harness: Harness, cell: Cell, reason: str) -> Record:

@@ -6,10 +6,11 @@ the dense network. Whatever is on disk already ends the recursion.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from benchmark.api import Examples, Masks
 from benchmark.datasets import Dataset, Split, scoring_examples, split
@@ -20,7 +21,7 @@ from benchmark.networks import build, initial_state, make
 from benchmark.plan import Job, is_chain
 from benchmark.protocol import ControlSpec, MethodSpec, Protocol
 from benchmark.pruning.masks import full_masks, shuffled
-from benchmark.pruning.schedule import PruneCost, cut, layer_groups
+from benchmark.pruning.schedule import PruneCost, Scored, Watcher, cut, cut_again, layer_groups, nobody, score_once
 from benchmark.pruning.scoring import Subject
 from benchmark.records import DENSE, Cell
 from benchmark.spec.methods import Needs
@@ -55,6 +56,7 @@ class Tickets:
     ) -> None:
         self.protocol, self.store, self.limits = protocol, store, limits
         self._dataset, self._found, self.trained = dataset, found, trained
+        self._scores: dict[tuple[str, int], Scored] = {}
 
     def split(self, seed: int) -> Split:
         """Training and validation rows of a seed."""
@@ -95,8 +97,11 @@ class Tickets:
         chain = is_chain(self.protocol, of) and cell.level > 1
         return Cell(of, cell.level - 1, cell.seed) if chain else Cell(DENSE, 0, cell.seed)
 
-    def masks(self, cell: Cell) -> tuple[Masks, PruneCost]:
-        """The cell's mask and what pruning took. Raises Unavailable if another process is making it."""
+    def masks(self, cell: Cell, watch: Watcher = nobody) -> tuple[Masks, PruneCost]:
+        """The cell's mask and what pruning took. Raises Unavailable if another process is making it.
+
+        `watch` is told of every round of scoring, but for those of chains and controls.
+        """
         if cell.method == DENSE:
             return full_masks(self.protocol.pruning.prunable), FREE
         spec = self.protocol.method(cell.method)
@@ -112,7 +117,10 @@ class Tickets:
         scored = self.initial(cell.seed) if own else self.initial(cell.seed, "scored weights")
         if spec.schedule.scores == "trained":
             scored = self.trained(Cell(DENSE, 0, cell.seed), "final")
-        return self._prune(spec, cell, scored, None)
+        if spec.schedule.scored == "once-for-all-levels":
+            level = self.protocol.level_table[cell.level]
+            return cut_again(self._scored(spec, cell, scored), spec, self.protocol.pruning, level, watch)
+        return self._prune(spec, cell, scored, None, watch)
 
     def _parent_masks(self, spec: ControlSpec, cell: Cell) -> tuple[Masks, PruneCost]:
         parent = Cell(spec.of, cell.level, cell.seed)
@@ -143,15 +151,31 @@ class Tickets:
         masks = {name: torch.from_numpy(mask) for name, mask in survival.mask(cell.level).items()}
         return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
 
-    def _prune(self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None) -> tuple[Masks, PruneCost]:
+    def _prune(
+        self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None, watch: Watcher = nobody
+    ) -> tuple[Masks, PruneCost]:
+        rng = stream(cell.seed, "prune", cell.method, cell.level)
+        with self._session(spec, cell.seed, scored, rng) as session:
+            level = self.protocol.level_table[cell.level]
+            return cut(session, spec, self.protocol.pruning, level, before, watch)
+
+    def _scored(self, spec: MethodSpec, cell: Cell, state: State) -> Scored:
+        """The scores of all levels of a seed; those of the last seed asked for are kept."""
+        if (cell.method, cell.seed) not in self._scores:
+            self._scores.clear()
+            with self._session(spec, cell.seed, state, stream(cell.seed, "prune", cell.method)) as session:
+                self._scores[cell.method, cell.seed] = score_once(session, spec, self.protocol.pruning)
+        return self._scores[cell.method, cell.seed]
+
+    @contextmanager
+    def _session(self, spec: MethodSpec, seed: int, scored: State, rng: Generator) -> Iterator[Session]:
+        """The pruner in a process of its own, with all that it is given."""
         with Session(self._found(spec.pruner), spec.parameters, self.limits) as session:
-            examples = self._examples(session.needs, cell.seed)
+            examples = self._examples(session.needs, seed)
             subject = Subject(self.module(None), scored, self._dataset().input_shape, self._dataset().classes)
             subject.module.train(self.protocol.pruning.scoring.batch_norm == "train")
-            rng = stream(cell.seed, "prune", cell.method, cell.level)
-            pruning, level = self.protocol.pruning, self.protocol.level_table[cell.level]
-            session.begin(self.protocol.network, tuple(pruning.prunable), subject, examples, rng)
-            return cut(session, spec, pruning, level, before)
+            session.begin(self.protocol.network, tuple(self.protocol.pruning.prunable), subject, examples, rng)
+            yield session
 
     def _examples(self, needs: Needs, seed: int) -> Examples | None:
         """What a pruner declares it needs, and no more."""

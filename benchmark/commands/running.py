@@ -221,6 +221,7 @@ def worker(
             status=record.status,
             reason=record.reason,
             accuracy=record.measured.test_accuracy_percent.last if record.measured else None,
+            empty_layers=record.mask.collapsed_layers if record.mask else (),
         ),
     )
     try:

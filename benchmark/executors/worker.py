@@ -78,7 +78,7 @@ def _groups(jobs: Sequence[PlannedJob], device: str) -> list[list[PlannedJob]]:
 
 def _run(harness: Harness, group: Sequence[PlannedJob]) -> list[PlannedJob]:
     """The part of a group that has to be come back to."""
-    if harness.settings.place is None:
+    if harness.settings.place is None or not harness.protocol.trains:
         return [planned for planned in group if not harness.run(planned.job)]
     left = {job.name for job in run_together(harness, [planned.job for planned in group])}
     return [planned for planned in group if planned.job.name in left]
