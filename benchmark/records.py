@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import Field, ValidationError
 
 from benchmark.errors import BadInput
 from benchmark.protocol import Frozen
@@ -145,13 +145,7 @@ class Provenance(Frozen):
     precision: str
     data_digest: str
     finished_utc: str
-    company: str | None = Field(default=None, description="how it was trained beside others, if it was")
-
-    @model_serializer(mode="wrap")
-    def _without_company(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As records were written before replicas shared a device: without the field where there was no company."""
-        fields: dict[str, Any] = dump(self)
-        return fields if self.company is not None else {k: v for k, v in fields.items() if k != "company"}
+    company: Annotated[str | None, ADDED] = Field(default=None, description="how it was trained beside others, if so")
 
 
 class Record(Frozen):
