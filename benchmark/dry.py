@@ -18,7 +18,7 @@ from benchmark.data_root import data_root, needs_download
 from benchmark.datasets import Dataset, load, prepared
 from benchmark.errors import BadInput
 from benchmark.harness import Harness, Settings
-from benchmark.plan import Job, train_steps
+from benchmark.plan import Job
 from benchmark.protocol import EvaluationSpec, MethodSpec, Protocol
 from benchmark.records import Cell, Record
 from benchmark.spec.data import GENERATED
@@ -32,7 +32,7 @@ SAMPLES = {"cifar100": "cifar100-train-20-per-class"}
 
 @dataclass(frozen=True)
 class DryRun:
-    """What happened. `data` says which examples were used."""
+    """What happened. `data` says which examples were used. An accuracy after a few updates would mean nothing."""
 
     protocol: str
     cell: Cell
@@ -43,7 +43,7 @@ class DryRun:
 
 def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, Path] | None = None) -> DryRun:
     """Run the first cell of a method for `steps` updates. Raises BadInput if it fails, with the reason."""
-    short = shortened(protocol, steps)
+    short = shortened(protocol, steps) if protocol.trains else protocol
     dataset, words = little_data(protocol, scored=method != "dense")
     seed = protocol.seeds[0]
     cell = Cell(method, 0 if method == "dense" else protocol.measured_levels(method)[0], seed)
@@ -54,16 +54,14 @@ def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, P
         harness.__dict__["dataset"] = dataset  # in the place of the cached property
         harness.run(Job(short, (cell,)))
     record = seen[cell]
-    if record.status == "failed" or record.mask is None:
+    if record.status == "failed" or record.mask is None or record.cost is None:
         raise BadInput(f"{protocol.id}:{method}", f"failed: {record.reason}", "Correct the protocol or the pruner")
     mask = f"{record.mask.kept:,} of {record.mask.prunable:,} weights"
-    return DryRun(protocol.id, cell, train_steps(short, cell) if short.trains else 0, words, mask)
+    return DryRun(protocol.id, cell, record.cost.train_steps, words, mask)
 
 
 def shortened(protocol: Protocol, steps: int) -> Protocol:
     """The protocol with `steps` updates, looked at before and after, little held out; its digest is its own."""
-    if not protocol.trains:
-        return protocol
     recipe = protocol.recipe.model_copy(update={"steps": steps})
     when = {"first": 0, "every": steps, "test_every": steps}
     evaluation = EvaluationSpec.model_validate({**protocol.evaluation.model_dump(), **when})

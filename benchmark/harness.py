@@ -24,7 +24,7 @@ from benchmark.errors import BadPruner, NeedFailed
 from benchmark.isolation.limits import Limits
 from benchmark.isolation.source import PrunerSource, locate
 from benchmark.isolation.starting import template
-from benchmark.plan import Job, is_chain, train_steps
+from benchmark.plan import Job, expected_seconds, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.pruning.schedule import PruneCost
 from benchmark.pruning.score_facts import ScoreWatch
@@ -154,16 +154,14 @@ class Harness:
 
     def _measure(self, cell: Cell) -> None:
         """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
-        if not self.protocol.trains:
+        if self.protocol.trains:
+            ready = self.prepared(cell)
+            self.finish(ready, self.train([ready])[0])
+        else:
             self._measure_mask(cell)
-            return
-        ready = self.prepared(cell)
-        self.finish(ready, self.train([ready])[0])
 
     def prepared(self, cell: Cell) -> Ready:
-        """All that a cell's training needs, made where it is not on disk. Raises OutOfTime, Unavailable, BadPruner or
-        NeedFailed.
-        """
+        """What a cell's training needs, on disk or made. Raises OutOfTime, Unavailable, BadPruner or NeedFailed."""
         masks, prune_cost = self.tickets.masks(cell)
         start, first_step = self.tickets.start(cell)
         steps = train_steps(self.protocol, cell)
@@ -190,7 +188,10 @@ class Harness:
 
     def _measure_mask(self, cell: Cell) -> None:
         """Make a cell's mask and write what it is, for a protocol that trains nothing."""
-        if not self.settings.may_start(self._mask_seconds.get(cell.method, 0.0)):
+        if cell.method not in self._mask_seconds:
+            expected = expected_seconds(self.protocol, self.store.records(self.protocol))
+            self._mask_seconds[cell.method] = expected([cell])
+        if not self.settings.may_start(self._mask_seconds[cell.method]):
             raise OutOfTime
         self._watch.restart()
         masks, cost = self.tickets.masks(cell, self._watch)

@@ -73,8 +73,10 @@ def _driver(device: str) -> str | None:
     return f"CUDA {torch.version.cuda}"
 
 
-def provenance(precision: str, data_digest: str, threads: int, device: str = "cpu") -> Provenance:
-    """Provenance of a record finished now on this machine."""
+def provenance(
+    precision: str, data_digest: str, threads: int, device: str = "cpu", company: str | None = None
+) -> Provenance:
+    """Provenance of a record finished now on this machine. `company`: how it was trained beside others."""
     head, dirty = commit()
     return Provenance(
         commit=head,
@@ -88,4 +90,5 @@ def provenance(precision: str, data_digest: str, threads: int, device: str = "cp
         precision=precision,
         data_digest=data_digest,
         finished_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        company=company,
     )

@@ -29,6 +29,7 @@ from benchmark.data_root import data_root, needs_download
 from benchmark.errors import BadInput
 from benchmark.method_text import method_words
 from benchmark.plan import PlannedJob, cells_of, expected_seconds, fitting, method_names, plan
+from benchmark.power import plan_order
 from benchmark.protocol import Protocol, load, load_all
 from benchmark.records import DENSE
 from benchmark.registry import names as pruner_names
@@ -148,7 +149,7 @@ def plan_(
     """
     store = Store(results)
     picked = chosen(only, store, plugins, settings)
-    planned = plan(picked.selection, store, retry_failed)
+    planned = plan(picked.selection, store, retry_failed, plan_order(store, protocols_in(picked.selection)))
     show_plan(picked.selection, planned, store, budget, workers, as_json, picked.waiting)
 
 

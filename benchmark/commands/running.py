@@ -35,6 +35,7 @@ from benchmark.commands.runnable import affordable, require_device, with_data
 from benchmark.commands.trying import try_out
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.plan import PlannedJob, fitting, only_recorded, plan
+from benchmark.power import plan_order
 from benchmark.progress import Display
 from benchmark.protocol import Protocol
 from benchmark.store import Store
@@ -111,7 +112,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
     selection = with_data(affordable(selection, store, how.seconds_left, retry_failed))
-    planned = plan(selection, store, retry_failed)
+    planned = _planned(selection, store, retry_failed, None)
     if planned:
         show_plan(selection, planned, store, budget, workers)
         click.echo(describe().sentence())
@@ -167,7 +168,7 @@ def _execute(selection: Selection, store: Store, how: How, like: Store | None) -
 
 
 def _planned(selection: Selection, store: Store, retry_failed: bool, like: Store | None) -> list[PlannedJob]:
-    planned = plan(selection, store, retry_failed)
+    planned = plan(selection, store, retry_failed, plan_order(store, protocols_in(selection)))
     return only_recorded(planned, like) if like else planned
 
 

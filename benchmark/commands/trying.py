@@ -6,6 +6,7 @@ import click
 
 from benchmark.commands.options import Selection, patterns_of
 from benchmark.commands.plugins import Chosen
+from benchmark.protocol import Protocol
 from benchmark.units import density_text
 
 
@@ -21,6 +22,10 @@ def try_out(selection: Selection, only: tuple[str, ...], steps: int, picked: Cho
         done = dry_run(protocol, method, steps, picked.files)
         click.echo(
             f"{protocol.id}:{method} at {density_text(protocol, done.cell.level)}, seed {done.cell.seed}: "
-            f"{done.updates} updates of {protocol.recipe.steps:,}, {done.mask}, on {done.data}"
+            f"{_updates(protocol, done.updates)}, {done.mask}, on {done.data}"
         )
     click.echo("Dry: a few updates on little data. Nothing was recorded.")
+
+
+def _updates(protocol: Protocol, made: int) -> str:
+    return f"{made} updates of {protocol.recipe.steps:,}" if protocol.trains else "no training"
