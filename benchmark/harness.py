@@ -188,7 +188,8 @@ class Harness:
     def _rewind_points(self) -> tuple[int, ...]:
         """Updates after which the dense network's weights are kept."""
         specs = [spec for spec in self.protocol.methods.values() if isinstance(spec, MethodSpec)]
-        return tuple(sorted({s.schedule.restart for s in specs if isinstance(s.schedule.restart, int)} - {0}))
+        rewound = [s.schedule.restart for s in specs if s.schedule.weights == "rewound"]
+        return tuple(sorted({restart for restart in rewound if isinstance(restart, int)} - {0}))
 
     def _kept(self, cell: Cell, outcome: Outcome) -> dict[str, State]:
         if outcome.failure or (cell.method != DENSE and not is_chain(self.protocol, cell.method)):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from benchmark import strict_yaml
+from benchmark import written
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.pruning.levels import Level, LevelRule, materialise
 from benchmark.spec.analysis import contradictions
@@ -196,7 +196,7 @@ def parse(document: Any, name: str) -> Protocol:
 
 def load_file(path: Path) -> Protocol:
     """Read one protocol file. Raises BadInput."""
-    protocol = parse(strict_yaml.load_file(path), str(path))
+    protocol = parse(written.read(path), str(path))
     if not path.is_relative_to(protocols_folder()):
         protocol._path = path
     return protocol
@@ -210,7 +210,8 @@ def protocols_folder() -> Path:
 def available() -> list[str]:
     """Ids of the protocols that come with the package, sorted."""
     folder = protocols_folder()
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
+    files = [path for path in folder.glob("*/*.yaml") if not path.name.startswith("_")]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
 def load(name: str) -> Protocol:

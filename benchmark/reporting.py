@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmark.api import Masks
-from benchmark.plan import is_chain
+from benchmark.plan import is_chain, train_steps
 from benchmark.protocol import ControlSpec
 from benchmark.provenance import provenance
 from benchmark.pruning.masks import mask_digest
@@ -98,8 +98,7 @@ def _mask_train_steps(harness: Harness, cell: Cell) -> int:
     steps = harness.protocol.recipe.steps
     if not is_chain(harness.protocol, cell.method):
         return steps
-    assert isinstance(spec.schedule.restart, int)
-    return steps + (cell.level - 1) * (steps - spec.schedule.restart)
+    return steps + (cell.level - 1) * train_steps(harness.protocol, Cell(cell.method, 1, cell.seed))
 
 
 def _method_ref(harness: Harness, cell: Cell) -> MethodRef:

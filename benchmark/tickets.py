@@ -80,13 +80,22 @@ class Tickets:
         spec = self.protocol.method(cell.method)
         if isinstance(spec, ControlSpec) and spec.control == "reinitialise":
             return self.initial(cell.seed, "reinit", cell.draw), 0
-        restart = self.protocol.pruning_method(cell.method).schedule.restart
-        if restart == 0:
+        schedule = self.protocol.pruning_method(cell.method).schedule
+        if schedule.restart == "trained" or schedule.weights == "kept":
+            steps = self.protocol.recipe.steps
+            return self.trained(
+                self._before(cell), "final"
+            ), steps if schedule.restart == "trained" else schedule.restart
+        if schedule.restart == 0:
             return self.initial(cell.seed), 0
-        dense = Cell(DENSE, 0, cell.seed)
-        if restart == "trained":
-            return self.trained(dense, "final"), self.protocol.recipe.steps
-        return self.trained(dense, f"step-{restart}"), restart
+        return self.trained(Cell(DENSE, 0, cell.seed), f"step-{schedule.restart}"), schedule.restart
+
+    def _before(self, cell: Cell) -> Cell:
+        """The cell whose last weights this one goes on from: the level before of a chain, else the dense network."""
+        spec = self.protocol.method(cell.method)
+        of = spec.of if isinstance(spec, ControlSpec) else cell.method
+        chain = is_chain(self.protocol, of) and cell.level > 1
+        return Cell(of, cell.level - 1, cell.seed) if chain else Cell(DENSE, 0, cell.seed)
 
     def masks(self, cell: Cell, watch: Watcher = nobody) -> tuple[Masks, PruneCost]:
         """The cell's mask and what pruning took. Raises Unavailable if another process is making it.
@@ -104,7 +113,8 @@ class Tickets:
             return masks, cost
         if is_chain(self.protocol, cell.method):
             return self._chain_masks(cell)
-        scored = self.initial(cell.seed)
+        own = self.protocol.pruning.scoring.weights == "those-trained"
+        scored = self.initial(cell.seed) if own else self.initial(cell.seed, "scored weights")
         if spec.schedule.scores == "trained":
             scored = self.trained(Cell(DENSE, 0, cell.seed), "final")
         if spec.schedule.scored == "once-for-all-levels":
@@ -172,8 +182,8 @@ class Tickets:
         if needs not in ("inputs", "labels"):
             return None
         rng = stream(seed, "scoring examples")
-        per_class = self.protocol.pruning.scoring.examples_per_class
-        examples = scoring_examples(self._dataset(), self.split(seed).training, per_class, rng)
+        scoring = self.protocol.pruning.scoring
+        examples = scoring_examples(self._dataset(), self.split(seed).training, scoring, rng)
         if needs == "inputs":
             return Examples(examples.inputs, torch.full_like(examples.labels, -1))
         return examples

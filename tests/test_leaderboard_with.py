@@ -87,26 +87,24 @@ def test_what_the_board_shows_of_a_plugin(ours: Store, mine: Store) -> None:
     assert "mine" not in leaderboard.render(ours, [LTH]).replace("mined", "")
 
 
-def test_a_verification_shows_by_whom(ours: Store, mine: Store) -> None:
-    submission = submissions.of_protocol(mine, LTH)["mine@alpha=0.5"]
+def verified(store: Store, by: str) -> None:
+    """The mark of a verification beside the method's records."""
+    submission = submissions.of_protocol(store, LTH)["mine@alpha=0.5"]
     mark = submissions.Verification(
         schema=submissions.VERIFICATION_SCHEMA, name=submission.name, protocol=submission.protocol,
-        plugin_digest=submission.plugin_digest, by="A|B <i>", when="2026-11-21", cells=6,
+        plugin_digest=submission.plugin_digest, by=by, when="2026-11-21", cells=6,
     )  # fmt: skip
-    path = mine.folder(LTH, submission.name) / submissions.VERIFICATION_FILE
+    path = store.folder(LTH, submission.name) / submissions.VERIFICATION_FILE
     path.write_text(mark.model_dump_json(by_alias=True))
+
+
+def test_a_verification_shows_by_whom(ours: Store, mine: Store) -> None:
+    verified(mine, "A|B <i>")
     assert "verified (A\\|B &lt;i&gt;, 2026-11-21, 6 cells)" in leaderboard.render(ours, [LTH], [mine])
 
 
 def test_the_report_shows_a_plugin_as_the_board_does(mine: Store, tmp_path: Path) -> None:
-    submission = submissions.of_protocol(mine, LTH)["mine@alpha=0.5"]
-    by_whom = submissions.Verification(
-        schema=submissions.VERIFICATION_SCHEMA, name=submission.name, protocol=submission.protocol,
-        plugin_digest=submission.plugin_digest, by="A|B <i>", when="2026-11-21", cells=6,
-    )  # fmt: skip
-    (mine.folder(LTH, submission.name) / submissions.VERIFICATION_FILE).write_text(
-        by_whom.model_dump_json(by_alias=True)
-    )
+    verified(mine, "A|B <i>")
     build(mine, [LTH], tmp_path / "site")
     page = (tmp_path / "site" / "protocols" / "lth--lenet-mnist.html").read_text()
     assert page.count("mine@alpha=0.5 (verified (A|B &lt;i&gt;, 2026-11-21, 6 cells))") == 6  # in the rankings

@@ -48,5 +48,5 @@ def check_control(protocol: Protocol, name: str, spec: ControlSpec) -> None:
         raise ValueError(f"methods.{name}: a control is named <method>+reinit or <method>+shuffle")
     if missing := set(spec.levels) - set(protocol.measured_levels(spec.of)):
         raise ValueError(f"methods.{name}: level {min(missing)} is not measured by {spec.of}")
-    if spec.control == "reinitialise" and parent.schedule.restart != 0:
+    if spec.control == "reinitialise" and (parent.schedule.restart, parent.schedule.weights) != (0, "rewound"):
         raise ValueError(f"methods.{name}: new weights start at step 0, but {spec.of} restarts elsewhere")
