@@ -7,7 +7,7 @@ finished round, and a fresh clone that holds only committed records retrains no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,13 +26,14 @@ from benchmark.isolation.source import PrunerSource, locate
 from benchmark.isolation.starting import template
 from benchmark.plan import Job, expected_seconds, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
+from benchmark.pruning.schedule import PruneCost
 from benchmark.pruning.score_facts import ScoreWatch
 from benchmark.records import DENSE, Cell, Record
 from benchmark.reporting import curves_of, failed_record, finished_record, mask_record
 from benchmark.store import Store
 from benchmark.submissions import refuse_other_source
 from benchmark.tickets import State, Tickets, Unavailable
-from benchmark.training import Outcome, Replica, train
+from benchmark.training import Outcome, Place, Replica, train
 from benchmark.weights import load_weights, save_weights
 
 
@@ -42,15 +43,30 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run. `may_start(seconds)` says whether a training of that length still fits the budget."""
+    """How to run. `place`: a device and how it is shared; None is this core.
+
+    `may_start(seconds)` says whether a training of that length still fits the budget.
+    """
 
     data_root: Path = field(default_factory=data_root)
     plugins: Mapping[str, Path] | None = None
     retry_failed: bool = False
     limits: Limits = Limits()  # noqa: RUF009 - frozen
+    place: Place | None = None
     may_start: Callable[[float], bool] = lambda _seconds: True
     on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
     on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A cell with its mask and start, about to be trained for `steps` updates."""
+
+    cell: Cell
+    masks: Masks
+    prune_cost: PruneCost
+    replica: Replica
+    steps: int
 
 
 class Harness:
@@ -84,7 +100,7 @@ class Harness:
                 template()  # starts while the networks train that are to be pruned
             blocked: str | None = None
             for cell in job.cells:
-                if self._settled(cell):
+                if self.settled(cell):
                     continue
                 try:
                     if blocked:
@@ -93,12 +109,12 @@ class Harness:
                 except Unavailable:
                     return False
                 except (BadPruner, NeedFailed) as error:
-                    self._record_failure(cell, str(error))
+                    self.record_failure(cell, str(error))
                     if is_chain(self.protocol, cell.method):
                         blocked = f"level {cell.level} failed" if blocked is None else blocked
         return True
 
-    def _settled(self, cell: Cell) -> bool:
+    def settled(self, cell: Cell) -> bool:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
         return cell in self._tried or self.store.settled(self.protocol, cell, self.settings.retry_failed)
 
@@ -131,27 +147,39 @@ class Harness:
 
     def _refuse_failed(self, cell: Cell) -> None:
         record = self.store.read(self.protocol, cell)
-        if record is not None and record.status == "failed" and self._settled(cell):
+        if record is not None and record.status == "failed" and self.settled(cell):
             raise NeedFailed(
                 f"{cell.method} {cell.name}", f"is needed and failed: {record.reason}", "Retry with --retry-failed"
             )
 
     def _measure(self, cell: Cell) -> None:
         """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
-        if not self.protocol.trains:
+        if self.protocol.trains:
+            ready = self.prepared(cell)
+            self.finish(ready, self.train([ready])[0])
+        else:
             self._measure_mask(cell)
-            return
+
+    def prepared(self, cell: Cell) -> Ready:
+        """What a cell's training needs, on disk or made. Raises OutOfTime, Unavailable, BadPruner or NeedFailed."""
         masks, prune_cost = self.tickets.masks(cell)
         start, first_step = self.tickets.start(cell)
         steps = train_steps(self.protocol, cell)
         if not self.settings.may_start(steps * median(self._speeds)):
             raise OutOfTime
-        outcome = self._train(cell, masks, start, first_step, steps)
-        if steps:
-            self._speeds.append(outcome.seconds / steps)
+        snapshots = self._rewind_points() if cell.method == DENSE else ()
+        split = self.tickets.split(cell.seed)
+        replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
+        return Ready(cell, masks, prune_cost, replica, steps)
+
+    def finish(self, ready: Ready, outcome: Outcome) -> None:
+        """Keep what was trained if a later cell needs it, and write the record if there is none."""
+        cell, masks, prune_cost = ready.cell, ready.masks, ready.prune_cost
+        if ready.steps:
+            self._speeds.append(outcome.seconds / ready.steps)
         for what, state in self._kept(cell, outcome).items():
             save_weights(self.store.weights_path(self.protocol, cell, what), state, self.store.work)
-        if not self._settled(cell):
+        if not self.settled(cell):
             record = finished_record(self, cell, masks, prune_cost, outcome)
             self._write(cell, record, None if outcome.failure else curves_of(outcome.history))
         if is_chain(self.protocol, cell.method) and cell.level > 1:
@@ -172,20 +200,17 @@ class Harness:
         self._mask_seconds[cell.method] = cost.seconds
         self._write(cell, mask_record(self, cell, masks, cost, self._watch.facts), None)
 
-    def _train(self, cell: Cell, masks: Masks, start: State, first_step: int, steps: int) -> Outcome:
-        snapshots = self._rewind_points() if cell.method == DENSE else ()
-        replica = Replica(
-            cell.seed, start, masks, self.tickets.split(cell.seed), first_step + steps, first_step, snapshots
-        )
-        outcomes = train(
-            [replica],
+    def train(self, ready: Sequence[Ready]) -> list[Outcome]:
+        """Train prepared cells: one after another on the CPU, side by side on another device."""
+        return train(
+            [each.replica for each in ready],
             self.tickets.module,
             self.protocol.recipe,
             self.protocol.evaluation,
             self.dataset,
-            lambda _number, done, total: self.settings.on_progress(cell, done, total),
+            lambda number, done, total: self.settings.on_progress(ready[number].cell, done, total),
+            self.settings.place,
         )
-        return outcomes[0]
 
     def _rewind_points(self) -> tuple[int, ...]:
         """Updates after which the dense network's weights are kept."""
@@ -201,7 +226,8 @@ class Harness:
             **{f"step-{step}": state for step, state in outcome.snapshots.items()},
         }
 
-    def _record_failure(self, cell: Cell, reason: str) -> None:
+    def record_failure(self, cell: Cell, reason: str) -> None:
+        """Write down why a cell cannot be measured."""
         self._write(cell, failed_record(self, cell, reason), None)
 
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import median
@@ -98,8 +99,18 @@ def select(protocols: Iterable[Protocol], only: Sequence[str]) -> list[tuple[Pro
     ]
 
 
-def jobs(protocol: Protocol, methods: Sequence[str], store: Store, retry_failed: bool = False) -> list[Job]:
-    """Unfinished work of `methods`, most wanted first; failed cells count as finished unless `retry_failed`."""
+def jobs(
+    protocol: Protocol,
+    methods: Sequence[str],
+    store: Store,
+    retry_failed: bool = False,
+    wanted: Mapping[str, int] | None = None,
+) -> list[Job]:
+    """Unfinished work of `methods`, most wanted first; failed cells count as finished unless `retry_failed`.
+
+    `wanted`: method -> further seeds that decide an open claim on it. Among cells as urgent, down to the group of three
+    seeds, those that decide with fewer seeds come first.
+    """
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
@@ -107,7 +118,8 @@ def jobs(protocol: Protocol, methods: Sequence[str], store: Store, retry_failed:
         for cell in cells_of(protocol, method):
             if store.settled(protocol, cell, retry_failed):
                 continue
-            rank = urgency(protocol, cell)
+            later, redrawn, group, position = urgency(protocol, cell)
+            rank = (later, redrawn, group, (wanted or {}).get(method, sys.maxsize), position)
             alone = method != DENSE and not shares_work(protocol, method)
             place = (cell.draw, protocol.measured_levels(method).index(cell.level)) if alone else (0, 0)
             key = (rank, order, place)
@@ -177,13 +189,18 @@ def _mask_seconds(protocol: Protocol, method: str, taken: Sequence[float]) -> fl
     return (rounds if isinstance(rounds, int) else 1) * work / FLOPS_PER_SECOND
 
 
-def plan(selection: Sequence[tuple[Protocol, str]], store: Store, retry_failed: bool = False) -> list[PlannedJob]:
-    """All unfinished jobs of a selection with their expected seconds."""
+def plan(
+    selection: Sequence[tuple[Protocol, str]],
+    store: Store,
+    retry_failed: bool = False,
+    wanted: Mapping[str, Mapping[str, int]] | None = None,
+) -> list[PlannedJob]:
+    """All unfinished jobs of a selection with their expected seconds. `wanted`: of each protocol id, see `jobs`."""
     planned = []
     for protocol in dict.fromkeys(protocol for protocol, _ in selection):
         expected = expected_seconds(protocol, store.records(protocol))
         methods = [method for owner, method in selection if owner.key == protocol.key]
-        for job in jobs(protocol, methods, store, retry_failed):
+        for job in jobs(protocol, methods, store, retry_failed, (wanted or {}).get(protocol.id)):
             planned.append(PlannedJob(job, expected(job.cells)))
     return planned
 

@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from benchmark.commands.options import (
     Duration,
     Selection,
+    device_option,
     only_argument,
-    patterns_of,
     protocols_in,
     results_option,
     retry_option,
@@ -31,8 +31,11 @@ from benchmark.commands.plugins import (
     waiting_words,
 )
 from benchmark.commands.reading import show_plan
-from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
+from benchmark.commands.runnable import affordable, require_device, with_data
+from benchmark.commands.trying import try_out
+from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.plan import PlannedJob, fitting, only_recorded, plan
+from benchmark.power import plan_order
 from benchmark.progress import Display
 from benchmark.protocol import Protocol
 from benchmark.store import Store
@@ -48,6 +51,7 @@ class How:
     deadline: float | None
     chosen: Chosen
     retry_failed: bool
+    device: Literal["cpu", "cuda"] = "cpu"
 
     @property
     def seconds_left(self) -> float | None:
@@ -68,6 +72,7 @@ class How:
     type=click.Path(path_type=Path, file_okay=False),
     help="With time left, measure finished cells again into this folder and compare.",
 )
+@device_option
 @click.option("--dry-steps", type=click.IntRange(1), help="Only try: a few updates on little data, nothing recorded.")
 def run(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
@@ -78,6 +83,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     settings: tuple[str, ...],
     retry_failed: bool,
     recheck: Path | None,
+    device: Literal["cpu", "cuda"],
     dry_steps: int | None,
 ) -> None:
     """Measure what is missing, most wanted first; whatever was finished is kept.
@@ -93,17 +99,20 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     """
     from benchmark.isolation.sandbox import describe
 
+    require_device(device)
     store = Store(results)
     picked = chosen(only, store, plugins, settings)
-    how = How(workers, time.time() + budget if budget else None, picked, retry_failed)
+    how = How(
+        1 if device == "cuda" else workers, time.time() + budget if budget else None, picked, retry_failed, device
+    )
     selection = _with_their_plugins(picked)
     if dry_steps is not None:
-        _try_out(selection, only, dry_steps, picked)
+        try_out(selection, only, dry_steps, picked)
         return
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
-    selection = _with_data(selection)
-    planned = plan(selection, store, retry_failed)
+    selection = with_data(affordable(selection, store, how.seconds_left, retry_failed))
+    planned = _planned(selection, store, retry_failed, None)
     if planned:
         show_plan(selection, planned, store, budget, workers)
         click.echo(describe().sentence())
@@ -116,23 +125,6 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     if recheck is not None and (how.seconds_left is None or how.seconds_left > 0):
         _recheck([pair for pair in selection if pair in picked.measurable], store, Store(recheck), how)
     _conclude(selection, store)
-
-
-def _try_out(selection: Selection, only: tuple[str, ...], steps: int, picked: Chosen) -> None:
-    """Run the first cell of every protocol that was selected, and of every method that a pattern names."""
-    from benchmark.dry import dry_run
-
-    named = any(":" in pattern for pattern in patterns_of(only)) or bool(picked.files)
-    first = {protocol.key: method for protocol, method in reversed(selection)}
-    for protocol, method in selection:
-        if not named and method != first[protocol.key]:
-            continue
-        done = dry_run(protocol, method, steps, picked.files)
-        click.echo(
-            f"{protocol.id}:{method} at {density_text(protocol, done.cell.level)}, seed {done.cell.seed}: "
-            f"{done.updates} updates of {protocol.recipe.steps:,}, {done.mask}, on {done.data}"
-        )
-    click.echo("Dry: a few updates on little data. Nothing was recorded.")
 
 
 def _with_their_plugins(picked: Chosen) -> Selection:
@@ -156,20 +148,6 @@ def _conclude(selection: Selection, store: Store) -> None:
         raise click.exceptions.Exit(EXIT_USAGE)
 
 
-def _with_data(selection: Selection) -> Selection:
-    """The part of a selection whose data is here or could be fetched; says what is skipped and why."""
-    from benchmark.executors.data import obtain_data
-
-    reasons = {protocol.key: obtain_data(protocol) for protocol in protocols_in(selection)}
-    for key, reason in reasons.items():
-        if reason:
-            click.echo(f"Skipped {key}: {reason}")
-    usable = [(protocol, method) for protocol, method in selection if reasons[protocol.key] is None]
-    if not usable:
-        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
-    return usable
-
-
 def _execute(selection: Selection, store: Store, how: How, like: Store | None) -> None:
     """Run the missing cells of a selection; with `like`, those that are finished in that folder."""
     from benchmark.executors.local import run_workers
@@ -182,6 +160,7 @@ def _execute(selection: Selection, store: Store, how: How, like: Store | None) -
     arguments += ["--deadline", str(how.deadline)] if how.deadline else []
     arguments += [part for path in how.chosen.files.values() for part in ("--plugin", str(path))]
     arguments += ["--retry-failed"] if how.retry_failed else []
+    arguments += ["--device", how.device] if how.device != "cpu" else []
     arguments += ["--like", str(like.root)] if like else []
     with Display(workers, cells, how.deadline) as display:
         run_workers(arguments, workers, display.listen)
@@ -189,7 +168,7 @@ def _execute(selection: Selection, store: Store, how: How, like: Store | None) -
 
 
 def _planned(selection: Selection, store: Store, retry_failed: bool, like: Store | None) -> list[PlannedJob]:
-    planned = plan(selection, store, retry_failed)
+    planned = plan(selection, store, retry_failed, plan_order(store, protocols_in(selection)))
     return only_recorded(planned, like) if like else planned
 
 
@@ -215,6 +194,7 @@ def _recheck(selection: Selection, store: Store, again: Store, how: How) -> None
 @click.option("--like", type=click.Path(path_type=Path), default=None)
 @plugin_option
 @retry_option
+@device_option
 def worker(
     only: tuple[str, ...],
     results: Path,
@@ -222,6 +202,7 @@ def worker(
     like: Path | None,
     plugins: tuple[Path, ...],
     retry_failed: bool,
+    device: Literal["cpu", "cuda"],
 ) -> None:
     """One worker process of `run`; prints one JSON object per line."""
     from benchmark.errors import LotterybenchError
@@ -247,7 +228,7 @@ def worker(
     try:
         selection = selection_of(only, partial(with_submissions, store))
         jobs = _planned(selection, store, retry_failed, Store(like) if like else None)
-        work(jobs, store, Options(deadline, plugin_files(plugins), retry_failed), events)
+        work(jobs, store, Options(deadline, plugin_files(plugins), retry_failed, device), events)
     except LotterybenchError as error:
         print(json.dumps({"event": "error", "text": str(error)}), flush=True)
         raise click.exceptions.Exit(error.exit_code) from error
