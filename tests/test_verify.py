@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,25 @@ def test_an_invented_accuracy_is_found_by_training_again(bundle: Path, tiny_path
     found = verified(bundle, tiny_path)
     assert found["reasons"]
     assert all("test accuracies" in reason for reason in found["reasons"])
+
+
+def _as_failed(record: Path) -> None:
+    """A bad seed's record turned into one of a failure, as the harness would have written it."""
+    document = json.loads(record.read_text())
+    document |= {"status": "failed", "reason": "pruner 'mine': took longer than 60 s"}
+    document |= {"mask": None, "measured": None, "cost": None, "curves_sha256": None}
+    record.write_text(json.dumps(document, indent=1) + "\n")
+    record.with_suffix(".curves.npz").unlink()
+
+
+def test_a_seed_hidden_as_a_failure_is_tried_again(made: Made, tiny_path: Path, tmp_path: Path) -> None:
+    results, bundle = tmp_path / "results", tmp_path / "mine.zip"
+    shutil.copytree(made.store.root, results)
+    _as_failed(next((results / METHOD).glob("level-*_seed-1.json")))
+    sent = invoke("submit", made.plugin, tiny_path, "--results", results, "--to", bundle)
+    assert "3 cells, 1 failed" in sent.output
+    (reason,) = verified(bundle, tiny_path)["reasons"]
+    assert "seed 1: failed in the bundle, and ends well here" in reason
 
 
 def _elsewhere(files: Files) -> None:

@@ -50,6 +50,10 @@ class Claimed:
         """Finished cells of one method."""
         return [cell_of(r) for r in self.records() if r.method.name == method and r.status == "finished"]
 
+    def failed(self) -> list[Record]:
+        """Records of what failed, of the method and of its dense networks."""
+        return [record for record in self.records() if record.status == "failed"]
+
 
 @dataclass
 class Checks:

@@ -11,7 +11,7 @@ from statistics import median
 import torch
 
 from benchmark.bundles.checking import Claimed
-from benchmark.bundles.record_checks import title
+from benchmark.bundles.record_checks import cell_of, title
 from benchmark.errors import LotterybenchError
 from benchmark.harness import Harness, Settings, cpu_settings
 from benchmark.intake import mask_digest
@@ -62,6 +62,7 @@ def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, i
     with cpu_settings():
         _masks(claimed, harness, sampled(finished, sample, *key, "masks"), found, say)
         _recognised(claimed, harness, found, say)
+    _failures(claimed, harness, again, sample, key, found, say)
     chosen = sampled(claimed.finished(DENSE), 1, *key, "dense") + sampled(finished, sample, *key, "cells")
     for number, cell in enumerate(chosen):
         harness.run(Job(claimed.protocol, (cell,)))
@@ -84,6 +85,23 @@ def _masks(claimed: Claimed, harness: Harness, cells: Sequence[Cell], found: Mea
         if mask_digest({name: mask.numpy() for name, mask in masks.items()}) != record.mask.sha256:
             found.reasons.append(f"{title(cell)}: the plugin makes another mask than the bundle holds")
         say("masks made again", number + 1, len(cells))
+
+
+def _failures(
+    claimed: Claimed, harness: Harness, again: Store, sample: int, key: tuple[str, int], found: Measured, say: Say
+) -> None:
+    """What failed must fail here: a bad seed could be hidden as a failure. Every cell that has no mask is tried; of
+    networks that are said to have diverged, `sample`.
+    """
+    failed = claimed.failed()
+    diverged = sampled([cell_of(record) for record in failed if record.mask is not None], sample, *key, "diverged")
+    chosen = [cell_of(record) for record in failed if record.mask is None] + diverged
+    for number, cell in enumerate(chosen):
+        harness.run(Job(claimed.protocol, (cell,)))
+        record = again.read(claimed.protocol, cell)
+        if record is not None and record.status == "finished":
+            found.reasons.append(f"{title(cell)}: failed in the bundle, and ends well here")
+        say("failed cells tried again", number + 1, len(chosen))
 
 
 class _Nudged(Tickets):
