@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,34 +24,48 @@ from benchmark.isolation.sandbox import SCRATCH, confine, die_with_parent, enter
 
 Tell = Callable[[str], None]
 LONGEST_ANSWER = 4 * MIB
+SECONDS_TO_START = 300  # importing torch takes two to ten, and minutes on a machine that swaps
 
 
 def ask(module: str, path: Path, given: Mapping[str, str], seconds: float) -> dict[str, Any]:
     """The answer of `module` about the plugin in `path`, with hyper-parameters `given` as text.
 
-    Raises BadPruner if the file cannot be used, ends the process or takes more than `seconds` of wall time; BadInput
-    for a hyper-parameter that does not fit.
+    Raises BadPruner if the file cannot be used, ends the process or takes more than `seconds` of wall time
+    from its import on; BadInput for a hyper-parameter that does not fit.
     """
     command = [sys.executable, "-P", "-m", module, str(path), json.dumps(dict(given))]
     own = {**environment(os.environ), "PYTHONPATH": os.pathsep.join(import_paths())}
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as words:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=words, env=own)
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=words, timeout=seconds, check=False, env=own
-            )
+            _wait_for_first_word(child, said)
+            child.wait(seconds)
         except subprocess.TimeoutExpired as error:
             doing = _last(said).get("doing", "import")
             fix = "Do the work in score() or learn()" if doing == "import" else "Make it faster, or see where it hangs"
-            raise BadPruner(f"plugin {path}", f"its {doing} took more than {seconds:.0f} s", fix) from error
+            took = f"its {doing} took more than {error.timeout:.0f} s"
+            raise BadPruner(f"plugin {path}", took, fix) from error
+        finally:
+            child.kill()
+            child.wait()
         answer = _last(said)
         match answer.get("error"):
             case [str(thing), str(cause), str(fix)]:
                 raise (BadInput if thing.startswith("--set") else BadPruner)(thing, cause, fix)
         if not isinstance(answer.get("answer"), dict):
-            ended = f"its {answer.get('doing', 'import')} ended the process with code {done.returncode}"
+            ended = f"its {answer.get('doing', 'import')} ended the process with code {child.returncode}"
             raise BadPruner(f"plugin {path}", f"{ended} ({_last_words(words)})", "Correct the file")
     found: dict[str, Any] = answer["answer"]
     return found
+
+
+def _wait_for_first_word(child: subprocess.Popen[bytes], said: BinaryIO) -> None:
+    """Until the child is about to run the plugin: importing torch, on a busy machine, is not the plugin's time."""
+    started = time.monotonic()
+    while child.poll() is None and not os.fstat(said.fileno()).st_size:
+        if time.monotonic() - started > SECONDS_TO_START:
+            raise subprocess.TimeoutExpired(child.args, SECONDS_TO_START)
+        time.sleep(0.02)
 
 
 def _last(said: BinaryIO) -> dict[str, Any]:

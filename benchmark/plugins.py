@@ -18,7 +18,7 @@ from benchmark.spec.frozen import Frozen
 from benchmark.spec.methods import Allocation, Needs
 from benchmark.submissions import SUBMISSION_SCHEMA, Submission, Value, method_name
 
-SECONDS_TO_IMPORT = 120  # torch itself takes two to ten
+SECONDS_TO_IMPORT = 120
 
 
 class PluginFacts(Frozen):
