@@ -24,6 +24,7 @@ from benchmark.errors import BadPruner, NeedFailed
 from benchmark.isolation.limits import Limits
 from benchmark.isolation.source import PrunerSource, locate
 from benchmark.isolation.starting import template
+from benchmark.leases import Lease
 from benchmark.plan import Job, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.records import DENSE, Cell, Record
@@ -61,6 +62,7 @@ class Harness:
         self._speeds = deque([seconds_per_step], maxlen=5)
         self._found: dict[str, PrunerSource] = {}
         self._tried: set[Cell] = set()
+        self._lease: Lease | None = None
         self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights, settings.limits)
 
     @cached_property
@@ -74,9 +76,10 @@ class Harness:
         A cell whose pruner breaks its contract, or that needs a failed network, becomes a failed record, and so do
         the levels of a chain behind it. Raises OutOfTime when the budget ends between two trainings.
         """
-        with cpu_settings(), self.store.lock(self.protocol, job.name, wait=False) as mine:
-            if not mine:
+        with cpu_settings(), self.store.lock(self.protocol, job.name, wait=False) as lease:
+            if lease is None:
                 return False
+            self._lease = lease
             if job.method != DENSE:
                 template()  # starts while the networks train that are to be pruned
             blocked: str | None = None
@@ -163,9 +166,18 @@ class Harness:
             self.protocol.recipe,
             self.protocol.evaluation,
             self.dataset,
-            lambda _number, done, total: self.settings.on_progress(cell, done, total),
+            lambda _number, done, total: self._progress(cell, done, total),
         )
         return outcomes[0]
+
+    def _progress(self, cell: Cell, done: int, total: int) -> None:
+        self._refuse_lost_lease()
+        self.settings.on_progress(cell, done, total)
+
+    def _refuse_lost_lease(self) -> None:
+        """Stop where this process was taken for dead (it was stopped for long) and another one has gone on."""
+        if self._lease is not None and not self._lease.still_mine():
+            raise Unavailable
 
     def _rewind_points(self) -> tuple[int, ...]:
         """Updates after which the dense network's weights are kept."""
@@ -184,6 +196,7 @@ class Harness:
         self._write(cell, failed_record(self, cell, reason), None)
 
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
+        self._refuse_lost_lease()
         self.store.write(self.protocol, cell, record, curves)
         self._tried.add(cell)
         self.settings.on_record(cell, record)

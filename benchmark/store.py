@@ -3,24 +3,26 @@
 <root>/<protocol>@<version>/<method>/<cell>.json          the record; its presence means finished
 <root>/<protocol>@<version>/<method>/<cell>.curves.npz    what was seen at every evaluation
 <root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `Survival`
-<root>/.work/                                             locks and weights between rounds; not committed
+<root>/.work/                                             leases, checkpoints, weights between rounds; not committed
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from benchmark import records
 from benchmark.arrays import comment_of, pack, unpack
 from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.leases import Lease, Leases
 from benchmark.limited import RECORD_BYTES, read_text_limited
 from benchmark.protocol import Protocol
 from benchmark.pruning.levels import MOST_LEVELS
@@ -30,6 +32,7 @@ from benchmark.survival import Survival
 __all__ = ["Store", "Survival", "comment_of", "pack", "sha256", "survival_in", "unpack", "write_atomically"]
 
 COSTS_BYTES = (MOST_LEVELS + 1) * 4 * 8
+WAIT_SECONDS = 0.5
 
 
 def write_atomically(path: Path, content: bytes, work: Path, replace: bool = True) -> bool:
@@ -37,7 +40,7 @@ def write_atomically(path: Path, content: bytes, work: Path, replace: bool = Tru
 
     Raises EnvironmentProblem on a full disk or a read-only folder.
     """
-    temporary = work / "unfinished" / f"{os.getpid()}-{path.name}"
+    temporary = work / "unfinished" / f"{uuid4().hex[:12]}-{path.name}"  # process ids repeat from machine to machine
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +85,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.work = root / ".work"
+        self._leases: dict[str, Leases] = {}
 
     def folder(self, protocol: Protocol, method: str) -> Path:
         """Where the records of one method lie."""
@@ -168,20 +172,19 @@ class Store:
             / f"{cell.name}.{what}.safetensors"
         )
 
-    @contextmanager
-    def lock(self, protocol: Protocol, name: str, wait: bool) -> Iterator[bool]:
-        """Hold the lock `name`; yields False at once if another process has it and `wait` is false.
+    def leases(self, protocol: Protocol) -> Leases:
+        """Who works on which job of a protocol."""
+        if protocol.key not in self._leases:
+            self._leases[protocol.key] = Leases(self.work / "leases" / protocol.key)
+        return self._leases[protocol.key]
 
-        The operating system frees it when its holder dies, SIGKILL included.
-        """
-        path = self.work / "locks" / protocol.key / f"{name}.lock"
+    @contextmanager
+    def lock(self, protocol: Protocol, name: str, wait: bool) -> Iterator[Lease | None]:
+        """Hold the lease `name`; yields None at once if another process has it and `wait` is false."""
+        leases = self.leases(protocol)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path, timeout=-1 if wait else 0)
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
+            while (lease := leases.take(name)) is None and wait:
+                time.sleep(WAIT_SECONDS)
         except OSError as error:
             raise EnvironmentProblem(
                 str(self.root),
@@ -189,9 +192,10 @@ class Store:
                 "Give a writable --results folder",
             ) from error
         try:
-            yield True
+            yield lease
         finally:
-            lock.release()
+            if lease is not None:
+                lease.release()
 
 
 def survival_in(path: Path, protocol: Protocol) -> Survival:
