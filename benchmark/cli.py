@@ -18,7 +18,8 @@ from benchmark.commands.bundles import submit, verify
 from benchmark.commands.hub import pull, push
 from benchmark.commands.judging import figure, leaderboard, report, score
 from benchmark.commands.reading import info, list_, plan_, status
-from benchmark.commands.running import run, worker
+from benchmark.commands.running import run
+from benchmark.commands.working import worker
 from benchmark.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
 
 EXIT_INTERNAL = 70
