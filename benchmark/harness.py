@@ -29,10 +29,12 @@ from benchmark.plan import Job, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.records import DENSE, Cell, Record
 from benchmark.reporting import curves_of, failed_record, finished_record
+from benchmark.stopping import with_safe_points
 from benchmark.store import Store
 from benchmark.submissions import refuse_other_source
 from benchmark.tickets import State, Tickets, Unavailable
 from benchmark.training import Outcome, Replica, train
+from benchmark.training.checkpoints import Checkpoints, digest_of
 from benchmark.weights import load_weights, save_weights
 
 
@@ -47,6 +49,7 @@ class Settings:
     data_root: Path = field(default_factory=data_root)
     plugins: Mapping[str, Path] | None = None
     retry_failed: bool = False
+    checkpoint_seconds: float = 60.0
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     may_start: Callable[[float], bool] = lambda _seconds: True
     on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
@@ -151,6 +154,7 @@ class Harness:
         if not self._settled(cell):
             record = finished_record(self, cell, masks, prune_cost, outcome)
             self._write(cell, record, None if outcome.failure else curves_of(outcome.history))
+        self.store.weights_path(self.protocol, cell, "checkpoint").unlink(missing_ok=True)
         if is_chain(self.protocol, cell.method) and cell.level > 1:
             before = Cell(cell.method, cell.level - 1, cell.seed)
             self.store.weights_path(self.protocol, before, "final").unlink(missing_ok=True)
@@ -160,15 +164,23 @@ class Harness:
         replica = Replica(
             cell.seed, start, masks, self.tickets.split(cell.seed), first_step + steps, first_step, snapshots
         )
-        outcomes = train(
-            [replica],
-            self.tickets.module,
-            self.protocol.recipe,
-            self.protocol.evaluation,
-            self.dataset,
-            lambda _number, done, total: self._progress(cell, done, total),
-        )
+        with with_safe_points():
+            outcomes = train(
+                [replica],
+                self.tickets.module,
+                self.protocol.recipe,
+                self.protocol.evaluation,
+                self.dataset,
+                lambda _number, done, total: self._progress(cell, done, total),
+                self._checkpoints(cell, replica),
+            )
         return outcomes[0]
+
+    def _checkpoints(self, cell: Cell, replica: Replica) -> Checkpoints:
+        path = self.store.weights_path(self.protocol, cell, "checkpoint")
+        words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
+        digest = digest_of(words, replica.start, replica.masks)
+        return Checkpoints(path, self.store.work, digest, self.settings.checkpoint_seconds)
 
     def _progress(self, cell: Cell, done: int, total: int) -> None:
         self._refuse_lost_lease()

@@ -6,20 +6,19 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from slurm_cluster import Cluster, until, why_not
 
 from benchmark.executors.in_process import InProcess
 from benchmark.executors.order import Order
 from benchmark.plan import cells_of, plan
 from benchmark.protocol import Protocol, load_file
 from benchmark.store import Store
-from tests.slurm_cluster import Cluster, until, why_not
 
 pytestmark = [
     pytest.mark.slurm,
@@ -77,7 +76,7 @@ class Bench:
 
     def undisturbed(self) -> dict[str, str]:
         """The same, measured here in one go, once for each text of the protocol."""
-        root = Path(tempfile.gettempdir()) / f"undisturbed-{os.getpid()}-{self.protocol.digest[:16]}"
+        root = self.cluster.root / self.protocol.digest[:16]
         order = Order((), root)
         planned = plan([(self.protocol, self.methods)], Store(root))
         InProcess().execute(order, planned, lambda _message: None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from benchmark import stopping
 from benchmark.commands.options import (
     Selection,
     only_argument,
@@ -126,8 +126,7 @@ def worker(
     from benchmark.errors import LotterybenchError
     from benchmark.executors.in_process import work_here
 
-    # Ended by Slurm or by `run`, it lets go of what it holds instead of leaving that to be found out.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    stopping.on_signals(signal.SIGTERM)  # from Slurm, or from `run`
     store = Store(results)
     if seconds is not None:
         deadline = time.time() + seconds

@@ -21,6 +21,7 @@ from benchmark.networks.mlp import Mlp
 from benchmark.protocol import EvaluationSpec, Recipe
 from benchmark.streams import stream
 from benchmark.training.batches import Feed, batches_per_epoch
+from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.compact import Columns, usable
 from benchmark.training.evaluation import History, Quality, evaluate
 from benchmark.training.optimizers import learning_rates, make_optimizer
@@ -69,15 +70,18 @@ def train(
     evaluation: EvaluationSpec,
     dataset: Dataset,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Outcome]:
     """Train every replica with the same recipe on the same data set.
 
     `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all).
+    `checkpoints`: where the training of a single replica is kept and resumed from.
     """
+    assert checkpoints is None or len(replicas) == 1
     outcomes = []
     for number, replica in enumerate(replicas):
         report = None if progress is None else (lambda done, total, n=number: progress(n, done, total))
-        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, report))
+        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, report, checkpoints))
     return outcomes
 
 
@@ -88,6 +92,7 @@ def _train_one(
     evaluation: EvaluationSpec,
     dataset: Dataset,
     report: Callable[[int, int], None] | None,
+    checkpoints: Checkpoints | None,
 ) -> Outcome:
     started, cpu_started = time.perf_counter(), time.process_time()
     columns = None
@@ -95,7 +100,7 @@ def _train_one(
         columns = Columns.of(Mlp.input_weight, replica.masks)
     module = make_module(columns.count if columns else None)
     run = _Run(replica, module, recipe, evaluation, dataset, columns)
-    failure = run.go(report)
+    failure = run.go(report, checkpoints)
     train_quality = run.quality(run.train_inputs[replica.split.training], dataset.train_labels[replica.split.training])
     if failure is None and not math.isfinite(train_quality.loss):  # after the last evaluation
         failure = _diverged(replica.last_step)
@@ -105,8 +110,8 @@ def _train_one(
         None if failure else train_quality,
         run.updates,
         run.examples,
-        time.perf_counter() - started,
-        time.process_time() - cpu_started,
+        run.earlier[0] + time.perf_counter() - started,
+        run.earlier[1] + time.process_time() - cpu_started,
         run.snapshots,
         failure,
     )
@@ -165,6 +170,7 @@ class _Run:
         self.snapshots: dict[int, dict[str, Tensor]] = {}
         self.updates = 0
         self.examples = 0
+        self.earlier = (0.0, 0.0)
 
     def state(self) -> dict[str, Tensor]:
         """Every parameter and buffer of the full network."""
@@ -178,17 +184,21 @@ class _Run:
         self.module.train()
         return quality
 
-    def go(self, report: Callable[[int, int], None] | None) -> str | None:
+    def go(self, report: Callable[[int, int], None] | None, checkpoints: Checkpoints | None) -> str | None:
         """Train to the last step; returns the reason if it diverged."""
         replica = self.replica
-        failure = self._look(replica.first_step, report)
+        first = checkpoints.resume(self) if checkpoints else None
+        failure = self._look(replica.first_step, report) if first is None else None
+        first = replica.first_step if first is None else first
         feed = Feed(self.recipe, self.dataset, self.train_inputs, replica.split.training, replica.seed)
-        batches = feed.batches(replica.first_step, replica.last_step)
-        for step, (inputs, labels) in enumerate(batches, start=replica.first_step):
+        batches = feed.batches(first, replica.last_step)
+        for step, (inputs, labels) in enumerate(batches, start=first):
             if failure:
                 break
             self._update(step, inputs, labels)
             failure = self._look(step + 1, report)
+            if checkpoints and not failure:
+                checkpoints.offer(self, step + 1)
         return failure
 
     def _update(self, step: int, inputs: Tensor, labels: Tensor) -> None:
