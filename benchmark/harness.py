@@ -17,6 +17,7 @@ from statistics import median
 import torch
 
 from benchmark.api import Masks
+from benchmark.attempts import SecondTries
 from benchmark.cpu import configure_cpu
 from benchmark.data_root import data_root
 from benchmark.datasets import Dataset, prepared
@@ -44,11 +45,15 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run. `may_start(seconds)` says whether a training of that length still fits the budget."""
+    """How to run. `may_start(seconds)` says whether a training of that length still fits the budget.
+
+    `second_tries`: a failure is only noted at first, and the cell left for another worker; see `attempts`.
+    """
 
     data_root: Path = field(default_factory=data_root)
     plugins: Mapping[str, Path] | None = None
     retry_failed: bool = False
+    second_tries: bool = False
     checkpoint_seconds: float = 60.0
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     may_start: Callable[[float], bool] = lambda _seconds: True
@@ -66,6 +71,7 @@ class Harness:
         self._found: dict[str, PrunerSource] = {}
         self._tried: set[Cell] = set()
         self._lease: Lease | None = None
+        self.tries = SecondTries(store, protocol, settings.second_tries)
         self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights, settings.limits)
 
     @cached_property
@@ -85,21 +91,29 @@ class Harness:
             self._lease = lease
             if job.method != DENSE:
                 template()  # starts while the networks train that are to be pruned
-            blocked: str | None = None
-            for cell in job.cells:
-                if self._settled(cell):
-                    continue
-                try:
-                    if blocked:
-                        raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
-                    self._measure(cell)
-                except Unavailable:
-                    return False
-                except (BadPruner, NeedFailed) as error:
-                    self._record_failure(cell, str(error))
-                    if is_chain(self.protocol, cell.method):
-                        blocked = f"level {cell.level} failed" if blocked is None else blocked
+            try:
+                self._run_cells(job)
+            except Unavailable:
+                return False
         return True
+
+    def _run_cells(self, job: Job) -> None:
+        blocked: str | None = None
+        for cell in job.cells:
+            if self._settled(cell):
+                continue
+            try:
+                if blocked:
+                    raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
+                self._measure(cell)
+            except (BadPruner, NeedFailed) as error:
+                failed = failed_record(self, cell, str(error))
+                if isinstance(error, NeedFailed):
+                    self._write(cell, failed, None)  # what it needs was tried twice
+                else:
+                    self._settle(cell, failed, None)
+                if is_chain(self.protocol, cell.method):
+                    blocked = f"level {cell.level} failed" if blocked is None else blocked
 
     def _settled(self, cell: Cell) -> bool:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
@@ -141,6 +155,8 @@ class Harness:
 
     def _measure(self, cell: Cell) -> None:
         """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
+        if not self.tries.may_try(cell):
+            raise Unavailable
         masks, prune_cost = self.tickets.masks(cell)
         start, first_step = self.tickets.start(cell)
         steps = train_steps(self.protocol, cell)
@@ -153,7 +169,7 @@ class Harness:
             save_weights(self.store.weights_path(self.protocol, cell, what), state, self.store.work)
         if not self._settled(cell):
             record = finished_record(self, cell, masks, prune_cost, outcome)
-            self._write(cell, record, None if outcome.failure else curves_of(outcome.history))
+            self._settle(cell, record, None if outcome.failure else curves_of(outcome.history))
         self.store.weights_path(self.protocol, cell, "checkpoint").unlink(missing_ok=True)
         if is_chain(self.protocol, cell.method) and cell.level > 1:
             before = Cell(cell.method, cell.level - 1, cell.seed)
@@ -204,12 +220,17 @@ class Harness:
             **{f"step-{step}": state for step, state in outcome.snapshots.items()},
         }
 
-    def _record_failure(self, cell: Cell, reason: str) -> None:
-        self._write(cell, failed_record(self, cell, reason), None)
+    def _settle(self, cell: Cell, record: Record, curves: bytes | None) -> None:
+        """Write a record, unless it is a first failure. Raises Unavailable then."""
+        final = self.tries.settled(cell, record)
+        if final is None:
+            raise Unavailable
+        self._write(cell, final, curves)
 
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
         self._refuse_lost_lease()
         self.store.write(self.protocol, cell, record, curves)
+        self.tries.forget(cell)
         self._tried.add(cell)
         self.settings.on_record(cell, record)
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from statistics import median
+from typing import Protocol as Interface
 
+from benchmark.costs import CostModel
 from benchmark.protocol import ControlSpec, Protocol
-from benchmark.provenance import cpu_name
 from benchmark.records import DENSE, Cell, Record
 from benchmark.store import Store
-
-FLOPS_PER_SECOND = 3.0e10  # of one core in small matrix products; only used before anything was measured
 
 
 @dataclass(frozen=True)
@@ -91,24 +89,60 @@ def select(protocols: Iterable[Protocol], only: Sequence[str]) -> list[tuple[Pro
     ]
 
 
-def jobs(protocol: Protocol, methods: Sequence[str], store: Store, retry_failed: bool = False) -> list[Job]:
+class Order(Interface):
+    """Which cells are wanted most; see `priorities`."""
+
+    def tier(self, protocol: Protocol, cell: Cell) -> tuple[int, int]:
+        """Lowest first."""
+        ...
+
+    def includes(self, protocol: Protocol, cell: Cell) -> bool:
+        """Whether a cell is wanted at all."""
+        ...
+
+
+class AsWritten:
+    """The protocol's own order."""
+
+    def tier(self, protocol: Protocol, cell: Cell) -> tuple[int, int]:  # noqa: ARG002 - see `Order`
+        """See `Order`."""
+        return (0, 0)
+
+    def includes(self, protocol: Protocol, cell: Cell) -> bool:  # noqa: ARG002 - see `Order`
+        """See `Order`."""
+        return True
+
+
+AS_WRITTEN = AsWritten()
+
+
+def jobs(
+    protocol: Protocol, methods: Sequence[str], store: Store, retry_failed: bool = False, wanted: Order = AS_WRITTEN
+) -> list[Job]:
     """Unfinished work of `methods`, most wanted first; failed cells count as finished unless `retry_failed`."""
-    groups: dict[tuple[object, ...], list[Cell]] = {}
+    return [Job(protocol, cells) for _, cells in _ranked(protocol, methods, store, retry_failed, wanted)]
+
+
+def _ranked(
+    protocol: Protocol, methods: Sequence[str], store: Store, retry_failed: bool, wanted: Order
+) -> list[tuple[tuple[int, int], tuple[Cell, ...]]]:
+    """Cells of each job, with their tier."""
+    groups: dict[tuple[tuple[int, int], tuple[bool, bool, int, int], int, tuple[int, int]], list[Cell]] = {}
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
         chain = is_chain(protocol, method)
         for cell in cells_of(protocol, method):
-            if store.settled(protocol, cell, retry_failed):
+            if not wanted.includes(protocol, cell) or store.settled(protocol, cell, retry_failed):
                 continue
-            rank = urgency(protocol, cell)
+            tier, rank = wanted.tier(protocol, cell), urgency(protocol, cell)
             place = (
                 (0, 0) if chain or method == DENSE else (cell.draw, protocol.measured_levels(method).index(cell.level))
             )
-            key = (rank, order, place)
+            key = (tier, rank, order, place)
             groups.setdefault(key, []).append(cell)
     ordered = sorted(groups.items(), key=lambda item: item[0])
-    return [Job(protocol, tuple(sorted(cells, key=lambda c: c.level))) for _, cells in ordered]
+    return [(key[0], tuple(sorted(cells, key=lambda c: c.level))) for key, cells in ordered]
 
 
 def train_steps(protocol: Protocol, cell: Cell) -> int:
@@ -124,29 +158,27 @@ def train_steps(protocol: Protocol, cell: Cell) -> int:
 
 
 def seconds_per_step(protocol: Protocol, records: Iterable[Record]) -> float:
-    """From records made on this processor, else on any, else from the size of the network."""
-    here: list[float] = []
-    anywhere: list[float] = []
-    for record in records:
-        if record.cost and record.cost.train_steps > 0:
-            speed = record.cost.train_seconds / record.cost.train_steps
-            (here if record.provenance.device == f"cpu: {cpu_name()}" else anywhere).append(speed)
-    if here or anywhere:
-        return median(here or anywhere)
-    work = protocol.network.multiply_adds
-    evaluated = (10_000 + protocol.data.validation) / protocol.evaluation.every
-    return work * (6 * protocol.recipe.batch_size + 2 * evaluated) / FLOPS_PER_SECOND
+    """Here, from a protocol's own records; see `costs`."""
+    return CostModel.learn({protocol: records}).seconds_per_step(protocol)
 
 
-def plan(selection: Sequence[tuple[Protocol, str]], store: Store, retry_failed: bool = False) -> list[PlannedJob]:
-    """All unfinished jobs of a selection with their expected seconds."""
+def plan(
+    selection: Sequence[tuple[Protocol, str]],
+    store: Store,
+    retry_failed: bool = False,
+    wanted: Order = AS_WRITTEN,
+) -> list[PlannedJob]:
+    """All unfinished jobs of a selection with their expected seconds: most wanted first, then protocol by protocol."""
+    protocols = list(dict.fromkeys(protocol for protocol, _ in selection))
+    costs = CostModel.learn({protocol: store.records(protocol) for protocol in protocols})
     planned = []
-    for protocol in dict.fromkeys(protocol for protocol, _ in selection):
-        speed = seconds_per_step(protocol, store.records(protocol))
+    for protocol in protocols:
+        speed = costs.seconds_per_step(protocol)
         methods = [method for owner, method in selection if owner.key == protocol.key]
-        for job in jobs(protocol, methods, store, retry_failed):
-            planned.append(PlannedJob(job, speed * sum(train_steps(protocol, cell) for cell in job.cells)))
-    return planned
+        for tier, cells in _ranked(protocol, methods, store, retry_failed, wanted):
+            seconds = speed * sum(train_steps(protocol, cell) for cell in cells)
+            planned.append((tier[0], PlannedJob(Job(protocol, cells), seconds)))
+    return [item for _, item in sorted(planned, key=lambda pair: pair[0])]  # stable: else in the order above
 
 
 def fitting(planned: Sequence[PlannedJob], workers: int, budget: float | None) -> list[int]:

@@ -27,7 +27,6 @@ from benchmark.commands.reading import show_plan
 from benchmark.commands.working import Where, planned_for, where_options
 from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
 from benchmark.executors.order import Order
-from benchmark.executors.shards import part
 from benchmark.plan import fitting, only_recorded, plan
 from benchmark.progress import Display
 from benchmark.store import Store
@@ -80,6 +79,7 @@ def run(
       lotterybench run mnist1d/mlp:imp --results /tmp/mine
       lotterybench run 'lth/*' --executor slurm --profile cluster.yaml
       lotterybench run --shard 3/8
+      lotterybench run --budget 2h --for lth
       lotterybench run --budget 10m --recheck recheck
       lotterybench run mnist1d/mlp --plugin my_method.py --set alpha=0.5
     """
@@ -92,8 +92,7 @@ def run(
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
     selection = _with_data(selection)
-    planned = plan(selection, store, retry_failed)
-    planned = part(planned, selection, where.shard) if where.shard else planned
+    planned = planned_for(_order(selection, store, how, None), selection, store)
     if planned:
         show_plan(selection, planned, store, budget, where.workers)
         click.echo(describe().sentence())
@@ -144,10 +143,9 @@ def _with_data(selection: Selection) -> Selection:
     return usable
 
 
-def _execute(selection: Selection, store: Store, how: How, like: Store | None) -> None:
-    """Run the missing cells of a selection; with `like`, those that are finished in that folder."""
-    how.chosen.write_submissions(store)
-    order = Order(
+def _order(selection: Selection, store: Store, how: How, like: Store | None) -> Order:
+    """What every worker is told."""
+    return Order(
         patterns=tuple(f"{protocol.argument}:{method}" for protocol, method in selection),
         results=store.root,
         deadline=None if how.where.place == "slurm" else how.deadline,
@@ -156,7 +154,14 @@ def _execute(selection: Selection, store: Store, how: How, like: Store | None) -
         retry_failed=how.retry_failed,
         like=like.root if like else None,
         shard=how.where.shard,
+        wanted=how.where.purpose,
     )
+
+
+def _execute(selection: Selection, store: Store, how: How, like: Store | None) -> None:
+    """Run the missing cells of a selection; with `like`, those that are finished in that folder."""
+    how.chosen.write_submissions(store)
+    order = _order(selection, store, how, like)
     planned = planned_for(order, selection, store)
     cells = sum(len(item.job.cells) for item in planned)
     with Display(min(how.where.workers, len(planned)), cells, how.deadline) as display:

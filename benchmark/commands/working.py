@@ -17,6 +17,7 @@ from benchmark import stopping
 from benchmark.commands.options import (
     Selection,
     only_argument,
+    protocols_in,
     results_option,
     retry_option,
     selection_of,
@@ -47,9 +48,12 @@ class Where:
     shard: Shard | None
     profile: Profile | None
     wait: bool
+    purpose: str | None
 
     @staticmethod
-    def read(place: str, workers: int, shard: str | None, profile: Path | None, wait: bool) -> Where:
+    def read(
+        place: str, workers: int, shard: str | None, profile: Path | None, wait: bool, purpose: str | None
+    ) -> Where:
         """From the words of the command line. Raises BadInput for what does not go together."""
         if profile and place != "slurm":
             raise BadInput("--profile", f"means nothing to --executor {place}", "Add --executor slurm")
@@ -61,6 +65,7 @@ class Where:
             Shard.parse(shard) if shard else None,
             load_profile(profile) if profile else None,
             wait,
+            purpose,
         )
 
     @property
@@ -76,14 +81,15 @@ class Where:
 
 
 def where_options(command: Command) -> Command:
-    """--executor, --workers, --shard, --profile, --wait, as one argument `where`."""
+    """--executor, --workers, --shard, --profile, --wait, --for, as one argument `where`."""
 
     @wraps(command)
     def gathered(**given: Any) -> Any:
-        words = {name: given.pop(name) for name in ("place", "workers", "shard", "profile", "wait")}
+        words = {name: given.pop(name) for name in ("place", "workers", "shard", "profile", "wait", "purpose")}
         return command(**given, where=Where.read(**words))
 
     options = (
+        click.option("--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."),
         click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
         click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
         click.option("--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."),
@@ -98,7 +104,10 @@ def where_options(command: Command) -> Command:
 
 def planned_for(order: Order, selection: Selection, store: Store) -> list[PlannedJob]:
     """The jobs that an order means now, in the order in which they are wanted."""
-    planned = plan(selection, store, order.retry_failed)
+    from benchmark.priorities import wanted
+
+    purpose = wanted(store, protocols_in(selection), order.wanted)
+    planned = plan(selection, store, order.retry_failed, purpose)
     planned = only_recorded(planned, Store(order.like)) if order.like else planned
     return part(planned, selection, order.shard) if order.shard else planned
 
@@ -112,6 +121,7 @@ def planned_for(order: Order, selection: Selection, store: Store) -> list[Planne
 @plugin_option
 @retry_option
 @click.option("--shard", default=None)
+@click.option("--for", "purpose", default=None)
 def worker(
     only: tuple[str, ...],
     results: Path,
@@ -120,7 +130,7 @@ def worker(
     like: Path | None,
     plugins: tuple[Path, ...],
     retry_failed: bool,
-    shard: str | None,
+    **rest: str | None,
 ) -> None:
     """One worker process of `run`; prints one JSON object per line."""
     from benchmark.errors import LotterybenchError
@@ -130,8 +140,8 @@ def worker(
     store = Store(results)
     if seconds is not None:
         deadline = time.time() + seconds
-    own = Shard.parse(shard) if shard else None
-    given = Order(only, results, deadline, None, plugins, retry_failed, like, own)
+    shard = Shard.parse(rest["shard"]) if rest["shard"] else None
+    given = Order(only, results, deadline, None, plugins, retry_failed, like, shard, rest["purpose"])
     try:
         selection = selection_of(only, partial(with_submissions, store))
         work_here(given, planned_for(given, selection, store), _emit)

@@ -32,6 +32,8 @@ class Options:
     deadline: float | None = None
     plugins: Mapping[str, Path] = field(default_factory=dict)
     retry_failed: bool = False
+    second_tries: bool = True
+    checkpoint_seconds: float = 60.0
 
 
 def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Events) -> None:
@@ -42,20 +44,27 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
     harnesses: dict[str, Harness] = {}
     waiting = list(jobs)
     while waiting:
-        held = []
+        held, left = [], 0
         for planned in waiting:
             protocol = planned.job.protocol
             if protocol.key not in harnesses:
                 harnesses[protocol.key] = _harness(protocol, store, options, events)
             try:
-                if not harnesses[protocol.key].run(planned.job):
+                harness = harnesses[protocol.key]
+                harness.tries.left = False
+                if not harness.run(planned.job):
                     held.append(planned)
+                    left += harness.tries.left
             except OutOfTime:
                 continue
         if options.deadline is not None and time.time() > options.deadline:
             return
         if len(held) == len(waiting):
             time.sleep(POLL_SECONDS)
+        # What failed here is tried here again only if, after a while, everything left is of that kind: had others been
+        # there, they would have taken it.
+        for harness in harnesses.values():
+            harness.tries.alone = left == len(held) == len(waiting)
         waiting = held
 
 
@@ -67,6 +76,8 @@ def _harness(protocol: Protocol, store: Store, options: Options, events: Events)
         data_root=data_root(),
         plugins=options.plugins,
         retry_failed=options.retry_failed,
+        second_tries=options.second_tries,
+        checkpoint_seconds=options.checkpoint_seconds,
         may_start=fits,
         on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
         on_record=lambda cell, record: events.recorded(protocol, cell, record),
