@@ -14,6 +14,10 @@ from benchmark.records import Cell, Record
 from benchmark.store import Store, write_atomically
 
 
+class Unavailable(Exception):
+    """Another process is making what this cell needs, or is to try it; come back later."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One failed try: where (host and process), when (UTC) and why."""
@@ -38,24 +42,23 @@ class SecondTries:
         self._store, self._protocol, self._wanted = store, protocol, wanted
         self.alone = self.left = False
 
-    def may_try(self, cell: Cell) -> bool:
-        """False for a cell that failed here while another worker may try it."""
+    def refuse_again(self, cell: Cell) -> None:
+        """Raise Unavailable for a cell that failed here, while another worker may try it."""
         if not self._wanted or self.alone:
-            return True
+            return
         before = self.first_failure(cell)
-        if before is None or before.by != me():
-            return True
-        self.left = True
-        return False
+        if before is not None and before.by == me():
+            self.left = True
+            raise Unavailable
 
-    def settled(self, cell: Cell, record: Record) -> Record | None:
-        """The record to write; None for a first failure, which is only noted."""
+    def settled(self, cell: Cell, record: Record) -> Record:
+        """The record to write. Raises Unavailable for a first failure, which is only noted."""
         if record.status == "failed" and self._wanted:
             before, reason = self.first_failure(cell), record.reason or ""
             if before is None:
                 found = Attempt(me(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason)
                 write_atomically(self._path(cell), json.dumps(asdict(found), indent=1).encode(), self._store.work)
-                return None
+                raise Unavailable
             if before.reason != reason:
                 words = f"{reason} (and before that, on {before.by}: {before.reason})"
                 record = record.model_copy(update={"reason": words})

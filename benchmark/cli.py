@@ -19,6 +19,7 @@ from benchmark.commands.hub import pull, push
 from benchmark.commands.judging import figure, leaderboard, report, score
 from benchmark.commands.reading import info, list_, plan_, status
 from benchmark.commands.running import run
+from benchmark.commands.speed import speed
 from benchmark.commands.working import worker
 from benchmark.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
 
@@ -43,7 +44,7 @@ def cli() -> None:
 
 VERBS = (
     list_, info, plan_, run, status, score, leaderboard, report, figure, new_pruner, check, submit, verify, push,
-    pull, worker,
+    pull, speed, worker,
 )  # fmt: skip
 
 for _verb in VERBS:

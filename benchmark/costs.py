@@ -56,7 +56,7 @@ class CostModel:
         known = {protocol.key: protocol for protocol in records}
         rates: defaultdict[str, list[float]] = defaultdict(list)
         for (key, device), values in speeds.items():
-            if middle := median(values):
+            if known[key].trains and (middle := median(values)):
                 rates[device].append(flops_per_step(known[key]) / middle)
         return CostModel(
             {key: tuple(sorted(values)) for key, values in speeds.items()},
@@ -75,6 +75,8 @@ class CostModel:
         ]
         if elsewhere:
             return median(elsewhere)
+        if not protocol.trains:
+            return 0.0
         return flops_per_step(protocol) / self.rates.get(device, FLOPS_PER_SECOND)
 
     def error(self, protocol: Protocol, device: str | None = None) -> Error | None:

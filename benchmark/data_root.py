@@ -21,7 +21,10 @@ WAYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "cifar100": (tuple(f"cifar-100-python/{name}" for name in CIFAR100_FILES),),
     "fashion-mnist": (tuple(f"FashionMNIST/raw/{name}.gz" for name in MNIST_FILES),),
     "tiny-imagenet": (("tiny-imagenet-200.zip",), tuple(f"tiny-imagenet-200/{name}" for name in TINY_IMAGENET_LISTS)),
-    "cifar100-train-20-per-class": (("cifar100-train-20-per-class.npz",),),
+    "cifar100-train-20-per-class": (
+        ("cifar100-train-20-per-class.npz",),
+        tuple(f"cifar-100-python/{name}" for name in CIFAR100_FILES),  # of which the sample is cut out
+    ),
 }
 
 

@@ -21,8 +21,9 @@ class LotterybenchError(Exception):
     exit_code = EXIT_USAGE
 
     def __init__(self, thing: str, cause: str, fix: str) -> None:
-        # One line of readable length, whatever a library said about whatever a file held.
-        message = " ".join(f"{_short(thing)}: {_short(cause)}. {_short(fix)}".splitlines())
+        # One line of readable length that moves no cursor, whatever a library said about whatever a file held.
+        lines = f"{_short(thing)}: {_short(cause)}. {_short(fix)}".splitlines()
+        message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(lines))
         super().__init__(message.encode(errors="backslashreplace").decode())
         self.thing, self.cause, self.fix = thing, cause, fix
 

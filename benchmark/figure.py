@@ -46,6 +46,8 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
     """
     if path.suffix not in (".png", ".svg"):
         raise BadInput(str(path), "a figure is a .png or .svg file", "Give one of these endings")
+    if not protocol.trains:
+        raise BadInput(protocol.id, "trains nothing, so it has no accuracies to draw", "See its page: make report")
     seen = Observations(protocol, store.records(protocol))
     methods = [m for m in METHODS if m in protocol.methods and points(seen, reported_metric(protocol), m)]
     if not methods:

@@ -7,8 +7,7 @@ finished round, and a fresh clone that holds only committed records retrains no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +16,8 @@ from statistics import median
 import torch
 
 from benchmark.api import Masks
-from benchmark.attempts import SecondTries
-from benchmark.cpu import configure_cpu
+from benchmark.attempts import SecondTries, Unavailable
+from benchmark.cpu import cpu_settings
 from benchmark.data_root import data_root
 from benchmark.datasets import Dataset, prepared
 from benchmark.errors import BadPruner, NeedFailed
@@ -28,12 +27,13 @@ from benchmark.isolation.starting import template
 from benchmark.leases import Lease
 from benchmark.plan import Job, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
+from benchmark.pruning.score_facts import ScoreWatch
 from benchmark.records import DENSE, Cell, Record
-from benchmark.reporting import curves_of, failed_record, finished_record
+from benchmark.reporting import curves_of, failed_record, finished_record, mask_record
 from benchmark.stopping import with_safe_points
 from benchmark.store import Store
 from benchmark.submissions import refuse_other_source
-from benchmark.tickets import State, Tickets, Unavailable
+from benchmark.tickets import State, Tickets
 from benchmark.training import Outcome, Replica, train
 from benchmark.training.checkpoints import Checkpoints, digest_of
 from benchmark.weights import load_weights, save_weights
@@ -68,6 +68,8 @@ class Harness:
         self.protocol, self.store, self.settings = protocol, store, settings
         # The median of a few runs: one that was held up by a busy machine must not end the budget early.
         self._speeds = deque([seconds_per_step], maxlen=5)
+        self._mask_seconds: dict[str, float] = {}  # by method, of its last mask
+        self._watch = ScoreWatch(protocol.pruning)
         self._found: dict[str, PrunerSource] = {}
         self._tried: set[Cell] = set()
         self._lease: Lease | None = None
@@ -155,8 +157,10 @@ class Harness:
 
     def _measure(self, cell: Cell) -> None:
         """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
-        if not self.tries.may_try(cell):
-            raise Unavailable
+        self.tries.refuse_again(cell)
+        if not self.protocol.trains:
+            self._measure_mask(cell)
+            return
         masks, prune_cost = self.tickets.masks(cell)
         start, first_step = self.tickets.start(cell)
         steps = train_steps(self.protocol, cell)
@@ -175,6 +179,15 @@ class Harness:
             before = Cell(cell.method, cell.level - 1, cell.seed)
             self.store.weights_path(self.protocol, before, "final").unlink(missing_ok=True)
 
+    def _measure_mask(self, cell: Cell) -> None:
+        """Make a cell's mask and write what it is, for a protocol that trains nothing."""
+        if not self.settings.may_start(self._mask_seconds.get(cell.method, 0.0)):
+            raise OutOfTime
+        self._watch.restart()
+        masks, cost = self.tickets.masks(cell, self._watch)
+        self._mask_seconds[cell.method] = cost.seconds
+        self._write(cell, mask_record(self, cell, masks, cost, self._watch.facts), None)
+
     def _train(self, cell: Cell, masks: Masks, start: State, first_step: int, steps: int) -> Outcome:
         snapshots = self._rewind_points() if cell.method == DENSE else ()
         replica = Replica(
@@ -188,29 +201,30 @@ class Harness:
                 self.protocol.evaluation,
                 self.dataset,
                 lambda _number, done, total: self._progress(cell, done, total),
-                self._checkpoints(cell, replica),
+                checkpoints=self._checkpoints(cell, replica),
             )
         return outcomes[0]
 
     def _checkpoints(self, cell: Cell, replica: Replica) -> Checkpoints:
-        path = self.store.weights_path(self.protocol, cell, "checkpoint")
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
-        digest = digest_of(words, replica.start, replica.masks)
-        return Checkpoints(path, self.store.work, digest, self.settings.checkpoint_seconds)
+        of = digest_of(words, replica.start, replica.masks)
+        path = self.store.weights_path(self.protocol, cell, "checkpoint")
+        return Checkpoints(path, self.store.work, of, self.settings.checkpoint_seconds)
 
     def _progress(self, cell: Cell, done: int, total: int) -> None:
         self._refuse_lost_lease()
         self.settings.on_progress(cell, done, total)
 
     def _refuse_lost_lease(self) -> None:
-        """Stop where this process was taken for dead (it was stopped for long) and another one has gone on."""
+        """Raise Unavailable if this process was taken for dead (it was stopped for long) and another one goes on."""
         if self._lease is not None and not self._lease.still_mine():
             raise Unavailable
 
     def _rewind_points(self) -> tuple[int, ...]:
         """Updates after which the dense network's weights are kept."""
         specs = [spec for spec in self.protocol.methods.values() if isinstance(spec, MethodSpec)]
-        return tuple(sorted({s.schedule.restart for s in specs if isinstance(s.schedule.restart, int)} - {0}))
+        rewound = [s.schedule.restart for s in specs if s.schedule.weights == "rewound"]
+        return tuple(sorted({restart for restart in rewound if isinstance(restart, int)} - {0}))
 
     def _kept(self, cell: Cell, outcome: Outcome) -> dict[str, State]:
         if outcome.failure or (cell.method != DENSE and not is_chain(self.protocol, cell.method)):
@@ -222,10 +236,7 @@ class Harness:
 
     def _settle(self, cell: Cell, record: Record, curves: bytes | None) -> None:
         """Write a record, unless it is a first failure. Raises Unavailable then."""
-        final = self.tries.settled(cell, record)
-        if final is None:
-            raise Unavailable
-        self._write(cell, final, curves)
+        self._write(cell, self.tries.settled(cell, record), curves)
 
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
         self._refuse_lost_lease()
@@ -235,16 +246,4 @@ class Harness:
         self.settings.on_record(cell, record)
 
 
-@contextmanager
-def cpu_settings() -> Iterator[None]:
-    """The thread count and rounding that records are made under; the caller's thread count comes back afterwards."""
-    threads = torch.get_num_threads()
-    configure_cpu()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
-
-
-__all__ = ["Harness", "OutOfTime", "Settings"]
+__all__ = ["Harness", "OutOfTime", "Settings", "cpu_settings"]

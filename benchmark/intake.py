@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from benchmark.limited import CURVES_BYTES, read_limited, read_text_limited
 from benchmark.places import LIMITS, Place, Unit
 from benchmark.plan import is_chain
 from benchmark.protocol import Protocol
-from benchmark.records import DENSE, Cell, Record, parse
+from benchmark.records import DENSE, Cell, MaskFacts, Measured, Record, parse
 from benchmark.store import comment_of, sha256, survival_in
 from benchmark.submissions import SUBMISSION_FILE, Submission
 from benchmark.survival import Survival
@@ -172,13 +172,41 @@ def impossible(protocol: Protocol, cell: Cell, record: Record) -> str | None:
     ]
     if record.status == "failed":
         wrong.append((not record.reason, "it failed without a reason"))
-    elif record.measured is None or record.cost is None or record.mask is None:
-        wrong.append((True, "it is finished without figures"))
+    elif record.cost is None or record.mask is None or (record.measured is None) == protocol.trains:
+        has = "without figures" if protocol.trains else "with figures of a training, or without a mask"
+        wrong.append((True, f"it is finished {has}"))
     else:
-        mask, figures = record.mask, record.measured
-        fits = (mask.kept, mask.prunable) == (level.kept, level.prunable)
-        wrong.append((not fits, f"its mask keeps {mask.kept} of {mask.prunable}, the protocol {level.kept}"))
-        accuracies = [*figures.test_accuracy_percent.model_dump().values(), figures.train_accuracy_percent_last]
-        outside = any(value is not None and not 0 <= value <= 100 for value in accuracies)
-        wrong.append((outside, "an accuracy lies outside 0 to 100 percent"))
+        wrong += _about_mask(protocol, cell, record.mask)
+        wrong += _about_figures(record.measured) if record.measured else _about_scores(protocol, record)
     return next((cause for is_so, cause in wrong if is_so), None)
+
+
+def _about_mask(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator[tuple[bool, str]]:
+    level, sizes = protocol.level_table[cell.level], protocol.pruning.layer_sizes
+    fits = (mask.kept, mask.prunable) == (level.kept, level.prunable)
+    yield not fits, f"its mask keeps {mask.kept} of {mask.prunable}, the protocol {level.kept}"
+    yield {name: layer.size for name, layer in mask.layers.items()} != sizes, "its layers are not the protocol's"
+    kept = {name: layer.kept for name, layer in mask.layers.items()}
+    outside = any(not 0 <= count <= sizes.get(name, 0) for name, count in kept.items())
+    yield outside or sum(kept.values()) != mask.kept, f"its layers keep {sum(kept.values())}, its mask {mask.kept}"
+    yield mask.density != mask.kept / mask.prunable, f"its density is not {mask.kept} / {mask.prunable}"
+    empty = tuple(name for name in sizes if kept.get(name) == 0)
+    yield mask.collapsed_layers != empty, f"it names other collapsed layers than {', '.join(empty) or 'none'}"
+
+
+def _about_figures(figures: Measured) -> Iterator[tuple[bool, str]]:
+    accuracies = [*figures.test_accuracy_percent.model_dump().values(), figures.train_accuracy_percent_last]
+    outside = any(value is not None and not 0 <= value <= 100 for value in accuracies)
+    yield outside, "an accuracy lies outside 0 to 100 percent"
+
+
+def _about_scores(protocol: Protocol, record: Record) -> Iterator[tuple[bool, str]]:
+    if record.scores is None or record.mask is None:  # masks may be learned without scores
+        return
+    rounds = protocol.pruning_method(record.method.name).schedule.rounds
+    yield record.scores.rounds != rounds, f"its scores are of {record.scores.rounds} rounds, the protocol has {rounds}"
+    given, kept = record.scores.layers, record.mask.layers
+    fits = given.keys() == kept.keys() and all(kept[n].kept <= given[n].scored <= kept[n].size for n in kept)
+    yield not fits, "its scores are not of the layers it cut"
+    errors = (record.scores.unit_error_largest, record.scores.prune_to_cut_largest)
+    yield any(error is not None and error < 0 for error in errors), "an error or ratio is below 0"

@@ -19,6 +19,7 @@ from benchmark.published import Published
 from benchmark.records import DENSE
 from benchmark.scoring.gathering import gathered
 from benchmark.scoring.ledger import ledger, summary
+from benchmark.scoring.mask_standings import empty_table, mask_standings, mask_table
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
 from benchmark.scoring.standing_table import finished_and_planned, progress_words, spread, standing_table
 from benchmark.scoring.standings import Standing, other_measured, planned, shown_levels, standing, standings
@@ -67,6 +68,12 @@ measured; empty: not part of the protocol.
 PLUGINS = """\
 Methods of plugins. `reported`: measured by whoever sent it; `verified`: cells measured again by somebody else, and
 found equivalent.
+"""
+
+MASKS = """\
+Whole compression: the largest measured density at which no layer is empty. Slope: of the logarithm of a layer's mean
+score on that of its size, where the whole network is scored; -1 if every layer's scores have one sum. Error at units:
+the largest relative difference between the scores that enter and leave a hidden unit.
 """
 
 RANKS = """\
@@ -134,13 +141,17 @@ def board(seen: Observations, papers: Sequence[Published]) -> str:
     protocol = seen.protocol
     levels = shown_levels(protocol, papers)
     finished, _ = finished_and_planned(seen)
+    what = "Nothing is trained, so there is no accuracy: the masks themselves are measured"
+    if protocol.trains:
+        what = f"Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the paper reports it"
     parts = [
         f"### {protocol.id}\n\n{protocol.title} ({protocol.paper.authors} {protocol.paper.year}, "
         f"[arXiv {protocol.paper.arxiv}](https://arxiv.org/abs/{protocol.paper.arxiv})).\n"
-        f"{progress_words(seen)}. Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the "
-        f"paper reports it. Columns: {unit_name(protocol)}.\n"
+        f"{progress_words(seen)}. {what}. Columns: {unit_name(protocol)}.\n"
     ]
-    if finished:
+    if finished and not protocol.trains:
+        parts += [_masks(seen, levels), *_plugins(seen)]
+    elif finished:
         parts += [_overview(seen, levels), *_plugins(seen), _details(seen, levels)]
     else:
         parts.append(f"Not measured yet. Start with `lotterybench run {protocol.argument}`.\n")
@@ -148,6 +159,14 @@ def board(seen: Observations, papers: Sequence[Published]) -> str:
         lines = "\n".join(f"- {failure_text(protocol, record)}" for record in seen.failures)
         parts.append(f"**Failed runs**, which count against every claim that needs them:\n\n{lines}\n")
     return "\n".join(parts)
+
+
+def _masks(seen: Observations, levels: Sequence[int]) -> str:
+    """What a protocol that trains nothing measured: collapse, and properties of the scores."""
+    headings, rows = mask_table(seen, mask_standings(seen))
+    layers = len(seen.protocol.pruning.layer_sizes)
+    by_level = table(*empty_table(seen, levels), len(levels))
+    return f"{table(headings, rows)}\n{MASKS}\nEmpty layers of {layers}, mean over seeds (seeds):\n\n{by_level}"
 
 
 def _overview(seen: Observations, levels: Sequence[int]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from statistics import median
 from typing import Protocol as Interface
 
-from benchmark.costs import CostModel
+from benchmark.costs import FLOPS_PER_SECOND, CostModel
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.records import DENSE, Cell, Record
 from benchmark.store import Store
@@ -15,7 +16,7 @@ from benchmark.store import Store
 
 @dataclass(frozen=True)
 class Job:
-    """Cells that must run in one process, in this order: a chain's levels, or a single cell."""
+    """Cells that must run in one process, in this order: a chain's levels, levels scored once, or a single cell."""
 
     protocol: Protocol
     cells: tuple[Cell, ...]
@@ -29,8 +30,7 @@ class Job:
     def name(self) -> str:
         """Unique within the protocol; also the name of its lock."""
         first = self.cells[0]
-        chain = f"seed-{first.seed}" if is_chain(self.protocol, first.method) else first.name
-        return f"{first.method}_{chain}"
+        return f"{first.method}_{f'seed-{first.seed}' if shares_work(self.protocol, first.method) else first.name}"
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,17 @@ def is_chain(protocol: Protocol, method: str) -> bool:
     return not isinstance(spec, ControlSpec) and spec.schedule.rounds == "levels"
 
 
+def shares_work(protocol: Protocol, method: str) -> bool:
+    """Whether the levels of a seed belong in one job: a chain, or masks cut from one set of scores."""
+    if is_chain(protocol, method):
+        return True
+    spec = None if method == DENSE else protocol.method(method)
+    return spec is not None and not isinstance(spec, ControlSpec) and spec.schedule.scored == "once-for-all-levels"
+
+
 def method_names(protocol: Protocol) -> list[str]:
-    """Dense first, then the protocol's methods in its order, then added ones."""
-    return [DENSE, *protocol.all_methods]
+    """Dense first, if networks are trained, then the protocol's methods in its order, then added ones."""
+    return [DENSE, *protocol.all_methods] if protocol.trains else [*protocol.all_methods]
 
 
 def cells_of(protocol: Protocol, method: str) -> list[Cell]:
@@ -92,28 +100,26 @@ def select(protocols: Iterable[Protocol], only: Sequence[str]) -> list[tuple[Pro
 class Order(Interface):
     """Which cells are wanted most; see `priorities`."""
 
-    def tier(self, protocol: Protocol, cell: Cell) -> tuple[int, int]:
+    def tier(self, protocol: Protocol, cell: Cell, /) -> tuple[int, int]:
         """Lowest first."""
-        ...
 
-    def includes(self, protocol: Protocol, cell: Cell) -> bool:
+    def includes(self, protocol: Protocol, cell: Cell, /) -> bool:
         """Whether a cell is wanted at all."""
-        ...
 
 
-class AsWritten:
+class _AsWritten:
     """The protocol's own order."""
 
-    def tier(self, protocol: Protocol, cell: Cell) -> tuple[int, int]:  # noqa: ARG002 - see `Order`
+    def tier(self, _protocol: Protocol, _cell: Cell) -> tuple[int, int]:
         """See `Order`."""
         return (0, 0)
 
-    def includes(self, protocol: Protocol, cell: Cell) -> bool:  # noqa: ARG002 - see `Order`
+    def includes(self, _protocol: Protocol, _cell: Cell) -> bool:
         """See `Order`."""
         return True
 
 
-AS_WRITTEN = AsWritten()
+AS_WRITTEN = _AsWritten()
 
 
 def jobs(
@@ -131,22 +137,21 @@ def _ranked(
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
-        chain = is_chain(protocol, method)
         for cell in cells_of(protocol, method):
             if not wanted.includes(protocol, cell) or store.settled(protocol, cell, retry_failed):
                 continue
             tier, rank = wanted.tier(protocol, cell), urgency(protocol, cell)
-            place = (
-                (0, 0) if chain or method == DENSE else (cell.draw, protocol.measured_levels(method).index(cell.level))
-            )
+            alone = method != DENSE and not shares_work(protocol, method)
+            place = (cell.draw, protocol.measured_levels(method).index(cell.level)) if alone else (0, 0)
             key = (tier, rank, order, place)
             groups.setdefault(key, []).append(cell)
-    ordered = sorted(groups.items(), key=lambda item: item[0])
-    return [(key[0], tuple(sorted(cells, key=lambda c: c.level))) for key, cells in ordered]
+    return [(key[0], tuple(sorted(groups[key], key=lambda c: c.level))) for key in sorted(groups)]
 
 
 def train_steps(protocol: Protocol, cell: Cell) -> int:
     """Optimizer updates that training this cell takes; what its mask needs is not counted."""
+    if not protocol.trains:
+        return 0
     if cell.method == DENSE:
         return protocol.recipe.steps
     if protocol.level_table[cell.level].kept == 0:
@@ -162,6 +167,38 @@ def seconds_per_step(protocol: Protocol, records: Iterable[Record]) -> float:
     return CostModel.learn({protocol: records}).seconds_per_step(protocol)
 
 
+def expected_seconds(
+    protocol: Protocol, records: Sequence[Record], costs: CostModel | None = None
+) -> Callable[[Sequence[Cell]], float]:
+    """How long cells of a protocol should take on one core, from its records, else from the size of the network.
+
+    Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once. `costs`: a
+    model that has seen more than these records.
+    """
+    speed = (costs or CostModel.learn({protocol: records})).seconds_per_step(protocol)
+    taken: dict[str, list[float]] = {}
+    for record in records:
+        if not protocol.trains and record.cost:
+            taken.setdefault(record.method.name, []).append(record.cost.prune_seconds)
+
+    def seconds(cells: Sequence[Cell]) -> float:
+        if protocol.trains:
+            return speed * sum(train_steps(protocol, cell) for cell in cells)
+        each = {cell.method: _mask_seconds(protocol, cell.method, taken.get(cell.method, [])) for cell in cells}
+        masks = {(c.method, c.seed, 0 if shares_work(protocol, c.method) else c.level) for c in cells}
+        return sum(each[method] for method, _, _ in masks)
+
+    return seconds
+
+
+def _mask_seconds(protocol: Protocol, method: str, taken: Sequence[float]) -> float:
+    if taken:
+        return median(taken)
+    rounds = protocol.pruning_method(method).schedule.rounds
+    work = 6 * protocol.network.multiply_adds + 100 * sum(protocol.pruning.layer_sizes.values())  # one example; ranking
+    return (rounds if isinstance(rounds, int) else 1) * work / FLOPS_PER_SECOND
+
+
 def plan(
     selection: Sequence[tuple[Protocol, str]],
     store: Store,
@@ -169,15 +206,14 @@ def plan(
     wanted: Order = AS_WRITTEN,
 ) -> list[PlannedJob]:
     """All unfinished jobs of a selection with their expected seconds: most wanted first, then protocol by protocol."""
-    protocols = list(dict.fromkeys(protocol for protocol, _ in selection))
-    costs = CostModel.learn({protocol: store.records(protocol) for protocol in protocols})
+    records = {protocol: store.records(protocol) for protocol in dict.fromkeys(protocol for protocol, _ in selection)}
+    costs = CostModel.learn(records)
     planned = []
-    for protocol in protocols:
-        speed = costs.seconds_per_step(protocol)
+    for protocol, own in records.items():
+        expected = expected_seconds(protocol, own, costs)
         methods = [method for owner, method in selection if owner.key == protocol.key]
         for tier, cells in _ranked(protocol, methods, store, retry_failed, wanted):
-            seconds = speed * sum(train_steps(protocol, cell) for cell in cells)
-            planned.append((tier[0], PlannedJob(Job(protocol, cells), seconds)))
+            planned.append((tier[0], PlannedJob(Job(protocol, cells), expected(cells))))
     return [item for _, item in sorted(planned, key=lambda pair: pair[0])]  # stable: else in the order above
 
 

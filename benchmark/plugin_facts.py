@@ -1,42 +1,37 @@
-"""What a plugin file says of itself, found in a process of its own: `python -m benchmark.plugin_facts FILE VALUES`.
+"""What a plugin file says of itself, found in a confined process of its own (see `plugin_child`).
 
-Author's code runs here, so that neither `run` nor `plan` imports it (or torch) themselves. One JSON object goes to
-standard output: the facts, or an error with thing, cause and fix. Whatever the plugin prints goes to standard error.
+Author's code runs here, so that neither `run` nor `plan` imports it (or torch) themselves.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 import math
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from benchmark.errors import BadInput, BadPruner, LotterybenchError, did_you_mean
-from benchmark.registry import FoundPruner, find, from_file
-from benchmark.registry import names as registered
+from benchmark.errors import BadInput, BadPruner, did_you_mean
+from benchmark.isolation.limits import Limits
+from benchmark.plugin_child import Tell, respond
+from benchmark.registry import FoundPruner, from_file
 from benchmark.spec.methods import Allocation, Needs
 from benchmark.submissions import Value
 
 
-def facts(path: Path, given: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of `plugins.PluginFacts`. `given`: hyper-parameters as text. Raises BadPruner or BadInput."""
+def facts(path: Path, given: Mapping[str, str], tell: Tell) -> dict[str, Any]:
+    """What only its code can tell of a plugin. `given`: hyper-parameters as text. Raises BadPruner or BadInput."""
+    tell("import")
     found = from_file(path)
     parameters = hyper_parameters(found, given)
     plugin = found.make(parameters)
     return {
-        "name": found.name,
-        "digest": found.digest,
         "needs": _declared(plugin, "needs", get_args(Needs)),
         "paper": _paper(plugin),
         **_schedule(plugin),
         "parameters": {name: value for name, value in parameters.items() if value != defaults(found).get(name)},
-        "registered": _registered(found),
     }
 
 
@@ -120,27 +115,7 @@ def _schedule(plugin: object) -> dict[str, Any]:
     return {"kind": "score", "rounds": rounds, "allocation": allocation}
 
 
-def _registered(found: FoundPruner) -> str:
-    """Whether an installed pruner has this name: "no", "same" code, or "other" code."""
-    if found.name not in registered():
-        return "no"
-    try:
-        return "same" if find(found.name).digest == found.digest else "other"
-    except BadPruner:
-        return "other"
-
-
-def main() -> None:
-    """See the module."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    try:
-        document = facts(Path(sys.argv[1]), json.loads(sys.argv[2]))
-    except LotterybenchError as error:
-        document = {"error": [error.thing, error.cause, error.fix]}
-    answer.write(json.dumps(document))
-    answer.close()
-
-
 if __name__ == "__main__":
-    main()
+    import benchmark.api  # noqa: F401  (loads torch while every file may be read)
+
+    respond(facts, Limits())

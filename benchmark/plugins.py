@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,8 +9,11 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from benchmark.errors import BadInput, BadPruner
+from benchmark.isolation.source import PrunerSource, locate
+from benchmark.plugin_child import ask
 from benchmark.protocol import ControlSpec, MethodSpec, Protocol, Schedule
 from benchmark.records import ProtocolRef
+from benchmark.registry import names as installed
 from benchmark.spec.frozen import Frozen
 from benchmark.spec.methods import Allocation, Needs
 from benchmark.submissions import SUBMISSION_SCHEMA, Submission, Value, method_name
@@ -24,7 +22,10 @@ SECONDS_TO_IMPORT = 120  # torch itself takes two to ten
 
 
 class PluginFacts(Frozen):
-    """A plugin file, described by `plugin_facts`. `registered`: whether an installed pruner has its name."""
+    """A plugin file: its own words (`plugin_facts`), and its digest, found without running it.
+
+    `registered`: whether an installed pruner has its name, and then whether the code is the same.
+    """
 
     name: str
     kind: Literal["score", "mask"]
@@ -40,34 +41,27 @@ class PluginFacts(Frozen):
 def described(path: Path, given: Mapping[str, str]) -> PluginFacts:
     """What the plugin in `path` says of itself, with hyper-parameters `given` as text.
 
-    The file is imported in a process of its own. Raises BadPruner if it cannot be used, BadInput for a
+    Its code runs in a confined process of its own. Raises BadPruner if it cannot be used, BadInput for a
     hyper-parameter that does not fit.
     """
-    command = [sys.executable, "-m", "benchmark.plugin_facts", str(path), json.dumps(dict(given))]
-    with tempfile.TemporaryFile() as words:
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=words,
-                timeout=SECONDS_TO_IMPORT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            took = f"its import took more than {SECONDS_TO_IMPORT} s"
-            raise BadPruner(f"plugin {path}", took, "Do the work in score() or learn()") from error
-        try:
-            document = json.loads(done.stdout)
-            if "error" not in document:
-                return PluginFacts.model_validate_json(done.stdout)
-            thing, cause, fix = document["error"]
-        except (ValueError, TypeError, ValidationError) as error:
-            words.seek(-min(2000, words.seek(0, os.SEEK_END)), os.SEEK_END)
-            last = words.read().decode(errors="replace").strip().splitlines()[-1:] or ["without a word"]
-            ended = f"its import ended the process with code {done.returncode} ({last[0]})"
-            raise BadPruner(f"plugin {path}", ended, "Correct the file") from error
-    raise (BadInput if thing.startswith("--set") else BadPruner)(thing, cause, fix)
+    source = locate(path.stem, {path.stem: path})
+    answer = ask("benchmark.plugin_facts", path, given, SECONDS_TO_IMPORT)
+    try:
+        return PluginFacts(
+            **{**answer, "name": source.name, "digest": source.digest, "registered": _registered(source)}
+        )
+    except (TypeError, ValidationError) as error:
+        raise BadPruner(f"plugin {path}", f"says of itself what cannot be ({error})", "Correct the file") from error
+
+
+def _registered(source: PrunerSource) -> Literal["no", "same", "other"]:
+    """Whether an installed pruner has this plugin's name: with the "same" code, or "other" code."""
+    if source.name not in installed():
+        return "no"
+    try:
+        return "same" if locate(source.name).digest == source.digest else "other"
+    except BadPruner:
+        return "other"
 
 
 def overrides(protocol: Protocol, stem: str) -> bool:

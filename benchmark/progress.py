@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -60,11 +60,7 @@ class Display:
         failed = message.fields["status"] == "failed"
         self.failed += failed
         self.finished += not failed
-        accuracy = message.fields["accuracy"]
-        outcome = (
-            f"failed: {message.fields['reason']}" if failed else f"{accuracy:.2f} % test accuracy at the last step"
-        )
-        line = f"{message.fields['name']}: {outcome}"
+        line = f"{message.fields['name']}: {_outcome(message.fields)}"
         if self._bars:
             self._bars.advance(self._tasks[-1])
             if failed:
@@ -76,3 +72,12 @@ class Display:
         seconds = int(time.time() - self._started)
         left = "" if self._deadline is None else f", {max(0, self._deadline - time.time()) / 60:.0f} min left"
         return f"{seconds // 60}:{seconds % 60:02d}{left}"
+
+
+def _outcome(fields: dict[str, Any]) -> str:
+    """What a cell gave, in words: its accuracy or, where nothing is trained, whether its mask empties a layer."""
+    if fields["status"] == "failed":
+        return f"failed: {fields['reason']}"
+    if fields["accuracy"] is not None:
+        return f"{fields['accuracy']:.2f} % test accuracy at the last step"
+    return f"empty: {', '.join(fields['empty_layers'])}" if fields["empty_layers"] else "no layer empty"

@@ -13,17 +13,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from benchmark import strict_yaml
+from benchmark import written
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.pruning.levels import Level, LevelRule, materialise
+from benchmark.spec.analysis import contradictions
 from benchmark.spec.data import DataSpec
 from benchmark.spec.errors import explained
-from benchmark.spec.evaluation import EvaluationSpec, Paper, StatisticsSpec
-from benchmark.spec.frozen import Frozen, without_unused
+from benchmark.spec.evaluation import NO_EVALUATION, EvaluationSpec, Paper, StatisticsSpec
+from benchmark.spec.frozen import ADDED, Frozen, without_unused
 from benchmark.spec.methods import ControlSpec, MethodSpec, Schedule
 from benchmark.spec.network import NetworkSpec
 from benchmark.spec.pruning import PruningSpec
-from benchmark.spec.recipe import Recipe
+from benchmark.spec.recipe import NO_TRAINING, Recipe
 
 __all__ = [
     "ControlSpec",
@@ -48,7 +49,10 @@ METHOD_NAME = r"[a-z0-9][a-z0-9+-]*"  # also the name of a folder of records
 
 
 class Protocol(Frozen):
-    """One frozen setting. `digest` identifies the materialised document, defaults included."""
+    """One frozen setting. `digest` identifies the materialised document, defaults included.
+
+    An analysis protocol (`measures: masks`) has neither recipe nor evaluation: its masks themselves are measured.
+    """
 
     schema_: Literal["lotterybench/protocol/1"] = Field(alias="schema")
     id: str = Field(pattern=r"^[a-z0-9]+/[a-z0-9-]+$")
@@ -58,8 +62,9 @@ class Protocol(Frozen):
     reports_density_as: Literal["percent-remaining", "percent-pruned", "sparsity", "log10-compression"]
     network: NetworkSpec
     data: DataSpec
-    recipe: Recipe
-    evaluation: EvaluationSpec
+    measures: Annotated[Literal["trained-networks", "masks"], ADDED] = "trained-networks"
+    recipe: Annotated[Recipe, ADDED] = NO_TRAINING
+    evaluation: Annotated[EvaluationSpec, ADDED] = NO_EVALUATION
     pruning: PruningSpec
     levels: LevelRule
     methods: dict[str, MethodSpec | ControlSpec]
@@ -75,6 +80,11 @@ class Protocol(Frozen):
     def argument(self) -> str:
         """What names this protocol on a command line: its id, or the path of a file given by the user."""
         return str(self._path) if self._path else self.id
+
+    @property
+    def trains(self) -> bool:
+        """Whether final networks are trained; False for an analysis of masks alone."""
+        return self.measures == "trained-networks"
 
     @property
     def key(self) -> str:
@@ -100,6 +110,8 @@ class Protocol(Frozen):
                 raise ValueError(f"methods.{name}: the protocol has a method of this name")
             wider._check_levels(name)
             wider._check_schedule(name, spec)
+            for place, why in contradictions(wider):
+                raise ValueError(f"{place}: {why}")
         return wider
 
     def __hash__(self) -> int:
@@ -148,6 +160,8 @@ class Protocol(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for place, why in contradictions(self):
+            raise ValueError(f"{place}: {why}")
         for name, spec in self.methods.items():
             if not re.fullmatch(METHOD_NAME, name) or name == "dense":
                 raise ValueError(f"methods.{name}: name methods in small letters, digits, - and +; dense is taken")
@@ -181,7 +195,7 @@ class Protocol(Frozen):
 
     def _check_schedule(self, name: str, spec: MethodSpec) -> None:
         restart = spec.schedule.restart
-        if isinstance(restart, int) and restart >= self.recipe.steps:
+        if self.trains and isinstance(restart, int) and restart >= self.recipe.steps:
             raise ValueError(f"methods.{name}: restart {restart} is not before the last of {self.recipe.steps} steps")
         if spec.allocation == "layerwise" and spec.schedule.rounds != "levels":
             for level in self.measured_levels(name):
@@ -196,7 +210,7 @@ class Protocol(Frozen):
             raise ValueError(f"methods.{name}: a control is named <method>+reinit or <method>+shuffle")
         if missing := set(spec.levels) - set(self.measured_levels(spec.of)):
             raise ValueError(f"methods.{name}: level {min(missing)} is not measured by {spec.of}")
-        if spec.control == "reinitialise" and parent.schedule.restart != 0:
+        if spec.control == "reinitialise" and (parent.schedule.restart, parent.schedule.weights) != (0, "rewound"):
             raise ValueError(f"methods.{name}: new weights start at step 0, but {spec.of} restarts elsewhere")
 
 
@@ -204,6 +218,9 @@ def parse(document: Any, name: str) -> Protocol:
     """Validate a parsed YAML document. Raises BadInput naming file, field, cause and fix."""
     if not isinstance(document, dict):
         raise BadInput(name, "a protocol is a mapping of fields", "See benchmark/protocols for examples")
+    for field in ("recipe", "evaluation"):
+        if field not in document and document.get("measures", "trained-networks") == "trained-networks":
+            raise BadInput(f"{name}: {field}", "Field required; only measures: masks trains nothing", "Add the field")
     try:
         return Protocol.model_validate_json(json.dumps(document))
     except ValidationError as error:
@@ -212,7 +229,7 @@ def parse(document: Any, name: str) -> Protocol:
 
 def load_file(path: Path) -> Protocol:
     """Read one protocol file. Raises BadInput."""
-    protocol = parse(strict_yaml.load_file(path), str(path))
+    protocol = parse(written.read(path), str(path))
     if not path.is_relative_to(protocols_folder()):
         protocol._path = path
     return protocol
@@ -226,7 +243,8 @@ def protocols_folder() -> Path:
 def available() -> list[str]:
     """Ids of the protocols that come with the package, sorted."""
     folder = protocols_folder()
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
+    files = [path for path in folder.glob("*/*.yaml") if not path.name.startswith("_")]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
 def load(name: str) -> Protocol:

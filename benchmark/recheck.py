@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from statistics import mean, stdev
 
-from benchmark.plan import PlannedJob, seconds_per_step, train_steps
+from benchmark.plan import PlannedJob, expected_seconds
 from benchmark.protocol import Protocol
-from benchmark.records import Record
+from benchmark.records import Cell, Record
 from benchmark.store import Store
 
 
 @dataclass(frozen=True)
 class Recheck:
-    """How the cells measured again agree with the first records. Differences in points of last test accuracy."""
+    """How the cells measured again agree with the first records. Differences in points of last test accuracy, or of
+    the density of a layer where nothing is trained."""
 
     protocol: str
     cells: int
@@ -43,7 +44,7 @@ def compare(protocol: Protocol, first: Store, again: Store) -> Recheck:
     there by chance; what must agree is the mean."""
     ours = {_key(record): record for record in first.records(protocol) if record.status == "finished"}
     pairs = [(ours[_key(r)], r) for r in again.records(protocol) if r.status == "finished" and _key(r) in ours]
-    differences = [_accuracy(theirs) - _accuracy(old) for old, theirs in pairs]
+    differences = [_difference(old, theirs) for old, theirs in pairs]
     half = inf  # one difference has no spread
     if len(differences) > 1:
         from scipy.stats import t
@@ -61,14 +62,13 @@ def compare(protocol: Protocol, first: Store, again: Store) -> Recheck:
 
 def speed_from(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
     """The same plan with expected seconds from the records of `store`, the folder that has some."""
-    speeds: dict[str, float] = {}
+    expected: dict[str, Callable[[Sequence[Cell]], float]] = {}
     timed = []
     for item in planned:
         protocol = item.job.protocol
-        if protocol.key not in speeds:
-            speeds[protocol.key] = seconds_per_step(protocol, store.records(protocol))
-        steps = sum(train_steps(protocol, cell) for cell in item.job.cells)
-        timed.append(PlannedJob(item.job, steps * speeds[protocol.key]))
+        if protocol.key not in expected:
+            expected[protocol.key] = expected_seconds(protocol, store.records(protocol))
+        timed.append(PlannedJob(item.job, expected[protocol.key](item.job.cells)))
     return timed
 
 
@@ -76,6 +76,11 @@ def _key(record: Record) -> tuple[str, int, int, int]:
     return record.method.name, record.cell.level, record.cell.seed, record.cell.draw
 
 
-def _accuracy(record: Record) -> float:
-    assert record.measured is not None  # finished records have figures
-    return record.measured.test_accuracy_percent.last
+def _difference(old: Record, new: Record) -> float:
+    """Points of last test accuracy or, where nothing was trained, of the layer density that differs most."""
+    if old.measured and new.measured:
+        return new.measured.test_accuracy_percent.last - old.measured.test_accuracy_percent.last
+    assert old.mask is not None  # finished records have masks
+    assert new.mask is not None
+    ours, theirs = old.mask.layers, new.mask.layers
+    return max((100 * (theirs[n].kept - ours[n].kept) / ours[n].size for n in ours), key=abs)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from benchmark.errors import BadInput
 from benchmark.protocol import Frozen
+from benchmark.spec.frozen import ADDED, without_unused
 
 RECORD_SCHEMA: Literal["lotterybench/record/1"] = "lotterybench/record/1"
 DENSE = "dense"
@@ -75,6 +76,27 @@ class MaskFacts(Frozen):
     sha256: str
 
 
+class LayerScores(Frozen):
+    """Sum of the scores of a layer's weights that were left when they were scored, and how many these were."""
+
+    sum: float
+    scored: int
+
+
+class ScoreFacts(Frozen):
+    """The scores behind a mask. `layers` and `unit_error_largest` are of the last round.
+
+    `unit_error_largest`: see `benchmark.pruning.score_facts.unit_error`. `prune_to_cut_largest`: over all rounds in
+    which every layer had score left, the largest ratio of the scores removed to the smallest layer's sum (arXiv
+    2006.05467, appendix: no layer can empty while it stays below 1, where sums are conserved).
+    """
+
+    rounds: int
+    layers: dict[str, LayerScores]
+    unit_error_largest: float | None
+    prune_to_cut_largest: float | None
+
+
 class Accuracies(Frozen):
     """Percent, each under its own name because papers report different ones. Early stop: least validation loss."""
 
@@ -126,7 +148,10 @@ class Provenance(Frozen):
 
 
 class Record(Frozen):
-    """One cell. `status` failed carries a `reason` and may have nothing measured."""
+    """One cell. `status` failed carries a `reason` and may have nothing measured.
+
+    A protocol that measures masks alone has `scores`, and neither `measured` nor curves.
+    """
 
     schema_: Literal["lotterybench/record/1"] = Field(alias="schema")
     protocol: ProtocolRef
@@ -135,6 +160,7 @@ class Record(Frozen):
     status: Literal["finished", "failed"]
     reason: str | None
     mask: MaskFacts | None
+    scores: Annotated[ScoreFacts | None, ADDED] = None
     measured: Measured | None
     cost: CostFacts | None
     curves_sha256: str | None
@@ -142,11 +168,16 @@ class Record(Frozen):
 
     def dumps(self) -> str:
         """The file's text: indented JSON, keys in field order, no NaN."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"
+        return json.dumps(self._document(), indent=1, allow_nan=False) + "\n"
+
+    def _document(self) -> dict[str, Any]:
+        document: dict[str, Any] = without_unused(self, self.model_dump(mode="json", by_alias=True))
+        return document
 
     def fingerprint(self) -> str:
         """sha256 of all that must repeat bit for bit on the same hardware: not seconds, not provenance."""
-        document: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude={"provenance"})
+        document = self._document()
+        document.pop("provenance")
         for key in ("train_seconds", "train_cpu_seconds", "prune_seconds"):
             if document["cost"]:
                 document["cost"].pop(key)

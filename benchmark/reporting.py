@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from benchmark.api import Masks
-from benchmark.plan import is_chain
+from benchmark.plan import is_chain, train_steps
 from benchmark.protocol import ControlSpec
 from benchmark.provenance import provenance
 from benchmark.pruning.masks import mask_digest
@@ -26,6 +26,7 @@ from benchmark.records import (
     MethodRef,
     ProtocolRef,
     Record,
+    ScoreFacts,
 )
 from benchmark.store import pack, sha256
 from benchmark.training import History, Outcome
@@ -97,8 +98,7 @@ def _mask_train_steps(harness: Harness, cell: Cell) -> int:
     steps = harness.protocol.recipe.steps
     if not is_chain(harness.protocol, cell.method):
         return steps
-    assert isinstance(spec.schedule.restart, int)
-    return steps + (cell.level - 1) * (steps - spec.schedule.restart)
+    return steps + (cell.level - 1) * train_steps(harness.protocol, Cell(cell.method, 1, cell.seed))
 
 
 def _method_ref(harness: Harness, cell: Cell) -> MethodRef:
@@ -117,6 +117,7 @@ def _record(
     figures: Measured | None,
     cost: CostFacts | None,
     curves_sha256: str | None,
+    scores: ScoreFacts | None = None,
 ) -> Record:
     protocol = harness.protocol
     return Record(
@@ -132,6 +133,7 @@ def _record(
         status="failed" if reason else "finished",
         reason=reason,
         mask=mask,
+        scores=scores,
         measured=figures,
         cost=cost,
         curves_sha256=curves_sha256,
@@ -139,18 +141,32 @@ def _record(
     )
 
 
-def finished_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, outcome: Outcome) -> Record:
-    """The record of a training that ended, well or diverged."""
-    cost = CostFacts(
-        train_steps=outcome.steps,
-        train_examples=outcome.examples,
-        train_seconds=round(outcome.seconds, 3),
-        train_cpu_seconds=round(outcome.cpu_seconds, 3),
-        mask_train_steps=_mask_train_steps(harness, cell),
+def mask_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, scores: ScoreFacts | None) -> Record:
+    """The record of a mask that no network was trained with."""
+    cost = _cost(prune_cost, train_steps=0, train_examples=0, train_seconds=0.0, train_cpu_seconds=0.0)
+    return _record(harness, cell, None, mask_facts(harness, masks), None, cost, None, scores)
+
+
+def _cost(prune_cost: PruneCost, mask_train_steps: int = 0, **training: Any) -> CostFacts:
+    return CostFacts(
+        mask_train_steps=mask_train_steps,
         prune_seconds=round(prune_cost.seconds, 4),
         prune_forward_passes=prune_cost.forward_passes,
         prune_backward_passes=prune_cost.backward_passes,
         prune_examples=prune_cost.examples_seen,
+        **training,
+    )
+
+
+def finished_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, outcome: Outcome) -> Record:
+    """The record of a training that ended, well or diverged."""
+    cost = _cost(
+        prune_cost,
+        _mask_train_steps(harness, cell),
+        train_steps=outcome.steps,
+        train_examples=outcome.examples,
+        train_seconds=round(outcome.seconds, 3),
+        train_cpu_seconds=round(outcome.cpu_seconds, 3),
     )
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
     return _record(harness, cell, outcome.failure, mask_facts(harness, masks), measured(outcome), cost, curves)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 _asked: list[int] = []
 _inside: list[None] = []
 
@@ -16,6 +19,18 @@ def on_signals(*numbers: signal.Signals) -> None:
     """Stop this process on these signals: it lets go of its leases, and a training in progress is kept on disk."""
     for number in numbers:
         signal.signal(number, _ask)
+
+
+def with_parent() -> None:
+    """Ask this process to stop (SIGTERM) when its parent dies, even if that is killed; only Linux can do that.
+
+    What keeps track of processes by parent alone, as some Slurms do, would lose an orphan and let it run on.
+    """
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
+        if os.getppid() != parent:  # it died just before
+            sys.exit(128 + signal.SIGTERM)
 
 
 def _ask(number: int, _frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ On the command line: `lotterybench check my_method.py`.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,10 @@ from benchmark.api import Examples, Network, Plugin
 from benchmark.conformance import checks as look
 from benchmark.conformance.cases import Case, cases
 from benchmark.conformance.checks import Check
-from benchmark.conformance.findings import Finding
+from benchmark.conformance.findings import Finding, Report
 from benchmark.conformance.trials import Subject
 
-__all__ = ["CHECKS", "Check", "Duty", "Finding", "Report", "conformance", "examine", "tiny"]
+__all__ = ["CHECKS", "Check", "Duty", "Finding", "Report", "Subject", "conformance", "examine", "examined", "tiny"]
 
 CHECKS = (
     Check("runs on every family", "a protocol may use any of these networks", look.runs),
@@ -53,20 +53,6 @@ CHECKS = (
 
 
 @dataclass(frozen=True)
-class Report:
-    """What all checks found on all networks. `seconds`: wall time."""
-
-    findings: tuple[Finding, ...]
-    networks: tuple[str, ...]
-    seconds: float
-
-    @property
-    def failures(self) -> tuple[Finding, ...]:
-        """Findings that make the pruner unfit for a run."""
-        return tuple(finding for finding in self.findings if finding.failed)
-
-
-@dataclass(frozen=True)
 class Duty:
     """One check of one pruner, to be called in a test. Raises AssertionError with every failure in words."""
 
@@ -88,12 +74,22 @@ def conformance(kind: type[Plugin], **parameters: Any) -> list[Duty]:
 
 def examine(kind: type[Plugin], **parameters: Any) -> Report:
     """Run all checks on all networks."""
-    started, subject = time.perf_counter(), Subject(kind, parameters)
-    networks = _fit(subject, CHECKS[-1])
-    found = [*findings(subject, CHECKS[0], cases()), *findings(subject, CHECKS[1], cases())]
-    for check in CHECKS[2:]:
+    return examined(Subject(kind, parameters))
+
+
+def examined(subject: Subject, tell: Callable[[str], None] | None = None) -> Report:
+    """Run all checks on all networks; `tell` hears the name of each check before it is made."""
+    started = time.perf_counter()
+    found: list[Finding] = []
+    networks: Sequence[Case] = cases()
+    for check in CHECKS:
+        if tell is not None:
+            tell(check.name)
         found += findings(subject, check, networks)
-    return Report(tuple(found), tuple(case.name for case in cases()), time.perf_counter() - started)
+        if check == CHECKS[1]:
+            networks = _fit(subject, CHECKS[-1])
+    names = tuple(check.name for check in CHECKS)
+    return Report(tuple(found), names, tuple(case.name for case in cases()), time.perf_counter() - started)
 
 
 def tiny(name: str = "mlp") -> tuple[Network, Examples]:

@@ -6,12 +6,14 @@ the dense network. Whatever is on disk already ends the recursion.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from benchmark.api import Examples, Masks
+from benchmark.attempts import Unavailable
 from benchmark.datasets import Dataset, Split, scoring_examples, split
 from benchmark.isolation.limits import Limits
 from benchmark.isolation.session import Session
@@ -20,7 +22,7 @@ from benchmark.networks import build, initial_state, make
 from benchmark.plan import Job, is_chain
 from benchmark.protocol import ControlSpec, MethodSpec, Protocol
 from benchmark.pruning.masks import full_masks, shuffled
-from benchmark.pruning.schedule import PruneCost, cut, layer_groups
+from benchmark.pruning.schedule import PruneCost, Scored, Watcher, cut, cut_again, layer_groups, nobody, score_once
 from benchmark.pruning.scoring import Subject
 from benchmark.records import DENSE, Cell
 from benchmark.spec.methods import Needs
@@ -30,10 +32,6 @@ from benchmark.streams import stream
 
 State = dict[str, Tensor]
 FREE = PruneCost(0.0, 0, 0, 0)
-
-
-class Unavailable(Exception):
-    """Another process is making what this cell needs; come back later."""
 
 
 class Tickets:
@@ -55,6 +53,7 @@ class Tickets:
     ) -> None:
         self.protocol, self.store, self.limits = protocol, store, limits
         self._dataset, self._found, self.trained = dataset, found, trained
+        self._scores: dict[tuple[str, int], Scored] = {}
 
     def split(self, seed: int) -> Split:
         """Training and validation rows of a seed."""
@@ -78,16 +77,28 @@ class Tickets:
         spec = self.protocol.method(cell.method)
         if isinstance(spec, ControlSpec) and spec.control == "reinitialise":
             return self.initial(cell.seed, "reinit", cell.draw), 0
-        restart = self.protocol.pruning_method(cell.method).schedule.restart
-        if restart == 0:
+        schedule = self.protocol.pruning_method(cell.method).schedule
+        if schedule.restart == "trained" or schedule.weights == "kept":
+            steps = self.protocol.recipe.steps
+            return self.trained(
+                self._before(cell), "final"
+            ), steps if schedule.restart == "trained" else schedule.restart
+        if schedule.restart == 0:
             return self.initial(cell.seed), 0
-        dense = Cell(DENSE, 0, cell.seed)
-        if restart == "trained":
-            return self.trained(dense, "final"), self.protocol.recipe.steps
-        return self.trained(dense, f"step-{restart}"), restart
+        return self.trained(Cell(DENSE, 0, cell.seed), f"step-{schedule.restart}"), schedule.restart
 
-    def masks(self, cell: Cell) -> tuple[Masks, PruneCost]:
-        """The cell's mask and what pruning took. Raises Unavailable if another process is making it."""
+    def _before(self, cell: Cell) -> Cell:
+        """The cell whose last weights this one goes on from: the level before of a chain, else the dense network."""
+        spec = self.protocol.method(cell.method)
+        of = spec.of if isinstance(spec, ControlSpec) else cell.method
+        chain = is_chain(self.protocol, of) and cell.level > 1
+        return Cell(of, cell.level - 1, cell.seed) if chain else Cell(DENSE, 0, cell.seed)
+
+    def masks(self, cell: Cell, watch: Watcher = nobody) -> tuple[Masks, PruneCost]:
+        """The cell's mask and what pruning took. Raises Unavailable if another process is making it.
+
+        `watch` is told of every round of scoring, but for those of chains and controls.
+        """
         if cell.method == DENSE:
             return full_masks(self.protocol.pruning.prunable), FREE
         spec = self.protocol.method(cell.method)
@@ -99,10 +110,14 @@ class Tickets:
             return masks, cost
         if is_chain(self.protocol, cell.method):
             return self._chain_masks(cell)
-        scored = self.initial(cell.seed)
+        own = self.protocol.pruning.scoring.weights == "those-trained"
+        scored = self.initial(cell.seed) if own else self.initial(cell.seed, "scored weights")
         if spec.schedule.scores == "trained":
             scored = self.trained(Cell(DENSE, 0, cell.seed), "final")
-        return self._prune(spec, cell, scored, None)
+        if spec.schedule.scored == "once-for-all-levels":
+            level = self.protocol.level_table[cell.level]
+            return cut_again(self._scored(spec, cell, scored), spec, self.protocol.pruning, level, watch)
+        return self._prune(spec, cell, scored, None, watch)
 
     def _parent_masks(self, spec: ControlSpec, cell: Cell) -> tuple[Masks, PruneCost]:
         parent = Cell(spec.of, cell.level, cell.seed)
@@ -133,23 +148,39 @@ class Tickets:
         masks = {name: torch.from_numpy(mask) for name, mask in survival.mask(cell.level).items()}
         return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
 
-    def _prune(self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None) -> tuple[Masks, PruneCost]:
+    def _prune(
+        self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None, watch: Watcher = nobody
+    ) -> tuple[Masks, PruneCost]:
+        rng = stream(cell.seed, "prune", cell.method, cell.level)
+        with self._session(spec, cell.seed, scored, rng) as session:
+            level = self.protocol.level_table[cell.level]
+            return cut(session, spec, self.protocol.pruning, level, before, watch)
+
+    def _scored(self, spec: MethodSpec, cell: Cell, state: State) -> Scored:
+        """The scores of all levels of a seed; those of the last seed asked for are kept."""
+        if (cell.method, cell.seed) not in self._scores:
+            self._scores.clear()
+            with self._session(spec, cell.seed, state, stream(cell.seed, "prune", cell.method)) as session:
+                self._scores[cell.method, cell.seed] = score_once(session, spec, self.protocol.pruning)
+        return self._scores[cell.method, cell.seed]
+
+    @contextmanager
+    def _session(self, spec: MethodSpec, seed: int, scored: State, rng: Generator) -> Iterator[Session]:
+        """The pruner in a process of its own, with all that it is given."""
         with Session(self._found(spec.pruner), spec.parameters, self.limits) as session:
-            examples = self._examples(session.needs, cell.seed)
+            examples = self._examples(session.needs, seed)
             subject = Subject(self.module(None), scored, self._dataset().input_shape, self._dataset().classes)
             subject.module.train(self.protocol.pruning.scoring.batch_norm == "train")
-            rng = stream(cell.seed, "prune", cell.method, cell.level)
-            pruning, level = self.protocol.pruning, self.protocol.level_table[cell.level]
-            session.begin(self.protocol.network, tuple(pruning.prunable), subject, examples, rng)
-            return cut(session, spec, pruning, level, before)
+            session.begin(self.protocol.network, tuple(self.protocol.pruning.prunable), subject, examples, rng)
+            yield session
 
     def _examples(self, needs: Needs, seed: int) -> Examples | None:
         """What a pruner declares it needs, and no more."""
         if needs not in ("inputs", "labels"):
             return None
         rng = stream(seed, "scoring examples")
-        per_class = self.protocol.pruning.scoring.examples_per_class
-        examples = scoring_examples(self._dataset(), self.split(seed).training, per_class, rng)
+        scoring = self.protocol.pruning.scoring
+        examples = scoring_examples(self._dataset(), self.split(seed).training, scoring, rng)
         if needs == "inputs":
             return Examples(examples.inputs, torch.full_like(examples.labels, -1))
         return examples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from benchmark.plan import cells_of, method_names
 from benchmark.protocol import Protocol
@@ -20,6 +21,7 @@ from benchmark.records import (
     Provenance,
     Record,
 )
+from benchmark.spec.pruning import Scoring
 from benchmark.store import Store
 
 PROVENANCE = Provenance(
@@ -94,6 +96,13 @@ def record(protocol: Protocol, cell: Cell, outcome: Outcome) -> Record:
         curves_sha256=None,
         provenance=PROVENANCE,
     )
+
+
+def scoring(per_class: int, **changes: Any) -> Scoring:
+    """Balanced, plain examples, or other conventions."""
+    usual = {"draw": "balanced-from-training-set", "augmentation": "none", "batch": "all-at-once"}
+    rest = {"batch_norm": "train", "biases": "not-scored"}
+    return Scoring.model_validate({"examples_per_class": per_class, **usual, **rest, **changes})
 
 
 World = Callable[[Cell], Outcome | None]

@@ -99,7 +99,6 @@ CROP = {"crop_padding": 4, "padded_with": "black", "flip": "none", "order": "cro
         ("data", {"scaling": "unit-interval"}, "is generated"),
         ("data", {**MNIST, "augmentation": CROP}, "no augmentation"),
         ("data", {**MNIST, "name": "cifar10", "augmentation": {**CROP, "crop_padding": 0}}, "neither crops nor flips"),
-        ("data", {"name": "cifar100-train-20-per-class"}, "data.name"),
         ("network", {"name": "lenet-300"}, "Did you mean 'lenet-300-100'"),
         ("pruning", {"rewound": "weights-biases-and-batch-norm"}, "has no batch norm to rewind"),
     ],

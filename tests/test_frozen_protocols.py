@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark import lock, strict_yaml
+from benchmark import lock, written
 from benchmark.errors import BadInput
 from benchmark.networks import build
 from benchmark.protocol import ControlSpec, Protocol, available, load, load_all, parse, protocols_folder
@@ -39,8 +39,8 @@ def test_the_lock_is_sha256_of_the_sorted_compact_document(name: str) -> None:
 
 @pytest.mark.parametrize("name", IDS)
 def test_an_edited_copy_is_told_how_to_do_it_properly(name: str) -> None:
-    document: dict[str, Any] = strict_yaml.load_file(protocols_folder() / f"{name}.yaml")
-    document["recipe"]["learning_rate"] *= 2
+    document: dict[str, Any] = written.read(protocols_folder() / f"{name}.yaml")
+    document["statistics"]["alpha"] /= 2
     edited = parse(document, name)
     why = lock.problem(edited, lock.read())
     assert why is not None

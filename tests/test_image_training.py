@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from builders import scoring
 from image_networks import COMMON, OWN, network, prunable, spec
 from torch import Tensor, nn
 
@@ -101,10 +102,29 @@ def test_scaling(floats: bool) -> None:
 
 def test_pruners_see_scaled_images_without_augmentation() -> None:
     data = replace(pictures(), prepare=Preparation((0.5,) * 3, (0.2,) * 3, AugmentationSpec.model_validate(CROP)))
-    chosen = scoring_examples(data, torch.arange(90), 2, stream(0, "s"))
+    chosen = scoring_examples(data, torch.arange(90), scoring(2), stream(0, "s"))
     everything = data.prepare(data.train_inputs)
     assert chosen.inputs.dtype == torch.float32
     assert all(any(torch.equal(x, y) for y in everything) for x in chosen.inputs)
+
+
+def test_pruners_see_augmented_images_drawn_at_random() -> None:
+    """Synaptic-Flow's convention: as many as classes times the number, whatever their class, cropped and flipped."""
+    data = replace(pictures(), prepare=Preparation((0.5,) * 3, (0.2,) * 3, AugmentationSpec.model_validate(CROP)))
+    how = scoring(5, draw="at-random-from-training-set", augmentation="as-in-training")
+    rows = torch.arange(10, 90)
+    draws = [scoring_examples(data, rows, how, stream(seed, "s")) for seed in range(20)]
+    counts = [torch.bincount(draw.labels, minlength=4).tolist() for draw in draws]
+    assert all(len(draw) == 20 for draw in draws)
+    assert len({tuple(each) for each in counts}) > 10  # not balanced
+    plain = [data.prepare(image[None])[0] for image in data.train_inputs]
+    moved = sum(not any(torch.equal(x, y) for y in plain) for x in draws[0].inputs)
+    assert moved > 15  # one in 50 is neither cropped nor flipped
+    again = scoring_examples(data, rows, how, stream(0, "s"))
+    assert torch.equal(again.inputs, draws[0].inputs)
+    unmoved = scoring_examples(data, rows, scoring(5, draw="at-random-from-training-set"), stream(0, "s"))
+    assert torch.equal(unmoved.labels, again.labels)
+    assert all(any(torch.equal(x, y) for y in plain[10:]) for x in unmoved.inputs)
 
 
 def recipe_of(tiny: Protocol, **changes: Any) -> Recipe:

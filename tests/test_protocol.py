@@ -63,7 +63,6 @@ BAD = [
     ("methods/imp/levels", [1, 4], "protocol", "twice", ""),
     ("methods/imp/prunr", "x", "methods.imp.prunr", "not permitted", "spelling"),
     ("methods/imp/schedule/rounds", 0, "methods.imp.schedule", "below 1", ""),
-    ("methods/imp/schedule/restart", "trained", "methods.imp.schedule", "rounds: 1", ""),
     ("methods/imp/schedule/restart", -1, "methods.imp.schedule", "below 0", ""),
     ("methods/imp/schedule/restart", 20, "protocol", "restart 20", ""),
     ("methods/imp/schedule/restart", 2.5, "methods.imp.schedule.restart", "integer", ""),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.api import Masks
 from benchmark.datasets import Dataset, load, split
-from benchmark.networks.layers import StreamDropout, dropouts, give_stream
+from benchmark.networks.layers import Dropout, dropouts, give_words
 from benchmark.networks.mlp import Mlp
 from benchmark.protocol import Protocol, Recipe
 from benchmark.streams import stream
@@ -194,7 +194,7 @@ class Dropping(Mlp):
 
     def __init__(self, widths: Any) -> None:
         super().__init__(widths)
-        self.drop = StreamDropout(0.5)
+        self.drop = Dropout(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.drop(torch.relu(self.get_submodule("fc1")(x.flatten(1))))
@@ -204,16 +204,29 @@ class Dropping(Mlp):
 
 
 def test_dropout_keeps_its_share_and_the_mean() -> None:
-    layer, x = StreamDropout(0.3), torch.full((400, 500), 2.0)
+    """Of all units, of every row and of every column; other words or another layer are another draw."""
+    layer, other, x = Dropout(0.3), Dropout(0.3), torch.full((400, 500), 2.0)
     assert layer(x) is x
-    give_stream([layer], stream(0, "dropout", 0))
+    words = torch.tensor([12345, 2**32 - 1])
+    give_words([layer, other], words)
     dropped = layer(x)
     assert sorted(dropped.unique().tolist()) == pytest.approx([0.0, 2.0 / 0.7])
-    assert float((dropped == 0).double().mean()) == pytest.approx(0.3, abs=5 * (0.21 / 200_000) ** 0.5)
-    give_stream([layer], stream(0, "dropout", 0))
-    assert torch.equal(layer(x), dropped)
-    give_stream([layer], stream(0, "dropout", 1))
-    assert not torch.equal(layer(x), dropped)
+    gone = (dropped == 0).double()
+    assert float(gone.mean()) == pytest.approx(0.3, abs=5 * (0.21 / 200_000) ** 0.5)
+    for dim, count in ((0, 400), (1, 500)):
+        shares = gone.mean(dim)
+        assert float((shares - 0.3).abs().max()) < 5 * (0.21 / count) ** 0.5
+        assert float(shares.var()) == pytest.approx(0.21 / count, rel=0.4)
+    for different in (other(x), *(_dropped(layer, x, words ^ torch.tensor(bit)) for bit in ([1, 0], [0, 1]))):
+        agreeing = float(((different == 0) == (dropped == 0)).double().mean())
+        assert agreeing == pytest.approx(0.3**2 + 0.7**2, abs=5 * (0.25 / 200_000) ** 0.5)
+    assert torch.equal(_dropped(layer, x, words), dropped)
+
+
+def _dropped(layer: Dropout, x: Tensor, words: Tensor) -> Tensor:
+    give_words([layer], words)
+    found: Tensor = layer(x)
+    return found
 
 
 def test_dropout_of_a_replica_depends_on_its_seed_and_step_only(tiny_protocol: Protocol, dataset: Dataset) -> None:
@@ -237,6 +250,6 @@ def test_dropout_of_a_replica_depends_on_its_seed_and_step_only(tiny_protocol: P
     assert not torch.equal(alone.weights["fc2.weight"], plain.weights["fc2.weight"])
     module = Dropping(WIDTHS)
     module.load_state_dict(alone.weights)
-    assert dropouts(module)[0].generator is None
+    assert dropouts(module)[0].words is None
     loss = torch.nn.functional.cross_entropy(module(dataset.test_inputs), dataset.test_labels)
     assert alone.history.test[-1].loss == pytest.approx(float(loss.detach()), rel=1e-5)  # evaluated without dropout

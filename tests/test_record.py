@@ -26,7 +26,7 @@ NUMBERS = {
     "readme-misc": 29 + 2,  # two times in minutes beside the accuracies
 }  # fmt: skip
 STATEMENTS = {
-    "lth": 62, "synflow": 7, "missing-mark": 7, "snip": 4, "grasp": 2, "stabilizing": 8, "lmc": 17, "rare-gems": 4,
+    "lth": 62, "synflow": 16, "missing-mark": 7, "snip": 4, "grasp": 2, "stabilizing": 8, "lmc": 17, "rare-gems": 4,
     "rigl": 1, "snfs": 0, "bingo": 3, "mehta": 11, "recovery": 4, "oes": 0, "readme-misc": 1, "abstract-only": 6,
     "mnist1d": 5 + 2,  # and its two curves
     "renda2020": 0,

@@ -142,4 +142,5 @@ def test_scoring_reads_only_the_tables_that_a_rule_names(monkeypatch: pytest.Mon
     monkeypatch.setattr(published, "read", lambda table, *rest: asked.append(table.name) or read(table, *rest))
     published.load.cache_clear()
     published.load_all()
-    assert set(asked) == {"rounds"}
+    assert set(asked) == {"rounds", "layers"}
+    assert len(asked) == 2, "a table is read once, however many rules name it"

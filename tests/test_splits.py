@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from builders import scoring
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,21 +66,23 @@ def test_a_batch_larger_than_the_data_with_partial_batches_dropped_is_refused(ti
 def test_scoring_examples_are_balanced_and_only_from_training_rows() -> None:
     data = made(90)
     rows = split(data, 30, 1).training
-    examples = scoring_examples(data, rows, 5, stream(1, "scoring examples"))
+    examples = scoring_examples(data, rows, scoring(5), stream(1, "scoring examples"))
     chosen = examples.inputs.flatten().int().tolist()
     assert len(examples) == len(set(chosen)) == 15
     assert torch.bincount(examples.labels).tolist() == [5, 5, 5]
     assert set(chosen) <= set(rows.tolist())
     assert examples.labels.tolist() == [row % 3 for row in chosen]
-    other = scoring_examples(data, rows, 5, stream(2, "scoring examples"))
+    other = scoring_examples(data, rows, scoring(5), stream(2, "scoring examples"))
     assert other.inputs.flatten().tolist() != examples.inputs.flatten().tolist()
-    drawn = [scoring_examples(data, rows, 5, stream(s, "x")).inputs.flatten().int().tolist() for s in range(60)]
+    drawn = [
+        scoring_examples(data, rows, scoring(5), stream(s, "x")).inputs.flatten().int().tolist() for s in range(60)
+    ]
     assert {row for each in drawn for row in each} == set(rows.tolist())
 
 
 def test_a_class_with_too_few_examples_is_refused() -> None:
     with pytest.raises(BadInput, match=r"examples_per_class"):
-        scoring_examples(made(9), torch.arange(9), 4, stream(0, "x"))
+        scoring_examples(made(9), torch.arange(9), scoring(4), stream(0, "x"))
 
 
 def test_mnist1d_is_the_published_data_set(tmp_path: Path) -> None:

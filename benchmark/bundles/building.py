@@ -71,6 +71,9 @@ def build(parts: Sequence[Part], plugin: Path, store: Store, say: Say) -> bytes:
 def _results(part: Part, store: Store) -> tuple[list[Record], dict[str, bytes]]:
     """(records, files by path in the bundle) of the method and its dense networks, each checked."""
     protocol, method = part.protocol, part.submission.name
+    if not protocol.trains:
+        fix = "Share its records with lotterybench push"
+        raise BadInput(protocol.key, "trains nothing, so a bundle of it could not be verified by training again", fix)
     places = Places([(protocol, DENSE), (protocol, method)]).in_folder(store.root)
     intake = Intake(store.root)
     for unit in units_of(places):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from benchmark.commands.options import json_option
 from benchmark.commands.plugins import plugin_files, set_option, settings_of
 from benchmark.commands.tables import show_table
+from benchmark.conformance.findings import Finding, Report
 from benchmark.errors import EXIT_DEVIATION
+from benchmark.plugin_child import ask
 from benchmark.scaffold import Kind, write_pruner
 
-if TYPE_CHECKING:
-    from benchmark.testing import Report
+SECONDS_TO_CHECK = 600.0  # a baseline takes ten to thirty
 
 
 @click.command()
@@ -31,35 +30,29 @@ def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
       lotterybench check my_method.py
       lotterybench check my_method.py --set alpha=0.5 --json
     """
-    given = settings_of(settings, plugin_files([plugin]))
-    from benchmark.plugin_facts import hyper_parameters
-    from benchmark.registry import from_file
-    from benchmark.testing import examine
-
-    found = from_file(plugin)
-    parameters = hyper_parameters(found, given)
-    found.make(parameters)
-    report = examine(found.kind, **parameters)
+    files = plugin_files([plugin])
+    given = settings_of(settings, files)
+    name = next(iter(files))
+    answer = ask("benchmark.conformance", plugin, given, SECONDS_TO_CHECK)
+    report = Report(**{**answer, "findings": tuple(Finding(**finding) for finding in answer["findings"])})
     if as_json:
-        click.echo(json.dumps({"pruner": found.name, "passed": not report.failures, **asdict(report)}, indent=1))
+        click.echo(json.dumps({"pruner": name, "passed": not report.failures, **answer}, indent=1))
     else:
-        _show(found.name, report)
+        _show(name, report)
     if report.failures:
         raise click.exceptions.Exit(EXIT_DEVIATION)
 
 
 def _show(name: str, report: Report) -> None:
-    from benchmark.testing import CHECKS
-
     rows = []
-    for one in CHECKS:
-        own = [finding for finding in report.findings if finding.check == one.name]
-        rows.append([one.name, "FAILED" if any(f.failed for f in own) else "note" if own else "ok"])
+    for check in report.checks:
+        own = [finding for finding in report.findings if finding.check == check]
+        rows.append([check, "FAILED" if any(f.failed for f in own) else "note" if own else "ok"])
     show_table(f"Checks of {name} on {', '.join(report.networks)}", ["check", "result"], rows)
     for finding in report.findings:
         click.echo(f"\n{finding}")
     failed = len({finding.check for finding in report.failures})
-    verdict = f"{failed} of {len(CHECKS)} checks failed" if failed else f"All {len(CHECKS)} checks passed"
+    verdict = f"{failed} of {len(report.checks)} checks failed" if failed else f"All {len(report.checks)} checks passed"
     click.echo(f"\n{verdict}, in {report.seconds:.0f} s.")
 
 

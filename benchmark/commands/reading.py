@@ -28,7 +28,7 @@ from benchmark.commands.tables import show_table
 from benchmark.data_root import data_root, needs_download
 from benchmark.errors import BadInput
 from benchmark.method_text import method_words
-from benchmark.plan import PlannedJob, cells_of, fitting, method_names, plan, seconds_per_step, train_steps
+from benchmark.plan import PlannedJob, cells_of, expected_seconds, fitting, method_names, plan
 from benchmark.protocol import Protocol, load, load_all
 from benchmark.records import DENSE
 from benchmark.registry import names as pruner_names
@@ -95,7 +95,10 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
         click.echo(json.dumps({**protocol.document, "digest": protocol.digest}, indent=1))
         return
     click.echo(f"{protocol.key}  {protocol.title}\ndigest {protocol.digest}\n")
-    for section in ("network", "data", "recipe", "evaluation", "pruning", "levels", "statistics"):
+    sections = ("network", "data", "recipe", "evaluation", "pruning", "levels", "statistics")
+    if not protocol.trains:
+        click.echo("measures: masks; no network is trained, so there is no recipe and no accuracy\n")
+    for section in (name for name in sections if name in protocol.document):
         click.echo(f"{section}:")
         for field, value in flat(section, protocol.document[section]):
             click.echo(f"  {field.partition('.')[2]} = {value}")
@@ -221,7 +224,7 @@ def status(only: tuple[str, ...], results: Path, as_json: bool) -> None:
     selection = selection_of(only, partial(with_submissions, store))
     for protocol in protocols_in(selection):
         records = store.records(protocol)
-        speed = seconds_per_step(protocol, records)
+        expected = expected_seconds(protocol, records)
         done = {(r.method.name, r.cell.level, r.cell.seed, r.cell.draw): r.status for r in records}
         for method in (m for p, m in selection if p.key == protocol.key):
             cells = cells_of(protocol, method)
@@ -234,7 +237,7 @@ def status(only: tuple[str, ...], results: Path, as_json: bool) -> None:
                     "finished": states.count("finished"),
                     "failed": states.count("failed"),
                     "missing": len(missing),
-                    "core_hours_left": round(speed * sum(train_steps(protocol, c) for c in missing) / 3600, 2),
+                    "core_hours_left": round(expected(missing) / 3600, 2),
                 }
             )
     if as_json:

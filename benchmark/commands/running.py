@@ -12,6 +12,7 @@ from benchmark.commands.options import (
     Duration,
     Selection,
     only_argument,
+    patterns_of,
     protocols_in,
     results_option,
     retry_option,
@@ -30,6 +31,7 @@ from benchmark.executors.order import Order
 from benchmark.plan import fitting, only_recorded, plan
 from benchmark.progress import Display
 from benchmark.store import Store
+from benchmark.units import density_text
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class How:
     type=click.Path(path_type=Path, file_okay=False),
     help="With time left, measure finished cells again into this folder and compare.",
 )
-def run(
+@click.option("--dry-steps", type=click.IntRange(1), help="Only try: a few updates on little data, nothing recorded.")
+def run(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
     results: Path,
     budget: float | None,
@@ -68,6 +71,7 @@ def run(
     settings: tuple[str, ...],
     retry_failed: bool,
     recheck: Path | None,
+    dry_steps: int | None,
     where: Where,
 ) -> None:
     """Measure what is missing, most wanted first; whatever was finished is kept.
@@ -82,6 +86,7 @@ def run(
       lotterybench run --budget 2h --for lth
       lotterybench run --budget 10m --recheck recheck
       lotterybench run mnist1d/mlp --plugin my_method.py --set alpha=0.5
+      lotterybench run 'grasp/*' --dry-steps 2
     """
     from benchmark.isolation.sandbox import describe
 
@@ -89,6 +94,9 @@ def run(
     picked = chosen(only, store, plugins, settings)
     how = How(where, time.time() + budget if budget else None, picked, retry_failed)
     selection = _with_their_plugins(picked)
+    if dry_steps is not None:
+        _try_out(selection, only, dry_steps, picked)
+        return
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
     selection = _with_data(selection)
@@ -106,6 +114,23 @@ def run(
         _recheck([pair for pair in selection if pair in picked.measurable], store, Store(recheck), how)
     if where.waits:
         _conclude(selection, store)
+
+
+def _try_out(selection: Selection, only: tuple[str, ...], steps: int, picked: Chosen) -> None:
+    """Run the first cell of every protocol that was selected, and of every method that a pattern names."""
+    from benchmark.dry import dry_run
+
+    named = any(":" in pattern for pattern in patterns_of(only)) or bool(picked.files)
+    first = {protocol.key: method for protocol, method in reversed(selection)}
+    for protocol, method in selection:
+        if not named and method != first[protocol.key]:
+            continue
+        done = dry_run(protocol, method, steps, picked.files)
+        click.echo(
+            f"{protocol.id}:{method} at {density_text(protocol, done.cell.level)}, seed {done.cell.seed}: "
+            f"{done.updates} updates of {protocol.recipe.steps:,}, {done.mask}, on {done.data}"
+        )
+    click.echo("Dry: a few updates on little data. Nothing was recorded.")
 
 
 def _with_their_plugins(picked: Chosen) -> Selection:

@@ -137,6 +137,7 @@ def worker(
     from benchmark.executors.in_process import work_here
 
     stopping.on_signals(signal.SIGTERM)  # from Slurm, or from `run`
+    stopping.with_parent()
     store = Store(results)
     if seconds is not None:
         deadline = time.time() + seconds

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""What checks found. No torch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,21 @@ class Finding:
             f"{word}: {self.check}, on {self.network}\n"
             f"  expected  {self.expected}\n  seen      {self.seen}\n  why       {self.why}"
         )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all checks found on all networks. `seconds`: wall time."""
+
+    findings: tuple[Finding, ...]
+    checks: tuple[str, ...]
+    networks: tuple[str, ...]
+    seconds: float
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        """Findings that make the pruner unfit for a run."""
+        return tuple(finding for finding in self.findings if finding.failed)
 
 
 class Broken(Exception):

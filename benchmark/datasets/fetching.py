@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.errors import EnvironmentProblem
+from benchmark.spec.data import SAMPLE
 
 LONGEST_REASON = 300  # characters; torchvision's message lists every mirror with its error
 PLACES = {
@@ -15,10 +16,14 @@ PLACES = {
     "tiny-imagenet": "tiny-imagenet-200.zip",
 }
 
+CUT_FROM = {SAMPLE: "cifar100"}  # data sets that are part of another
+
 
 def fetch(name: str, root: Path) -> None:
     """Put data set `name` under `root`. Raises EnvironmentProblem saying why that failed and what to do."""
     from benchmark.datasets import mirrors
+
+    name = CUT_FROM.get(name, name)
 
     try:
         try:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import pad
 
 from benchmark.spec.data import AugmentationSpec
+
+
+def drawn(spec: AugmentationSpec, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """What `count` images go through: offsets (count, 2) int64 in 0..2 * padding, flips (count,) bool."""
+    offsets = torch.randint(0, 2 * spec.crop_padding + 1, (count, 2), generator=generator)
+    flips = torch.rand(count, generator=generator) < 0.5
+    return offsets, flips if spec.flip == "horizontal-half" else torch.zeros_like(flips)
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Preparation:
         floats = stored if stored.is_floating_point() else stored.to(torch.float32).div_(255)
         if self.mean is None or self.std is None:
             return floats
-        return (floats - _per_channel(self.mean, floats)) / _per_channel(self.std, floats)
+        shape = (floats.dim(), floats.dtype, floats.device)
+        return (floats - _per_channel(self.mean, *shape)) / _per_channel(self.std, *shape)
 
     def augmented(self, stored: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
         """Cropped and flipped images as float32.
@@ -53,6 +61,10 @@ class Preparation:
         return self(cropped) if spec.padded_with == "black" else cropped
 
 
-def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
-    shape = (1, -1, 1, 1) if like.dim() == 4 else (1, -1)
-    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(shape)
+@lru_cache(maxsize=32)
+def _per_channel(values: tuple[float, ...], dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One value per channel, shaped for (n, channels, ...).
+
+    Made once: a captured CUDA graph may not copy from the host.
+    """
+    return torch.tensor(values, dtype=dtype, device=device).reshape((1, -1, 1, 1) if dim == 4 else (1, -1))

@@ -9,7 +9,9 @@ from torch import Generator, Tensor
 
 from benchmark.api import Examples
 from benchmark.datasets.loading import Dataset
+from benchmark.datasets.preparing import drawn
 from benchmark.errors import BadInput
+from benchmark.spec.pruning import Scoring
 from benchmark.streams import stream
 
 
@@ -39,11 +41,23 @@ def split(dataset: Dataset, validation: int, seed: int) -> Split:
     return Split(order[validation:], order[:validation])
 
 
-def scoring_examples(dataset: Dataset, rows: Tensor, per_class: int, rng: Generator) -> Examples:
-    """`per_class` training examples of every class, drawn without replacement from `rows`, class by class.
-
-    Raises BadInput if a class has fewer.
+def scoring_examples(dataset: Dataset, rows: Tensor, scoring: Scoring, rng: Generator) -> Examples:
+    """Training examples to score on, drawn without replacement from `rows`: the same of every class, class by class,
+    or as many from all. Raises BadInput if there are too few.
     """
+    if scoring.draw == "balanced-from-training-set":
+        picked = _balanced(dataset, rows, scoring.examples_per_class, rng)
+    else:
+        picked = rows[torch.randperm(len(rows), generator=rng)[: scoring.examples_per_class * dataset.classes]]
+    stored, prepare = dataset.train_inputs[picked], dataset.prepare
+    if scoring.augmentation == "as-in-training" and prepare.augmentation is not None:
+        inputs = prepare.augmented(stored, *drawn(prepare.augmentation, len(picked), rng))
+    else:
+        inputs = prepare(stored)
+    return Examples(inputs, dataset.train_labels[picked])
+
+
+def _balanced(dataset: Dataset, rows: Tensor, per_class: int, rng: Generator) -> Tensor:
     labels = dataset.train_labels[rows]
     chosen = []
     for label in range(dataset.classes):
@@ -55,5 +69,4 @@ def scoring_examples(dataset: Dataset, rows: Tensor, per_class: int, rng: Genera
                 "Score on fewer",
             )
         chosen.append(members[torch.randperm(len(members), generator=rng)[:per_class]])
-    picked = torch.cat(chosen)
-    return Examples(dataset.prepare(dataset.train_inputs[picked]), dataset.train_labels[picked])
+    return torch.cat(chosen)

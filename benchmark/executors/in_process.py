@@ -31,7 +31,8 @@ def work_here(order: Order, planned: Sequence[PlannedJob], say: Callable[[str, d
 
     def recorded(protocol: Protocol, cell: Cell, record: Record) -> None:
         accuracy = record.measured.test_accuracy_percent.last if record.measured else None
-        fields = {"status": record.status, "reason": record.reason, "accuracy": accuracy}
+        fields: dict[str, Any] = {"status": record.status, "reason": record.reason, "accuracy": accuracy}
+        fields["empty_layers"] = record.mask.collapsed_layers if record.mask else ()
         say("recorded", {"name": title(protocol, cell), **fields})
 
     options = Options(order.deadline, plugin_files(order.plugins), order.retry_failed)

@@ -11,9 +11,10 @@ import sys
 import threading
 
 from benchmark.errors import EnvironmentProblem
+from benchmark.isolation.environment import environment
 from benchmark.isolation.limits import Limits
 from benchmark.isolation.sandbox import import_paths
-from benchmark.isolation.template import READY, START, environment, request
+from benchmark.isolation.template import READY, START, request
 
 
 class Template:

@@ -6,44 +6,60 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from benchmark.spec.network import BatchNormSpec, DropoutSpec
 
+_LOW = 0xFFFFFFFF
 
-class StreamDropout(nn.Module):
-    """Dropout whose masks come from `generator`, not from torch's global one; the identity while there is none.
 
-    The engine hands over a generator for each update (see `give_stream`) and takes it away afterwards, so evaluation
-    and pruners never meet a dropped unit, whatever the mode, and no neighbour can shift a replica's masks.
+def _mixed(x: Tensor) -> Tensor:
+    """32-bit words well mixed: a bijection in which every bit of the input moves every bit of the output.
+
+    Shifts and odd multipliers, as in the finalisers of hash functions (the constants are those of Chris Wellons's
+    "lowbias32", public domain). int64 holds the words; its products wrap, which leaves the low 32 bits right.
+    """
+    x = (x ^ (x >> 16)) * 0x7FEB352D & _LOW
+    x = (x ^ (x >> 15)) * 0x846CA68B & _LOW
+    return x ^ (x >> 16)
+
+
+class Dropout(nn.Module):
+    """Dropout whose units follow from two random words, not from a generator; the identity while there are none.
+
+    The engine hands over words for each update (see `give_words`) and takes them away afterwards, so evaluation and
+    pruners never meet a dropped unit, whatever the mode. A function of words and position only: no neighbour can
+    shift a replica's units, it may be stacked with others, and a captured CUDA graph can hold it.
     """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
-        self.generator: Generator | None = None
+        self.words: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.generator is None:
+        if self.words is None:
             return x
-        kept = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.rate
-        return x * kept / (1 - self.rate)
+        first, second = self.words.unbind()
+        place = torch.arange(x.numel(), device=x.device)
+        kept = _mixed(_mixed(place ^ first) ^ second) >= int(self.rate * 2**32)
+        return x * kept.reshape(x.shape) / (1 - self.rate)
 
 
-def dropouts(module: nn.Module) -> list[StreamDropout]:
+def dropouts(module: nn.Module) -> list[Dropout]:
     """Every dropout of a network, in order of registration."""
-    return [part for part in module.modules() if isinstance(part, StreamDropout)]
+    return [part for part in module.modules() if isinstance(part, Dropout)]
 
 
-def give_stream(layers: Sequence[StreamDropout], generator: Generator | None) -> None:
-    """Let all layers draw from one generator, in the order in which the forward pass meets them."""
-    for layer in layers:
-        layer.generator = generator
+def give_words(layers: Sequence[Dropout], words: Tensor | None) -> None:
+    """Let all layers draw from two words (2,) below 2**32; each layer gets words of its own from them."""
+    for number, layer in enumerate(layers):
+        layer.words = None if words is None else _mixed(words + number & _LOW)
 
 
 def dropout(spec: DropoutSpec | None, *places: str) -> nn.Module:
     """A dropout if the fields ask for one in any of `places`, else the identity."""
-    return StreamDropout(spec.rate) if spec is not None and spec.after in places else nn.Identity()
+    return Dropout(spec.rate) if spec is not None and spec.after in places else nn.Identity()
 
 
 def batch_norm(spec: BatchNormSpec, channels: int) -> nn.BatchNorm2d:

@@ -147,6 +147,11 @@ def _totals(rule: IterativeRate | ListedDensities, sizes: Mapping[str, int], rat
     ]
 
 
+def linear_totals(prunable: int, kept: int, rounds: int) -> list[int]:
+    """Counts left after each of `rounds` rounds that drop equal numbers of weights, ending exactly at `kept`."""
+    return [prunable - round((prunable - kept) * r / rounds) for r in range(1, rounds + 1)]
+
+
 def exponential_totals(prunable: int, kept: int, rounds: int) -> list[int]:
     """Counts left after each of `rounds` rounds, density_r = density^(r / rounds), ending exactly at `kept`."""
     density = kept / prunable

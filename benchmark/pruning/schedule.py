@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
-from benchmark.api import Examples, Masks, Plugin
+from benchmark.api import Examples, Masks, Plugin, Scores
+from benchmark.errors import BadPruner
 from benchmark.protocol import MethodSpec, PruningSpec
-from benchmark.pruning.levels import Level, exponential_totals, layerwise_counts
+from benchmark.pruning.levels import Level, exponential_totals, layerwise_counts, linear_totals
 from benchmark.pruning.masks import check_masks, check_scores, full_masks, masks_from_scores
 from benchmark.pruning.scoring import DirectScorer, Scorer, Subject
 
@@ -36,7 +38,8 @@ def _round_counts(spec: MethodSpec, pruning: PruningSpec, level: Level) -> list[
     """Weights to keep per group after each round of this level's mask."""
     if spec.schedule.rounds == "levels":
         return [dict(level.counts) if spec.allocation == "layerwise" else {"all": level.kept}]
-    totals = exponential_totals(level.prunable, level.kept, spec.schedule.rounds)
+    curve = linear_totals if spec.schedule.curve == "linear" else exponential_totals
+    totals = curve(level.prunable, level.kept, spec.schedule.rounds)
     if spec.allocation == "global":
         return [{"all": total} for total in totals]
     counts, current = [], dict(pruning.layer_sizes)
@@ -62,8 +65,21 @@ def prune(
     )
 
 
+Watcher = Callable[[Scores, Masks, Masks], None]
+"""Told of every round: the scores, the masks that they were given under, and the masks cut from them."""
+
+
+def nobody(scores: Scores, before: Masks, after: Masks) -> None:
+    """Watches nothing."""
+
+
 def cut(
-    scorer: Scorer, spec: MethodSpec, pruning: PruningSpec, level: Level, before: Masks | None = None
+    scorer: Scorer,
+    spec: MethodSpec,
+    pruning: PruningSpec,
+    level: Level,
+    before: Masks | None = None,
+    watch: Watcher = nobody,
 ) -> tuple[Masks, PruneCost]:
     """The mask of one level. `before`: the mask of the level before, for `rounds: levels`.
 
@@ -77,13 +93,70 @@ def cut(
         check_masks(learned, masks, level.kept, spec.pruner)
         masks = learned
     else:
-        groups = layer_groups(pruning) if spec.allocation == "layerwise" else {"all": list(pruning.prunable)}
         for counts in _round_counts(spec, pruning, level):
-            scores = scorer.scores(masks)
-            check_scores(scores, masks, spec.pruner)
-            masks = masks_from_scores(scores, masks, groups, counts)
+            scores = _asked(scorer, spec, masks)
+            earlier, masks = masks, masks_from_scores(scores, masks, _groups(spec, pruning), counts)
+            watch(scores, earlier, masks)
     seconds, cost = time.perf_counter() - started, scorer.cost
     return masks, PruneCost(seconds, cost.forward_passes, cost.backward_passes, cost.examples_seen)
 
 
-__all__ = ["PruneCost", "Subject", "cut", "layer_groups", "prune"]
+def _asked(scorer: Scorer, spec: MethodSpec, masks: Masks) -> Scores:
+    """Scores of one round, checked, and turned around where the protocol keeps the lowest."""
+    scores = scorer.scores(masks)
+    check_scores(scores, masks, spec.pruner)
+    if spec.keep == "highest":
+        return scores
+    return {name: -score.detach().double() for name, score in scores.items()}
+
+
+def _groups(spec: MethodSpec, pruning: PruningSpec) -> dict[str, list[str]]:
+    return layer_groups(pruning) if spec.allocation == "layerwise" else {"all": list(pruning.prunable)}
+
+
+@dataclass
+class Scored:
+    """One set of scores of the whole network, for `scored: once-for-all-levels`, with what it took.
+
+    `narrowest`: the last mask cut from it.
+    """
+
+    scores: Scores
+    cost: PruneCost
+    full: Masks
+    narrowest: Masks
+
+
+def score_once(scorer: Scorer, spec: MethodSpec, pruning: PruningSpec) -> Scored:
+    """Score the whole network. Raises BadPruner if the plugin breaks its contract or gives masks, not scores."""
+    started = time.perf_counter()
+    if scorer.kind != "scores":
+        raise BadPruner(f"pruner '{spec.pruner}'", "gives masks, one density at a time", "Use scored: for-each-level")
+    masks = full_masks(pruning.prunable)
+    scores = _asked(scorer, spec, masks)
+    cost = scorer.cost
+    seconds = time.perf_counter() - started
+    cost_once = PruneCost(seconds, cost.forward_passes, cost.backward_passes, cost.examples_seen)
+    return Scored(scores, cost_once, masks, masks)
+
+
+def cut_again(
+    scored: Scored, spec: MethodSpec, pruning: PruningSpec, level: Level, watch: Watcher = nobody
+) -> tuple[Masks, PruneCost]:
+    """The one-shot mask of a level from scores that serve all levels; its cost includes the scoring.
+
+    The highest of the highest are the highest: what a denser mask of the same scores dropped is not ranked again.
+    """
+    started = time.perf_counter()
+    groups = _groups(spec, pruning)
+    (counts,) = _round_counts(spec, pruning, level)
+    narrow = {g: sum(int(scored.narrowest[name].sum()) for name in names) for g, names in groups.items()}
+    inside = scored.narrowest if all(counts[g] <= narrow[g] for g in groups) else scored.full
+    masks = scored.narrowest = masks_from_scores(scored.scores, inside, groups, counts)
+    watch(scored.scores, scored.full, masks)
+    return masks, replace(scored.cost, seconds=scored.cost.seconds + time.perf_counter() - started)
+
+
+__all__ = [
+    "PruneCost", "Scored", "Subject", "Watcher", "cut", "cut_again", "layer_groups", "nobody", "prune", "score_once",
+]  # fmt: skip

@@ -71,7 +71,14 @@ def load_file(path: Path) -> Published:
     paper = parse(strict_yaml.load_file(path), str(path))
     if refers_to_tables(paper):
         record = _record_beside(path, paper)
-        check_targets(paper, record, str(path), lambda table: read(table, record, path.parent))
+        known: dict[str, tuple[Result, ...]] = {}
+
+        def rows(table: Table) -> tuple[Result, ...]:
+            if table.name not in known:
+                known[table.name] = read(table, record, path.parent)
+            return known[table.name]
+
+        check_targets(paper, record, str(path), rows)
     return paper
 
 

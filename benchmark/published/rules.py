@@ -11,41 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from benchmark.protocol import Frozen
+from benchmark.published.mask_rules import MaskMetric, MaskRule
+from benchmark.published.points import Levels, Points, Span, listed
 
-Metric = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy", "train-accuracy", "early-stop-step"]
-
-
-class Span(Frozen):
-    """Every level from `first` to `last`."""
-
-    first: int = Field(ge=0)
-    last: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.last < self.first:
-            raise ValueError(f"last {self.last} is below first {self.first}")
-        return self
-
-
-Levels = Annotated[tuple[int, ...], Field(min_length=1)] | Span
-
-
-def listed(levels: Levels) -> tuple[int, ...]:
-    """Levels one by one."""
-    return tuple(range(levels.first, levels.last + 1)) if isinstance(levels, Span) else levels
-
-
-class Points(Frozen):
-    """A method at some levels. Level 0 of any method is the dense network."""
-
-    method: str
-    levels: Levels = (0,)
-
-    @property
-    def cells(self) -> tuple[tuple[str, int], ...]:
-        """(method, level) pairs."""
-        return tuple((self.method if level else "dense", level) for level in listed(self.levels))
+TrainedMetric = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy", "train-accuracy", "early-stop-step"]
+Metric = TrainedMetric | MaskMetric
 
 
 class TableRow(Frozen):
@@ -99,7 +69,7 @@ class Value(Frozen):
     """The metric of a method equals a published mean at every level named (accuracy margin)."""
 
     rule: Literal["value"]
-    metric: Metric
+    metric: TrainedMetric
     of: Points
     published: Sample
 
@@ -112,7 +82,7 @@ class Curve(Frozen):
     """
 
     rule: Literal["curve"]
-    metric: Metric
+    metric: TrainedMetric
     of: Points
     table: str
     width: int = Field(gt=0)
@@ -122,7 +92,7 @@ class Difference(Frozen):
     """Paired difference of two accuracies, in points, equals `published`, or is at least that (accuracy margin)."""
 
     rule: Literal["difference"]
-    metric: Metric
+    metric: TrainedMetric
     higher: Points
     lower: Points
     published: float
@@ -133,7 +103,7 @@ class LargestGain(Frozen):
     """The largest gain over dense on the curve averaged over seeds equals `published` points (accuracy margin)."""
 
     rule: Literal["largest-gain"]
-    metric: Metric
+    metric: TrainedMetric
     of: Points
     published: float
 
@@ -142,7 +112,7 @@ class Ratio(Frozen):
     """Paired ratio of two quantities equals `published` (ratio margin, on the log scale)."""
 
     rule: Literal["ratio"]
-    metric: Metric
+    metric: TrainedMetric
     numerator: Points
     denominator: Points
     published: float = Field(gt=0)
@@ -155,7 +125,7 @@ class Ordering(Frozen):
     """
 
     rule: Literal["ordering"]
-    metric: Metric
+    metric: TrainedMetric
     higher: Points
     lower: Points
     over: Literal["every", "average"] = "every"
@@ -173,7 +143,7 @@ class Peak(Frozen):
     """The extreme of the curve lies in `window`: its mean is beyond that of every block of equal width elsewhere."""
 
     rule: Literal["peak"]
-    metric: Metric
+    metric: TrainedMetric
     of: Points
     extreme: Literal["highest", "lowest"]
     window: Span
@@ -187,15 +157,19 @@ class Threshold(Frozen):
     """
 
     rule: Literal["threshold"]
-    metric: Metric
+    metric: TrainedMetric
     of: Points
     before: Literal["above", "below"]
     published: tuple[float, float]
 
 
-Rule = Annotated[
-    Value | Curve | Difference | LargestGain | Ratio | Ordering | Peak | Threshold, Field(discriminator="rule")
-]
+TrainedRule = Value | Curve | Difference | LargestGain | Ratio | Ordering | Peak | Threshold
+Rule = Annotated[TrainedRule | MaskRule, Field(discriminator="rule")]
+
+__all__ = [
+    "Curve", "Difference", "LargestGain", "Levels", "Metric", "Ordering", "Peak", "Points", "Ratio", "Rule", "Sample",
+    "Span", "TableRow", "Threshold", "TrainedMetric", "TrainedRule", "Value", "listed", "needed_cells", "points_of",
+]  # fmt: skip
 
 
 def points_of(rule: Rule) -> tuple[Points, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.published.claims import Claim, Published
+from benchmark.published.mask_rules import Collapse, LayerDensity
 from benchmark.published.record import Moment, Record, Table
 from benchmark.published.rules import Curve, Metric, Rule, Sample, TableRow, Value
 from benchmark.published.tables import Result
@@ -23,7 +24,7 @@ FIX = "Name a row that may be a target, with its numbers, or list the claim unde
 
 def refers_to_tables(paper: Published) -> bool:
     """Whether any rule takes its numbers from a result table."""
-    return any(_curve(rule) or _sample(rule) for claim in paper.claims for rule in claim.checks)
+    return any(_curve(rule) or _sample(rule) or _layers(rule) for claim in paper.claims for rule in claim.checks)
 
 
 def check_targets(paper: Published, record: Record, name: str, read: Reader) -> None:
@@ -38,6 +39,21 @@ def check_targets(paper: Published, record: Record, name: str, read: Reader) -> 
                 _refuse(paper, claim, name, table, table.status)
             if sample := _sample(rule):
                 _check_sample(paper, claim, name, record, (rule.metric, sample), read)
+            if layers := _layers(rule):
+                _check_layers(paper, claim, name, _table(claim, name, record, "name", layers[0]), layers[1], read)
+
+
+def _layers(rule: Rule) -> tuple[str, str] | None:
+    """(table, method) whose densities by layer a rule compares with."""
+    return (rule.table, rule.published) if isinstance(rule, Collapse | LayerDensity) else None
+
+
+def _check_layers(paper: Published, claim: Claim, name: str, table: Table, method: str, read: Reader) -> None:
+    _refuse(paper, claim, name, table, table.status)
+    known = {row.method for row in read(table) if row.quantity == "layer-density" and len(row.values) > 1}
+    if method not in known:
+        cause = f"table '{table.name}' holds no runs of densities by layer of '{method}'"
+        raise BadInput(f"{name}: {claim.id}", cause, did_you_mean(method, sorted(known)))
 
 
 def _curve(rule: Rule) -> str | None:

@@ -46,7 +46,7 @@ def curves(
 
 def _layout(protocol: Protocol, metric: str, lines: Sequence[Line]) -> dict[str, Any]:
     title = METRICS[metric]  # type: ignore[index]
-    y = {"title": {"text": title if metric == "early-stop-step" else f"{title}, %"}}
+    y = {"title": {"text": title if metric in ("early-stop-step", "empty-layers") else f"{title}, %"}}
     x: dict[str, Any] = {"title": {"text": axis_name(protocol)}}
     if protocol.reports_density_as == "percent-remaining":
         places = sorted({p.x for line in lines for p in line.places if p.x > 0}, reverse=True)

@@ -11,13 +11,14 @@ from typing import Any
 from benchmark.protocol import Protocol
 from benchmark.records import Record
 from benchmark.report.series import Line
+from benchmark.scoring.mask_standings import mask_standings, mask_table
 from benchmark.scoring.observations import Observations
 from benchmark.scoring.standing_table import standing_table
 from benchmark.scoring.standings import shown_levels, standings
 from benchmark.spec.frozen import flat
 from benchmark.units import density_text
 
-SECTIONS = ("network", "data", "recipe", "evaluation", "pruning", "levels", "seeds", "statistics")
+SECTIONS = ("measures", "network", "data", "recipe", "evaluation", "pruning", "levels", "seeds", "statistics")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def fields(protocol: Protocol) -> list[tuple[str, list[Row]]]:
             ],
         )
         for section in SECTIONS
+        if section in protocol.document
     ]
 
 
@@ -82,14 +84,23 @@ def _origin(record: Record) -> tuple[str, ...]:
 
 
 def rankings(seen: Observations, papers: Sequence[Any]) -> list[Table]:
-    """Methods at each level that the paper names, best first."""
-    tables = []
+    """Methods at each level that the paper names, best first; none where nothing is trained."""
+    tables: list[Table] = []
+    if not seen.protocol.trains:
+        return tables
     for level in shown_levels(seen.protocol, papers):
         if found := standings(seen, level):
             headings, rows = standing_table(seen, found, ranked=True)
             title = f"At {density_text(seen.protocol, level)}"
             tables.append(Table(title, tuple(headings), tuple(tuple(row) for row in rows)))
     return tables
+
+
+def masks(seen: Observations) -> list[Table]:
+    """What a protocol that trains nothing says of its methods' masks; nothing for other protocols."""
+    found = [] if seen.protocol.trains else mask_standings(seen)
+    headings, rows = mask_table(seen, found)
+    return [Table("By method", tuple(headings), tuple(tuple(row) for row in rows))] if found else []
 
 
 def numbers(line: Line, digits: int = 2) -> Table:

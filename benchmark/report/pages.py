@@ -115,6 +115,7 @@ def _protocol(
         "learning": _learning(store, seen, papers),
         "layers": {found.method: charts.layer_chart(found) for found in maps},
         "rankings": facts.rankings(seen, papers),
+        "masks": facts.masks(seen),
         "methods": [(method, method_words(protocol, method), method in measured) for method in method_names(protocol)],
         "fields": facts.fields(protocol),
         "provenance": facts.provenance(seen),

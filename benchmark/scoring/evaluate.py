@@ -8,6 +8,7 @@ from statistics import fmean
 
 from benchmark import statistics
 from benchmark.published import table
+from benchmark.published.mask_rules import MaskRule
 from benchmark.published.rules import (
     Curve,
     Difference,
@@ -25,6 +26,7 @@ from benchmark.published.rules import (
 )
 from benchmark.scoring.curves import blocks, crossing, interpolated, mean_curve, pooled_sd
 from benchmark.scoring.evidence import Evidence, Item, Scale
+from benchmark.scoring.mask_evidence import mask_items, scale_of
 from benchmark.scoring.observations import Observations, Point
 from benchmark.scoring.samples import (
     DENSE_POINT,
@@ -61,8 +63,10 @@ def evaluate(rule: Rule, seen: Observations) -> Evidence:
             items = _ordering(rule, seen, seeds)
         elif isinstance(rule, Peak):
             items = _peak(rule, seen, seeds)
-        else:
+        elif isinstance(rule, Threshold):
             items, centre = _threshold(rule, seen, seeds)
+        else:
+            items = mask_items(rule, seen, seeds)
     orders = isinstance(rule, Ordering | Peak)
     last = float(max(level for _, level in cells)) if isinstance(rule, Threshold) else None
     return Evidence(items, _scale(rule), seeds, seen.failed(cells), orders, centre, last)
@@ -71,6 +75,8 @@ def evaluate(rule: Rule, seen: Observations) -> Evidence:
 def _scale(rule: Rule) -> Scale:
     if isinstance(rule, Threshold):
         return "rounds"
+    if isinstance(rule, MaskRule):
+        return scale_of(rule)
     return "log-ratio" if rule.metric == "early-stop-step" else "points"
 
 

@@ -10,7 +10,9 @@ from benchmark import statistics
 from benchmark.statistics import Estimate
 
 Verdict = Literal["reproduced", "deviates", "inconclusive", "not measured"]
-Scale = Literal["points", "log-ratio", "rounds"]
+Scale = Literal["points", "log-ratio", "rounds", "decades", "log10", "slope", "share"]
+"""What the numbers of items are: points of accuracy, natural logarithms of ratios, levels, exponents of 10 of the
+compression, exponents of 10 of an error, a slope of logarithms, a share of seeds."""
 
 
 @dataclass(frozen=True)

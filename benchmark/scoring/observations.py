@@ -12,6 +12,7 @@ from benchmark.plan import cells_of
 from benchmark.protocol import Protocol
 from benchmark.published.rules import Metric
 from benchmark.records import DENSE, Measured, Record
+from benchmark.scoring.mask_numbers import MASK_METRICS, mask_number
 from benchmark.submissions import Submission
 from benchmark.units import density_text
 
@@ -47,13 +48,15 @@ class Observations:
         return sorted(found, key=lambda r: (r.method.name, r.cell.level, r.cell.seed, r.cell.draw))
 
     def value(self, metric: Metric, point: Point, seed: int) -> float | None:
-        """Accuracy in percent or step of one seed, averaged over its finished draws; None if there is none."""
+        """A metric of one seed, averaged over its finished draws; None if there is none.
+
+        Accuracies are in percent. A record of a mask that nothing was trained with has none.
+        """
         method, level = point
         found = [
             value
             for record in self.records.get((method if level else DENSE, level, seed), [])
-            if record.measured is not None and record.status == "finished"
-            if (value := metric_of(record.measured, metric)) is not None
+            if record.status == "finished" and (value := number_of(record, metric)) is not None
         ]
         return fmean(found) if found else None
 
@@ -83,27 +86,39 @@ class Observations:
 
     def resolution(self, metric: Metric) -> float:
         """Step of the grid on which the metric is recorded, in its unit."""
-        return float(self.protocol.evaluation.every) if metric == "early-stop-step" else ACCURACY_STEP
+        if metric == "early-stop-step":
+            return float(self.protocol.evaluation.every)
+        return 1.0 if metric == "empty-layers" else ACCURACY_STEP
 
     def logarithm(self, step: float) -> float:
         """Log of a step; a minimum at update 0 counts as half an evaluation interval."""
         return math.log(max(step, self.protocol.evaluation.every / 2))
 
 
+def number_of(record: Record, metric: Metric) -> float | None:
+    """One metric of one record, of its training or of its mask; None where it has none."""
+    if metric in MASK_METRICS:
+        return mask_number(record, metric)
+    return None if record.measured is None else metric_of(record.measured, metric)
+
+
 def metric_of(measured: Measured, metric: Metric) -> float | None:
     """One metric of one record; None where the protocol has no early stopping."""
     accuracy = measured.test_accuracy_percent
-    return {
+    numbers: dict[str, float | None] = {
         "early-stop-accuracy": accuracy.early_stop,
         "last-accuracy": accuracy.last,
         "best-accuracy": accuracy.best,
         "train-accuracy": measured.train_accuracy_percent_last,
         "early-stop-step": measured.early_stop_step,
-    }[metric]
+    }
+    return numbers[metric]
 
 
 def reported_metric(protocol: Protocol) -> Metric:
-    """The accuracy that the protocol's paper reports."""
+    """The accuracy that the protocol's paper reports; the number of empty layers where nothing is trained."""
+    if not protocol.trains:
+        return "empty-layers"
     metrics: dict[str, Metric] = {
         "last": "last-accuracy",
         "best": "best-accuracy",

@@ -13,24 +13,33 @@ from benchmark.published.rules import (
     Metric,
     Ordering,
     Peak,
-    Points,
     Ratio,
     Rule,
     Sample,
     Threshold,
     Value,
-    listed,
 )
 from benchmark.scoring.evidence import Evidence, Item, Scale
+from benchmark.scoring.mask_wording import mask_item_text, mask_rule_text, mask_window_text
+from benchmark.scoring.numerals import number, points_text
 from benchmark.units import density_text
 
-MINUS = "\N{MINUS SIGN}"
+__all__ = [
+    "METRICS", "SHORT", "bracket", "evidence_text", "item_text", "number", "points_text", "rule_text", "sample_text",
+    "seeds_text", "window_text",
+]  # fmt: skip
+
 METRICS: dict[Metric, str] = {
     "early-stop-accuracy": "test accuracy at early stop",
     "last-accuracy": "final test accuracy",
     "best-accuracy": "best test accuracy",
     "train-accuracy": "final training accuracy",
     "early-stop-step": "early-stop step",
+    "empty-layers": "empty layers",
+    "layer-density": "density by layer",
+    "unit-error": "error of conservation",
+    "score-slope": "slope of mean scores",
+    "prune-to-cut": "score removed over a layer's",
 }
 
 
@@ -40,27 +49,12 @@ SHORT: dict[Metric, str] = {
     "best-accuracy": "best accuracy",
     "train-accuracy": "training accuracy",
     "early-stop-step": "early stop",
+    "empty-layers": "collapse",
+    "layer-density": "density",
+    "unit-error": "conservation",
+    "score-slope": "slope",
+    "prune-to-cut": "removed over cut",
 }
-
-
-def number(x: float, digits: int = 2, sign: bool = False) -> str:
-    """A number with a true minus sign; infinity as the symbol; no negative zero."""
-    if not math.isfinite(x):
-        return "∞" if x > 0 else f"{MINUS}∞"
-    text = f"{x:{'+' if sign else ''}.{digits}f}"
-    if float(text) == 0:
-        text = text.replace("-", "+" if sign else "")
-    return text.replace("-", MINUS)
-
-
-def points_text(protocol: Protocol, points: Points) -> str:
-    """A method with its densities in the paper's unit."""
-    levels = listed(points.levels)
-    if levels == (0,):
-        return "dense"
-    texts = [density_text(protocol, level) for level in levels]
-    consecutive = len(levels) > 2 and levels == tuple(range(levels[0], levels[-1] + 1))
-    return f"{points.method} at {texts[0]} to {texts[-1]}" if consecutive else f"{points.method} at {', '.join(texts)}"
 
 
 def sample_text(sample: Sample) -> str:
@@ -103,6 +97,8 @@ def rule_text(rule: Rule, protocol: Protocol) -> str:
             after = "below" if rule.before == "above" else "above"
             text = f"{metric} of {rule.of.method} goes from {rule.before} dense to {after} it at {window}, "
             text += "and nowhere else lies on the wrong side by more than the margin"
+        case _:
+            text = mask_rule_text(rule, protocol)
     return text
 
 
@@ -126,6 +122,8 @@ def window_text(item: Item, scale: Scale, protocol: Protocol) -> str:
     """Where a quantity must lie, in the unit of its scale."""
     if scale == "rounds":
         return bracket(protocol, item.low, item.high)
+    if scale not in ("points", "log-ratio"):
+        return mask_window_text(item, scale)
     low, high = (_exp(item.low), _exp(item.high)) if scale == "log-ratio" else (item.low, item.high)
     return f"{number(low)} to {number(high)}" if math.isfinite(high) else f"more than {number(low)}"
 
@@ -139,6 +137,8 @@ def item_text(item: Item, scale: Scale, alpha: float) -> str:
     low, high = item.interval(alpha)
     if scale == "log-ratio":
         return f"ratio {number(math.exp(item.estimate.mean))} [{number(_exp(low))}, {number(_exp(high))}]"
+    if scale != "points":
+        return mask_item_text(item, scale, alpha)
     mean = number(item.estimate.mean, sign=True)
     text = f"{mean} points [{number(low, sign=True)}, {number(high, sign=True)}]"
     return text if item.measured is None else f"{number(item.measured)}, off by {text}"

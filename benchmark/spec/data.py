@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from benchmark.spec.frozen import ADDED, Frozen
 
 GENERATED = ("mnist1d", "synthetic")
+SAMPLE: Final = "cifar100-train-20-per-class"  # no test set: for analysis protocols only
 
 
 class AugmentationSpec(Frozen):
@@ -36,7 +37,10 @@ class DataSpec(Frozen):
     channel, in units of the unit interval.
     """
 
-    name: Literal["mnist", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "mnist1d", "synthetic"]
+    name: Literal[
+        "mnist", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "mnist1d", "synthetic",
+        "cifar100-train-20-per-class",
+    ]  # fmt: skip
     scaling: Literal["unit-interval", "as-generated", "standardised"]
     mean: Annotated[tuple[float, ...] | None, ADDED] = None
     std: Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, ADDED] = None

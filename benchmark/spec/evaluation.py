@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from benchmark.spec.frozen import Frozen
+from benchmark.spec.frozen import ADDED, Frozen
 
 
 class Paper(Frozen):
@@ -47,6 +47,12 @@ class EvaluationSpec(Frozen):
         return self
 
 
+NO_EVALUATION: Final = EvaluationSpec.model_construct(
+    first=0, every=0, test_every=0, test_at_validation_minima=False, reported="last", early_stop="none"
+)
+"""Stands in a protocol that trains nothing, and so evaluates nothing. No document can spell it."""
+
+
 class Margins(Frozen):
     """How near counts as the same. Fixed before anything runs."""
 
@@ -54,6 +60,9 @@ class Margins(Frozen):
     seed_sd_multiple: float = Field(gt=0, description="margin is the larger of the two")
     ratio: float = Field(gt=0, lt=1)
     density_rounds: int = Field(ge=0)
+    exact: Annotated[float | None, Field(gt=0, lt=1), ADDED] = Field(
+        default=None, description="relative error up to which sums of scores count as equal"
+    )
 
 
 class StatisticsSpec(Frozen):

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from benchmark.errors import did_you_mean
-from benchmark.spec.frozen import Frozen
+from benchmark.spec.frozen import ADDED, Frozen
 
 
 class Scoring(Frozen):
-    """Which examples a pruner at initialization sees, and how the network is run on them."""
+    """Which examples a pruner at initialization sees, and how the network is run on them.
 
-    examples_per_class: int = Field(gt=0)
-    draw: Literal["balanced-from-training-set"]
-    augmentation: Literal["none"]
+    The conventions behind the published tables: Missing the Mark scores in train mode on balanced, plain examples;
+    Synaptic-Flow in eval mode on as many drawn at random, augmented; SNIP's own code on one plain training batch, and
+    with weights that are drawn anew before training. GraSP's own code runs in train mode.
+    """
+
+    examples_per_class: int = Field(gt=0, description="drawn at random: in the mean, times the number of classes")
+    draw: Literal["balanced-from-training-set", "at-random-from-training-set"]
+    augmentation: Literal["none", "as-in-training"]
     batch: Literal["all-at-once"]
     batch_norm: Literal["train", "eval", "network-has-none"]
     biases: Literal["not-scored", "scored-with-their-layer"]
+    weights: Annotated[Literal["those-trained", "another-draw"], ADDED] = "those-trained"
 
 
 class PruningSpec(Frozen):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -79,3 +79,10 @@ class Recipe(Frozen):
         if self.cosine and self.cosine.spans == "after-warm-up" and self.warm_up is None:
             raise ValueError("cosine.spans: after-warm-up needs warm_up")
         return self
+
+
+NO_TRAINING: Final = Recipe.model_construct(
+    optimizer="sgd", learning_rate=0.0, weight_decay=0.0, batch_size=0, order="as-stored", last_partial_batch="keep",
+    steps=0, precision="fp32",
+)  # fmt: skip
+"""Stands in a protocol that trains nothing: no updates. No document can spell it, because it breaks the bounds."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmark.training.engine import Outcome, Replica, train
+from benchmark.training.engine import Place, train
 from benchmark.training.evaluation import History
+from benchmark.training.replica import Outcome, Replica
 
-__all__ = ["History", "Outcome", "Replica", "train"]
+__all__ = ["History", "Outcome", "Place", "Replica", "train"]

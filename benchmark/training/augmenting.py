@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from benchmark.datasets.preparing import drawn
 from benchmark.spec.data import AugmentationSpec
 from benchmark.streams import stream
 
@@ -15,7 +15,4 @@ def augmentation_table(spec: AugmentationSpec, seed: int, epoch: int, examples: 
     Row i is for the i-th example in the epoch's order. A function of (seed, epoch), so any step can be resumed at,
     and methods of one seed see the same augmented images.
     """
-    generator = stream(seed, "augment", epoch)
-    offsets = torch.randint(0, 2 * spec.crop_padding + 1, (examples, 2), generator=generator)
-    flips = torch.rand(examples, generator=generator) < 0.5
-    return offsets, flips if spec.flip == "horizontal-half" else torch.zeros_like(flips)
+    return drawn(spec, examples, stream(seed, "augment", epoch))

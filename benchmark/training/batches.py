@@ -1,8 +1,12 @@
-"""What makes up each batch: a function of (seed, epoch), so any step can be resumed at."""
+"""What makes up each batch: tables drawn once an epoch, a function of (seed, epoch), so any step can be resumed at.
+
+An update reads its row of the tables by a counter that lives on the device. So the same update can be run eagerly or
+be replayed from a captured CUDA graph, which may hold neither a random generator nor a number from the host.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,45 +31,84 @@ def batches_per_epoch(recipe: Recipe, examples: int) -> int:
     return -(-examples // recipe.batch_size) if keep else examples // recipe.batch_size
 
 
-def batches(recipe: Recipe, rows: Tensor, seed: int, first: int, last: int) -> Iterator[Tensor]:
-    """Row numbers of batches `first`..`last` - 1, counted from the start of training."""
-    per_epoch = batches_per_epoch(recipe, len(rows))
-    epoch, order = -1, rows
-    for step in range(first, last):
-        if step // per_epoch != epoch:
-            epoch = step // per_epoch
-            if recipe.order == "shuffled-each-epoch":
-                order = rows[torch.randperm(len(rows), generator=stream(seed, "order", epoch))]
-        start = step % per_epoch * recipe.batch_size
-        yield order[start : start + recipe.batch_size]
-
-
 @dataclass(frozen=True)
-class Feed:
-    """Batches of one replica, ready for the network. What is random is drawn once an epoch, into tables.
+class Source:
+    """Where one replica's examples come from: `rows` (m,) of the training set, in the orders of `seed`."""
 
-    `stored`: (n, ...) training examples as the data set, or a compacted form of it, holds them; `rows`: (m,), those to
-    train on.
-    """
-
-    recipe: Recipe
-    dataset: Dataset
-    stored: Tensor
     rows: Tensor
     seed: int
 
-    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs, labels) of updates `first`..`last` - 1, counted from the start of training."""
-        prepare, labels = self.dataset.prepare, self.dataset.train_labels
-        chosen = batches(self.recipe, self.rows, self.seed, first, last)
-        if prepare.augmentation is None:
-            yield from ((prepare(self.stored[rows]), labels[rows]) for rows in chosen)
+    def tables(self, recipe: Recipe, dataset: Dataset, epoch: int) -> dict[str, Tensor]:
+        """All that is random in one epoch: order (m,), offsets (m, 2) and flips (m,), dropout (updates, 2)."""
+        order = self.rows
+        if recipe.order == "shuffled-each-epoch":
+            order = order[torch.randperm(len(order), generator=stream(self.seed, "order", epoch))]
+        updates = batches_per_epoch(recipe, len(order))
+        words = torch.randint(0, 2**32, (updates, 2), generator=stream(self.seed, "dropout", epoch))
+        tables = {"order": order, "dropout": words}
+        if dataset.prepare.augmentation is not None:
+            offsets, flips = augmentation_table(dataset.prepare.augmentation, self.seed, epoch, len(order))
+            tables |= {"offsets": offsets, "flips": flips}
+        return tables
+
+
+class Tables:
+    """The tables of the epoch at hand, on the data's device, and the counter that says which update is next.
+
+    One source gives batches (size, ...); a list of sources gives stacked ones (replicas, size, ...). `stored`: training
+    examples as the data set, or a compacted form of it, holds them.
+    """
+
+    def __init__(
+        self, recipe: Recipe, dataset: Dataset, stored: Tensor, source: Source | Sequence[Source], first: int = 0
+    ) -> None:
+        self.recipe, self.dataset, self.stored = recipe, dataset, stored
+        self.sources = [source] if isinstance(source, Source) else list(source)
+        self.lead = () if isinstance(source, Source) else (len(self.sources),)
+        self.examples = len(self.sources[0].rows)
+        self.per_epoch = batches_per_epoch(recipe, self.examples)
+        self.counter = torch.full((1,), first, dtype=torch.int64, device=stored.device)
+        self._within = torch.arange(recipe.batch_size, device=stored.device)
+        self._epoch, self._now = -1, dict[str, Tensor]()
+
+    def size(self, step: int) -> int:
+        """Examples in the batch of update `step`."""
+        left = self.examples - step % self.per_epoch * self.recipe.batch_size
+        return min(left, self.recipe.batch_size)
+
+    def open(self, step: int) -> None:
+        """Have the tables of the epoch of update `step` in place; always at the same addresses."""
+        epoch = step // self.per_epoch
+        if epoch == self._epoch:
             return
-        per_epoch, epoch = batches_per_epoch(self.recipe, len(self.rows)), -1
-        for step, rows in enumerate(chosen, start=first):
-            if step // per_epoch != epoch:
-                epoch = step // per_epoch
-                offsets, flips = augmentation_table(prepare.augmentation, self.seed, epoch, len(self.rows))
-            start = step % per_epoch * self.recipe.batch_size
-            here = slice(start, start + len(rows))
-            yield prepare.augmented(self.stored[rows], offsets[here], flips[here]), labels[rows]
+        drawn = [source.tables(self.recipe, self.dataset, epoch) for source in self.sources]
+        for name, table in drawn[0].items():
+            new = torch.stack([each[name] for each in drawn]) if self.lead else table
+            if name in self._now:
+                self._now[name].copy_(new)
+            else:
+                self._now[name] = new.to(self.stored.device, copy=True)
+        self._epoch = epoch
+
+    def rows(self, size: int) -> Tensor:
+        """(*lead, size) row numbers of the batch that the counter points at."""
+        return self._now["order"].index_select(-1, self._places(size))
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """(inputs, labels) of that batch, ready for the network."""
+        places, prepare = self._places(size), self.dataset.prepare
+        rows = self._now["order"].index_select(-1, places)
+        stored = self.stored[rows.flatten()]
+        if prepare.augmentation is None:
+            inputs = prepare(stored)
+        else:
+            offsets = self._now["offsets"].index_select(-2, places).reshape(-1, 2)
+            inputs = prepare.augmented(stored, offsets, self._now["flips"].index_select(-1, places).flatten())
+        return inputs.reshape(*rows.shape, *inputs.shape[1:]), self.dataset.train_labels[rows]
+
+    def dropout_words(self) -> Tensor:
+        """(*lead, 2) random words that this update's dropped units follow from."""
+        return self._now["dropout"].index_select(-2, self.counter % self.per_epoch).squeeze(-2)
+
+    def _places(self, size: int) -> Tensor:
+        return self.counter % self.per_epoch * self.recipe.batch_size + self._within[:size]

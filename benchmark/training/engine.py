@@ -1,66 +1,46 @@
 """The replica engine: a list of replicas goes in, trained weights and histories come out.
 
 A replica's result depends on nothing but itself, so a caller may group replicas as it likes. On CPU they are
-trained one after another on one thread, with data in memory and a fused optimizer; use one process per core.
+trained one after another on one thread, with data in memory and a fused optimizer; use one process per core. On CUDA
+they are trained side by side (see `company`) by captured updates (see `graphs`).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from benchmark.datasets import Dataset, Split
-from benchmark.networks.layers import dropouts, give_stream
+from benchmark.datasets import Dataset
 from benchmark.networks.mlp import Mlp
 from benchmark.protocol import EvaluationSpec, Recipe
-from benchmark.streams import stream
-from benchmark.training.batches import Feed, batches_per_epoch
+from benchmark.training.batches import Source, Tables
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.compact import Columns, usable
-from benchmark.training.evaluation import History, Quality, evaluate
-from benchmark.training.optimizers import learning_rates, make_optimizer
-from benchmark.training.precision import arithmetic
+from benchmark.training.company import Task, in_companies, on_device
+from benchmark.training.evaluation import History, Looks, Quality, evaluate
+from benchmark.training.graphs import Replay
+from benchmark.training.optimizers import make_optimizer, rate_table
+from benchmark.training.precision import cuda_settings
+from benchmark.training.replica import Outcome, Replica, diverged, masked_start
+from benchmark.training.step import Single, Step, eagerly
+from benchmark.training.ways import Way
 
 Progress = Callable[[int, int, int], None]
 """Called after each evaluation with (replica number, updates done, updates in all)."""
 
 
 @dataclass(frozen=True)
-class Replica:
-    """One network to train.
+class Place:
+    """Where replicas are trained side by side, and how they share the device."""
 
-    `start`: every parameter and buffer, at update `first_step`; `masks`: boolean, per prunable tensor; `snapshots`:
-    numbers of updates after which the weights are wanted too (for rewinding).
-    """
-
-    seed: int
-    start: Mapping[str, Tensor]
-    masks: Mapping[str, Tensor]
-    split: Split
-    last_step: int
-    first_step: int = 0
-    snapshots: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What training one replica gave. `failure` says why it was given up, if it was."""
-
-    weights: dict[str, Tensor]
-    history: History
-    train: Quality | None
-    steps: int
-    examples: int
-    seconds: float
-    cpu_seconds: float
-    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    failure: str | None = None
+    device: Literal["cpu", "cuda"]
+    way: Way
 
 
 def train(
@@ -70,18 +50,29 @@ def train(
     evaluation: EvaluationSpec,
     dataset: Dataset,
     progress: Progress | None = None,
+    place: Place | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> list[Outcome]:
     """Train every replica with the same recipe on the same data set.
 
-    `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all).
-    `checkpoints`: where the training of a single replica is kept and resumed from.
+    `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all). `place`:
+    the device and the way of sharing it; None is one after another on the CPU. `checkpoints`: where the training of a
+    single replica on the CPU is kept and resumed from. Raises EnvironmentProblem if a device's memory does not hold
+    even one.
     """
+    report = progress or (lambda *_: None)
+    if place is not None:
+        moved = on_device(dataset, place.device)
+        task = Task(make_module, recipe, evaluation, moved, place.way)
+        if place.device == "cpu":
+            return in_companies(replicas, task, lambda _team: eagerly, report)
+        with cuda_settings(recipe.precision):
+            return in_companies(replicas, task, lambda team: Replay.of(team.steps), report)
     assert checkpoints is None or len(replicas) == 1
     outcomes = []
     for number, replica in enumerate(replicas):
-        report = None if progress is None else (lambda done, total, n=number: progress(n, done, total))
-        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, report, checkpoints))
+        own = partial(report, number)
+        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, own, checkpoints))
     return outcomes
 
 
@@ -91,7 +82,7 @@ def _train_one(
     recipe: Recipe,
     evaluation: EvaluationSpec,
     dataset: Dataset,
-    report: Callable[[int, int], None] | None,
+    report: Callable[[int, int], None],
     checkpoints: Checkpoints | None,
 ) -> Outcome:
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -103,7 +94,7 @@ def _train_one(
     failure = run.go(report, checkpoints)
     train_quality = run.quality(run.train_inputs[replica.split.training], dataset.train_labels[replica.split.training])
     if failure is None and not math.isfinite(train_quality.loss):  # after the last evaluation
-        failure = _diverged(replica.last_step)
+        failure = diverged(replica.last_step)
     return Outcome(
         run.state(),
         History(tuple(run.steps), tuple(run.validation), tuple(run.test_steps), tuple(run.test)),
@@ -115,10 +106,6 @@ def _train_one(
         run.snapshots,
         failure,
     )
-
-
-def _diverged(updates: int) -> str:
-    return f"diverged: the loss is not finite after {updates} updates"
 
 
 class _Run:
@@ -140,16 +127,9 @@ class _Run:
             columns,
             dataset,
         )
-        masked = {n: t * replica.masks[n] if n in replica.masks else t for n, t in replica.start.items()}
+        masked = masked_start(replica)
         module.load_state_dict(columns.shrink(masked) if columns else masked)
         masks = columns.shrink(replica.masks) if columns else replica.masks
-        parameters = dict(module.named_parameters())
-        # A mask of ones changes nothing: skip the multiplication.
-        self.masked = [(parameters[n], m.to(torch.float32)) for n, m in masks.items() if not bool(m.all())]
-        self.optimizer = make_optimizer(recipe, list(parameters.values()))
-        per_epoch = batches_per_epoch(recipe, len(replica.split.training))
-        self.rates, self.rate = learning_rates(recipe, per_epoch, replica.last_step), recipe.learning_rate
-        self.dropouts = dropouts(module)
         self.train_inputs = columns.inputs(dataset.train_inputs) if columns else dataset.train_inputs
         self.test_inputs = columns.inputs(dataset.test_inputs) if columns else dataset.test_inputs
         held_out = replica.split.validation
@@ -157,11 +137,13 @@ class _Run:
             self.train_inputs[held_out],
             dataset.train_labels[held_out],
         )
-        self.wanted = set(evaluation.steps(replica.last_step))
-        self.always_tested = set(evaluation.test_steps(replica.last_step))
-        if max(self.wanted) < replica.first_step:  # a fine-tuning too short for an evaluation of its own
-            self.wanted = self.always_tested = {replica.last_step}
-        self.test_at_minima = evaluation.test_at_validation_minima
+        self.looks = Looks.of(evaluation, replica.first_step, replica.last_step)
+        trained = Single(module, recipe.precision)
+        source = Source(replica.split.training, replica.seed)
+        tables = Tables(recipe, dataset, self.train_inputs, source, replica.first_step)
+        self.optimizer = make_optimizer(recipe, list(trained.parameters.values()))
+        rates = rate_table(recipe, tables.per_epoch, replica.last_step, "cpu")
+        self.step = Step(trained, tables, self.optimizer, rates, masks)
         self.least_loss = math.inf
         self.steps: list[int] = []
         self.validation: list[Quality] = []
@@ -184,64 +166,43 @@ class _Run:
         self.module.train()
         return quality
 
-    def go(self, report: Callable[[int, int], None] | None, checkpoints: Checkpoints | None) -> str | None:
+    def go(self, report: Callable[[int, int], None], checkpoints: Checkpoints | None) -> str | None:
         """Train to the last step; returns the reason if it diverged."""
         replica = self.replica
         first = checkpoints.resume(self) if checkpoints else None
         failure = self._look(replica.first_step, report) if first is None else None
         first = replica.first_step if first is None else first
-        feed = Feed(self.recipe, self.dataset, self.train_inputs, replica.split.training, replica.seed)
-        batches = feed.batches(first, replica.last_step)
-        for step, (inputs, labels) in enumerate(batches, start=first):
+        self.step.tables.counter.fill_(first)
+        for step in range(first, replica.last_step):
             if failure:
                 break
-            self._update(step, inputs, labels)
+            eagerly([self.step], step, step + 1)
+            self.updates += 1
+            self.examples += self.step.tables.size(step)
             failure = self._look(step + 1, report)
             if checkpoints and not failure:
                 checkpoints.offer(self, step + 1)
         return failure
 
-    def _update(self, step: int, inputs: Tensor, labels: Tensor) -> None:
-        if self.rates[step] != self.rate:
-            self.rate = self.rates[step]
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate
-        if self.dropouts:
-            give_stream(self.dropouts, stream(self.replica.seed, "dropout", step))
-        with arithmetic(self.recipe.precision):
-            logits = self.module(inputs)
-        give_stream(self.dropouts, None)
-        loss = cross_entropy(logits.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        # Zero gradients keep pruned weights and their optimizer state exactly zero, weight decay included.
-        for parameter, mask in self.masked:
-            assert parameter.grad is not None
-            parameter.grad.mul_(mask)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.updates += 1
-        self.examples += len(labels)
-
-    def _look(self, done: int, report: Callable[[int, int], None] | None) -> str | None:
+    def _look(self, done: int, report: Callable[[int, int], None]) -> str | None:
         """Evaluate and take snapshots where asked for; returns a reason if the loss is not finite."""
         if done in self.replica.snapshots:
             self.snapshots[done] = self.state()
-        if done not in self.wanted:
+        if done not in self.looks.wanted:
             return None
-        wanted = done in self.always_tested
+        wanted = done in self.looks.always_tested
         losses = []
         self.steps.append(done)
         if len(self.validation_labels):
             self.validation.append(self.quality(self.validation_inputs, self.validation_labels))
             losses.append(self.validation[-1].loss)
-            wanted |= self.test_at_minima and losses[0] < self.least_loss
+            wanted |= self.looks.at_minima and losses[0] < self.least_loss
             self.least_loss = min(self.least_loss, losses[0])
         if wanted:
             self.test_steps.append(done)
             self.test.append(self.quality(self.test_inputs, self.dataset.test_labels))
             losses.append(self.test[-1].loss)
         if not all(math.isfinite(loss) for loss in losses):
-            return _diverged(done)
-        if report is not None:
-            report(done, self.replica.last_step)
+            return diverged(done)
+        report(done, self.replica.last_step)
         return None

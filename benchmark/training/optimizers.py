@@ -6,30 +6,49 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from benchmark.spec.recipe import Recipe, Unit
 
+RATE_TYPE = {"cpu": torch.float64, "cuda": torch.float32}
 
-def make_optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """A fresh optimizer: no state survives from an earlier round."""
+
+def make_optimizer(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """A fresh optimizer: no state survives from an earlier round.
+
+    Its learning rate is a tensor, which an update reads on the device (CUDA's fused kernels take float32). Momentum
+    starts at zero instead of at the first gradient, which is the same velocity, so that all updates are alike and one
+    of them can be captured.
+    """
+    device = parameters[0].device.type
+    rate = torch.tensor(recipe.learning_rate, dtype=RATE_TYPE[device], device=device)
     if recipe.optimizer == "adam":
         return torch.optim.Adam(
             parameters,
-            lr=recipe.learning_rate,
+            lr=rate,
             betas=recipe.adam_betas,
             eps=recipe.adam_epsilon,
             weight_decay=recipe.weight_decay,
             fused=True,
+            capturable=device == "cuda",
         )
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         parameters,
-        lr=recipe.learning_rate,
+        lr=rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+    if recipe.momentum:
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def rate_table(recipe: Recipe, per_epoch: int, last: int, device: str) -> Tensor:
+    """`learning_rates` (last,) on a device, in the type its optimizers read."""
+    return torch.tensor(learning_rates(recipe, per_epoch, last), dtype=RATE_TYPE[device], device=device)
 
 
 def learning_rates(recipe: Recipe, per_epoch: int, last: int) -> list[float]:

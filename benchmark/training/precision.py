@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -20,3 +21,22 @@ def described(precision: str, device: str = "cpu") -> str:
     if precision == "tf32" and device != "cuda":
         return f"fp32 (tf32 asked, which {device} has not)"
     return precision
+
+
+@contextmanager
+def cuda_settings(precision: str) -> Iterator[None]:
+    """How CUDA multiplies in forward and backward passes; the caller's settings come back afterwards.
+
+    cuDNN's convolutions would use TF32 by default, so fp32 has to be said. Shapes are fixed, so cuDNN may time kernels.
+    """
+    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before, benchmark = [each.fp32_precision for each in settings], torch.backends.cudnn.benchmark
+    try:
+        for each in settings:
+            each.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        torch.backends.cudnn.benchmark = True
+        yield
+    finally:
+        for each, value in zip(settings, before, strict=True):
+            each.fp32_precision = value
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,114 @@
+"""The verb that measures the harness: speed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark import protocol as protocols
+from benchmark.commands.options import json_option
+from benchmark.commands.tables import show_table
+from benchmark.errors import BadInput, EnvironmentProblem
+
+if TYPE_CHECKING:
+    from benchmark.speed.report import Report
+
+CPU_TARGETS = {"engine / dataloader": 5.0, "engine / in-memory": 1.3}
+
+
+class Counts(click.ParamType[tuple[int, ...]]):
+    """Numbers of replicas from text such as 1,2,4."""
+
+    name = "counts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Fails with what is accepted."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            counts = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            counts = ()
+        if not counts or min(counts) < 1:
+            self.fail(f"'{value}' are no numbers of replicas. Write 1,2,4", param, ctx)
+        return counts
+
+
+@click.command()
+@click.argument("protocol", default="lth/lenet-mnist")
+@click.option("--replicas", type=Counts(), help="Replicas side by side. Default: 1, 2, 4, ... to twice the cores.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(["train", "prune", "verbs", "synflow"]),
+              help="What to measure; default: all but synflow, which takes minutes.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="A loop's turn.")
+@click.option("--turns", type=click.IntRange(1), default=5, show_default=True, help="Turns of every loop.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Append the figures to this .jsonl file.")
+@json_option
+def speed(
+    protocol: str,
+    replicas: tuple[int, ...] | None,
+    parts: tuple[str, ...],
+    seconds: float,
+    turns: int,
+    device: str,
+    to: Path | None,
+    as_json: bool,
+) -> None:
+    """How fast networks train and prune here, next to plain PyTorch loops and to what the device can do.
+
+    Everything runs on random data, in turns, so that all loops meet the same machine; a busy machine still blurs
+    figures, and ratios less than figures. Nothing is recorded but by --to.
+
+    \b
+    Examples:
+      lotterybench speed
+      lotterybench speed lth/lenet-mnist --replicas 1,2 --part train --to speed.jsonl
+      lotterybench speed --part synflow
+      lotterybench speed --device cuda --replicas 1,8,64 --json
+    """
+    chosen = protocols.load(protocol)
+    if to is not None and to.suffix != ".jsonl":
+        raise BadInput(str(to), "figures are lines of JSON", "Name a .jsonl file")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise EnvironmentProblem("--device cuda", "torch sees no CUDA device", "Leave it out to measure the CPU")
+    from benchmark.speed.measuring import USUAL, measured
+    from benchmark.speed.report import append
+
+    counts = replicas or tuple(2**i for i in range(2 * (os.cpu_count() or 1)) if 2**i <= 2 * (os.cpu_count() or 1))
+    report = measured(chosen, device, counts, parts or USUAL, seconds, turns, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps(report.document(), indent=1))
+    else:
+        _show(report)
+    if to is not None:
+        append(report, to)
+        click.echo(f"Appended to {to}", err=True)
+
+
+def _show(report: Report) -> None:
+    if report.loops:
+        rows = [
+            [loop.label, loop.networks, f"{loop.updates_per_second:,.1f}", f"{loop.lowest:,.1f} to {loop.highest:,.1f}",
+             f"{loop.per_core_second:,.1f}", f"{loop.fraction_of_matmul:.1%}"]
+            for loop in report.loops
+        ]  # fmt: skip
+        headings = ["loop", "networks", "updates/s, all networks", "over turns", "a core-second", "of matmul ceiling"]
+        show_table(f"Training {report.protocol} on {report.device}", headings, rows)
+        click.echo(
+            f"Ceilings: matrix product {report.ceiling['matmul_flops'] / 1e9:,.0f} GFLOP/s, "
+            f"copy {report.ceiling['copy_bytes_per_second'] / 1e9:,.1f} GB/s."
+        )
+    for name, ratio in report.ratios.items():
+        wanted = CPU_TARGETS.get(name) if report.device.startswith("cpu") else None
+        click.echo(f"{name}: {ratio:.2f}" + (f" (target for LeNet-300-100 on 2 cores: {wanted})" if wanted else ""))
+    if report.seconds:
+        rows = [[timed.what, f"{timed.seconds:.2f}"] for timed in report.seconds]
+        show_table("Seconds", ["what", "seconds"], rows)
+    click.echo(f"Load average before: {report.load_average:.1f} on {os.cpu_count()} cores.")

@@ -1,0 +1,119 @@
+"""What `lotterybench speed` measured: one document with its provenance, and the line of a results file it becomes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from filelock import FileLock
+
+from benchmark.provenance import commit, cpu_name, packages
+from benchmark.store import write_atomically
+
+SCHEMA = "lotterybench/speed/1"
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One contender. `per_core_second`: updates by processor time, which a busy machine blurs less.
+    `fraction_of_matmul`: of the device's matrix-product ceiling, 6 operations per multiply-add."""
+
+    label: str
+    loop: str
+    networks: int
+    updates_per_second: float
+    lowest: float
+    highest: float
+    per_core_second: float
+    fraction_of_matmul: float
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Something that takes seconds."""
+
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one run of the verb measured."""
+
+    protocol: str
+    device: str
+    load_average: float
+    loops: Sequence[Loop] = ()
+    ratios: dict[str, float] = field(default_factory=dict)
+    ceiling: dict[str, float] = field(default_factory=dict)
+    seconds: Sequence[Timed] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Plain JSON types, with who measured it."""
+        head, dirty = commit()
+        return {
+            "schema": SCHEMA,
+            "protocol": self.protocol,
+            "updates_per_second": [vars(loop) for loop in self.loops],
+            "ratios": self.ratios,
+            "ceiling": self.ceiling,
+            "seconds": {timed.what: timed.seconds for timed in self.seconds},
+            "provenance": {
+                "commit": head,
+                "dirty": dirty,
+                "python": platform.python_version(),
+                "packages": packages(),
+                "device": self.device,
+                "cores": os.cpu_count(),
+                "load_average_before": self.load_average,
+                "finished_utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+        }
+
+
+def append(report: Report, path: Path) -> None:
+    """Add one line of JSON to a file, whole or not at all. Raises EnvironmentProblem if it cannot be written."""
+    work = path.parent / f".{path.name}.work"
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(work / "lock"):
+        before = path.read_bytes() if path.exists() else b""
+        write_atomically(path, before + json.dumps(report.document()).encode() + b"\n", work)
+
+
+def device_name(device: str) -> str:
+    """As a record's provenance names it."""
+    if device == "cpu":
+        return f"cpu: {cpu_name()}"
+    import torch
+
+    return f"cuda: {torch.cuda.get_device_name()}"
+
+
+def verb_times() -> list[Timed]:
+    """Seconds of verbs that only read, as processes of their own: the median of a few."""
+    with tempfile.TemporaryDirectory() as empty:
+        verbs = {
+            "--help": ["--help"],
+            "plan the whole suite, nothing measured": ["plan", "--json", "--results", empty],
+            "plan the whole suite": ["plan", "--json"],
+            "score every claim": ["score", "--json"],
+        }
+        return [Timed(what, median(_seconds(arguments) for _ in range(REPEATS))) for what, arguments in verbs.items()]
+
+
+def _seconds(arguments: Sequence[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "benchmark.cli", *arguments], capture_output=True, check=False)
+    return time.perf_counter() - started

@@ -1,0 +1,194 @@
+"""Training replicas side by side on one device. The host only waits where the protocol makes it.
+
+It waits for an evaluation where the test set is to be seen at minima of the validation loss, which the host has to
+know to decide; otherwise results stay on the device until the end. Each replica's numbers come from its own tables,
+weights and statistics, so company changes no more than the order in which a kernel may add.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import torch
+from torch import Tensor
+
+from benchmark.datasets import Dataset
+from benchmark.errors import EnvironmentProblem
+from benchmark.protocol import EvaluationSpec, Recipe
+from benchmark.training.evaluation import History, Looks, Quality
+from benchmark.training.replica import Outcome, Replica, diverged
+from benchmark.training.step import Step
+from benchmark.training.teams import Forked, MakeModule, Stacked, Team
+from benchmark.training.ways import Way
+
+Advance = Callable[[Sequence[Step], int, int], None]
+Report = Callable[[int, int, int], None]
+TEAMS: dict[Way, Callable[[Sequence[Replica], MakeModule, Recipe, Dataset], Team]] = {
+    "stacked": Stacked,
+    "forked": Forked,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all replicas of one call have in common. `dataset` lies on the device that they are trained on."""
+
+    make_module: MakeModule
+    recipe: Recipe
+    evaluation: EvaluationSpec
+    dataset: Dataset
+    way: Way
+
+
+@lru_cache(maxsize=2)
+def on_device(dataset: Dataset, device: str) -> Dataset:
+    """The data set with its four tensors on `device`; moved once per process."""
+    names = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+    return replace(dataset, **{name: getattr(dataset, name).to(device) for name in names})
+
+
+def in_companies(
+    replicas: Sequence[Replica], task: Task, advance: Callable[[Team], Advance], report: Report
+) -> list[Outcome]:
+    """Train all replicas, as many side by side as memory holds: out of memory, half as many are tried.
+
+    Replicas that begin and end at the same updates are one company. Raises EnvironmentProblem if even one is too much.
+    """
+    outcomes: dict[int, Outcome] = {}
+    most, too_many = len(replicas), 0
+    while len(outcomes) < len(replicas):
+        left = [number for number in range(len(replicas)) if number not in outcomes]
+        head = replicas[left[0]]
+        numbers = [n for n in left if _span(replicas[n]) == _span(head)][:most]
+        found = _attempt([replicas[n] for n in numbers], task, advance, partial(_told, report, numbers))
+        if found is not None:
+            words = f"{len(found)} side by side, {task.way}"
+            words += f"; {too_many} did not fit into memory" if too_many else ""
+            outcomes |= {n: replace(outcome, company=words) for n, outcome in zip(numbers, found, strict=True)}
+            continue
+        gc.collect()  # here, where no exception holds the frames that hold the tensors
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(numbers) == 1:
+            raise EnvironmentProblem("the device", "has not enough memory to train one network", "Use a larger device")
+        too_many, most = len(numbers), len(numbers) // 2
+    return [outcomes[number] for number in range(len(replicas))]
+
+
+def _told(report: Report, numbers: Sequence[int], place: int, done: int, total: int) -> None:
+    report(numbers[place], done, total)
+
+
+def _span(replica: Replica) -> tuple[int, int]:
+    return replica.first_step, replica.last_step
+
+
+def _attempt(
+    replicas: Sequence[Replica], task: Task, advance: Callable[[Team], Advance], report: Report
+) -> list[Outcome] | None:
+    """Outcomes, or None if memory did not suffice."""
+    try:
+        return _Company(replicas, task, advance, report).outcomes()
+    except torch.OutOfMemoryError:
+        return None
+
+
+class _Company:
+    """One attempt: a team, what was seen of it, and when to look again."""
+
+    def __init__(
+        self, replicas: Sequence[Replica], task: Task, advance: Callable[[Team], Advance], report: Report
+    ) -> None:
+        self.replicas, self.task, self.report = replicas, task, report
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
+        self.team = TEAMS[task.way](replicas, task.make_module, task.recipe, task.dataset)
+        self.advance = advance(self.team)
+        device = task.dataset.train_inputs.device
+        self.first, self.last = _span(replicas[0])
+        self.looks = Looks.of(task.evaluation, self.first, self.last)
+        self.held_out = torch.stack([replica.split.validation for replica in replicas]).to(device)
+        self.least = [math.inf] * len(replicas)
+        self.validation: dict[int, Tensor] = {}
+        self.test: dict[int, Tensor] = {}
+        self.tested = [set[int]() for _ in replicas]
+        self.snapshots: dict[tuple[int, int], dict[str, Tensor]] = {}
+
+    def outcomes(self) -> list[Outcome]:
+        """Train to the last update and read what was seen."""
+        stops = {step for replica in self.replicas for step in replica.snapshots} | self.looks.wanted | {self.last}
+        done = self.first
+        for stop in sorted(stop for stop in stops if self.first <= stop <= self.last):
+            self.advance(self.team.steps, done, stop)
+            done = stop
+            self._look(done)
+        rows = torch.stack([replica.split.training for replica in self.replicas])
+        final = self.team.seen(rows.to(self.held_out.device)).tolist()
+        states = [_to_host(self.team.state(number)) for number in range(len(self.replicas))]
+        share = (time.perf_counter() - self.started) / len(self.replicas)
+        cpu_share = (time.process_time() - self.cpu_started) / len(self.replicas)
+        validation = {step: found.tolist() for step, found in self.validation.items()}
+        test = {step: found.tolist() for step, found in self.test.items()}
+        return [
+            self._outcome(n, states[n], Quality(*final[n]), validation, test, share, cpu_share)
+            for n in range(len(self.replicas))
+        ]
+
+    def _look(self, done: int) -> None:
+        for number, replica in enumerate(self.replicas):
+            if done in replica.snapshots:
+                self.snapshots[number, done] = self.team.state(number)
+        if done not in self.looks.wanted:
+            return
+        wanted = [done in self.looks.always_tested] * len(self.replicas)
+        if self.held_out.shape[1]:
+            self.validation[done] = self.team.seen(self.held_out)
+            if self.looks.at_minima:
+                losses = self.validation[done][:, 0].tolist()
+                wanted = [w or loss < least for w, loss, least in zip(wanted, losses, self.least, strict=True)]
+                self.least = [min(pair) for pair in zip(self.least, losses, strict=True)]
+        if any(wanted):
+            self.test[done] = self.team.tested()
+            for number, yes in enumerate(wanted):
+                if yes:
+                    self.tested[number].add(done)
+        for number in range(len(self.replicas)):
+            self.report(number, done, self.last)
+
+    def _outcome(
+        self,
+        number: int,
+        state: dict[str, Tensor],
+        final: Quality,
+        validation: dict[int, list[list[float]]],
+        test: dict[int, list[list[float]]],
+        share: float,
+        cpu_share: float,
+    ) -> Outcome:
+        """One replica's part. What came after the first loss that is not finite is not part of its history."""
+        steps = sorted(self.looks.wanted & set(range(self.first, self.last + 1)))
+        mine = {step: Quality(*test[step][number]) for step in sorted(self.tested[number])}
+        held = {step: Quality(*validation[step][number]) for step in steps if step in validation}
+        bad = [s for s in steps if any(s in seen and not math.isfinite(seen[s].loss) for seen in (mine, held))]
+        end, failure = (bad[0], diverged(bad[0])) if bad else (self.last, None)
+        if failure is None and not math.isfinite(final.loss):
+            failure = diverged(self.last)
+        history = History(
+            tuple(step for step in steps if step <= end),
+            tuple(seen for step, seen in held.items() if step <= end),
+            tuple(step for step in mine if step <= end),
+            tuple(seen for step, seen in mine.items() if step <= end),
+        )
+        tables = self.team.steps[0].tables
+        examples = sum(tables.size(step) for step in range(self.first, end))
+        snapshots = {s: _to_host(kept) for (n, s), kept in self.snapshots.items() if n == number and s <= end}
+        trained = None if failure else final
+        return Outcome(state, history, trained, end - self.first, examples, share, cpu_share, snapshots, failure)
+
+
+def _to_host(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in state.items()}

@@ -1,0 +1,128 @@
+"""Two ways of having several replicas on one device: stacked into one network, or each on a stream of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.datasets import Dataset
+from benchmark.protocol import Recipe
+from benchmark.training.batches import Source, Tables
+from benchmark.training.evaluation import CHUNK, IMAGE_CHUNK, measure
+from benchmark.training.optimizers import make_optimizer, rate_table
+from benchmark.training.replica import Replica, masked_start
+from benchmark.training.stacking import Stack
+from benchmark.training.step import Single, Step, Trained
+
+MakeModule = Callable[[int | None], nn.Module]
+
+
+class Team(Protocol):
+    """Replicas that are trained side by side; all begin and end at the same update."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """What one update runs, side by side."""
+        ...
+
+    def tested(self) -> Tensor:
+        """(replicas, 2) loss and percent right on the test set, on the device."""
+        ...
+
+    def seen(self, rows: Tensor) -> Tensor:
+        """The same on training examples, `rows` (replicas, n) of each replica."""
+        ...
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        """Every parameter and buffer of one replica, copied, on the device."""
+        ...
+
+
+def _step(
+    trained: Trained,
+    recipe: Recipe,
+    dataset: Dataset,
+    replica: Replica,
+    source: Source | Sequence[Source],
+    masks: Mapping[str, Tensor],
+) -> Step:
+    device = dataset.train_inputs.device
+    tables = Tables(recipe, dataset, dataset.train_inputs, source, replica.first_step)
+    rates = rate_table(recipe, tables.per_epoch, replica.last_step, device.type)
+    on_device = {name: mask.to(device) for name, mask in masks.items()}
+    return Step(trained, tables, make_optimizer(recipe, list(trained.parameters.values())), rates, on_device)
+
+
+def _chunk(dataset: Dataset) -> int:
+    return IMAGE_CHUNK if dataset.train_inputs.dim() == 4 else CHUNK
+
+
+class Stacked:
+    """All replicas in one stack; one update updates them all. See `Team`."""
+
+    def __init__(self, replicas: Sequence[Replica], make_module: MakeModule, recipe: Recipe, dataset: Dataset) -> None:
+        self._dataset, self._recipe, device = dataset, recipe, dataset.train_inputs.device.type
+        module = make_module(None).to(device)
+        self.stack = Stack(module, [masked_start(replica) for replica in replicas], recipe.precision, device)
+        sources = [Source(replica.split.training, replica.seed) for replica in replicas]
+        masks = {name: torch.stack([replica.masks[name] for replica in replicas]) for name in replicas[0].masks}
+        self.steps = [_step(self.stack, recipe, dataset, replicas[0], sources, masks)]
+
+    def tested(self) -> Tensor:
+        """See `Team`."""
+        inputs, labels, prepare = self._dataset.test_inputs, self._dataset.test_labels, self._dataset.prepare
+        return measure(lambda x: self.stack.logits(x, own=False), inputs, labels, prepare, self._recipe.precision)
+
+    def seen(self, rows: Tensor) -> Tensor:
+        """See `Team`. Examples are gathered chunk by chunk: together they may not fit into memory."""
+        dataset = self._dataset
+
+        def forward(part: Tensor) -> Tensor:
+            inputs = dataset.prepare(dataset.train_inputs[part.flatten()])
+            return self.stack.logits(inputs.reshape(*part.shape, *inputs.shape[1:]), own=True)
+
+        labels = dataset.train_labels[rows]
+        return measure(forward, rows, labels, precision=self._recipe.precision, chunk=_chunk(dataset))
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        """See `Team`."""
+        return self.stack.state(number)
+
+
+class Forked:
+    """Each replica a network with an update of its own; a graph runs them on streams. See `Team`."""
+
+    def __init__(self, replicas: Sequence[Replica], make_module: MakeModule, recipe: Recipe, dataset: Dataset) -> None:
+        self._dataset, self._recipe = dataset, recipe
+        self.networks, self.steps = list[Single](), list[Step]()
+        for replica in replicas:
+            module = make_module(None)
+            module.load_state_dict(masked_start(replica))
+            module.to(dataset.train_inputs.device)
+            self.networks.append(Single(module, recipe.precision))
+            source = Source(replica.split.training, replica.seed)
+            self.steps.append(_step(self.networks[-1], recipe, dataset, replica, source, replica.masks))
+
+    def tested(self) -> Tensor:
+        """See `Team`."""
+        inputs, labels = self._dataset.test_inputs, self._dataset.test_labels
+        return torch.stack([self._measured(each, inputs, labels) for each in self.networks])
+
+    def seen(self, rows: Tensor) -> Tensor:
+        """See `Team`."""
+        inputs, labels = self._dataset.train_inputs, self._dataset.train_labels
+        pairs = zip(self.networks, rows, strict=True)
+        return torch.stack([self._measured(each, inputs[own], labels[own]) for each, own in pairs])
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        """See `Team`."""
+        return {name: t.detach().clone() for name, t in self.networks[number].module.state_dict().items()}
+
+    def _measured(self, network: Single, inputs: Tensor, labels: Tensor) -> Tensor:
+        network.module.eval()
+        found = measure(network.module, inputs, labels, self._dataset.prepare, self._recipe.precision)
+        network.module.train()
+        return found

@@ -1,0 +1,67 @@
+"""From what a protocol file says to the whole document: what it extends, and shorthands written out. No torch.
+
+A file may begin with `extends: NAME`, another file of its folder (without .yaml), whose fields it takes over. Mappings
+are merged field by field, `deviations` are added to, anything else is replaced. Files whose name starts with `_` are
+only there to be extended. What is validated, digested and locked is the whole document, so a change in an extended
+file is a change of every protocol that extends it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark import strict_yaml
+from benchmark.errors import BadInput, did_you_mean
+from benchmark.spec.network import NetworkSpec
+from benchmark.spec.shapes import SETS, prunable
+
+DEEPEST = 5  # files that extend each other
+
+_NETWORK: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
+
+
+def read(path: Path) -> Any:
+    """The document of a protocol file. Raises BadInput if a file cannot be read, or extends what is not there."""
+    return with_shapes(_extended(path, 0), str(path))
+
+
+def _extended(path: Path, depth: int) -> Any:
+    document = strict_yaml.load_file(path)
+    if not isinstance(document, dict) or "extends" not in document:
+        return document
+    base = document.pop("extends")
+    if depth >= DEEPEST:
+        raise BadInput(str(path), f"is file {depth + 1} of a chain of extends", "Extend fewer, and no file itself")
+    others = sorted(other.stem for other in path.parent.glob("*.yaml") if other != path)
+    if base not in others:
+        raise BadInput(f"{path}: extends", f"there is no {base!r} in its folder", did_you_mean(str(base), others))
+    return _merged(_extended(path.parent / f"{base}.yaml", depth + 1), document)
+
+
+def _merged(base: Any, own: Any, name: str = "") -> Any:
+    if isinstance(base, dict) and isinstance(own, dict):
+        return {**base, **{key: _merged(base[key], value, key) if key in base else value for key, value in own.items()}}
+    if name == "deviations" and isinstance(base, list) and isinstance(own, list):
+        return [*base, *own]
+    return own
+
+
+def with_shapes(document: Any, name: str) -> Any:
+    """A document whose `pruning.prunable`, if it names a set of tensors, lists them with their shapes.
+
+    Raises BadInput if there is no such set. A network that cannot be read is left for validation to explain.
+    """
+    pruning = document.get("pruning") if isinstance(document, dict) else None
+    if not isinstance(pruning, dict) or not isinstance(chosen := pruning.get("prunable"), str):
+        return document
+    if chosen not in SETS:
+        raise BadInput(f"{name}: pruning.prunable", f"there is no set '{chosen}'", did_you_mean(chosen, list(SETS)))
+    try:
+        network = _NETWORK.validate_python(document.get("network"), strict=False)
+    except ValidationError:
+        return document
+    shapes = {tensor: list(shape) for tensor, shape in prunable(network, chosen).items()}
+    return {**document, "pruning": {**pruning, "prunable": shapes}}

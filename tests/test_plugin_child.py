@@ -1,0 +1,80 @@
+"""What `check`, `run --plugin` and `submit` ask of a plugin file is answered by a confined process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmark.cli import cli
+from benchmark.errors import BadPruner
+from benchmark.isolation.sandbox import describe
+from benchmark.plugin_child import ask
+from benchmark.plugins import described
+
+PLUGIN = """
+from benchmark.api import Pruner
+{at_import}
+
+class Mine(Pruner):
+    paper = {paper}
+
+    def score(self, network, examples, rng):
+        {in_score}
+        return {{name: w.abs() for name, w in network.weights.items()}}
+"""
+
+
+def write(folder: Path, at_import: str = "", paper: str = "''", in_score: str = "pass") -> Path:
+    path = folder / "mine.py"
+    path.write_text(PLUGIN.format(at_import=at_import, paper=paper, in_score=in_score))
+    return path
+
+
+def test_the_file_may_be_read_and_no_other(tmp_path: Path) -> None:
+    if not describe().landlock:
+        pytest.skip("this kernel has no Landlock")
+    secret = tmp_path / "secret"
+    secret.write_text("token")
+    found = described(write(tmp_path, at_import="own = open(__file__).read()", paper="own.split()[0]"), {})
+    assert found.paper == "from"
+    with pytest.raises(BadPruner, match="Permission denied"):
+        described(write(tmp_path, at_import=f"open({str(secret)!r}).read()"), {})
+    with pytest.raises(BadPruner, match="Permission denied"):
+        described(write(tmp_path, at_import=f"open({str(tmp_path / 'new')!r}, 'w')"), {})
+
+
+def test_tokens_of_the_environment_are_out_of_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert described(write(tmp_path, at_import="import os", paper="os.environ.get('HF_TOKEN', 'none')"), {}).paper == (
+        "none"
+    )
+
+
+def test_a_digest_is_not_the_plugins_to_tell(tmp_path: Path) -> None:
+    """Two files of different code that answer the same questions alike have different digests, as the harness says."""
+    first = described(write(tmp_path), {})
+    second = described(write(tmp_path, in_score="print()"), {})
+    assert first.model_copy(update={"digest": ""}) == second.model_copy(update={"digest": ""})
+    assert first.digest != second.digest
+
+
+def test_a_check_that_never_ends_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, in_score="\n        while True: pass")
+    with pytest.raises(BadPruner, match=r"its check 'runs on every family' took more than 12 s"):
+        ask("benchmark.conformance", path, {}, 12)
+
+
+def test_a_check_that_ends_the_process_is_named_without_its_escapes(tmp_path: Path) -> None:
+    path = write(tmp_path, in_score="import os; os.write(2, b'\\x1b]0;owned\\x07bye'); os._exit(7)")
+    result = CliRunner().invoke(cli, ["check", str(path)])
+    assert isinstance(result.exception, BadPruner)
+    assert "its check 'runs on every family' ended the process with code 7" in str(result.exception)
+    assert "bye" in str(result.exception)
+    assert "\x1b" not in str(result.exception)
+
+
+def test_errors_move_no_cursor() -> None:
+    text = str(BadPruner("plugin \x1b[2J\nx", "raised \x07 ä", "Fix \x9b it"))
+    assert text == "plugin \\x1b[2J x: raised \\x07 ä. Fix \\x9b it"
