@@ -17,9 +17,10 @@ from benchmark.commands.authoring import check, new_pruner
 from benchmark.commands.bundles import submit, verify
 from benchmark.commands.hub import pull, push
 from benchmark.commands.judging import figure, leaderboard, report, score
-from benchmark.commands.reading import info, list_, plan_, status
+from benchmark.commands.reading import info, list_, plan_
 from benchmark.commands.running import run
 from benchmark.commands.speed import speed
+from benchmark.commands.standing import status
 from benchmark.commands.working import worker
 from benchmark.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
 

@@ -67,7 +67,12 @@ def _train(protocol: Protocol, folder: Path, every: int, kill_after: int | None 
     kept._clock = clock
     kept._saved = 0.0
     return train(
-        [replica], lambda inputs: _network(protocol, inputs), protocol.recipe, protocol.evaluation, data, None, kept
+        [replica],
+        lambda inputs: _network(protocol, inputs),
+        protocol.recipe,
+        protocol.evaluation,
+        data,
+        checkpoints=kept,
     )[0]
 
 
