@@ -46,7 +46,7 @@ def test_deaths_cost_time_and_lose_no_job(seconds: list[float], workers: int, se
     assert (stormy.deaths == 0) == (stormy.makespan == calm.makespan) or stormy.deaths > 0
 
 
-def _record(protocol: Protocol, device: str, seconds: float) -> Record:
+def _record(device: str, seconds: float) -> Record:
     """A committed record with another device and cost."""
     found = Store(Path(__file__).parent.parent / "results").records(load("mnist1d/mlp"))[0]
     assert found.cost is not None
@@ -57,14 +57,12 @@ def _record(protocol: Protocol, device: str, seconds: float) -> Record:
 def test_costs_are_learned_by_device(tiny_protocol: Protocol) -> None:
     """Medians by hand; another device's speed is carried over by what both do elsewhere; nothing known: operations."""
     other = load("mnist1d/mlp")
-    here = [_record(tiny_protocol, "a", s) for s in (1.0, 2.0, 9.0)]
+    here = [_record("a", s) for s in (1.0, 2.0, 9.0)]
     model = CostModel.learn({tiny_protocol: here})
     assert model.seconds_per_step(tiny_protocol, "a") == 0.02
     ratio = flops_per_step(other) / flops_per_step(tiny_protocol)
     assert model.seconds_per_step(other, "a") == pytest.approx(0.02 * ratio)
-    slower = CostModel.learn(
-        {tiny_protocol: [*here, _record(tiny_protocol, "b", 4.0)], other: [_record(other, "a", 10.0)]}
-    )
+    slower = CostModel.learn({tiny_protocol: [*here, _record("b", 4.0)], other: [_record("a", 10.0)]})
     rates = slower.rates
     assert slower.seconds_per_step(other, "b") == pytest.approx(0.1 * rates["a"] / rates["b"])
     assert CostModel().seconds_per_step(other) == flops_per_step(other) / 3e10
@@ -72,9 +70,7 @@ def test_costs_are_learned_by_device(tiny_protocol: Protocol) -> None:
 
 def test_the_prediction_error_by_hand(tiny_protocol: Protocol) -> None:
     """Of 1, 2 and 9: 1 is predicted from (2, 9) as 5.5, 2 from (1, 9) as 5, 9 from (1, 2) as 1.5."""
-    error = CostModel.learn({tiny_protocol: [_record(tiny_protocol, "a", s) for s in (9.0, 1.0, 2.0)]}).error(
-        tiny_protocol, "a"
-    )
+    error = CostModel.learn({tiny_protocol: [_record("a", s) for s in (9.0, 1.0, 2.0)]}).error(tiny_protocol, "a")
     assert error is not None
     assert error.count == 3
     assert error.middle == pytest.approx(1.5)
