@@ -20,8 +20,8 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-# A job that is put back into the queue waits for as long as a credential lives.
-AuthInfo=socket={root}/munge.sock,cred_expire=4
+# A job that is put back into the queue waits for as long as a credential lives, 5 s at least.
+AuthInfo=socket={root}/munge.sock,cred_expire=5
 SlurmctldPort={ports[0]}
 StateSaveLocation={root}/state
 SlurmdSpoolDir={root}/spool-%n
@@ -134,7 +134,7 @@ class Cluster:
         lines = self.ask("squeue", "-h", "--array", "--states=all", "-o", "%i %T", "-j", job).splitlines()
         return dict(line.split() for line in lines)
 
-    def drain(self, *jobs: str, seconds: float = 120) -> None:
+    def drain(self, *jobs: str, seconds: float = 240) -> None:
         """Return when all tasks are completed."""
         done = lambda: all(set(self.states(job).values()) == {"COMPLETED"} for job in jobs)  # noqa: E731
         until(done, f"jobs {jobs} completed: {[self.states(job) for job in jobs]}", seconds)
