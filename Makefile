@@ -3,6 +3,7 @@
 #   make reproduce BUDGET=2h ONLY='lth/*'
 #   make report                            the HTML report, in report/index.html
 #   make test                              the whole CPU test suite; .ci/run calls exactly this
+#   make regression                        committed numbers derived again, fast cells measured again; exit codes below
 
 PYTHON  ?= python3
 BUDGET  ?= 12m# with the installation before it, make reproduce ends within 15 minutes
@@ -11,7 +12,7 @@ RESULTS ?= results
 RECHECK ?= recheck
 BIN     := .venv/bin
 
-.PHONY: reproduce test leaderboard report clean
+.PHONY: reproduce test regression leaderboard report clean
 .DELETE_ON_ERROR:
 
 reproduce: .venv/installed
@@ -25,6 +26,11 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+# make itself ends with 2 for whatever a recipe ends with; the last line says which: 1 a regression, 2 nothing is
+# measured, 3 the environment. `.venv/bin/lotterybench regression` ends with that code itself.
+regression: .venv/installed
+	@$(BIN)/lotterybench regression --results $(RESULTS) || { code=$$?; echo "lotterybench regression: exit code $$code"; exit $$code; }
 
 leaderboard: .venv/installed
 	$(BIN)/lotterybench leaderboard --results $(RESULTS)

@@ -16,8 +16,9 @@ from benchmark import __version__
 from benchmark.commands.authoring import check, new_pruner
 from benchmark.commands.bundles import submit, verify
 from benchmark.commands.hub import pull, push
-from benchmark.commands.judging import figure, leaderboard, report, score
+from benchmark.commands.judging import figure, leaderboard, power, report, score
 from benchmark.commands.reading import info, list_, plan_
+from benchmark.commands.regression import regression
 from benchmark.commands.running import run
 from benchmark.commands.speed import speed
 from benchmark.commands.standing import status
@@ -44,8 +45,8 @@ def cli() -> None:
 
 
 VERBS = (
-    list_, info, plan_, run, status, score, leaderboard, report, figure, new_pruner, check, submit, verify, push,
-    pull, speed, worker,
+    list_, info, plan_, run, status, score, power, leaderboard, regression, report, figure, new_pruner, check, submit,
+    verify, push, pull, speed, worker,
 )  # fmt: skip
 
 for _verb in VERBS:

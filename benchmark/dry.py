@@ -32,19 +32,18 @@ SAMPLES = {"cifar100": "cifar100-train-20-per-class"}
 
 @dataclass(frozen=True)
 class DryRun:
-    """What happened. `data` says which examples were used; `accuracy` is after a few updates and means nothing."""
+    """What happened. `data` says which examples were used. An accuracy after a few updates would mean nothing."""
 
     protocol: str
     cell: Cell
     updates: int
     data: str
     mask: str
-    accuracy: float
 
 
 def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, Path] | None = None) -> DryRun:
     """Run the first cell of a method for `steps` updates. Raises BadInput if it fails, with the reason."""
-    short = shortened(protocol, steps)
+    short = shortened(protocol, steps) if protocol.trains else protocol
     dataset, words = little_data(protocol)
     seed = protocol.seeds[0]
     cell = Cell(method, 0 if method == "dense" else protocol.measured_levels(method)[0], seed)
@@ -55,11 +54,10 @@ def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, P
         harness.__dict__["dataset"] = dataset  # in the place of the cached property
         harness.run(Job(short, (cell,)))
     record = seen[cell]
-    if record.measured is None or record.mask is None or record.cost is None:
+    if record.status == "failed" or record.mask is None or record.cost is None:
         raise BadInput(f"{protocol.id}:{method}", f"failed: {record.reason}", "Correct the protocol or the pruner")
     mask = f"{record.mask.kept:,} of {record.mask.prunable:,} weights"
-    accuracy = record.measured.test_accuracy_percent.last
-    return DryRun(protocol.id, cell, record.cost.train_steps, words, mask, accuracy)
+    return DryRun(protocol.id, cell, record.cost.train_steps, words, mask)
 
 
 def shortened(protocol: Protocol, steps: int) -> Protocol:

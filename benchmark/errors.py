@@ -15,6 +15,15 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
+def plain(text: str, keep: str = "") -> str:
+    """Text of others for a terminal: what is not printable (escapes that move the cursor or hide a line) is spelt out.
+
+    `keep`: characters that stay as they are.
+    """
+    spelt = "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+    return spelt.encode(errors="backslashreplace").decode()
+
+
 class LotterybenchError(Exception):
     """Something the user can fix. `thing` is what failed, `cause` why, `fix` what to do."""
 
@@ -23,8 +32,7 @@ class LotterybenchError(Exception):
     def __init__(self, thing: str, cause: str, fix: str) -> None:
         # One line of readable length that moves no cursor, whatever a library said about whatever a file held.
         lines = f"{_short(thing)}: {_short(cause)}. {_short(fix)}".splitlines()
-        message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(lines))
-        super().__init__(message.encode(errors="backslashreplace").decode())
+        super().__init__(plain(" ".join(lines)))
         self.thing, self.cause, self.fix = thing, cause, fix
 
 

@@ -33,7 +33,7 @@ STYLE: Any = {
     "axes.grid": True,
     "grid.alpha": 0.3,
     "svg.hashsalt": "lotterybench",  # else the ids in an SVG are drawn at random
-    "svg.fonttype": "none",
+    "svg.fonttype": "path",  # text looks the same wherever the picture is shown; fonts differ between machines
 }
 
 
@@ -70,7 +70,9 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
         accuracy[0].legend(frameon=False, fontsize=8, loc="lower left")
         figure.tight_layout()
         try:
-            metadata: dict[str, Any] = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
+            metadata: dict[str, Any] = {"Software": None}
+            if path.suffix == ".svg":
+                metadata = {"Date": None, "Creator": drawn_by()}
             figure.savefig(path, dpi=160, metadata=metadata)
         except OSError as error:
             raise EnvironmentProblem(
@@ -78,6 +80,19 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
             ) from error
         finally:
             pyplot.close(figure)
+
+
+def drawn_by() -> str:
+    """What an SVG says made it: another version of matplotlib may give other bytes for the same records."""
+    from importlib.metadata import version
+
+    return f"lotterybench, matplotlib {version('matplotlib')}"
+
+
+def readme_figures(folder: Path, protocols: Sequence[Protocol]) -> dict[Path, Protocol]:
+    """The pictures `<paper>-<network>-<dataset>.svg` in `folder` with the protocols whose records they show."""
+    named = {folder / f"{protocol.id.replace('/', '-')}.svg": protocol for protocol in protocols}
+    return {path: protocol for path, protocol in named.items() if path.is_file()}
 
 
 def points(seen: Observations, metric: Metric, method: str) -> list[tuple[int, float, float, float]]:

@@ -7,25 +7,22 @@ finished round, and a fresh clone that holds only committed records retrains no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
-from pathlib import Path
 from statistics import median
 
 import torch
 
-from benchmark.api import Masks
 from benchmark.attempts import SecondTries, Unavailable
 from benchmark.cpu import cpu_settings
-from benchmark.data_root import data_root
 from benchmark.datasets import Dataset, prepared
 from benchmark.errors import BadPruner, NeedFailed
-from benchmark.isolation.limits import Limits
+from benchmark.harness_settings import OutOfTime, Ready, Settings
 from benchmark.isolation.source import PrunerSource, locate
 from benchmark.isolation.starting import template
 from benchmark.leases import Lease
-from benchmark.plan import Job, is_chain, train_steps
+from benchmark.plan import Job, expected_seconds, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.pruning.score_facts import ScoreWatch
 from benchmark.records import DENSE, Cell, Record
@@ -37,28 +34,6 @@ from benchmark.tickets import State, Tickets
 from benchmark.training import Outcome, Replica, train
 from benchmark.training.checkpoints import Checkpoints, digest_of
 from benchmark.weights import load_weights, save_weights
-
-
-class OutOfTime(Exception):
-    """The budget does not hold another training; everything finished is on disk."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to run. `may_start(seconds)` says whether a training of that length still fits the budget.
-
-    `second_tries`: a failure is only noted at first, and the cell left for another worker; see `attempts`.
-    """
-
-    data_root: Path = field(default_factory=data_root)
-    plugins: Mapping[str, Path] | None = None
-    retry_failed: bool = False
-    second_tries: bool = False
-    checkpoint_seconds: float = 60.0
-    limits: Limits = Limits()  # noqa: RUF009 - frozen
-    may_start: Callable[[float], bool] = lambda _seconds: True
-    on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
-    on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
 
 
 class Harness:
@@ -102,22 +77,18 @@ class Harness:
     def _run_cells(self, job: Job) -> None:
         blocked: str | None = None
         for cell in job.cells:
-            if self._settled(cell):
+            if self.settled(cell):
                 continue
             try:
                 if blocked:
                     raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
                 self._measure(cell)
             except (BadPruner, NeedFailed) as error:
-                failed = failed_record(self, cell, str(error))
-                if isinstance(error, NeedFailed):
-                    self._write(cell, failed, None)  # what it needs was tried twice
-                else:
-                    self._settle(cell, failed, None)
+                self.record_failure(cell, str(error), final=isinstance(error, NeedFailed))
                 if is_chain(self.protocol, cell.method):
                     blocked = f"level {cell.level} failed" if blocked is None else blocked
 
-    def _settled(self, cell: Cell) -> bool:
+    def settled(self, cell: Cell) -> bool:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
         return cell in self._tried or self.store.settled(self.protocol, cell, self.settings.retry_failed)
 
@@ -150,7 +121,7 @@ class Harness:
 
     def _refuse_failed(self, cell: Cell) -> None:
         record = self.store.read(self.protocol, cell)
-        if record is not None and record.status == "failed" and self._settled(cell):
+        if record is not None and record.status == "failed" and self.settled(cell):
             raise NeedFailed(
                 f"{cell.method} {cell.name}", f"is needed and failed: {record.reason}", "Retry with --retry-failed"
             )
@@ -158,20 +129,32 @@ class Harness:
     def _measure(self, cell: Cell) -> None:
         """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
         self.tries.refuse_again(cell)
-        if not self.protocol.trains:
+        if self.protocol.trains:
+            ready = self.prepared(cell)
+            self.finish(ready, self.train([ready])[0])
+        else:
             self._measure_mask(cell)
-            return
+
+    def prepared(self, cell: Cell) -> Ready:
+        """What a cell's training needs, on disk or made. Raises OutOfTime, Unavailable, BadPruner or NeedFailed."""
         masks, prune_cost = self.tickets.masks(cell)
         start, first_step = self.tickets.start(cell)
         steps = train_steps(self.protocol, cell)
         if not self.settings.may_start(steps * median(self._speeds)):
             raise OutOfTime
-        outcome = self._train(cell, masks, start, first_step, steps)
-        if steps:
-            self._speeds.append(outcome.seconds / steps)
+        snapshots = self._rewind_points() if cell.method == DENSE else ()
+        split = self.tickets.split(cell.seed)
+        replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
+        return Ready(cell, masks, prune_cost, replica, steps)
+
+    def finish(self, ready: Ready, outcome: Outcome) -> None:
+        """Keep what was trained if a later cell needs it, and write the record if there is none."""
+        cell, masks, prune_cost = ready.cell, ready.masks, ready.prune_cost
+        if ready.steps:
+            self._speeds.append(outcome.seconds / ready.steps)
         for what, state in self._kept(cell, outcome).items():
             save_weights(self.store.weights_path(self.protocol, cell, what), state, self.store.work)
-        if not self._settled(cell):
+        if not self.settled(cell):
             record = finished_record(self, cell, masks, prune_cost, outcome)
             self._settle(cell, record, None if outcome.failure else curves_of(outcome.history))
         self.store.weights_path(self.protocol, cell, "checkpoint").unlink(missing_ok=True)
@@ -181,29 +164,30 @@ class Harness:
 
     def _measure_mask(self, cell: Cell) -> None:
         """Make a cell's mask and write what it is, for a protocol that trains nothing."""
-        if not self.settings.may_start(self._mask_seconds.get(cell.method, 0.0)):
+        if cell.method not in self._mask_seconds:
+            expected = expected_seconds(self.protocol, self.store.records(self.protocol))
+            self._mask_seconds[cell.method] = expected([cell])
+        if not self.settings.may_start(self._mask_seconds[cell.method]):
             raise OutOfTime
         self._watch.restart()
         masks, cost = self.tickets.masks(cell, self._watch)
         self._mask_seconds[cell.method] = cost.seconds
         self._write(cell, mask_record(self, cell, masks, cost, self._watch.facts), None)
 
-    def _train(self, cell: Cell, masks: Masks, start: State, first_step: int, steps: int) -> Outcome:
-        snapshots = self._rewind_points() if cell.method == DENSE else ()
-        replica = Replica(
-            cell.seed, start, masks, self.tickets.split(cell.seed), first_step + steps, first_step, snapshots
-        )
-        with with_safe_points():
-            outcomes = train(
-                [replica],
+    def train(self, ready: Sequence[Ready]) -> list[Outcome]:
+        """Train prepared cells: one after another on the CPU, side by side on another device."""
+        alone = self.settings.place is None and len(ready) == 1
+        with with_safe_points() if alone else nullcontext():
+            return train(
+                [each.replica for each in ready],
                 self.tickets.module,
                 self.protocol.recipe,
                 self.protocol.evaluation,
                 self.dataset,
-                lambda _number, done, total: self._progress(cell, done, total),
-                checkpoints=self._checkpoints(cell, replica),
+                lambda number, done, total: self._progress(ready[number].cell, done, total),
+                self.settings.place,
+                self._checkpoints(ready[0].cell, ready[0].replica) if alone else None,
             )
-        return outcomes[0]
 
     def _checkpoints(self, cell: Cell, replica: Replica) -> Checkpoints:
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
@@ -238,6 +222,10 @@ class Harness:
         """Write a record, unless it is a first failure. Raises Unavailable then."""
         self._write(cell, self.tries.settled(cell, record), curves)
 
+    def record_failure(self, cell: Cell, reason: str, final: bool = True) -> None:
+        """Write down why a cell cannot be measured; if not `final`, at the second failure. Raises Unavailable then."""
+        (self._write if final else self._settle)(cell, failed_record(self, cell, reason), None)
+
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
         self._refuse_lost_lease()
         self.store.write(self.protocol, cell, record, curves)
@@ -246,4 +234,4 @@ class Harness:
         self.settings.on_record(cell, record)
 
 
-__all__ = ["Harness", "OutOfTime", "Settings", "cpu_settings"]
+__all__ = ["Harness", "OutOfTime", "Ready", "Settings", "cpu_settings"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import median
-from typing import Protocol as Interface
 
 from benchmark.costs import FLOPS_PER_SECOND, CostModel
 from benchmark.protocol import ControlSpec, Protocol
+from benchmark.purpose import AS_WRITTEN, Purpose
 from benchmark.records import DENSE, Cell, Record
 from benchmark.store import Store
 
@@ -97,50 +98,41 @@ def select(protocols: Iterable[Protocol], only: Sequence[str]) -> list[tuple[Pro
     ]
 
 
-class Order(Interface):
-    """Which cells are wanted most; see `priorities`."""
-
-    def tier(self, protocol: Protocol, cell: Cell, /) -> tuple[int, int]:
-        """Lowest first."""
-
-    def includes(self, protocol: Protocol, cell: Cell, /) -> bool:
-        """Whether a cell is wanted at all."""
-
-
-class _AsWritten:
-    """The protocol's own order."""
-
-    def tier(self, _protocol: Protocol, _cell: Cell) -> tuple[int, int]:
-        """See `Order`."""
-        return (0, 0)
-
-    def includes(self, _protocol: Protocol, _cell: Cell) -> bool:
-        """See `Order`."""
-        return True
-
-
-AS_WRITTEN = _AsWritten()
-
-
 def jobs(
-    protocol: Protocol, methods: Sequence[str], store: Store, retry_failed: bool = False, wanted: Order = AS_WRITTEN
+    protocol: Protocol,
+    methods: Sequence[str],
+    store: Store,
+    retry_failed: bool = False,
+    wanted: Mapping[str, int] | None = None,
 ) -> list[Job]:
-    """Unfinished work of `methods`, most wanted first; failed cells count as finished unless `retry_failed`."""
-    return [Job(protocol, cells) for _, cells in _ranked(protocol, methods, store, retry_failed, wanted)]
+    """Unfinished work of `methods`, most wanted first; failed cells count as finished unless `retry_failed`.
+
+    `wanted`: method -> further seeds that decide an open claim on it. Among cells as urgent, down to the group of three
+    seeds, those that decide with fewer seeds come first.
+    """
+    ranked = _ranked(protocol, methods, store, retry_failed, wanted or {}, AS_WRITTEN)
+    return [Job(protocol, cells) for _, cells in ranked]
 
 
 def _ranked(
-    protocol: Protocol, methods: Sequence[str], store: Store, retry_failed: bool, wanted: Order
+    protocol: Protocol,
+    methods: Sequence[str],
+    store: Store,
+    retry_failed: bool,
+    wanted: Mapping[str, int],
+    purpose: Purpose,
 ) -> list[tuple[tuple[int, int], tuple[Cell, ...]]]:
     """Cells of each job, with their tier."""
-    groups: dict[tuple[tuple[int, int], tuple[bool, bool, int, int], int, tuple[int, int]], list[Cell]] = {}
+    groups: dict[tuple[tuple[int, int], tuple[int, ...], int, tuple[int, int]], list[Cell]] = {}
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
         for cell in cells_of(protocol, method):
-            if not wanted.includes(protocol, cell) or store.settled(protocol, cell, retry_failed):
+            if not purpose.includes(protocol, cell) or store.settled(protocol, cell, retry_failed):
                 continue
-            tier, rank = wanted.tier(protocol, cell), urgency(protocol, cell)
+            later, redrawn, group, position = urgency(protocol, cell)
+            tier = purpose.tier(protocol, cell)
+            rank = (later, redrawn, group, wanted.get(method, sys.maxsize), position)
             alone = method != DENSE and not shares_work(protocol, method)
             place = (cell.draw, protocol.measured_levels(method).index(cell.level)) if alone else (0, 0)
             key = (tier, rank, order, place)
@@ -195,7 +187,8 @@ def _mask_seconds(protocol: Protocol, method: str, taken: Sequence[float]) -> fl
     if taken:
         return median(taken)
     rounds = protocol.pruning_method(method).schedule.rounds
-    work = 6 * protocol.network.multiply_adds + 100 * sum(protocol.pruning.layer_sizes.values())  # one example; ranking
+    weights = sum(protocol.pruning.layer_sizes.values())
+    work = 6 * protocol.network.multiply_adds + 3000 * weights  # one example; moving and ranking scores, 0.1 us each
     return (rounds if isinstance(rounds, int) else 1) * work / FLOPS_PER_SECOND
 
 
@@ -203,16 +196,22 @@ def plan(
     selection: Sequence[tuple[Protocol, str]],
     store: Store,
     retry_failed: bool = False,
-    wanted: Order = AS_WRITTEN,
+    wanted: Mapping[str, Mapping[str, int]] | None = None,
+    purpose: Purpose = AS_WRITTEN,
 ) -> list[PlannedJob]:
-    """All unfinished jobs of a selection with their expected seconds: most wanted first, then protocol by protocol."""
+    """All unfinished jobs of a selection with their expected seconds: most wanted first, then protocol by protocol.
+
+    `wanted`: of each protocol id, see `jobs`. `purpose`: see there.
+    """
     records = {protocol: store.records(protocol) for protocol in dict.fromkeys(protocol for protocol, _ in selection)}
     costs = CostModel.learn(records)
     planned = []
     for protocol, own in records.items():
         expected = expected_seconds(protocol, own, costs)
         methods = [method for owner, method in selection if owner.key == protocol.key]
-        for tier, cells in _ranked(protocol, methods, store, retry_failed, wanted):
+        for tier, cells in _ranked(
+            protocol, methods, store, retry_failed, (wanted or {}).get(protocol.id, {}), purpose
+        ):
             planned.append((tier[0], PlannedJob(Job(protocol, cells), expected(cells))))
     return [item for _, item in sorted(planned, key=lambda pair: pair[0])]  # stable: else in the order above
 

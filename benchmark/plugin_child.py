@@ -1,7 +1,8 @@
 """Asking a plugin file something in a process of its own that is confined before its code runs. No torch.
 
 The child is `python -m MODULE FILE VALUES`; it answers with lines of JSON on standard output, the last of which is the
-answer, or an error with thing, cause and fix. Whatever the plugin prints goes to standard error.
+answer, or an error with thing, cause and fix. Whatever the plugin prints goes to standard error. Both are files, whose
+length the child's limits bound: a plugin may find either, and write to it without end or what is no answer.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any, BinaryIO
 
 from benchmark.errors import BadInput, BadPruner, LotterybenchError
 from benchmark.isolation.environment import environment
-from benchmark.isolation.limits import Limits
+from benchmark.isolation.limits import MIB, Limits
 from benchmark.isolation.sandbox import SCRATCH, confine, die_with_parent, enter_namespaces, import_paths
 
 Tell = Callable[[str], None]
+LONGEST_ANSWER = 4 * MIB
 
 
 def ask(module: str, path: Path, given: Mapping[str, str], seconds: float) -> dict[str, Any]:
@@ -31,33 +33,33 @@ def ask(module: str, path: Path, given: Mapping[str, str], seconds: float) -> di
     """
     command = [sys.executable, "-P", "-m", module, str(path), json.dumps(dict(given))]
     own = {**environment(os.environ), "PYTHONPATH": os.pathsep.join(import_paths())}
-    with tempfile.TemporaryFile() as words:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as words:
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words, timeout=seconds, check=False,
-                env=own,
-            )  # fmt: skip
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=words, timeout=seconds, check=False, env=own
+            )
         except subprocess.TimeoutExpired as error:
-            doing = _last(error.stdout or b"").get("doing", "import")
+            doing = _last(said).get("doing", "import")
             fix = "Do the work in score() or learn()" if doing == "import" else "Make it faster, or see where it hangs"
             raise BadPruner(f"plugin {path}", f"its {doing} took more than {seconds:.0f} s", fix) from error
-        answer = _last(done.stdout)
-        if "error" in answer:
-            thing, cause, fix = answer["error"]
-            raise (BadInput if thing.startswith("--set") else BadPruner)(thing, cause, fix)
-        if "answer" not in answer:
+        answer = _last(said)
+        match answer.get("error"):
+            case [str(thing), str(cause), str(fix)]:
+                raise (BadInput if thing.startswith("--set") else BadPruner)(thing, cause, fix)
+        if not isinstance(answer.get("answer"), dict):
             ended = f"its {answer.get('doing', 'import')} ended the process with code {done.returncode}"
             raise BadPruner(f"plugin {path}", f"{ended} ({_last_words(words)})", "Correct the file")
     found: dict[str, Any] = answer["answer"]
     return found
 
 
-def _last(output: bytes) -> dict[str, Any]:
-    """The last line that is a JSON object; an empty one if there is none."""
-    for line in reversed(output.splitlines()):
+def _last(said: BinaryIO) -> dict[str, Any]:
+    """The last line that is a JSON object; an empty one if there is none in the last `LONGEST_ANSWER` bytes."""
+    said.seek(-min(LONGEST_ANSWER, said.seek(0, os.SEEK_END)), os.SEEK_END)
+    for line in reversed(said.read().splitlines()):
         try:
             document = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(document, dict):
             return document

@@ -17,6 +17,7 @@ from benchmark import written
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.pruning.levels import Level, LevelRule, materialise
 from benchmark.spec.analysis import contradictions
+from benchmark.spec.consistency import check_batch_norm, check_control, check_levels, check_schedule
 from benchmark.spec.data import DataSpec
 from benchmark.spec.errors import explained
 from benchmark.spec.evaluation import NO_EVALUATION, EvaluationSpec, Paper, StatisticsSpec
@@ -108,8 +109,8 @@ class Protocol(Frozen):
         for name, spec in methods.items():
             if name in self.methods or name == "dense":
                 raise ValueError(f"methods.{name}: the protocol has a method of this name")
-            wider._check_levels(name)
-            wider._check_schedule(name, spec)
+            check_levels(wider, name)
+            check_schedule(wider, name, spec)
             for place, why in contradictions(wider):
                 raise ValueError(f"{place}: {why}")
         return wider
@@ -165,53 +166,19 @@ class Protocol(Frozen):
         for name, spec in self.methods.items():
             if not re.fullmatch(METHOD_NAME, name) or name == "dense":
                 raise ValueError(f"methods.{name}: name methods in small letters, digits, - and +; dense is taken")
-            self._check_levels(name)
+            check_levels(self, name)
             if isinstance(spec, ControlSpec):
-                self._check_control(name, spec)
+                check_control(self, name, spec)
             else:
-                self._check_schedule(name, spec)
+                check_schedule(self, name, spec)
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: a seed stands twice")
         if self.evaluation.reported == "early-stop" and self.data.validation == 0:
             raise ValueError("evaluation.reported: early-stop needs data.validation > 0")
         if (self.evaluation.early_stop == "none") != (self.data.validation == 0):
             raise ValueError("evaluation.early_stop is none exactly where data.validation is 0")
-        self._check_batch_norm()
+        check_batch_norm(self)
         return self
-
-    def _check_levels(self, name: str) -> None:
-        wanted, last = self.measured_levels(name), len(self.level_table) - 1
-        if wrong := [level for level in wanted if not 1 <= level <= last]:
-            raise ValueError(f"methods.{name}: level {wrong[0]} is outside 1..{last}")
-        if len(set(wanted)) != len(wanted):
-            raise ValueError(f"methods.{name}: a level stands twice")
-
-    def _check_batch_norm(self) -> None:
-        has = self.network.has_batch_norm
-        if has == (self.pruning.scoring.batch_norm == "network-has-none"):
-            raise ValueError(f"pruning.scoring.batch_norm: the network {'has' if has else 'has no'} batch norm")
-        if has != (self.pruning.rewound == "weights-biases-and-batch-norm"):
-            raise ValueError(f"pruning.rewound: the network {'has' if has else 'has no'} batch norm to rewind")
-
-    def _check_schedule(self, name: str, spec: MethodSpec) -> None:
-        restart = spec.schedule.restart
-        if self.trains and isinstance(restart, int) and restart >= self.recipe.steps:
-            raise ValueError(f"methods.{name}: restart {restart} is not before the last of {self.recipe.steps} steps")
-        if spec.allocation == "layerwise" and spec.schedule.rounds != "levels":
-            for level in self.measured_levels(name):
-                if self.level_table[level].one_shot_counts is None:
-                    raise ValueError(f"methods.{name}: level {level} cannot be reached in one round with layer_rates")
-
-    def _check_control(self, name: str, spec: ControlSpec) -> None:
-        parent = self.methods.get(spec.of)
-        if not isinstance(parent, MethodSpec):
-            raise ValueError(f"methods.{name}: of: '{spec.of}' is not a pruning method of this protocol")
-        if name != f"{spec.of}+{'reinit' if spec.control == 'reinitialise' else spec.control}":
-            raise ValueError(f"methods.{name}: a control is named <method>+reinit or <method>+shuffle")
-        if missing := set(spec.levels) - set(self.measured_levels(spec.of)):
-            raise ValueError(f"methods.{name}: level {min(missing)} is not measured by {spec.of}")
-        if spec.control == "reinitialise" and (parent.schedule.restart, parent.schedule.weights) != (0, "rewound"):
-            raise ValueError(f"methods.{name}: new weights start at step 0, but {spec.of} restarts elsewhere")
 
 
 def parse(document: Any, name: str) -> Protocol:

@@ -56,8 +56,27 @@ def packages() -> dict[str, str]:
     return found
 
 
-def provenance(precision: str, data_digest: str, threads: int) -> Provenance:
-    """Provenance of a record finished now on this machine's CPU."""
+def device_name(device: str) -> str:
+    """A device with its maker's name for it."""
+    if device == "cpu":
+        return f"cpu: {cpu_name()}"
+    import torch
+
+    return f"{device}: {torch.cuda.get_device_name()}"
+
+
+def _driver(device: str) -> str | None:
+    if device == "cpu":
+        return None
+    import torch
+
+    return f"CUDA {torch.version.cuda}"
+
+
+def provenance(
+    precision: str, data_digest: str, threads: int, device: str = "cpu", company: str | None = None
+) -> Provenance:
+    """Provenance of a record finished now on this machine. `company`: how it was trained beside others."""
     head, dirty = commit()
     return Provenance(
         commit=head,
@@ -65,10 +84,11 @@ def provenance(precision: str, data_digest: str, threads: int) -> Provenance:
         python=platform.python_version(),
         packages=packages(),
         platform=f"{platform.system()}-{platform.machine()}",
-        device=f"cpu: {cpu_name()}",
-        driver=None,
+        device=device_name(device),
+        driver=_driver(device),
         threads=threads,
         precision=precision,
         data_digest=data_digest,
         finished_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        company=company,
     )

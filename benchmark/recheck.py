@@ -9,7 +9,7 @@ from statistics import mean, stdev
 
 from benchmark.plan import PlannedJob, expected_seconds
 from benchmark.protocol import Protocol
-from benchmark.records import Cell, Record
+from benchmark.records import Cell, Provenance, Record
 from benchmark.store import Store
 
 
@@ -58,6 +58,13 @@ def compare(protocol: Protocol, first: Store, again: Store) -> Recheck:
         half,
         protocol.statistics.margins.accuracy_points,
     )
+
+
+def same_machine(a: Provenance, b: Provenance) -> bool:
+    """Whether two records were made by the same versions on the same hardware, so that bits must agree."""
+    return (a.python, a.packages, a.platform, a.device, a.driver, a.threads, a.precision) == (
+        b.python, b.packages, b.platform, b.device, b.driver, b.threads, b.precision,
+    )  # fmt: skip
 
 
 def speed_from(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:

@@ -145,6 +145,9 @@ class Provenance(Frozen):
     precision: str
     data_digest: str
     finished_utc: str
+    company: Annotated[str | None, ADDED] = Field(
+        default=None, description="how it was trained beside others, if it was"
+    )
 
 
 class Record(Frozen):

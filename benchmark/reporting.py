@@ -109,17 +109,10 @@ def _method_ref(harness: Harness, cell: Cell) -> MethodRef:
     return MethodRef(name=cell.method, pruner=spec.pruner, pruner_digest=found.digest, parameters=spec.parameters)
 
 
-def _record(
-    harness: Harness,
-    cell: Cell,
-    reason: str | None,
-    mask: MaskFacts | None,
-    figures: Measured | None,
-    cost: CostFacts | None,
-    curves_sha256: str | None,
-    scores: ScoreFacts | None = None,
-) -> Record:
-    protocol = harness.protocol
+def _record(harness: Harness, cell: Cell, reason: str | None, company: str | None = None, **found: Any) -> Record:
+    """`found`: what was measured, by the record's own field names; what is not given was not measured."""
+    protocol, place = harness.protocol, harness.settings.place
+    device = place.device if place else "cpu"
     return Record(
         schema=RECORD_SCHEMA,
         protocol=ProtocolRef(id=protocol.id, version=protocol.version, digest=protocol.digest),
@@ -132,19 +125,21 @@ def _record(
         ),
         status="failed" if reason else "finished",
         reason=reason,
-        mask=mask,
-        scores=scores,
-        measured=figures,
-        cost=cost,
-        curves_sha256=curves_sha256,
-        provenance=provenance(described(protocol.recipe.precision), harness.dataset.digest, torch.get_num_threads()),
+        provenance=provenance(
+            described(protocol.recipe.precision, device),
+            harness.dataset.digest,
+            torch.get_num_threads(),
+            device,
+            company,
+        ),
+        **{"mask": None, "measured": None, "cost": None, "curves_sha256": None, **found},
     )
 
 
 def mask_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, scores: ScoreFacts | None) -> Record:
     """The record of a mask that no network was trained with."""
     cost = _cost(prune_cost, train_steps=0, train_examples=0, train_seconds=0.0, train_cpu_seconds=0.0)
-    return _record(harness, cell, None, mask_facts(harness, masks), None, cost, None, scores)
+    return _record(harness, cell, None, mask=mask_facts(harness, masks), cost=cost, scores=scores)
 
 
 def _cost(prune_cost: PruneCost, mask_train_steps: int = 0, **training: Any) -> CostFacts:
@@ -169,9 +164,10 @@ def finished_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: Prun
         train_cpu_seconds=round(outcome.cpu_seconds, 3),
     )
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
-    return _record(harness, cell, outcome.failure, mask_facts(harness, masks), measured(outcome), cost, curves)
+    facts = {"mask": mask_facts(harness, masks), "measured": measured(outcome), "cost": cost, "curves_sha256": curves}
+    return _record(harness, cell, outcome.failure, outcome.company, **facts)
 
 
 def failed_record(harness: Harness, cell: Cell, reason: str) -> Record:
     """The record of a cell whose pruner broke its contract."""
-    return _record(harness, cell, reason, None, None, None, None)
+    return _record(harness, cell, reason)

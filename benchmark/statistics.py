@@ -177,8 +177,8 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
     return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
 
 
-def ranks(samples: Mapping[str, Mapping[int, float]], alpha: float, resolution: float) -> dict[str, int]:
-    """Rank of each sample: 1 + the number of others that are significantly higher. Ties share a rank.
+def beaten(samples: Mapping[str, Mapping[int, float]], alpha: float, resolution: float) -> dict[str, set[str]]:
+    """For each sample, those that it is significantly higher than.
 
     Paired two-sided t tests over common seeds, Holm's correction over all pairs; fewer than two common seeds
     cannot tell two samples apart.
@@ -189,8 +189,15 @@ def ranks(samples: Mapping[str, Mapping[int, float]], alpha: float, resolution: 
         values = paired(samples[a], samples[b])
         e = estimate(values, resolution) if len(values) > 1 else Estimate(0.0, math.inf, 1.0, 1)
         found.append((e.mean, p_outside(e, 0.0, 0.0)))
-    better = dict.fromkeys(samples, 0)
+    lower: dict[str, set[str]] = {name: set() for name in samples}
     for (a, b), (mean, _), p in zip(pairs, found, holm([p for _, p in found]), strict=True):
         if p <= alpha:
-            better[b if mean > 0 else a] += 1
-    return {name: 1 + count for name, count in better.items()}
+            winner, loser = (a, b) if mean > 0 else (b, a)
+            lower[winner].add(loser)
+    return lower
+
+
+def ranks(samples: Mapping[str, Mapping[int, float]], alpha: float, resolution: float) -> dict[str, int]:
+    """Rank of each sample: 1 + the number of others that are significantly higher (`beaten`). Ties share a rank."""
+    lower = beaten(samples, alpha, resolution)
+    return {name: 1 + sum(name in losers for losers in lower.values()) for name in samples}

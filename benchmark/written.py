@@ -8,6 +8,8 @@ file is a change of every protocol that extends it.
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,28 @@ _NETWORK: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
 
 def read(path: Path) -> Any:
     """The document of a protocol file. Raises BadInput if a file cannot be read, or extends what is not there."""
-    return with_shapes(_extended(path, 0), str(path))
+    return with_shapes(deepcopy(_extended(path, 0)), str(path))
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, _changed: tuple[int, int]) -> Any:
+    return strict_yaml.load_file(path)
+
+
+def _load(path: Path) -> Any:
+    """A parsed file, read once while it stays as it is: many extend the same."""
+    try:
+        state = path.stat()
+    except OSError:
+        return strict_yaml.load_file(path)  # which says what is wrong
+    return _parsed(path, (state.st_mtime_ns, state.st_size))
 
 
 def _extended(path: Path, depth: int) -> Any:
-    document = strict_yaml.load_file(path)
+    document = _load(path)
     if not isinstance(document, dict) or "extends" not in document:
         return document
-    base = document.pop("extends")
+    base, document = document["extends"], {key: value for key, value in document.items() if key != "extends"}
     if depth >= DEEPEST:
         raise BadInput(str(path), f"is file {depth + 1} of a chain of extends", "Extend fewer, and no file itself")
     others = sorted(other.stem for other in path.parent.glob("*.yaml") if other != path)

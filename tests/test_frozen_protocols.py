@@ -133,3 +133,17 @@ def test_random_masks_of_mnist1d_differ_from_the_notebook_by_two_weights_at_most
         assert max(abs(ours[name] - notebook[name]) for name in sizes) <= 2
         off += ours != notebook
     assert off == 76
+
+
+def test_synflows_vgg_has_the_layers_of_the_released_logs() -> None:
+    """14 tensors, 14,761,664 weights, 10^0.25 to 10^6 in steps of 10^0.25; a million times fewer leave 15."""
+    from benchmark import published
+
+    protocol = load("synflow/vgg16-cifar100-masks")
+    rows = [r for r in published.results("synflow", "layers") if (r.method, r.x) == ("random", 1.0)]
+    sizes = [int(dict(r.labels)["size"]) for r in rows if r.column == "density"]
+    assert list(protocol.pruning.layer_sizes.values()) == sizes
+    kept = [level.kept for level in protocol.level_table[1:]]
+    assert kept == [round(14_761_664 * 10 ** (-i / 4)) for i in range(1, 25)]
+    assert kept[-1] == 15
+    assert not protocol.trains

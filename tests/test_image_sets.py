@@ -27,6 +27,7 @@ from benchmark import data_root
 from benchmark.data_root import CIFAR10_FILES, MNIST_FILES, cache_root, needs_download
 from benchmark.datasets import cifar, compact_images, fashion_mnist, load, mirrors, tiny_imagenet
 from benchmark.errors import EnvironmentProblem
+from benchmark.spec.data import SAMPLE
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -93,6 +94,30 @@ def test_cifar100_has_fine_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     data = load("cifar100", tmp_path)
     assert (data.classes, data.train_labels.tolist()) == (100, made["train"][2])
     assert np.array_equal(data.test_inputs.numpy(), made["test"][1])
+
+
+def test_the_scoring_sample_is_cut_out_of_cifar100_where_its_own_file_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first 20 of each class in stored order: here, of 25 of each of three classes, shuffled."""
+    rng = np.random.default_rng(2)
+    labels = rng.permutation(np.repeat(np.arange(3), 25)).tolist()
+    pixels = rng.integers(0, 256, (75, 3072), dtype=np.uint8)
+    batches = {"train": (pixels, labels), "test": (pixels[:3], [0, 1, 2])}
+    packed = {name: pickle.dumps({"data": x, "fine_labels": y}) for name, (x, y) in batches.items()}
+    monkeypatch.setattr(cifar, "CIFAR100_MD5", {name: md5(content) for name, content in packed.items()})
+    assert needs_download(SAMPLE, tmp_path)
+    lay(tmp_path / "cifar-100-python", packed)
+    assert not needs_download(SAMPLE, tmp_path)
+    data = load(SAMPLE, tmp_path)
+    seen: dict[int, int] = {}
+    rows = []
+    for row, label in enumerate(labels):
+        seen[label] = seen.get(label, 0) + 1
+        rows += [row] * (seen[label] <= 20)
+    assert data.train_labels.tolist() == [labels[row] for row in rows]
+    assert np.array_equal(data.train_inputs.numpy().reshape(60, -1), pixels[rows])
+    assert len(data.test_labels) == 0
 
 
 @pytest.mark.parametrize("damage", ["truncated", "altered", "empty"])
@@ -386,7 +411,7 @@ def test_fashion_and_tiny_come_from_their_homes(
     assert load("tiny-imagenet", tmp_path).classes == 2
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion-mnist", "tiny-imagenet"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion-mnist", "tiny-imagenet", SAMPLE])
 def test_without_a_network_the_way_out_is_named(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = "http://127.0.0.1:9/"
     for home in (CIFAR10, CIFAR100):
@@ -395,7 +420,7 @@ def test_without_a_network_the_way_out_is_named(tmp_path: Path, name: str, monke
     monkeypatch.setattr(tiny_imagenet, "URL", nowhere)
     with pytest.raises(EnvironmentProblem, match="could not be downloaded") as caught:
         load(name, tmp_path)
-    assert name in caught.value.thing
+    assert ("cifar100" if name == SAMPLE else name) in caught.value.thing  # of which the sample is a part
     assert "LOTTERYBENCH_DATA" in caught.value.fix
     assert len(str(caught.value).splitlines()) == 1
 

@@ -182,3 +182,11 @@ def test_iteration_reaches_where_one_round_cannot() -> None:
 def test_listed_densities_must_fall() -> None:
     with pytest.raises(ValueError, match="highest first"):
         ListedDensities(rule="listed", densities=[0.5, 0.6])
+
+
+@given(counts=st.lists(st.integers(0, 500), min_size=1, max_size=8), data=st.data())
+def test_equal_rates_are_the_general_rule(counts: list[int], data: st.DataObject) -> None:
+    """Whole-number arithmetic against fractions: a rate of 1.0 that is named takes the general way."""
+    current = {f"layer{i}": count for i, count in enumerate(counts)}
+    total = data.draw(st.integers(0, sum(counts)))
+    assert layerwise_counts(current, total, {}) == layerwise_counts(current, total, dict.fromkeys(current, 1.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,48 @@ def test_a_check_that_ends_the_process_is_named_without_its_escapes(tmp_path: Pa
 def test_errors_move_no_cursor() -> None:
     text = str(BadPruner("plugin \x1b[2J\nx", "raised \x07 ä", "Fix \x9b it"))
     assert text == "plugin \\x1b[2J x: raised \\x07 ä. Fix \\x9b it"
+
+
+def answering(text: str) -> str:
+    """Lines for a plugin that writes `text` where answers are read, whatever number that file has, and ends."""
+    return f"import os\nfor n in range(3, 16):\n    try: os.write(n, {text})\n    except OSError: pass\nos._exit(0)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b'[' * 100_000 + b'\\n'",
+        "b'{\"error\": [1, 2]}\\n'",
+        "b'{\"answer\": [1]}\\n'",
+        'b\'{"answer": {"kind": []}}\\n\'',
+    ],
+    ids=["deep", "no error", "no answer", "other answer"],
+)
+def test_what_a_plugin_writes_in_place_of_an_answer_is_refused(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, at_import=answering(text))
+    with pytest.raises(BadPruner):
+        described(path, {})
+    assert isinstance(CliRunner().invoke(cli, ["check", str(path)]).exception, BadPruner)
+
+
+def test_an_endless_answer_fills_no_memory(tmp_path: Path) -> None:
+    """More than a file of the child's may have ends the child; its parent reads the end of the file only."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    path = write(
+        tmp_path,
+        at_import=answering("bytes(2**20)")
+        .replace("os.write", "[os.write")
+        .replace(")\n", ") for _ in range(512)]\n", 1),
+    )
+    with pytest.raises(BadPruner):
+        described(path, {})
+    unit = 1024 if sys.platform == "linux" else 1
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < 256 * 2**20
+
+
+def test_findings_move_no_cursor(tmp_path: Path) -> None:
+    path = write(tmp_path, in_score="raise ValueError('\\x1b[2Jall ok')")
+    result = CliRunner().invoke(cli, ["check", str(path)])
+    assert result.exit_code == 1
+    assert "\\x1b[2Jall ok" in result.output
+    assert "\x1b" not in result.output

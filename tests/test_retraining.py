@@ -42,14 +42,17 @@ def trained(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     protocol = with_methods(tiny_path, METHODS)
     store, seen = Store(tmp_path_factory.mktemp("results")), dict[str, list[Any]]()
     harness = Harness(protocol, store, Settings())
-    own = harness._train
+    own = harness.train
 
-    def watched(cell: Cell, masks: Any, start: Any, first: int, steps: int) -> Any:
-        outcome = own(cell, masks, start, first, steps)
-        seen[f"{cell.method} {cell.level}"] = [start, first, steps, masks, outcome]
-        return outcome
+    def watched(ready: Any) -> Any:
+        outcomes = own(ready)
+        for each, outcome in zip(ready, outcomes, strict=True):
+            replica, cell = each.replica, each.cell
+            about = [replica.start, replica.first_step, each.steps, replica.masks, outcome]
+            seen[f"{cell.method} {cell.level}"] = about
+        return outcomes
 
-    harness._train = watched  # type: ignore[method-assign]
+    harness.train = watched  # type: ignore[method-assign]
     for planned in plan([(protocol, name) for name in ("dense", *METHODS)], store):
         assert harness.run(planned.job)
     return harness, seen

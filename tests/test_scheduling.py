@@ -143,7 +143,7 @@ def test_what_nothing_is_known_of_comes_first(tmp_path: Path) -> None:
     protocol = load("mnist1d/mlp")
     asked = wanted(Store(tmp_path), [protocol])
     selection = [(protocol, method) for method in method_names(protocol)]
-    tiers = [asked.tier(protocol, cell)[0] for item in plan(selection, Store(tmp_path), False, asked)
+    tiers = [asked.tier(protocol, cell)[0] for item in plan(selection, Store(tmp_path), False, None, asked)
              for cell in item.job.cells]  # fmt: skip
     assert tiers == sorted(tiers)
     assert set(tiers) >= {0, 2}
@@ -156,11 +156,11 @@ def test_for_a_claim_nothing_else_is_run(tmp_path: Path) -> None:
     selection = [(protocol, method) for method in method_names(protocol)]
     everything = {cell for _, method in selection for cell in cells_of(protocol, method)}
     asked = wanted(Store(tmp_path), [protocol], "mnist1d-curve-random")
-    cells = {cell for item in plan(selection, Store(tmp_path), False, asked) for cell in item.job.cells}
+    cells = {cell for item in plan(selection, Store(tmp_path), False, None, asked) for cell in item.job.cells}
     assert cells < everything
     assert {cell.method for cell in cells} == {"random", DENSE}
     method = wanted(Store(tmp_path), [protocol], "imp+reinit")
-    planned = {cell for item in plan(selection, Store(tmp_path), False, method) for cell in item.job.cells}
+    planned = {cell for item in plan(selection, Store(tmp_path), False, None, method) for cell in item.job.cells}
     assert set(cells_of(protocol, "imp+reinit")) <= planned
     with pytest.raises(BadInput, match="mnist1d-4"):
         wanted(Store(tmp_path), [protocol], "mnist1d-44")

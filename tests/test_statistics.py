@@ -138,6 +138,35 @@ def test_jackknife_interval_covers_a_crossing() -> None:
     assert hits >= 180
 
 
+@given(SAMPLES, SAMPLES, st.floats(0.1, 50))
+@settings(max_examples=60, deadline=None)
+def test_equivalence_is_two_of_scipys_one_sided_welch_tests(a: list[float], b: list[float], margin: float) -> None:
+    if np.std(a) < 1e-3 or np.std(b) < 1e-3:
+        return
+    above = stats.ttest_ind(np.add(a, margin), b, equal_var=False, alternative="greater").pvalue
+    below = stats.ttest_ind(np.subtract(a, margin), b, equal_var=False, alternative="less").pvalue
+    e = s.difference(s.estimate(a), s.estimate(b))
+    assert s.p_inside(e, -margin, margin) == pytest.approx(max(above, below), abs=1e-9)
+
+
+@given(SAMPLES, st.sampled_from([0.8, 0.9, 0.95, 0.99]))
+@settings(max_examples=60, deadline=None)
+def test_intervals_are_scipys(values: list[float], confidence: float) -> None:
+    if np.std(values) < 1e-3:
+        return
+    theirs = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
+    assert s.interval(s.estimate(values), confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_simes_and_bonferroni(p_values: list[float]) -> None:
+    """Never above Bonferroni's p values, never below those of a procedure that controls less (Benjamini-Hochberg)."""
+    holm = s.holm(p_values)
+    assert all(h <= min(1.0, len(p_values) * p) + 1e-12 for h, p in zip(holm, p_values, strict=True))
+    weaker = stats.false_discovery_control(p_values, method="bh")
+    assert all(h >= w - 1e-9 for h, w in zip(holm, weaker, strict=True))
+
+
 def test_crossings_by_hand() -> None:
     assert crossing([0, 2, 4], [0.0, 1.0, -1.0]) == pytest.approx(3.0)
     assert crossing([0, 1, 2, 3], [0.0, -1.0, 1.0, -3.0]) == pytest.approx(2.25)  # the last crossing, for good

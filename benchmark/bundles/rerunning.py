@@ -16,7 +16,7 @@ from benchmark.errors import LotterybenchError
 from benchmark.harness import Harness, Settings, cpu_settings
 from benchmark.intake import mask_digest
 from benchmark.plan import Job
-from benchmark.recheck import compare
+from benchmark.recheck import compare, same_machine
 from benchmark.records import DENSE, Cell, Record
 from benchmark.store import Store
 from benchmark.streams import stream
@@ -147,9 +147,9 @@ def _compared(claimed: Claimed, again: Store, chosen: Sequence[Cell], found: Mea
             found.reasons.append(f"{title(cell)}: trained again, it has another mask")
         if first.provenance.data_digest != second.provenance.data_digest:
             found.reasons.append(f"{title(cell)}: was measured with other data")
-        if not same and _same_machine(first, second):
+        if not same and same_machine(first.provenance, second.provenance):
             found.reasons.append(f"{title(cell)}: {_difference(first, second)}, on the same hardware and versions")
-        alike &= same or not _same_machine(first, second)
+        alike &= same or not same_machine(first.provenance, second.provenance)
     outcome = compare(protocol, claimed.store, again)
     if alike and outcome.identical < outcome.cells:
         distance, half, margin = abs(outcome.mean_difference), outcome.half_width, outcome.margin
@@ -169,11 +169,3 @@ def _difference(first: Record, second: Record) -> str:
     if a != b:
         return f"test accuracies {tuple(a.model_dump().values())} in the bundle, {tuple(b.model_dump().values())} here"
     return "its record differs from the one made here"
-
-
-def _same_machine(first: Record, second: Record) -> bool:
-    """Whether two records were made by the same versions on the same hardware, so that bits must agree."""
-    a, b = first.provenance, second.provenance
-    return (a.python, a.packages, a.platform, a.device, a.driver, a.threads, a.precision) == (
-        b.python, b.packages, b.platform, b.device, b.driver, b.threads, b.precision,
-    )  # fmt: skip

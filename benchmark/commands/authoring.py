@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from benchmark.commands.options import json_option
 from benchmark.commands.plugins import plugin_files, set_option, settings_of
 from benchmark.commands.tables import show_table
-from benchmark.conformance.findings import Finding, Report
-from benchmark.errors import EXIT_DEVIATION
+from benchmark.conformance.findings import Report
+from benchmark.errors import EXIT_DEVIATION, BadPruner, plain
 from benchmark.plugin_child import ask
 from benchmark.scaffold import Kind, write_pruner
 
@@ -34,7 +35,10 @@ def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
     given = settings_of(settings, files)
     name = next(iter(files))
     answer = ask("benchmark.conformance", plugin, given, SECONDS_TO_CHECK)
-    report = Report(**{**answer, "findings": tuple(Finding(**finding) for finding in answer["findings"])})
+    try:
+        report = TypeAdapter(Report).validate_python(answer)
+    except ValidationError as error:  # only its own process says it, and the plugin runs in there
+        raise BadPruner(f"plugin {plugin}", "wrote a report of its own that is none", "Correct the file") from error
     if as_json:
         click.echo(json.dumps({"pruner": name, "passed": not report.failures, **answer}, indent=1))
     else:
@@ -50,7 +54,7 @@ def _show(name: str, report: Report) -> None:
         rows.append([check, "FAILED" if any(f.failed for f in own) else "note" if own else "ok"])
     show_table(f"Checks of {name} on {', '.join(report.networks)}", ["check", "result"], rows)
     for finding in report.findings:
-        click.echo(f"\n{finding}")
+        click.echo(f"\n{plain(str(finding), keep=chr(10))}")
     failed = len({finding.check for finding in report.failures})
     verdict = f"{failed} of {len(report.checks)} checks failed" if failed else f"All {len(report.checks)} checks passed"
     click.echo(f"\n{verdict}, in {report.seconds:.0f} s.")

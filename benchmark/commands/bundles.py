@@ -26,7 +26,7 @@ from benchmark.commands.options import (
     selection_of,
 )
 from benchmark.commands.plugins import plugin_files, set_option, settings_of
-from benchmark.errors import EXIT_DEVIATION, BadInput, Conflict, EnvironmentProblem
+from benchmark.errors import EXIT_DEVIATION, BadInput, Conflict, EnvironmentProblem, plain
 from benchmark.plugins import described
 from benchmark.protocol import Protocol
 from benchmark.store import Store, write_atomically
@@ -194,7 +194,7 @@ def _report(bundle: Bundle, measured: Sequence[Measured], reasons: Sequence[str]
         return
     for claim, found in zip(bundle.manifest.claims, measured, strict=False):
         click.echo(
-            f"{claim.protocol.id}@{claim.protocol.version} {claim.name}: {found.masks} masks made again; "
+            f"{plain(claim.protocol.id)}@{claim.protocol.version} {claim.name}: {found.masks} masks made again; "
             f"{found.cells} cells trained again, {found.identical} identical bit for bit."
         )
         if found.shares:
@@ -202,7 +202,7 @@ def _report(bundle: Bundle, measured: Sequence[Measured], reasons: Sequence[str]
                 f"Of masks at the sparsest level, {min(found.shares.values()):.1%} or more stays if weights are nudged."
             )
     for reason in reasons:
-        click.echo(f"REFUSED {reason}")
+        click.echo(f"REFUSED {plain(reason)}")  # it may quote the bundle
     click.echo(f"Not verified: {len(reasons)} reasons." if reasons else "Verified.")
 
 

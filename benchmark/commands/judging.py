@@ -1,4 +1,4 @@
-"""Verbs that judge: score, leaderboard, figure."""
+"""Verbs that judge: score, power, leaderboard, figure, report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from benchmark import protocol as protocols
-from benchmark.commands.options import existing_results, json_option, results_option
+from benchmark.commands.options import existing_results, json_option, results_option, spoken
 from benchmark.commands.tables import show_table
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.store import Store
@@ -38,6 +38,32 @@ def score(results: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(EXIT_USAGE)
     if "deviates" in found:
         raise click.exceptions.Exit(EXIT_DEVIATION)
+
+
+@click.command()
+@results_option
+@json_option
+def power(results: Path, as_json: bool) -> None:
+    """How many more seeds each open claim needs, and what they cost here, cheapest first.
+
+    Seeds that should decide with 80 % power if means stay as they are. `plan` and `run` take the same order.
+
+    \b
+    Examples:
+      lotterybench power
+      lotterybench power --json
+    """
+    from benchmark.power import claim_needs, to_json
+
+    needs = claim_needs(existing_results(results), protocols.load_all())
+    if as_json:
+        click.echo(json.dumps(to_json(needs), indent=1))
+        return
+    rows = [
+        [n.claim, n.statement, n.verdict, n.words, spoken(n.core_seconds) if n.core_seconds is not None else "-"]
+        for n in needs
+    ]
+    show_table("Power", ["claim", "statement", "verdict", "needs", "core time here"], rows)
 
 
 @click.command()

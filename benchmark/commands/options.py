@@ -78,6 +78,17 @@ def retry_option(command: Command) -> Command:
     return click.option("--retry-failed", is_flag=True, help=text)(command)
 
 
+def device_option(command: Command) -> Command:
+    """--device: where networks are trained."""
+    return click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda"]),
+        default="cpu",
+        show_default=True,
+        help="cuda: many networks side by side on one GPU.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """--json: machine-readable output."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)

@@ -13,6 +13,7 @@ from benchmark.commands.options import (
     Selection,
     json_option,
     only_argument,
+    protocols_in,
     results_option,
     retry_option,
     spoken,
@@ -25,6 +26,7 @@ from benchmark.data_root import data_root, needs_download
 from benchmark.errors import BadInput
 from benchmark.method_text import method_words
 from benchmark.plan import PlannedJob, cells_of, fitting, method_names, plan
+from benchmark.power import plan_order
 from benchmark.protocol import Protocol, load, load_all
 from benchmark.records import DENSE
 from benchmark.registry import names as pruner_names
@@ -143,7 +145,7 @@ def plan_(
     """
     store = Store(results)
     picked = chosen(only, store, plugins, settings)
-    planned = plan(picked.selection, store, retry_failed)
+    planned = plan(picked.selection, store, retry_failed, plan_order(store, protocols_in(picked.selection)))
     show_plan(picked.selection, planned, store, budget, workers, as_json, picked.waiting)
 
 
@@ -158,16 +160,16 @@ def show_plan(
 ) -> None:
     """Print the plan of a selection; `waiting`: methods of plugins whose files were not given."""
     fits = fitting(planned, workers, budget)
+    of_method: dict[tuple[str, str], list[tuple[PlannedJob, int]]] = {}
+    for job, fitting_cells in zip(planned, fits, strict=True):
+        of_method.setdefault((job.job.protocol.key, job.job.method), []).append((job, fitting_cells))
+    skipped = {protocol.key: _why_skipped(protocol) for protocol in protocols_in(selection)}
     rows, document = [], []
     for protocol, method in selection:
-        own = [
-            (p, n)
-            for p, n in zip(planned, fits, strict=True)
-            if p.job.protocol.key == protocol.key and p.job.method == method
-        ]
+        own = of_method.get((protocol.key, method), [])
         left = sum(len(p.job.cells) for p, _ in own)
         seconds = sum(p.seconds for p, _ in own)
-        why = _why_skipped(protocol)
+        why = skipped[protocol.key]
         entry = {
             "protocol": protocol.id,
             "method": method,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from benchmark.commands.options import (
     Duration,
     Selection,
+    device_option,
     only_argument,
-    patterns_of,
     protocols_in,
     results_option,
     retry_option,
@@ -25,13 +26,15 @@ from benchmark.commands.plugins import (
     waiting_words,
 )
 from benchmark.commands.reading import show_plan
+from benchmark.commands.runnable import affordable, require_device, with_data
+from benchmark.commands.trying import try_out
 from benchmark.commands.working import Where, planned_for, where_options
-from benchmark.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
+from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
+from benchmark.executors.devices import gpus
 from benchmark.executors.order import Order
 from benchmark.plan import fitting, only_recorded, plan
 from benchmark.progress import Display
 from benchmark.store import Store
-from benchmark.units import density_text
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class How:
     deadline: float | None
     chosen: Chosen
     retry_failed: bool
+    device: Literal["cpu", "cuda"] = "cpu"
 
     @property
     def seconds_left(self) -> float | None:
@@ -62,6 +66,7 @@ class How:
     type=click.Path(path_type=Path, file_okay=False),
     help="With time left, measure finished cells again into this folder and compare.",
 )
+@device_option
 @click.option("--dry-steps", type=click.IntRange(1), help="Only try: a few updates on little data, nothing recorded.")
 def run(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
@@ -71,6 +76,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     settings: tuple[str, ...],
     retry_failed: bool,
     recheck: Path | None,
+    device: Literal["cpu", "cuda"],
     dry_steps: int | None,
     where: Where,
 ) -> None:
@@ -90,16 +96,19 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     """
     from benchmark.isolation.sandbox import describe
 
+    require_device(device)
     store = Store(results)
     picked = chosen(only, store, plugins, settings)
-    how = How(where, time.time() + budget if budget else None, picked, retry_failed)
+    if device == "cuda":
+        where = replace(where, workers=max(1, min(where.workers, len(gpus()))))
+    how = How(where, time.time() + budget if budget else None, picked, retry_failed, device)
     selection = _with_their_plugins(picked)
     if dry_steps is not None:
-        _try_out(selection, only, dry_steps, picked)
+        try_out(selection, only, dry_steps, picked)
         return
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
-    selection = _with_data(selection)
+    selection = with_data(affordable(selection, store, how.seconds_left, retry_failed))
     planned = planned_for(_order(selection, store, how, None), selection, store)
     if planned:
         show_plan(selection, planned, store, budget, where.workers)
@@ -114,23 +123,6 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
         _recheck([pair for pair in selection if pair in picked.measurable], store, Store(recheck), how)
     if where.waits:
         _conclude(selection, store)
-
-
-def _try_out(selection: Selection, only: tuple[str, ...], steps: int, picked: Chosen) -> None:
-    """Run the first cell of every protocol that was selected, and of every method that a pattern names."""
-    from benchmark.dry import dry_run
-
-    named = any(":" in pattern for pattern in patterns_of(only)) or bool(picked.files)
-    first = {protocol.key: method for protocol, method in reversed(selection)}
-    for protocol, method in selection:
-        if not named and method != first[protocol.key]:
-            continue
-        done = dry_run(protocol, method, steps, picked.files)
-        click.echo(
-            f"{protocol.id}:{method} at {density_text(protocol, done.cell.level)}, seed {done.cell.seed}: "
-            f"{done.updates} updates of {protocol.recipe.steps:,}, {done.mask}, on {done.data}"
-        )
-    click.echo("Dry: a few updates on little data. Nothing was recorded.")
 
 
 def _with_their_plugins(picked: Chosen) -> Selection:
@@ -154,20 +146,6 @@ def _conclude(selection: Selection, store: Store) -> None:
         raise click.exceptions.Exit(EXIT_USAGE)
 
 
-def _with_data(selection: Selection) -> Selection:
-    """The part of a selection whose data is here or could be fetched; says what is skipped and why."""
-    from benchmark.executors.data import obtain_data
-
-    reasons = {protocol.key: obtain_data(protocol) for protocol in protocols_in(selection)}
-    for key, reason in reasons.items():
-        if reason:
-            click.echo(f"Skipped {key}: {reason}")
-    usable = [(protocol, method) for protocol, method in selection if reasons[protocol.key] is None]
-    if not usable:
-        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
-    return usable
-
-
 def _order(selection: Selection, store: Store, how: How, like: Store | None) -> Order:
     """What every worker is told."""
     return Order(
@@ -180,6 +158,7 @@ def _order(selection: Selection, store: Store, how: How, like: Store | None) -> 
         like=like.root if like else None,
         shard=how.where.shard,
         wanted=how.where.purpose,
+        device=how.device,
     )
 
 

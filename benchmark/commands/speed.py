@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import protocol as protocols
-from benchmark.commands.options import json_option
+from benchmark.commands.options import device_option, json_option
+from benchmark.commands.runnable import require_device
 from benchmark.commands.tables import show_table
-from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.errors import BadInput
 
 if TYPE_CHECKING:
     from benchmark.speed.report import Report
@@ -45,7 +46,7 @@ class Counts(click.ParamType[tuple[int, ...]]):
               help="What to measure; default: all but synflow, which takes minutes.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="A loop's turn.")
 @click.option("--turns", type=click.IntRange(1), default=5, show_default=True, help="Turns of every loop.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@device_option
 @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Append the figures to this .jsonl file.")
 @json_option
 def speed(
@@ -73,11 +74,7 @@ def speed(
     chosen = protocols.load(protocol)
     if to is not None and to.suffix != ".jsonl":
         raise BadInput(str(to), "figures are lines of JSON", "Name a .jsonl file")
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise EnvironmentProblem("--device cuda", "torch sees no CUDA device", "Leave it out to measure the CPU")
+    require_device(device)
     from benchmark.speed.measuring import USUAL, measured
     from benchmark.speed.report import append
 

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce, wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import click
 
 from benchmark import stopping
 from benchmark.commands.options import (
     Selection,
+    device_option,
     only_argument,
     protocols_in,
     results_option,
@@ -32,6 +33,7 @@ from benchmark.executors.profile import Profile, load_profile
 from benchmark.executors.shards import part
 from benchmark.executors.slurm import Slurm
 from benchmark.plan import PlannedJob, only_recorded, plan
+from benchmark.power import plan_order
 from benchmark.store import Store
 from benchmark.submissions import with_submissions
 
@@ -106,8 +108,9 @@ def planned_for(order: Order, selection: Selection, store: Store) -> list[Planne
     """The jobs that an order means now, in the order in which they are wanted."""
     from benchmark.priorities import wanted
 
-    purpose = wanted(store, protocols_in(selection), order.wanted)
-    planned = plan(selection, store, order.retry_failed, purpose)
+    protocols = protocols_in(selection)
+    purpose = wanted(store, protocols, order.wanted)
+    planned = plan(selection, store, order.retry_failed, plan_order(store, protocols), purpose)
     planned = only_recorded(planned, Store(order.like)) if order.like else planned
     return part(planned, selection, order.shard) if order.shard else planned
 
@@ -120,6 +123,7 @@ def planned_for(order: Order, selection: Selection, store: Store) -> list[Planne
 @click.option("--like", type=click.Path(path_type=Path), default=None)
 @plugin_option
 @retry_option
+@device_option
 @click.option("--shard", default=None)
 @click.option("--for", "purpose", default=None)
 def worker(
@@ -130,6 +134,7 @@ def worker(
     like: Path | None,
     plugins: tuple[Path, ...],
     retry_failed: bool,
+    device: Literal["cpu", "cuda"],
     **rest: str | None,
 ) -> None:
     """One worker process of `run`; prints one JSON object per line."""
@@ -142,7 +147,7 @@ def worker(
     if seconds is not None:
         deadline = time.time() + seconds
     shard = Shard.parse(rest["shard"]) if rest["shard"] else None
-    given = Order(only, results, deadline, None, plugins, retry_failed, like, shard, rest["purpose"])
+    given = Order(only, results, deadline, None, plugins, retry_failed, like, shard, rest["purpose"], device)
     try:
         selection = selection_of(only, partial(with_submissions, store))
         work_here(given, planned_for(given, selection, store), _emit)

@@ -35,7 +35,7 @@ def work_here(order: Order, planned: Sequence[PlannedJob], say: Callable[[str, d
         fields["empty_layers"] = record.mask.collapsed_layers if record.mask else ()
         say("recorded", {"name": title(protocol, cell), **fields})
 
-    options = Options(order.deadline, plugin_files(order.plugins), order.retry_failed)
+    options = Options(order.deadline, plugin_files(order.plugins), order.retry_failed, device=order.device)
     work(planned, Store(order.results), options, Events(progress, recorded))
 
 

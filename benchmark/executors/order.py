@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from benchmark.errors import BadInput, LotterybenchError
 from benchmark.plan import PlannedJob
@@ -44,6 +44,7 @@ class Order:
     like: Path | None = None
     shard: Shard | None = None
     wanted: str | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def arguments(self) -> list[str]:
         """Of the verb `worker`. Paths are absolute: a worker may start elsewhere."""
@@ -54,6 +55,7 @@ class Order:
         parts += ["--retry-failed"] if self.retry_failed else []
         parts += ["--like", str(self.like.absolute())] if self.like else []
         parts += ["--for", self.wanted] if self.wanted else []
+        parts += ["--device", self.device] if self.device != "cpu" else []
         parts += ["--shard", str(self.shard)] if self.shard else []
         return parts
 

@@ -57,8 +57,8 @@ class Session:
         self.cost, self._longest = Cost(), 0  # bytes that an answer may have beyond its header
         self._prunable: tuple[str, ...] = ()
         self._allowed = limits.start_seconds
+        self._data, self._leash = template().start(limits, pruner.readable)  # its import of torch is not the plugin's
         self._deadline = time.monotonic() + limits.start_seconds
-        self._data, self._leash = template().start(limits, pruner.readable)
         load = Load(
             pruner=pruner.name, file=str(pruner.file), entry_point=pruner.entry_point, parameters=dict(parameters)
         )

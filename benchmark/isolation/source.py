@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -43,7 +44,36 @@ def locate(name: str, plugins: Mapping[str, Path] | None = None) -> PrunerSource
     return _from_entry_point(points[0])
 
 
+def declared_needs(name: str) -> str | None:
+    """What the class of a registered pruner says it needs, read from its source and not run; None if it is not found.
+
+    Without a `needs` of its own a pruner needs nothing, as `benchmark.api.Pruner` says.
+    """
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    try:
+        tree = ast.parse(_file_of(points[0])[1].read_bytes())
+    except (IndexError, BadPruner, OSError, SyntaxError, ValueError):
+        return None
+    wanted = points[0].attr
+    for node in (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == wanted):
+        for line in node.body:
+            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            value = getattr(line, "value", None)
+            named = any(isinstance(target, ast.Name) and target.id == "needs" for target in targets)
+            if named and isinstance(value, ast.Constant):
+                return str(value.value)
+        return "nothing"
+    return None
+
+
 def _from_entry_point(point: EntryPoint) -> PrunerSource:
+    package, file, readable = _file_of(point)
+    digest = _digest(f"pruner '{point.name}'", file.read_bytes())
+    return PrunerSource(point.name, digest, package, b"", point.value, readable)
+
+
+def _file_of(point: EntryPoint) -> tuple[Path, Path, tuple[str, ...]]:
+    """(package or module to load, the file of the class, what may be read from), without importing anything."""
     top, *rest = point.module.split(".")
     thing = f"pruner '{point.name}'"
     spec = find_spec(top)  # of a top-level name: looks for it and imports nothing
@@ -57,7 +87,7 @@ def _from_entry_point(point: EntryPoint) -> PrunerSource:
     if file is None or (rest and not inside):
         raise BadPruner(thing, f"{point.value} cannot be imported (no such module)", "Correct its entry point")
     readable = (str(package.parent if inside else package),)
-    return PrunerSource(point.name, _digest(thing, file.read_bytes()), package, b"", point.value, readable)
+    return package, file, readable
 
 
 def _digest(thing: str, source: bytes) -> str:

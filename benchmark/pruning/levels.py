@@ -96,6 +96,8 @@ def layerwise_counts(current: Mapping[str, int], total: int, rates: Mapping[str,
     surplus = sum(current.values()) - total
     if surplus == 0:
         return dict(current)
+    if not any(name in rates for name in current):
+        return _equal_rates(current, total)
     weight = {name: Fraction(rates.get(name, 1.0)) for name in current}
     removable = sum(count * weight[name] for name, count in current.items())
     if removable == 0 or surplus * max(weight[name] for name, count in current.items() if count) > removable:
@@ -104,6 +106,16 @@ def layerwise_counts(current: Mapping[str, int], total: int, rates: Mapping[str,
         )
     p = Fraction(surplus) / removable
     return split_exactly({name: count * (1 - p * weight[name]) for name, count in current.items()}, total)
+
+
+def _equal_rates(current: Mapping[str, int], total: int) -> dict[str, int]:
+    """`split_exactly` of count * total / sum, in whole numbers: plans cut thousands of layers before they start."""
+    size = sum(current.values())
+    counts = {name: count * total // size for name, count in current.items()}
+    order = sorted(current, key=lambda name: -(current[name] * total % size))
+    for name in order[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
 
 
 def materialise(rule: LevelRule, sizes: Mapping[str, int], rates: Mapping[str, float]) -> tuple[Level, ...]:

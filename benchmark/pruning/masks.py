@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.api import Masks, Scores
@@ -26,13 +27,24 @@ def keep_highest(scores: Tensor, alive: Tensor, count: int) -> Tensor:
 
     Raises ValueError if fewer are alive.
     """
-    kept = torch.zeros_like(alive)
-    kept[alive] = _highest(scores.detach()[alive].double(), count)
-    return kept
+    return _in_place_of(alive, _highest(left(scores, alive), count))
 
 
-def _highest(ranking: Tensor, count: int) -> Tensor:
-    """Boolean (n,) of the `count` highest of `ranking` (n,), float64; equal ones by lower index.
+def left(scores: Tensor, mask: Tensor) -> NDArray[np.float64]:
+    """The scores (n,) of what a mask keeps, in order. Numpy: torch lists the places of a boolean mask first."""
+    values: NDArray[np.float64] = scores.detach().double().numpy()[mask.numpy()]
+    return values
+
+
+def _in_place_of(mask: Tensor, kept: NDArray[np.bool_]) -> Tensor:
+    """The mask in which those of its entries stay that `kept` (one for each) names."""
+    narrower = np.zeros(mask.shape, np.bool_)
+    narrower[mask.numpy()] = kept
+    return torch.from_numpy(narrower)
+
+
+def _highest(ranking: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+    """(n,) of the `count` highest of `ranking` (n,); equal ones by lower index.
 
     Thresholding with `score >= kth` would keep or drop all ties at once. Selecting the kth and then taking its ties
     by index is what a stable sort would give, in a fraction of its time (numpy's selection is linear for any input;
@@ -41,11 +53,11 @@ def _highest(ranking: Tensor, count: int) -> Tensor:
     if count > len(ranking):
         raise ValueError(f"{count} weights asked for, {len(ranking)} left")
     if count == 0:
-        return torch.zeros(len(ranking), dtype=torch.bool)
+        return np.zeros(len(ranking), np.bool_)
     place = len(ranking) - count
-    kth = float(np.partition(ranking.numpy(), place)[place])
-    kept = ranking > kth
-    kept[(ranking == kth).nonzero().flatten()[: count - int(kept.sum())]] = True
+    kth = np.partition(ranking, place)[place]
+    kept: NDArray[np.bool_] = ranking > kth
+    kept[np.flatnonzero(ranking == kth)[: count - int(kept.sum())]] = True
     return kept
 
 
@@ -60,11 +72,11 @@ def masks_from_scores(
     """
     result: Masks = {}
     for group, names in groups.items():
-        left = [scores[name].detach()[masks[name]].double() for name in names]
-        kept = _highest(torch.cat(left), counts[group])
-        for name, part in zip(names, torch.split(kept, [len(part) for part in left]), strict=True):
-            result[name] = torch.zeros_like(masks[name])
-            result[name][masks[name]] = part
+        parts = [left(scores[name], masks[name]) for name in names]
+        kept = _highest(np.concatenate(parts), counts[group])
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        for name, part in zip(names, np.split(kept, ends), strict=True):
+            result[name] = _in_place_of(masks[name], part)
     return result
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.api import Masks, Scores
 from benchmark.protocol import PruningSpec
+from benchmark.pruning.masks import left
 from benchmark.records import LayerScores, ScoreFacts
 
 
@@ -46,9 +47,9 @@ class ScoreWatch:
     def _sums(self, scores: Scores, masks: Masks) -> dict[str, LayerScores]:
         layers: dict[str, LayerScores] = {}
         for name, mask in masks.items():
-            left = scores[name].detach()[mask].double()
+            values = torch.from_numpy(left(scores[name], mask))
             known = layers.get(self._layer_of[name], LayerScores(sum=0.0, scored=0))
-            more = LayerScores(sum=known.sum + float(left.sum()), scored=known.scored + len(left))
+            more = LayerScores(sum=known.sum + float(values.sum()), scored=known.scored + len(values))
             layers[self._layer_of[name]] = more
         return layers
 

@@ -100,7 +100,8 @@ class Difference(Frozen):
 
 
 class LargestGain(Frozen):
-    """The largest gain over dense on the curve averaged over seeds equals `published` points (accuracy margin)."""
+    """The largest gain over dense among the levels equals `published` points (accuracy margin): no level gains more,
+    and some level gains that."""
 
     rule: Literal["largest-gain"]
     metric: TrainedMetric

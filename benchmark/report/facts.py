@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.protocol import Protocol
+from benchmark.published import Published
 from benchmark.records import Record
 from benchmark.report.series import Line
 from benchmark.scoring.mask_standings import mask_standings, mask_table
 from benchmark.scoring.observations import Observations
+from benchmark.scoring.overall import overall, overall_table
 from benchmark.scoring.standing_table import standing_table
 from benchmark.scoring.standings import shown_levels, standings
 from benchmark.spec.frozen import flat
@@ -94,6 +96,12 @@ def rankings(seen: Observations, papers: Sequence[Any]) -> list[Table]:
             title = f"At {density_text(seen.protocol, level)}"
             tables.append(Table(title, tuple(headings), tuple(tuple(row) for row in rows)))
     return tables
+
+
+def overall_facts(seen: Sequence[Observations], papers: Sequence[Published]) -> Table:
+    """Methods over all protocols; no rows where nothing can be compared."""
+    headings, rows = overall_table(overall(seen, papers))
+    return Table("Methods over all protocols and densities", tuple(headings), tuple(tuple(row) for row in rows))
 
 
 def masks(seen: Observations) -> list[Table]:

@@ -20,9 +20,10 @@ from benchmark.report import charts, facts
 from benchmark.report.series import layer_map, learning, line, published_lines
 from benchmark.scoring.ledger import VERDICTS
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
-from benchmark.scoring.standing_table import progress_words
+from benchmark.scoring.overall import EXPLAINED
+from benchmark.scoring.standing_table import has_records, progress_words
 from benchmark.scoring.standings import shown_levels
-from benchmark.scoring.wording import METRICS
+from benchmark.scoring.wording import METRICS, needed_text
 from benchmark.store import Store
 from benchmark.units import density_text
 from benchmark.verdicts import Decision, decide_paper
@@ -37,7 +38,14 @@ def pages(store: Store, seen: Seen, papers: Sequence[Published]) -> dict[str, st
     protocols = list(seen.values())
     made = {
         "index.html": _render(
-            "index.html", "", decided=decided, verdicts=VERDICTS, cards=[_card(o, papers) for o in protocols]
+            "index.html",
+            "",
+            decided=decided,
+            verdicts=VERDICTS,
+            cards=[_card(o, papers) for o in protocols if has_records(o)],
+            waiting=[o.protocol for o in protocols if not has_records(o)],
+            overall=facts.overall_facts(protocols, papers),
+            explained=EXPLAINED,
         ),
         "claims.html": _render("claims.html", "", decided=decided, verdicts=VERDICTS),
     }
@@ -59,6 +67,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters["script_json"] = script_json
     made.filters["slug"] = facts.slug
+    made.filters["needed_text"] = needed_text
     return made
 
 

@@ -25,7 +25,7 @@ from benchmark.published.rules import (
     needed_cells,
 )
 from benchmark.scoring.curves import blocks, crossing, interpolated, mean_curve, pooled_sd
-from benchmark.scoring.evidence import Evidence, Item, Scale
+from benchmark.scoring.evidence import Evidence, Item, LargestItem, Scale
 from benchmark.scoring.mask_evidence import mask_items, scale_of
 from benchmark.scoring.observations import Observations, Point
 from benchmark.scoring.samples import (
@@ -127,10 +127,18 @@ def _gains(seen: Observations, metric: Metric, of: Points, seeds: Sequence[int])
 
 
 def _largest_gain(rule: LargestGain, seen: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
-    gains = _gains(seen, rule.metric, rule.of, seeds)
-    largest = statistics.jackknife(lambda sample: max(mean_curve(sample)), gains, seen.resolution(rule.metric))
+    """No level may gain more than the margin above what was published, and some level must gain that, less the margin.
+
+    The largest of many means lies too high by chance. Testing it as if it were one mean, with a jackknife's standard
+    error, says `reproduced` in up to 40 % of flat worlds on the edge (tests/test_error_rates.py); tests level by level
+    keep the error level whatever the curve.
+    """
     margin = accuracy_margin(seen, rule.metric, None)
-    return (Item(where(seen, rule.of.cells), largest, rule.published - margin, rule.published + margin),)
+    gains = [(paired(seen, rule.metric, [(p, DENSE_POINT)], seeds), where(seen, [p])) for p in rule.of.cells]
+    highest, at = max(gains, key=lambda gain: gain[0].mean)
+    low, high = rule.published - margin, rule.published + margin
+    enough = LargestItem(at, highest, low, math.inf, among=tuple(e for e, _ in gains))
+    return (enough, *(Item(at_level, e, -math.inf, high) for e, at_level in gains))
 
 
 def _ratio(rule: Ratio, seen: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:

@@ -55,6 +55,31 @@ class Item:
 
 
 @dataclass(frozen=True)
+class LargestItem(Item):
+    """The largest of several quantities, `among`, must lie above `low`; `estimate` is the one that lies highest.
+
+    Whichever is highest by chance lies too high, so that one alone would be called large too often. That some quantity
+    lies above is tested with Bonferroni's correction over all of them; that none does needs each of them below.
+    """
+
+    among: tuple[Estimate, ...] = ()
+
+    @property
+    def p_inside(self) -> float:
+        """Small when some quantity is shown to lie above `low`."""
+        return min(1.0, len(self.among) * min(statistics.p_above(e, self.low) for e in self.among))
+
+    @property
+    def p_outside(self) -> float:
+        """Small when every quantity is shown to lie below `low`."""
+        return max(statistics.p_below(e, self.low) for e in self.among)
+
+    def seeds_in_all(self, alpha: float) -> int | None:
+        """As for one quantity, at the corrected level."""
+        return super().seeds_in_all(alpha / len(self.among))
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the records say on one check. All `items` must lie in their windows.
 

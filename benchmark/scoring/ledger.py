@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from benchmark.published import Published
 from benchmark.scoring.observations import Observations
+from benchmark.scoring.wording import needed_text
 from benchmark.units import unit_name
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ def verdict_text(verdict: str, needed: int | None, provisional: bool = False) ->
     """A verdict with what it would take to decide."""
     if verdict != "inconclusive":
         return (f"**{verdict}**" if verdict == "deviates" else verdict) + (", provisional" if provisional else "")
-    if needed is None:
-        return "inconclusive; more seeds will hardly decide"
-    return f"inconclusive; about {needed} more seed{'s' if needed != 1 else ''}"
+    return f"inconclusive; {needed_text(needed)}"
 
 
 def _row(decision: Decision) -> list[str]:

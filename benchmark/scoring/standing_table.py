@@ -18,6 +18,11 @@ def finished_and_planned(seen: Observations) -> tuple[int, int]:
     return sum(r.status == "finished" for group in seen.records.values() for r in group), total
 
 
+def has_records(seen: Observations) -> bool:
+    """Whether anything was measured of a protocol, well or not."""
+    return bool(seen.failures) or finished_and_planned(seen)[0] > 0
+
+
 def progress_words(seen: Observations) -> str:
     """How much of a protocol is measured."""
     finished, total = finished_and_planned(seen)

@@ -17,11 +17,17 @@ from benchmark.statistics import Estimate
 
 @dataclass(frozen=True)
 class Costs:
-    """Means over runs: updates spent to find the mask, updates of the final training, examples scored."""
+    """Means over runs: updates spent to find the mask, updates of the final training, examples scored.
+
+    `mask_examples` and `mask_seconds`: all examples seen and all time taken before the final training starts, scoring
+    and training of networks that only serve to find the mask, at the speed of the run's own training.
+    """
 
     mask_train_steps: float
     train_steps: float
     prune_examples: float
+    mask_examples: float
+    mask_seconds: float
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,16 @@ def planned(protocol: Protocol, method: str, level: int) -> bool:
 def standings(seen: Observations, level: int) -> list[Standing]:
     """Measured methods at a level, best first; methods that cannot be told apart share a rank."""
     protocol, metric = seen.protocol, reported_metric(seen.protocol)
-    samples = {
-        method: values for method in protocol.all_methods if level and (values := seen.by_seed(metric, (method, level)))
-    }
+    samples = samples_at(seen, level)
     ranks = statistics.ranks(samples, protocol.statistics.alpha, seen.resolution(metric))
     found = [standing(seen, method, level, ranks[method]) for method in samples]
     return sorted((s for s in found if s), key=lambda s: (s.rank or 0, -s.accuracy.mean, s.method))
+
+
+def samples_at(seen: Observations, level: int) -> dict[str, dict[int, float]]:
+    """Method -> seed -> accuracy in percent, as the paper reports it, of what is measured at a level."""
+    metric, methods = reported_metric(seen.protocol), seen.protocol.all_methods
+    return {m: values for m in methods if level and (values := seen.by_seed(metric, (m, level)))}
 
 
 def standing(seen: Observations, method: str, level: int, rank: int | None = None) -> Standing | None:
@@ -98,7 +108,13 @@ def _costs(records: Sequence[Record]) -> Costs | None:
         fmean(c.mask_train_steps for c in found),
         fmean(c.train_steps for c in found),
         fmean(c.prune_examples for c in found),
+        fmean(c.prune_examples + c.mask_train_steps * _each(c.train_examples, c.train_steps) for c in found),
+        fmean(c.prune_seconds + c.mask_train_steps * _each(c.train_seconds, c.train_steps) for c in found),
     )
+
+
+def _each(total: float, steps: int) -> float:
+    return total / steps if steps else 0.0
 
 
 def other_measured(seen: Observations, shown: Sequence[int]) -> list[Standing]:

@@ -163,6 +163,13 @@ def evidence_text(rule: Rule, evidence: Evidence, protocol: Protocol) -> str:
     return f"{name}{' peak' if isinstance(rule, Peak) else ''}: {text}"
 
 
+def needed_text(needed: int | None) -> str:
+    """What an open claim needs; None: 1,000 further seeds would not do."""
+    if needed is None:
+        return "more seeds will hardly decide"
+    return f"about {needed} more seed{'s' if needed != 1 else ''}"
+
+
 def seeds_text(counts: Sequence[int]) -> str:
     """Number of seeds behind several checks."""
     low, high = min(counts), max(counts)

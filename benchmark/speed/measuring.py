@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 
 from benchmark.protocol import Protocol
+from benchmark.provenance import device_name
 from benchmark.speed.device import ceiling
 from benchmark.speed.loops import Contender
 from benchmark.speed.pruning import prune_times, synflow_times
 from benchmark.speed.race import Rate, race
-from benchmark.speed.report import Loop, Report, Timed, device_name, verb_times
+from benchmark.speed.report import Loop, Report, Timed, verb_times
 
 PARTS = ("train", "prune", "verbs", "synflow")
 USUAL = ("train", "prune", "verbs")

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmark.provenance import commit, cpu_name, packages
+from benchmark.provenance import commit, packages
 from benchmark.store import write_atomically
 
 SCHEMA = "lotterybench/speed/1"
@@ -90,15 +90,6 @@ def append(report: Report, path: Path) -> None:
     with FileLock(work / "lock"):
         before = path.read_bytes() if path.exists() else b""
         write_atomically(path, before + json.dumps(report.document()).encode() + b"\n", work)
-
-
-def device_name(device: str) -> str:
-    """As a record's provenance names it."""
-    if device == "cpu":
-        return f"cpu: {cpu_name()}"
-    import torch
-
-    return f"cuda: {torch.cuda.get_device_name()}"
 
 
 def verb_times() -> list[Timed]:

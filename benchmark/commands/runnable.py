@@ -1,0 +1,50 @@
+"""What of a selection can be run here: what fits the budget, and has its data."""
+
+from __future__ import annotations
+
+import click
+
+from benchmark.commands.options import Selection, protocols_in
+from benchmark.errors import EXIT_ENVIRONMENT, EnvironmentProblem
+from benchmark.plan import plan
+from benchmark.store import Store
+
+
+def require_device(device: str) -> None:
+    """Raise EnvironmentProblem if a device was asked for that is not there."""
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise EnvironmentProblem("--device cuda", "torch sees no CUDA device", "Leave it out to use the CPU")
+
+
+def affordable(selection: Selection, store: Store, budget: float | None, retry_failed: bool) -> Selection:
+    """A selection without protocols of which no training can fit `budget` seconds, so that no data is fetched for them;
+    those with records first. What was named alone, or has records, stays: its plan says what is missing.
+    """
+    seconds: dict[str, list[float]] = {}
+    for item in plan(selection, store, retry_failed):
+        seconds.setdefault(item.job.protocol.key, []).append(item.seconds / len(item.job.cells))
+    begun = {protocol.key: bool(store.records(protocol)) for protocol in protocols_in(selection)}
+    too_long = set[str]()
+    if budget is not None and len(begun) > 1:
+        too_long = {key for key, each in seconds.items() if min(each) > budget and not begun[key]}
+    if too_long:
+        click.echo(f"Left out: {len(too_long)} protocols of which no single training fits the budget here.")
+    kept = [pair for pair in selection if pair[0].key not in too_long]
+    return sorted(kept, key=lambda pair: not begun[pair[0].key])
+
+
+def with_data(selection: Selection) -> Selection:
+    """The part of a selection whose data is here or could be fetched; says what is skipped and why."""
+    from benchmark.executors.data import obtain_data
+
+    reasons = {protocol.key: obtain_data(protocol) for protocol in protocols_in(selection)}
+    for key, reason in reasons.items():
+        if reason:
+            click.echo(f"Skipped {key}: {reason}")
+    usable = [(protocol, method) for protocol, method in selection if reasons[protocol.key] is None]
+    if not usable and selection:
+        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
+    return usable

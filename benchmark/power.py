@@ -1,0 +1,144 @@
+"""Power: how many more seeds each open claim needs, and what they would cost here. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmark import published
+from benchmark.plan import expected_seconds, is_chain
+from benchmark.protocol import ControlSpec, Protocol
+from benchmark.published import Claim
+from benchmark.published.rules import needed_cells
+from benchmark.records import DENSE, Cell
+from benchmark.scoring.evidence import Verdict
+from benchmark.scoring.gathering import gathered
+from benchmark.scoring.observations import Observations, Point
+from benchmark.scoring.wording import needed_text
+from benchmark.store import Store
+from benchmark.verdicts import Decision, decide_paper
+
+NEVER = 1_000_000  # seeds: sorts behind every number that could be needed
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one open claim needs.
+
+    `seeds`: further seeds that should decide it, at 80 % power if means stay as they are; None if 1,000 would not.
+    `seeds_planned`: seeds of the protocol that its evidence does not have yet. `core_seconds`: one core, here, for
+    `seeds` whole seeds, with every training that a mask needs; None where `seeds` is. `methods`: those to measure.
+    """
+
+    claim: str
+    paper: str
+    protocol: str
+    statement: str
+    verdict: Verdict
+    seeds: int | None
+    seeds_planned: int
+    core_seconds: float | None
+    methods: tuple[str, ...]
+    command: str
+
+    @property
+    def words(self) -> str:
+        """How many more seeds, as the board says it, and whether the protocol plans them."""
+        beyond = self.seeds is not None and self.seeds > self.seeds_planned
+        return needed_text(self.seeds) + (f" ({self.seeds_planned} planned)" if beyond else "")
+
+
+def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
+    """Every claim that is inconclusive or not measured, cheapest decision first; those that seeds cannot decide last.
+
+    Raises BadInput if a record or a published file is damaged.
+    """
+    seen = {protocol.id: gathered(protocol, [store]) for protocol in protocols}
+    costs = {key: _cost(observations) for key, observations in seen.items()}
+    needs = [
+        _need(claim, decision, seen[decision.protocol], costs[decision.protocol])
+        for paper in published.load_all()
+        for claim, decision in _decided(paper.claims, decide_paper(paper, seen))
+        if decision.verdict in ("inconclusive", "not measured")
+    ]
+    return sorted(needs, key=lambda n: (n.core_seconds is None, n.core_seconds or 0.0, n.claim))
+
+
+def wanted_methods(needs: Iterable[Need]) -> dict[str, dict[str, int]]:
+    """Protocol id -> method -> the fewest further seeds that decide an open claim on it, for the order of a plan."""
+    wanted: dict[str, dict[str, int]] = {}
+    for need in needs:
+        methods = wanted.setdefault(need.protocol, {})
+        for method in need.methods:
+            methods[method] = min(methods.get(method, NEVER), NEVER if need.seeds is None else need.seeds)
+    return wanted
+
+
+def to_json(needs: Sequence[Need]) -> list[dict[str, Any]]:
+    """Plain JSON types."""
+    return [
+        {
+            **asdict(n),
+            "core_hours": None if n.core_seconds is None else round(n.core_seconds / 3600, 3),
+            "words": n.words,
+        }
+        for n in needs
+    ]
+
+
+def _cost(seen: Observations) -> Callable[[Sequence[Cell]], float]:
+    return expected_seconds(seen.protocol, [record for group in seen.records.values() for record in group])
+
+
+def _decided(claims: Sequence[Claim], decisions: Sequence[Decision]) -> list[tuple[Claim, Decision]]:
+    by_id = {claim.id: claim for claim in claims}
+    return [(by_id[decision.claim], decision) for decision in decisions]
+
+
+def _need(claim: Claim, decision: Decision, seen: Observations, cost: Callable[[Sequence[Cell]], float]) -> Need:
+    protocol = seen.protocol
+    cells = cells_for_one_seed(protocol, (point for rule in claim.checks for point in needed_cells(rule)))
+    open_ = [c for c in decision.checks if c.verdict in ("inconclusive", "not measured")]
+    fewest = min(len(check.seeds) for check in open_) if open_ else 0
+    seeds = decision.seeds_still_needed
+    return Need(
+        claim=decision.claim,
+        paper=decision.paper,
+        protocol=decision.protocol,
+        statement=decision.statement,
+        verdict=decision.verdict,
+        seeds=seeds,
+        seeds_planned=max(0, len(protocol.seeds) - fewest),
+        core_seconds=None if seeds is None else seeds * cost(cells),
+        methods=tuple(dict.fromkeys(cell.method for cell in cells)),
+        command=decision.command,
+    )
+
+
+def cells_for_one_seed(protocol: Protocol, points: Iterable[Point]) -> list[Cell]:
+    """Everything that is trained before one seed has these (method, level) points: a chain's earlier levels, a
+    control's parent, the dense network that masks or rewinding start from. Seed 0 stands for any."""
+    cells: set[Cell] = set()
+    for method, level in points:
+        cells.update(_behind(protocol, method if level else DENSE, level))
+    return sorted(cells)
+
+
+def _behind(protocol: Protocol, method: str, level: int) -> set[Cell]:
+    if method == DENSE:
+        return {Cell(DENSE, 0, 0)}
+    spec = protocol.method(method)
+    if isinstance(spec, ControlSpec):
+        own = {Cell(method, level, 0, draw) for draw in range(spec.draws)}
+        # A parent's mask needs the networks before it, not the parent's own training at this level.
+        return own | (_behind(protocol, spec.of, level) - {Cell(spec.of, level, 0)})
+    if is_chain(protocol, method):
+        return {Cell(method, lower, 0) for lower in range(1, level + 1)} | {Cell(DENSE, 0, 0)}
+    starts_trained = spec.schedule.scores == "trained" or spec.schedule.restart != 0
+    return {Cell(method, level, 0)} | ({Cell(DENSE, 0, 0)} if starts_trained else set())
+
+
+def plan_order(store: Store, protocols: Sequence[Protocol]) -> Mapping[str, Mapping[str, int]]:
+    """What `plan` takes as `wanted`: open claims of these protocols, by method."""
+    return wanted_methods(claim_needs(store, protocols))

@@ -1,0 +1,185 @@
+"""Making a fixed set of fast cells again and comparing them with their committed records.
+
+On the versions and processor of the record everything must be the same to the bit. Elsewhere arithmetic rounds
+differently, and what must hold is stated here: `random` masks, whose scores are drawn and not computed, are the same to
+the bit with the same torch; of other masks the totals are the same, and a layer keeps a number of weights that differs
+by at most `LAYER_TOLERANCE` of its size; an accuracy lies within the prediction interval of the committed seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from benchmark import statistics
+from benchmark.bundles.record_checks import title
+from benchmark.datasets import Dataset
+from benchmark.errors import LotterybenchError
+from benchmark.harness import Harness, Settings, cpu_settings
+from benchmark.isolation.limits import Limits
+from benchmark.isolation.source import locate
+from benchmark.plan import Job
+from benchmark.protocol import Protocol
+from benchmark.provenance import provenance
+from benchmark.pruning.masks import mask_digest
+from benchmark.pruning.schedule import layer_groups
+from benchmark.recheck import same_machine
+from benchmark.records import Cell, Provenance, Record
+from benchmark.regression.fixed import FixedCells
+from benchmark.regression.outcome import Outcome
+from benchmark.scoring.curves import pooled_sd
+from benchmark.spec.network import MlpSpec
+from benchmark.store import Store
+from benchmark.tickets import State, Tickets
+
+LAYER_TOLERANCE = 0.01
+CONFIDENCE = 0.999  # of the prediction interval of an accuracy
+Say = Callable[[str], None]
+
+
+def remeasure(protocol: Protocol, committed: Store, fixed: FixedCells, folder: Path, say: Say) -> Outcome:
+    """Make the fixed cells that have a finished record again, in the empty `folder`. Raises EnvironmentProblem."""
+    found = Outcome()
+    records = {
+        cell: record for cell in (*fixed.masks, *fixed.trained) if (record := _finished(protocol, committed, cell))
+    }
+    masks = [cell for cell in fixed.masks if cell in records]
+    trained = [cell for cell in fixed.trained if cell in records]
+    with cpu_settings():
+        _masks(protocol, masks, records, Store(folder), found, say)
+    if trained:
+        _trained(protocol, trained, committed, Store(folder), found, say)
+    return found
+
+
+def _finished(protocol: Protocol, store: Store, cell: Cell) -> Record | None:
+    record = store.read(protocol, cell)
+    return record if record is not None and record.status == "finished" else None
+
+
+def shapes_only(protocol: Protocol) -> Dataset:
+    """A data set of no examples: all that a pruner without data may ask about it."""
+    network = protocol.network
+    shape = (network.widths[0],) if isinstance(network, MlpSpec) else network.input
+    classes = network.widths[-1] if isinstance(network, MlpSpec) else network.classes
+    nothing, labels = torch.zeros(0, *shape), torch.zeros(0, dtype=torch.int64)
+    return Dataset(protocol.data.name, nothing, labels, nothing, labels, classes, "")
+
+
+def _untrained(cell: Cell, what: str) -> State:
+    raise AssertionError(f"{title(cell)}: '{what}' is asked for, but fixed masks need no training")
+
+
+def _masks(
+    protocol: Protocol, cells: Sequence[Cell], records: dict[Cell, Record], store: Store, found: Outcome, say: Say
+) -> None:
+    tickets = Tickets(protocol, store, lambda: shapes_only(protocol), cache(locate), _untrained, Limits())
+    same = 0
+    for cell in cells:
+        say(f"mask of {protocol.id} {title(cell)}")
+        record = records[cell]
+        here = provenance(record.provenance.precision, record.provenance.data_digest, torch.get_num_threads())
+        try:
+            masks = tickets.masks(cell)[0]
+        except LotterybenchError as error:
+            found.reasons.append(f"{protocol.key} {title(cell)}: no mask can be made: {error}")
+            continue
+        if record.mask is not None and mask_digest(masks) == record.mask.sha256:
+            same += 1
+        elif _exact(protocol, cell, record.provenance, here):
+            found.reasons.append(f"{protocol.key} {title(cell)}: another mask than recorded{_changed(record)}")
+        elif why := _far(_kept(protocol, masks), record):
+            found.reasons.append(f"{protocol.key} {title(cell)}: {why}{_changed(record)}")
+    if cells:
+        found.agreed.append(f"{protocol.key}: {same} of {len(cells)} masks made again are the same bit for bit")
+
+
+def _exact(protocol: Protocol, cell: Cell, there: Provenance, here: Provenance) -> bool:
+    drawn = protocol.pruning_method(cell.method).pruner == "random"
+    return same_machine(there, here) or (drawn and there.packages.get("torch") == here.packages.get("torch"))
+
+
+def _changed(record: Record) -> str:
+    """What is known of the cause."""
+    pruner = record.method.pruner
+    other = pruner is not None and locate(pruner).digest != record.method.pruner_digest
+    return f" (the code of '{pruner}' has changed since)" if other else ""
+
+
+def _kept(protocol: Protocol, masks: dict[str, torch.Tensor]) -> dict[str, int]:
+    """Weights kept by layer: weights and biases that are pruned together count together."""
+    return {
+        layer: sum(int(masks[name].sum()) for name in names) for layer, names in layer_groups(protocol.pruning).items()
+    }
+
+
+def _far(kept: dict[str, int], record: Record) -> str | None:
+    """How layers differ by more than the tolerance, in words; None if they do not."""
+    assert record.mask is not None  # a finished record has one
+    if sum(kept.values()) != record.mask.kept:
+        return f"keeps {sum(kept.values()):,} weights, {record.mask.kept:,} are recorded"
+    for layer, count in record.mask.layers.items():
+        if abs(kept[layer] - count.kept) > max(1, LAYER_TOLERANCE * count.size):
+            return f"keeps {kept[layer]:,} of {count.size:,} weights in {layer}, {count.kept:,} are recorded"
+    return None
+
+
+def _trained(
+    protocol: Protocol, cells: Sequence[Cell], committed: Store, again: Store, found: Outcome, say: Say
+) -> None:
+    harness = Harness(protocol, again, Settings())
+    same = 0
+    for cell in cells:
+        say(f"training of {protocol.id} {title(cell)}")
+        harness.run(Job(protocol, (cell,)))
+        first, second = committed.read(protocol, cell), again.read(protocol, cell)
+        assert first is not None  # it was asked before
+        name = f"{protocol.key} {title(cell)}"
+        if second is None or second.measured is None:
+            found.reasons.append(
+                f"{name}: cannot be trained again: {second.reason if second else 'no record came out'}"
+            )
+        elif first.fingerprint() == second.fingerprint():
+            same += 1
+        elif same_machine(first.provenance, second.provenance):
+            found.reasons.append(f"{name}: {_words(first, second)}, on the same processor and versions")
+        elif why := _unlike(protocol, committed, cells, cell, second):
+            found.reasons.append(f"{name}: {why}")
+    found.agreed.append(f"{protocol.key}: {same} of {len(cells)} cells trained again are the same bit for bit")
+
+
+def _words(first: Record, second: Record) -> str:
+    """Where two records of one cell differ."""
+    assert first.measured is not None
+    assert second.measured is not None
+    pairs = (first.measured.test_accuracy_percent.last, second.measured.test_accuracy_percent.last)
+    if pairs[0] != pairs[1]:
+        return f"test accuracy {pairs[1]:.2f} %, {pairs[0]:.2f} % is recorded"
+    if first.mask != second.mask:
+        return "another mask than recorded"
+    return "figures other than the recorded ones"
+
+
+def _unlike(protocol: Protocol, committed: Store, cells: Sequence[Cell], cell: Cell, again: Record) -> str | None:
+    """Why an accuracy is none of the population of the committed seeds; None if it may be.
+
+    mean ± t * sd * sqrt(1 + 1 / n), with the standard deviation over seeds pooled over the fixed cells' levels.
+    """
+    groups: dict[tuple[str, int], list[float]] = {(c.method, c.level): [] for c in cells}
+    for record in committed.records(protocol):
+        place = (record.method.name, record.cell.level)
+        if place in groups and record.measured is not None and record.status == "finished":
+            groups[place].append(record.measured.test_accuracy_percent.last)
+    sd, df = pooled_sd(list(groups.values()))
+    own = groups[cell.method, cell.level]
+    half = statistics.quantile((1 + CONFIDENCE) / 2, df) * sd * math.sqrt(1 + 1 / len(own))
+    assert again.measured is not None
+    accuracy = again.measured.test_accuracy_percent.last
+    if abs(accuracy - fmean(own)) <= half:
+        return None
+    return f"test accuracy {accuracy:.2f} %, not within {fmean(own):.2f} ± {half:.2f} % of the committed seeds"
