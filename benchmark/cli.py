@@ -17,10 +17,12 @@ from benchmark.commands.authoring import check, new_pruner
 from benchmark.commands.bundles import submit, verify
 from benchmark.commands.hub import pull, push
 from benchmark.commands.judging import figure, leaderboard, power, report, score
-from benchmark.commands.reading import info, list_, plan_, status
+from benchmark.commands.reading import info, list_, plan_
 from benchmark.commands.regression import regression
-from benchmark.commands.running import run, worker
+from benchmark.commands.running import run
 from benchmark.commands.speed import speed
+from benchmark.commands.standing import status
+from benchmark.commands.working import worker
 from benchmark.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
 
 EXIT_INTERNAL = 70

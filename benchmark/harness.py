@@ -7,66 +7,33 @@ finished round, and a fresh clone that holds only committed records retrains no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
-from pathlib import Path
 from statistics import median
 
 import torch
 
-from benchmark.api import Masks
-from benchmark.cpu import configure_cpu
-from benchmark.data_root import data_root
+from benchmark.attempts import SecondTries, Unavailable
+from benchmark.cpu import cpu_settings
 from benchmark.datasets import Dataset, prepared
 from benchmark.errors import BadPruner, NeedFailed
-from benchmark.isolation.limits import Limits
+from benchmark.harness_settings import OutOfTime, Ready, Settings
 from benchmark.isolation.source import PrunerSource, locate
 from benchmark.isolation.starting import template
+from benchmark.leases import Lease
 from benchmark.plan import Job, expected_seconds, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
-from benchmark.pruning.schedule import PruneCost
 from benchmark.pruning.score_facts import ScoreWatch
 from benchmark.records import DENSE, Cell, Record
 from benchmark.reporting import curves_of, failed_record, finished_record, mask_record
+from benchmark.stopping import with_safe_points
 from benchmark.store import Store
 from benchmark.submissions import refuse_other_source
-from benchmark.tickets import State, Tickets, Unavailable
-from benchmark.training import Outcome, Place, Replica, train
+from benchmark.tickets import State, Tickets
+from benchmark.training import Outcome, Replica, train
+from benchmark.training.checkpoints import Checkpoints, digest_of
 from benchmark.weights import load_weights, save_weights
-
-
-class OutOfTime(Exception):
-    """The budget does not hold another training; everything finished is on disk."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to run. `place`: a device and how it is shared; None is this core.
-
-    `may_start(seconds)` says whether a training of that length still fits the budget.
-    """
-
-    data_root: Path = field(default_factory=data_root)
-    plugins: Mapping[str, Path] | None = None
-    retry_failed: bool = False
-    limits: Limits = Limits()  # noqa: RUF009 - frozen
-    place: Place | None = None
-    may_start: Callable[[float], bool] = lambda _seconds: True
-    on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
-    on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A cell with its mask and start, about to be trained for `steps` updates."""
-
-    cell: Cell
-    masks: Masks
-    prune_cost: PruneCost
-    replica: Replica
-    steps: int
 
 
 class Harness:
@@ -80,6 +47,8 @@ class Harness:
         self._watch = ScoreWatch(protocol.pruning)
         self._found: dict[str, PrunerSource] = {}
         self._tried: set[Cell] = set()
+        self._lease: Lease | None = None
+        self.tries = SecondTries(store, protocol, settings.second_tries)
         self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights, settings.limits)
 
     @cached_property
@@ -93,26 +62,31 @@ class Harness:
         A cell whose pruner breaks its contract, or that needs a failed network, becomes a failed record, and so do
         the levels of a chain behind it. Raises OutOfTime when the budget ends between two trainings.
         """
-        with cpu_settings(), self.store.lock(self.protocol, job.name, wait=False) as mine:
-            if not mine:
+        with cpu_settings(), self.store.lock(self.protocol, job.name, wait=False) as lease:
+            if lease is None:
                 return False
+            self._lease = lease
             if job.method != DENSE:
                 template()  # starts while the networks train that are to be pruned
-            blocked: str | None = None
-            for cell in job.cells:
-                if self.settled(cell):
-                    continue
-                try:
-                    if blocked:
-                        raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
-                    self._measure(cell)
-                except Unavailable:
-                    return False
-                except (BadPruner, NeedFailed) as error:
-                    self.record_failure(cell, str(error))
-                    if is_chain(self.protocol, cell.method):
-                        blocked = f"level {cell.level} failed" if blocked is None else blocked
+            try:
+                self._run_cells(job)
+            except Unavailable:
+                return False
         return True
+
+    def _run_cells(self, job: Job) -> None:
+        blocked: str | None = None
+        for cell in job.cells:
+            if self.settled(cell):
+                continue
+            try:
+                if blocked:
+                    raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
+                self._measure(cell)
+            except (BadPruner, NeedFailed) as error:
+                self.record_failure(cell, str(error), final=isinstance(error, NeedFailed))
+                if is_chain(self.protocol, cell.method):
+                    blocked = f"level {cell.level} failed" if blocked is None else blocked
 
     def settled(self, cell: Cell) -> bool:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
@@ -154,6 +128,7 @@ class Harness:
 
     def _measure(self, cell: Cell) -> None:
         """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
+        self.tries.refuse_again(cell)
         if self.protocol.trains:
             ready = self.prepared(cell)
             self.finish(ready, self.train([ready])[0])
@@ -181,7 +156,8 @@ class Harness:
             save_weights(self.store.weights_path(self.protocol, cell, what), state, self.store.work)
         if not self.settled(cell):
             record = finished_record(self, cell, masks, prune_cost, outcome)
-            self._write(cell, record, None if outcome.failure else curves_of(outcome.history))
+            self._settle(cell, record, None if outcome.failure else curves_of(outcome.history))
+        self.store.weights_path(self.protocol, cell, "checkpoint").unlink(missing_ok=True)
         if is_chain(self.protocol, cell.method) and cell.level > 1:
             before = Cell(cell.method, cell.level - 1, cell.seed)
             self.store.weights_path(self.protocol, before, "final").unlink(missing_ok=True)
@@ -202,15 +178,33 @@ class Harness:
 
     def train(self, ready: Sequence[Ready]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device."""
-        return train(
-            [each.replica for each in ready],
-            self.tickets.module,
-            self.protocol.recipe,
-            self.protocol.evaluation,
-            self.dataset,
-            lambda number, done, total: self.settings.on_progress(ready[number].cell, done, total),
-            self.settings.place,
-        )
+        alone = self.settings.place is None and len(ready) == 1
+        with with_safe_points() if alone else nullcontext():
+            return train(
+                [each.replica for each in ready],
+                self.tickets.module,
+                self.protocol.recipe,
+                self.protocol.evaluation,
+                self.dataset,
+                lambda number, done, total: self._progress(ready[number].cell, done, total),
+                self.settings.place,
+                self._checkpoints(ready[0].cell, ready[0].replica) if alone else None,
+            )
+
+    def _checkpoints(self, cell: Cell, replica: Replica) -> Checkpoints:
+        words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
+        of = digest_of(words, replica.start, replica.masks)
+        path = self.store.weights_path(self.protocol, cell, "checkpoint")
+        return Checkpoints(path, self.store.work, of, self.settings.checkpoint_seconds)
+
+    def _progress(self, cell: Cell, done: int, total: int) -> None:
+        self._refuse_lost_lease()
+        self.settings.on_progress(cell, done, total)
+
+    def _refuse_lost_lease(self) -> None:
+        """Raise Unavailable if this process was taken for dead (it was stopped for long) and another one goes on."""
+        if self._lease is not None and not self._lease.still_mine():
+            raise Unavailable
 
     def _rewind_points(self) -> tuple[int, ...]:
         """Updates after which the dense network's weights are kept."""
@@ -226,26 +220,20 @@ class Harness:
             **{f"step-{step}": state for step, state in outcome.snapshots.items()},
         }
 
-    def record_failure(self, cell: Cell, reason: str) -> None:
-        """Write down why a cell cannot be measured."""
-        self._write(cell, failed_record(self, cell, reason), None)
+    def _settle(self, cell: Cell, record: Record, curves: bytes | None) -> None:
+        """Write a record, unless it is a first failure. Raises Unavailable then."""
+        self._write(cell, self.tries.settled(cell, record), curves)
+
+    def record_failure(self, cell: Cell, reason: str, final: bool = True) -> None:
+        """Write down why a cell cannot be measured; if not `final`, at the second failure. Raises Unavailable then."""
+        (self._write if final else self._settle)(cell, failed_record(self, cell, reason), None)
 
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
+        self._refuse_lost_lease()
         self.store.write(self.protocol, cell, record, curves)
+        self.tries.forget(cell)
         self._tried.add(cell)
         self.settings.on_record(cell, record)
 
 
-@contextmanager
-def cpu_settings() -> Iterator[None]:
-    """The thread count and rounding that records are made under; the caller's thread count comes back afterwards."""
-    threads = torch.get_num_threads()
-    configure_cpu()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
-
-
-__all__ = ["Harness", "OutOfTime", "Settings"]
+__all__ = ["Harness", "OutOfTime", "Ready", "Settings", "cpu_settings"]

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import median
 
+from benchmark.costs import FLOPS_PER_SECOND, CostModel
 from benchmark.protocol import ControlSpec, Protocol
-from benchmark.provenance import cpu_name
+from benchmark.purpose import AS_WRITTEN, Purpose
 from benchmark.records import DENSE, Cell, Record
 from benchmark.store import Store
-
-FLOPS_PER_SECOND = 3.0e10  # of one core in small matrix products; only used before anything was measured
 
 
 @dataclass(frozen=True)
@@ -111,21 +110,34 @@ def jobs(
     `wanted`: method -> further seeds that decide an open claim on it. Among cells as urgent, down to the group of three
     seeds, those that decide with fewer seeds come first.
     """
-    groups: dict[tuple[object, ...], list[Cell]] = {}
+    ranked = _ranked(protocol, methods, store, retry_failed, wanted or {}, AS_WRITTEN)
+    return [Job(protocol, cells) for _, cells in ranked]
+
+
+def _ranked(
+    protocol: Protocol,
+    methods: Sequence[str],
+    store: Store,
+    retry_failed: bool,
+    wanted: Mapping[str, int],
+    purpose: Purpose,
+) -> list[tuple[tuple[int, int], tuple[Cell, ...]]]:
+    """Cells of each job, with their tier."""
+    groups: dict[tuple[tuple[int, int], tuple[int, ...], int, tuple[int, int]], list[Cell]] = {}
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
         for cell in cells_of(protocol, method):
-            if store.settled(protocol, cell, retry_failed):
+            if not purpose.includes(protocol, cell) or store.settled(protocol, cell, retry_failed):
                 continue
             later, redrawn, group, position = urgency(protocol, cell)
-            rank = (later, redrawn, group, (wanted or {}).get(method, sys.maxsize), position)
+            tier = purpose.tier(protocol, cell)
+            rank = (later, redrawn, group, wanted.get(method, sys.maxsize), position)
             alone = method != DENSE and not shares_work(protocol, method)
             place = (cell.draw, protocol.measured_levels(method).index(cell.level)) if alone else (0, 0)
-            key = (rank, order, place)
+            key = (tier, rank, order, place)
             groups.setdefault(key, []).append(cell)
-    ordered = sorted(groups.items(), key=lambda item: item[0])
-    return [Job(protocol, tuple(sorted(cells, key=lambda c: c.level))) for _, cells in ordered]
+    return [(key[0], tuple(sorted(groups[key], key=lambda c: c.level))) for key in sorted(groups)]
 
 
 def train_steps(protocol: Protocol, cell: Cell) -> int:
@@ -143,28 +155,19 @@ def train_steps(protocol: Protocol, cell: Cell) -> int:
 
 
 def seconds_per_step(protocol: Protocol, records: Iterable[Record]) -> float:
-    """From records made on this processor, else on any, else from the size of the network."""
-    here: list[float] = []
-    anywhere: list[float] = []
-    for record in records:
-        if record.cost and record.cost.train_steps > 0:
-            speed = record.cost.train_seconds / record.cost.train_steps
-            (here if record.provenance.device == f"cpu: {cpu_name()}" else anywhere).append(speed)
-    if here or anywhere:
-        return median(here or anywhere)
-    if not protocol.trains:
-        return 0.0
-    work = protocol.network.multiply_adds
-    evaluated = (10_000 + protocol.data.validation) / protocol.evaluation.every
-    return work * (6 * protocol.recipe.batch_size + 2 * evaluated) / FLOPS_PER_SECOND
+    """Here, from a protocol's own records; see `costs`."""
+    return CostModel.learn({protocol: records}).seconds_per_step(protocol)
 
 
-def expected_seconds(protocol: Protocol, records: Sequence[Record]) -> Callable[[Sequence[Cell]], float]:
+def expected_seconds(
+    protocol: Protocol, records: Sequence[Record], costs: CostModel | None = None
+) -> Callable[[Sequence[Cell]], float]:
     """How long cells of a protocol should take on one core, from its records, else from the size of the network.
 
-    Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once.
+    Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once. `costs`: a
+    model that has seen more than these records.
     """
-    speed = seconds_per_step(protocol, records)
+    speed = (costs or CostModel.learn({protocol: records})).seconds_per_step(protocol)
     taken: dict[str, list[float]] = {}
     for record in records:
         if not protocol.trains and record.cost:
@@ -194,15 +197,23 @@ def plan(
     store: Store,
     retry_failed: bool = False,
     wanted: Mapping[str, Mapping[str, int]] | None = None,
+    purpose: Purpose = AS_WRITTEN,
 ) -> list[PlannedJob]:
-    """All unfinished jobs of a selection with their expected seconds. `wanted`: of each protocol id, see `jobs`."""
+    """All unfinished jobs of a selection with their expected seconds: most wanted first, then protocol by protocol.
+
+    `wanted`: of each protocol id, see `jobs`. `purpose`: see there.
+    """
+    records = {protocol: store.records(protocol) for protocol in dict.fromkeys(protocol for protocol, _ in selection)}
+    costs = CostModel.learn(records)
     planned = []
-    for protocol in dict.fromkeys(protocol for protocol, _ in selection):
-        expected = expected_seconds(protocol, store.records(protocol))
+    for protocol, own in records.items():
+        expected = expected_seconds(protocol, own, costs)
         methods = [method for owner, method in selection if owner.key == protocol.key]
-        for job in jobs(protocol, methods, store, retry_failed, (wanted or {}).get(protocol.id)):
-            planned.append(PlannedJob(job, expected(job.cells)))
-    return planned
+        for tier, cells in _ranked(
+            protocol, methods, store, retry_failed, (wanted or {}).get(protocol.id, {}), purpose
+        ):
+            planned.append((tier[0], PlannedJob(Job(protocol, cells), expected(cells))))
+    return [item for _, item in sorted(planned, key=lambda pair: pair[0])]  # stable: else in the order above
 
 
 def fitting(planned: Sequence[PlannedJob], workers: int, budget: float | None) -> list[int]:

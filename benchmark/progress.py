@@ -10,7 +10,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from benchmark.executors.local import Message
+from benchmark.executors.order import Message
 
 
 class Display:
@@ -50,6 +50,11 @@ class Display:
             self._bars.update(self._tasks[message.worker], description=name, completed=done, total=total)
         if message.event == "recorded":
             self._record(message)
+        if message.event == "submitted":
+            job, tasks, logs = (message.fields[key] for key in ("job", "tasks", "logs"))
+            print(
+                f"Slurm has job {job} with {tasks} task(s). Logs: {logs}. Follow it with: lotterybench status --watch"
+            )
 
     def _record(self, message: Message) -> None:
         failed = message.fields["status"] == "failed"

@@ -190,19 +190,24 @@ class Record(Frozen):
 def parse(text: str, name: str) -> Record:
     """Read one record. Raises BadInput: not JSON, a newer schema, or a field that is wrong."""
     try:
+        return Record.model_validate_json(text)
+    except ValidationError as error:
+        raise _explained(text, name, error) from error
+
+
+def _explained(text: str, name: str, error: ValidationError) -> BadInput:
+    """Why a text is no record. Only here is it read a second time: reading 20,000 good ones is to be quick."""
+    try:
         document = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
-        raise BadInput(name, f"not JSON ({error})", "Move the file away; its cell will be run again") from error
+    except (ValueError, RecursionError) as problem:  # ValueError: also a number of more than 4300 digits
+        return BadInput(name, f"not JSON ({problem})", "Move the file away; its cell will be run again")
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != RECORD_SCHEMA:
-        raise BadInput(
+        return BadInput(
             name,
             f"its schema is {schema!r}, this version reads '{RECORD_SCHEMA}'",
             "Use the version that wrote it",
         )
-    try:
-        return Record.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadInput(name, f"{field}: {first['msg']}", "Move the file away; its cell will be run again") from error
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return BadInput(name, f"{field}: {first['msg']}", "Move the file away; its cell will be run again")

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from benchmark.attempts import Unavailable
 from benchmark.errors import BadPruner, NeedFailed
 from benchmark.harness import Harness, OutOfTime, Ready, cpu_settings
 from benchmark.plan import Job, is_chain
 from benchmark.records import DENSE, Cell
-from benchmark.tickets import Unavailable
 
 MOST = 64  # replicas that are tried side by side; what memory does not hold is halved
 

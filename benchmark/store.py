@@ -3,24 +3,27 @@
 <root>/<protocol>@<version>/<method>/<cell>.json          the record; its presence means finished
 <root>/<protocol>@<version>/<method>/<cell>.curves.npz    what was seen at every evaluation
 <root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `Survival`
-<root>/.work/                                             locks and weights between rounds; not committed
+<root>/.work/                                             leases, checkpoints, weights between rounds; not committed
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from benchmark import records
 from benchmark.arrays import comment_of, pack, unpack
 from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.leases import Lease, Leases
 from benchmark.limited import RECORD_BYTES, read_text_limited
 from benchmark.protocol import Protocol
 from benchmark.pruning.levels import MOST_LEVELS
@@ -30,6 +33,7 @@ from benchmark.survival import Survival
 __all__ = ["Store", "Survival", "comment_of", "pack", "sha256", "survival_in", "unpack", "write_atomically"]
 
 COSTS_BYTES = (MOST_LEVELS + 1) * 4 * 8
+WAIT_SECONDS = 0.5
 
 
 def write_atomically(path: Path, content: bytes, work: Path, replace: bool = True) -> bool:
@@ -37,7 +41,7 @@ def write_atomically(path: Path, content: bytes, work: Path, replace: bool = Tru
 
     Raises EnvironmentProblem on a full disk or a read-only folder.
     """
-    temporary = work / "unfinished" / f"{os.getpid()}-{path.name}"
+    temporary = work / "unfinished" / f"{uuid4().hex[:12]}-{path.name}"  # process ids repeat from machine to machine
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +86,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.work = root / ".work"
+        self._leases: dict[str, Leases] = {}
+        self._read: dict[Path, tuple[tuple[int, int, int], Record]] = {}
 
     def folder(self, protocol: Protocol, method: str) -> Path:
         """Where the records of one method lie."""
@@ -116,7 +122,14 @@ class Store:
 
     def records(self, protocol: Protocol) -> list[Record]:
         """All records of this protocol's digest, sorted by path. Raises BadInput naming a damaged file."""
-        found = [self._parse(path) for path in sorted((self.root / protocol.key).glob("*/level-*.json"))]
+        paths = sorted((self.root / protocol.key).glob("*/level-*.json"), key=lambda path: path.parts)
+        collecting = gc.isenabled()
+        gc.disable()  # records are trees: looking for cycles among 20,000 of them takes longer than reading them
+        try:
+            found = [self._parse(path) for path in paths]
+        finally:
+            if collecting:
+                gc.enable()
         return [record for record in found if record.protocol.digest == protocol.digest]
 
     def refuse_other_document(self, protocol: Protocol) -> None:
@@ -131,10 +144,18 @@ class Store:
                 )
 
     def _parse(self, path: Path) -> Record:
+        """One record, read again only if its file is another one or has changed."""
+        found = path.stat()
+        mark = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if path not in self._read or self._read[path][0] != mark:
+            self._read[path] = mark, self._parse_anew(path)
+        return self._read[path][1]
+
+    def _parse_anew(self, path: Path) -> Record:
         record = records.parse(read_text_limited(path, RECORD_BYTES), str(path))
         cell = Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
-        place = Path(f"{record.protocol.id}@{record.protocol.version}") / cell.method / f"{cell.name}.json"
-        if path != self.root / place:
+        place = f"{record.protocol.id}@{record.protocol.version}/{cell.method}/{cell.name}.json"
+        if str(path) != os.path.join(self.root, place):
             raise BadInput(str(path), f"is the record of {place}", "Put it where it belongs, or move it away")
         return record
 
@@ -168,20 +189,19 @@ class Store:
             / f"{cell.name}.{what}.safetensors"
         )
 
-    @contextmanager
-    def lock(self, protocol: Protocol, name: str, wait: bool) -> Iterator[bool]:
-        """Hold the lock `name`; yields False at once if another process has it and `wait` is false.
+    def leases(self, protocol: Protocol) -> Leases:
+        """Who works on which job of a protocol."""
+        if protocol.key not in self._leases:
+            self._leases[protocol.key] = Leases(self.work / "leases" / protocol.key)
+        return self._leases[protocol.key]
 
-        The operating system frees it when its holder dies, SIGKILL included.
-        """
-        path = self.work / "locks" / protocol.key / f"{name}.lock"
+    @contextmanager
+    def lock(self, protocol: Protocol, name: str, wait: bool) -> Iterator[Lease | None]:
+        """Hold the lease `name`; yields None at once if another process has it and `wait` is false."""
+        leases = self.leases(protocol)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path, timeout=-1 if wait else 0)
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
+            while (lease := leases.take(name)) is None and wait:
+                time.sleep(WAIT_SECONDS)
         except OSError as error:
             raise EnvironmentProblem(
                 str(self.root),
@@ -189,9 +209,10 @@ class Store:
                 "Give a writable --results folder",
             ) from error
         try:
-            yield True
+            yield lease
         finally:
-            lock.release()
+            if lease is not None:
+                lease.release()
 
 
 def survival_in(path: Path, protocol: Protocol) -> Survival:

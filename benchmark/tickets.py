@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from benchmark.api import Examples, Masks
+from benchmark.attempts import Unavailable
 from benchmark.datasets import Dataset, Split, scoring_examples, split
 from benchmark.isolation.limits import Limits
 from benchmark.isolation.session import Session
@@ -31,10 +32,6 @@ from benchmark.streams import stream
 
 State = dict[str, Tensor]
 FREE = PruneCost(0.0, 0, 0, 0)
-
-
-class Unavailable(Exception):
-    """Another process is making what this cell needs; come back later."""
 
 
 class Tickets:

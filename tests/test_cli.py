@@ -77,7 +77,7 @@ def test_a_whole_run_from_nothing_and_again(tmp_path: Path, tiny_path: Path) -> 
     assert {record.status for record in records} == {"finished"}
     assert f"Recorded {len(records)} cells, 0 failed; 0 left." in first.stdout
     assert invoke("status", str(tiny_path), "--results", str(tmp_path / "r"), "--json").exit_code == 0
-    rows = json.loads(invoke("status", str(tiny_path), "--results", str(tmp_path / "r"), "--json").stdout)
+    rows = json.loads(invoke("status", str(tiny_path), "--results", str(tmp_path / "r"), "--json").stdout)["methods"]
     assert sum(row["finished"] for row in rows) == len(records)
     assert sum(row["missing"] for row in rows) == 0
     again = lotterybench(*arguments, "--recheck", str(tmp_path / "again"))

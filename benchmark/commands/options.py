@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ import click
 
 from benchmark import protocol as protocols
 from benchmark.errors import BadInput, did_you_mean
+from benchmark.executors.devices import cores
 from benchmark.plan import method_names, select
 from benchmark.protocol import Protocol
 from benchmark.store import Store
@@ -67,7 +67,6 @@ def existing_results(results: Path) -> Store:
 
 def workers_option(command: Command) -> Command:
     """--workers: processes side by side."""
-    cores = os.cpu_count() or 1
     return click.option(
         "--workers", type=click.IntRange(1), default=cores, show_default="one per core", help="Processes."
     )(command)

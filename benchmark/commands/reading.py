@@ -1,10 +1,9 @@
-"""Verbs that only read: list, info, plan, status."""
+"""Verbs that only read: list, info, plan."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import click
@@ -12,13 +11,11 @@ import click
 from benchmark.commands.options import (
     Duration,
     Selection,
-    existing_results,
     json_option,
     only_argument,
     protocols_in,
     results_option,
     retry_option,
-    selection_of,
     spoken,
     workers_option,
 )
@@ -28,14 +25,13 @@ from benchmark.commands.tables import show_table
 from benchmark.data_root import data_root, needs_download
 from benchmark.errors import BadInput
 from benchmark.method_text import method_words
-from benchmark.plan import PlannedJob, cells_of, expected_seconds, fitting, method_names, plan
+from benchmark.plan import PlannedJob, cells_of, fitting, method_names, plan
 from benchmark.power import plan_order
 from benchmark.protocol import Protocol, load, load_all
 from benchmark.records import DENSE
 from benchmark.registry import names as pruner_names
 from benchmark.spec.frozen import flat
 from benchmark.store import Store
-from benchmark.submissions import with_submissions
 from benchmark.units import density_text
 
 
@@ -207,41 +203,3 @@ def _why_skipped(protocol: Protocol) -> str | None:
     if not needs_download(protocol.data.name, root):
         return None
     return f"{protocol.data.name} is not under {root}: it will be downloaded, or set LOTTERYBENCH_DATA"
-
-
-@click.command()
-@only_argument
-@results_option
-@json_option
-def status(only: tuple[str, ...], results: Path, as_json: bool) -> None:
-    """What is done, failed and missing, and the core-hours left.
-
-    \b
-    Examples:
-      lotterybench status
-      lotterybench status 'mnist1d/*' --json
-    """
-    store, document = existing_results(results), []
-    selection = selection_of(only, partial(with_submissions, store))
-    for protocol in protocols_in(selection):
-        records = store.records(protocol)
-        expected = expected_seconds(protocol, records)
-        done = {(r.method.name, r.cell.level, r.cell.seed, r.cell.draw): r.status for r in records}
-        for method in (m for p, m in selection if p.key == protocol.key):
-            cells = cells_of(protocol, method)
-            states = [done.get((c.method, c.level, c.seed, c.draw)) for c in cells]
-            missing = [c for c, state in zip(cells, states, strict=True) if state is None]
-            document.append(
-                {
-                    "protocol": protocol.id,
-                    "method": method,
-                    "finished": states.count("finished"),
-                    "failed": states.count("failed"),
-                    "missing": len(missing),
-                    "core_hours_left": round(expected(missing) / 3600, 2),
-                }
-            )
-    if as_json:
-        click.echo(json.dumps(document, indent=1))
-        return
-    show_table("Status", list(document[0]), [list(row.values()) for row in document])

@@ -1,4 +1,4 @@
-"""Local workers: one process per core, one thread each, sharing the results folder through locks."""
+"""Local workers: one process per core or GPU, one thread each, sharing the results folder through leases."""
 
 from __future__ import annotations
 
@@ -8,41 +8,35 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
-from benchmark.errors import LotterybenchError
-
-# One thread per library: two busy cores with default threading run slower than one (peers.md, section 7).
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+from benchmark.executors.devices import gpus, share_of
+from benchmark.executors.order import Listen, Message, Order, WorkerFailed
+from benchmark.plan import PlannedJob
 
 
 @dataclass(frozen=True)
-class Message:
-    """One line a worker printed: `event` started, progress, recorded, done or error, with its fields."""
+class Local:
+    """`workers` processes on this machine. Returns when nothing is left or time is up."""
 
-    worker: int
-    event: str
-    fields: dict[str, Any]
+    workers: int
 
-
-class WorkerFailed(LotterybenchError):
-    """A worker ended with an error of its own; `exit_code` is the worker's."""
-
-    def __init__(self, worker: int, text: str, exit_code: int) -> None:
-        super().__init__(f"worker {worker}", text, "Finished cells are kept; run the same command again to go on")
-        self.exit_code = exit_code
+    def execute(self, order: Order, planned: Sequence[PlannedJob], listen: Listen) -> None:
+        """See `Executor`."""
+        run_workers(order.arguments(), min(self.workers, len(planned)), listen)
 
 
-def run_workers(arguments: Sequence[str], workers: int, listen: Callable[[Message], None]) -> None:
+def run_workers(arguments: Sequence[str], workers: int, listen: Listen) -> None:
     """Start `workers` times `lotterybench worker ARGUMENTS` and hand every message to `listen` until all ended.
 
     A worker that fails does not stop the others. Raises WorkerFailed afterwards, for the first that failed.
     On KeyboardInterrupt the workers are stopped; whatever they had finished is on disk.
     """
     messages: queue.Queue[Message | None] = queue.Queue()
-    processes = [_start(arguments) for _ in range(workers)]
+    found = gpus()
+    processes = [_start(arguments, share_of(number, found)) for number in range(workers)]
     readers = [
         threading.Thread(target=_read, args=(number, process.stdout, messages), daemon=True)
         for number, process in enumerate(processes)
@@ -72,14 +66,14 @@ def run_workers(arguments: Sequence[str], workers: int, listen: Callable[[Messag
             raise WorkerFailed(worker, text.rstrip("."), code if code > 0 else 3)
 
 
-def _start(arguments: Sequence[str]) -> subprocess.Popen[str]:
+def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "benchmark.cli", "worker", *arguments],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
         start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers
-        env={**os.environ, **ONE_THREAD},
+        env={**os.environ, **environment},
     )
 
 

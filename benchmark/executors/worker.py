@@ -39,6 +39,8 @@ class Options:
     deadline: float | None = None
     plugins: Mapping[str, Path] = field(default_factory=dict)
     retry_failed: bool = False
+    second_tries: bool = True
+    checkpoint_seconds: float = 60.0
     device: Literal["cpu", "cuda"] = "cpu"
 
 
@@ -50,19 +52,26 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
     harnesses: dict[str, Harness] = {}
     waiting = list(jobs)
     while waiting:
-        held = []
+        held, left = [], 0
         for group in _groups(waiting, options.device):
             protocol = group[0].job.protocol
             if protocol.key not in harnesses:
                 harnesses[protocol.key] = _harness(protocol, store, options, events)
             try:
-                held += _run(harnesses[protocol.key], group)
+                harness = harnesses[protocol.key]
+                harness.tries.left = False
+                held += _run(harness, group)
+                left += harness.tries.left
             except OutOfTime:
                 continue
         if options.deadline is not None and time.time() > options.deadline:
             return
         if len(held) == len(waiting):
             time.sleep(POLL_SECONDS)
+        # What failed here is tried here again only if, after a while, everything left is of that kind: had others been
+        # there, they would have taken it.
+        for harness in harnesses.values():
+            harness.tries.alone = left == len(held) == len(waiting)
         waiting = held
 
 
@@ -92,6 +101,8 @@ def _harness(protocol: Protocol, store: Store, options: Options, events: Events)
         data_root=data_root(),
         plugins=options.plugins,
         retry_failed=options.retry_failed,
+        second_tries=options.second_tries and options.device == "cpu",
+        checkpoint_seconds=options.checkpoint_seconds,
         place=None if options.device == "cpu" else Place(options.device, way_for(protocol.network)),
         may_start=fits,
         on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),

@@ -20,6 +20,7 @@ from benchmark.datasets import Dataset
 from benchmark.networks.mlp import Mlp
 from benchmark.protocol import EvaluationSpec, Recipe
 from benchmark.training.batches import Source, Tables
+from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.compact import Columns, usable
 from benchmark.training.company import Task, in_companies, on_device
 from benchmark.training.evaluation import History, Looks, Quality, evaluate
@@ -50,12 +51,14 @@ def train(
     dataset: Dataset,
     progress: Progress | None = None,
     place: Place | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Outcome]:
     """Train every replica with the same recipe on the same data set.
 
     `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all). `place`:
-    the device and the way of sharing it; None is one after another on the CPU. Raises EnvironmentProblem if a
-    device's memory does not hold even one.
+    the device and the way of sharing it; None is one after another on the CPU. `checkpoints`: where the training of a
+    single replica on the CPU is kept and resumed from. Raises EnvironmentProblem if a device's memory does not hold
+    even one.
     """
     report = progress or (lambda *_: None)
     if place is not None:
@@ -65,10 +68,11 @@ def train(
             return in_companies(replicas, task, lambda _team: eagerly, report)
         with cuda_settings(recipe.precision):
             return in_companies(replicas, task, lambda team: Replay.of(team.steps), report)
+    assert checkpoints is None or len(replicas) == 1
     outcomes = []
     for number, replica in enumerate(replicas):
         own = partial(report, number)
-        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, own))
+        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, own, checkpoints))
     return outcomes
 
 
@@ -79,6 +83,7 @@ def _train_one(
     evaluation: EvaluationSpec,
     dataset: Dataset,
     report: Callable[[int, int], None],
+    checkpoints: Checkpoints | None,
 ) -> Outcome:
     started, cpu_started = time.perf_counter(), time.process_time()
     columns = None
@@ -86,7 +91,7 @@ def _train_one(
         columns = Columns.of(Mlp.input_weight, replica.masks)
     module = make_module(columns.count if columns else None)
     run = _Run(replica, module, recipe, evaluation, dataset, columns)
-    failure = run.go(report)
+    failure = run.go(report, checkpoints)
     train_quality = run.quality(run.train_inputs[replica.split.training], dataset.train_labels[replica.split.training])
     if failure is None and not math.isfinite(train_quality.loss):  # after the last evaluation
         failure = diverged(replica.last_step)
@@ -96,8 +101,8 @@ def _train_one(
         None if failure else train_quality,
         run.updates,
         run.examples,
-        time.perf_counter() - started,
-        time.process_time() - cpu_started,
+        run.earlier[0] + time.perf_counter() - started,
+        run.earlier[1] + time.process_time() - cpu_started,
         run.snapshots,
         failure,
     )
@@ -147,6 +152,7 @@ class _Run:
         self.snapshots: dict[int, dict[str, Tensor]] = {}
         self.updates = 0
         self.examples = 0
+        self.earlier = (0.0, 0.0)
 
     def state(self) -> dict[str, Tensor]:
         """Every parameter and buffer of the full network."""
@@ -160,17 +166,22 @@ class _Run:
         self.module.train()
         return quality
 
-    def go(self, report: Callable[[int, int], None]) -> str | None:
+    def go(self, report: Callable[[int, int], None], checkpoints: Checkpoints | None) -> str | None:
         """Train to the last step; returns the reason if it diverged."""
         replica = self.replica
-        failure = self._look(replica.first_step, report)
-        for step in range(replica.first_step, replica.last_step):
+        first = checkpoints.resume(self) if checkpoints else None
+        failure = self._look(replica.first_step, report) if first is None else None
+        first = replica.first_step if first is None else first
+        self.step.tables.counter.fill_(first)
+        for step in range(first, replica.last_step):
             if failure:
                 break
             eagerly([self.step], step, step + 1)
             self.updates += 1
             self.examples += self.step.tables.size(step)
             failure = self._look(step + 1, report)
+            if checkpoints and not failure:
+                checkpoints.offer(self, step + 1)
         return failure
 
     def _look(self, done: int, report: Callable[[int, int], None]) -> str | None:

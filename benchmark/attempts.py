@@ -1,0 +1,80 @@
+"""First failures: a cell that failed is tried once more, elsewhere, before its failure is written down. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmark.machine import host
+from benchmark.protocol import Protocol
+from benchmark.records import Cell, Record
+from benchmark.store import Store, write_atomically
+
+
+class Unavailable(Exception):
+    """Another process is making what this cell needs, or is to try it; come back later."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One failed try: where (host and process), when (UTC) and why."""
+
+    by: str
+    when: str
+    reason: str
+
+
+def me() -> str:
+    """This worker, as attempts name it."""
+    return f"{host()}:{os.getpid()}"
+
+
+class SecondTries:
+    """Of one worker in one protocol. `alone`: nobody else is there to try again what failed here.
+
+    `left`: whether a cell was left to others since this was last set to False.
+    """
+
+    def __init__(self, store: Store, protocol: Protocol, wanted: bool) -> None:
+        self._store, self._protocol, self._wanted = store, protocol, wanted
+        self.alone = self.left = False
+
+    def refuse_again(self, cell: Cell) -> None:
+        """Raise Unavailable for a cell that failed here, while another worker may try it."""
+        if not self._wanted or self.alone:
+            return
+        before = self.first_failure(cell)
+        if before is not None and before.by == me():
+            self.left = True
+            raise Unavailable
+
+    def settled(self, cell: Cell, record: Record) -> Record:
+        """The record to write. Raises Unavailable for a first failure, which is only noted."""
+        if record.status == "failed" and self._wanted:
+            before, reason = self.first_failure(cell), record.reason or ""
+            if before is None:
+                found = Attempt(me(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason)
+                write_atomically(self._path(cell), json.dumps(asdict(found), indent=1).encode(), self._store.work)
+                raise Unavailable
+            if before.reason != reason:
+                words = f"{reason} (and before that, on {before.by}: {before.reason})"
+                record = record.model_copy(update={"reason": words})
+        return record
+
+    def forget(self, cell: Cell) -> None:
+        """Its record is written."""
+        self._path(cell).unlink(missing_ok=True)
+
+    def first_failure(self, cell: Cell) -> Attempt | None:
+        """What was noted; None if nothing was, or it is not readable."""
+        try:
+            return Attempt(**json.loads(self._path(cell).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _path(self, cell: Cell) -> Path:
+        folder = self._store.work / "attempts" / self._protocol.key / self._protocol.digest[:16]
+        return folder / cell.method / f"{cell.name}.json"

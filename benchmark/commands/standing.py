@@ -1,0 +1,180 @@
+"""status: what is done, running, failed and missing, what verdicts still cost, and where the logs are. No torch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmark.commands.options import (
+    Selection,
+    existing_results,
+    json_option,
+    only_argument,
+    protocols_in,
+    results_option,
+    selection_of,
+    spoken,
+)
+from benchmark.commands.tables import show_table
+from benchmark.costs import CostModel
+from benchmark.executors.slurm import states, submissions
+from benchmark.leases import Holder
+from benchmark.plan import Job, cells_of, expected_seconds
+from benchmark.priorities import cells_needed
+from benchmark.protocol import Protocol
+from benchmark.published import load_all
+from benchmark.records import Cell, Record
+from benchmark.store import Store
+from benchmark.submissions import with_submissions
+from benchmark.verdicts import decide
+
+WATCH_SECONDS = 5.0
+Done = dict[tuple[str, int, int, int], str]
+
+
+@click.command()
+@only_argument
+@results_option
+@click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:.0f} s, until Ctrl-C.")
+@json_option
+def status(only: tuple[str, ...], results: Path, watch: bool, as_json: bool) -> None:
+    """What is done, running, failed and missing, what each open verdict still costs, and where the logs are.
+
+    \b
+    Examples:
+      lotterybench status
+      lotterybench status --watch
+      lotterybench status 'mnist1d/*' --json
+    """
+    store = existing_results(results)
+    selection = selection_of(only, partial(with_submissions, store))
+    while True:
+        document = seen(store, selection)
+        if as_json:
+            click.echo(json.dumps(document, indent=1))
+        else:
+            if watch:
+                click.clear()
+            _show(document)
+        if not watch:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def seen(store: Store, selection: Selection) -> dict[str, Any]:
+    """The whole of `status` as plain JSON types. Hours are of one core of this machine."""
+    records = {protocol: store.records(protocol) for protocol in protocols_in(selection)}
+    costs = CostModel.learn(records)
+    document: dict[str, Any] = {"methods": [], "costs": [], "claims": [], "workers": [], "submissions": []}
+    for protocol, own in records.items():
+        done = _done(own)
+        expected = expected_seconds(protocol, own, costs)
+        holders = {holder.name: holder for holder in store.leases(protocol).holders()}
+        for method in (m for p, m in selection if p.key == protocol.key):
+            cells = cells_of(protocol, method)
+            found = [_state(cell, done, protocol, holders) for cell in cells]
+            left = [cell for cell, state in zip(cells, found, strict=True) if state in ("missing", "running")]
+            counted = Counter(found)
+            document["methods"].append(
+                {
+                    "protocol": protocol.id,
+                    "method": method,
+                    **{word: counted[word] for word in ("finished", "running", "failed", "missing")},
+                    "core_hours_left": round(expected(left) / 3600, 2),
+                }
+            )
+        error = costs.error(protocol)
+        document["costs"].append(
+            {
+                "protocol": protocol.id,
+                "seconds_per_step": costs.seconds_per_step(protocol),
+                "records": error.count if error else 0,
+                "error": error.middle if error else None,
+                "error_90": error.ninetieth if error else None,
+            }
+        )
+        document["workers"] += [
+            {"protocol": protocol.id, "job": holder.name, **{k: holder.facts.get(k) for k in ("host", "pid", "log")}}
+            for holder in holders.values()
+        ]
+    document["claims"] = _claims(store, records, costs)
+    found_states = states([each.job for each in submissions(store)])
+    for each in submissions(store):
+        mine = Counter(state for task, state in found_states.items() if task.split("_")[0] == each.job)
+        document["submissions"].append({**each.__dict__, "states": dict(mine)})
+    return document
+
+
+def _done(records: Sequence[Record]) -> Done:
+    return {(r.method.name, r.cell.level, r.cell.seed, r.cell.draw): r.status for r in records}
+
+
+def _state(cell: Cell, done: Done, protocol: Protocol, holders: dict[str, Holder]) -> str:
+    found = done.get((cell.method, cell.level, cell.seed, cell.draw))
+    if found is not None:
+        return found
+    return "running" if Job(protocol, (cell,)).name in holders else "missing"
+
+
+def _claims(store: Store, records: dict[Protocol, list[Record]], costs: CostModel) -> list[dict[str, Any]]:
+    """Every claim of these protocols with what its planned cells still cost."""
+    known = {protocol.id: protocol for protocol in records}
+    rules = {claim.id: claim for paper in load_all() for claim in paper.claims}
+    found = []
+    for decision in decide(store, list(records)):
+        protocol = known[decision.protocol]
+        done = _done(records[protocol])
+        needed = cells_needed(rules[decision.claim], protocol)
+        left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in done]
+        hours = expected_seconds(protocol, records[protocol], costs)(left) / 3600
+        found.append(
+            {
+                "claim": decision.claim,
+                "verdict": decision.spoken_verdict,
+                "cells_left": len(left),
+                "core_hours_left": round(hours, 2),
+                "seeds_still_needed": decision.seeds_still_needed,
+            }
+        )
+    return found
+
+
+def _show(document: dict[str, Any]) -> None:
+    show_table("Status", list(document["methods"][0]), [list(row.values()) for row in document["methods"]])
+    if document["claims"]:
+        rows = [list(row.values()) for row in document["claims"]]
+        show_table("Verdicts", ["claim", "verdict", "cells left", "core-hours left", "more seeds"], rows)
+    rows = [
+        [
+            c["protocol"],
+            f"{1000 * c['seconds_per_step']:.3g} ms",
+            c["records"],
+            _percent(c["error"]),
+            _percent(c["error_90"]),
+        ]
+        for c in document["costs"]
+    ]
+    show_table("Expected cost of an update here", ["protocol", "update", "records", "error", "9 of 10 within"], rows)
+    if document["workers"]:
+        rows = [[w["protocol"], w["job"], w["host"], w["pid"], w["log"] or "-"] for w in document["workers"]]
+        show_table("Running", ["protocol", "job", "host", "process", "log"], rows)
+    if document["submissions"]:
+        rows = [[s["job"], s["submitted"], s["tasks"], _words(s["states"]), s["logs"]] for s in document["submissions"]]
+        show_table("Slurm", ["job", "submitted", "tasks", "states", "logs"], rows)
+    left = sum(row["core_hours_left"] for row in document["methods"])
+    click.echo(f"About {spoken(3600 * left)} of one core left.")
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.0f} %"
+
+
+def _words(found: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state.lower()}" for state, count in sorted(found.items())) or "not known any more"

@@ -1,0 +1,160 @@
+"""What `run` and the workers it starts share: where work is done, which jobs an order means, and the worker itself."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, reduce, wraps
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import click
+
+from benchmark import stopping
+from benchmark.commands.options import (
+    Selection,
+    device_option,
+    only_argument,
+    protocols_in,
+    results_option,
+    retry_option,
+    selection_of,
+    workers_option,
+)
+from benchmark.commands.plugins import plugin_option
+from benchmark.errors import BadInput
+from benchmark.executors.in_process import InProcess
+from benchmark.executors.local import Local
+from benchmark.executors.order import Executor, Order, Shard
+from benchmark.executors.profile import Profile, load_profile
+from benchmark.executors.shards import part
+from benchmark.executors.slurm import Slurm
+from benchmark.plan import PlannedJob, only_recorded, plan
+from benchmark.power import plan_order
+from benchmark.store import Store
+from benchmark.submissions import with_submissions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+NAMES = ("in-process", "local", "slurm")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where and how `run` works, as its options say."""
+
+    place: str
+    workers: int
+    shard: Shard | None
+    profile: Profile | None
+    wait: bool
+    purpose: str | None
+
+    @staticmethod
+    def read(
+        place: str, workers: int, shard: str | None, profile: Path | None, wait: bool, purpose: str | None
+    ) -> Where:
+        """From the words of the command line. Raises BadInput for what does not go together."""
+        if profile and place != "slurm":
+            raise BadInput("--profile", f"means nothing to --executor {place}", "Add --executor slurm")
+        if place == "slurm" and profile is None:
+            raise BadInput("--executor slurm", "has no profile", "Give --profile FILE, see docs/scaling.md")
+        return Where(
+            place,
+            1 if place == "in-process" else workers,
+            Shard.parse(shard) if shard else None,
+            load_profile(profile) if profile else None,
+            wait,
+            purpose,
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether the work is over when the executor returns."""
+        return self.place != "slurm" or self.wait
+
+    def executor(self) -> Executor:
+        """The executor of that name."""
+        if self.place == "in-process":
+            return InProcess()
+        return Slurm(self.profile, self.wait) if self.profile else Local(self.workers)
+
+
+def where_options(command: Command) -> Command:
+    """--executor, --workers, --shard, --profile, --wait, --for, as one argument `where`."""
+
+    @wraps(command)
+    def gathered(**given: Any) -> Any:
+        words = {name: given.pop(name) for name in ("place", "workers", "shard", "profile", "wait", "purpose")}
+        return command(**given, where=Where.read(**words))
+
+    options = (
+        click.option("--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."),
+        click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
+        click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
+        click.option("--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."),
+        workers_option,
+        click.option(
+            "--executor", "place", type=click.Choice(NAMES), default="local", show_default=True,
+            help="in-process: here, one job after another. local: --workers processes. slurm: an array of tasks.",
+        ),
+    )  # fmt: skip
+    return cast(Command, reduce(lambda wrapped, option: option(wrapped), options, gathered))
+
+
+def planned_for(order: Order, selection: Selection, store: Store) -> list[PlannedJob]:
+    """The jobs that an order means now, in the order in which they are wanted."""
+    from benchmark.priorities import wanted
+
+    protocols = protocols_in(selection)
+    purpose = wanted(store, protocols, order.wanted)
+    planned = plan(selection, store, order.retry_failed, plan_order(store, protocols), purpose)
+    planned = only_recorded(planned, Store(order.like)) if order.like else planned
+    return part(planned, selection, order.shard) if order.shard else planned
+
+
+@click.command(hidden=True)
+@only_argument
+@results_option
+@click.option("--deadline", type=float, default=None)
+@click.option("--seconds", type=float, default=None)
+@click.option("--like", type=click.Path(path_type=Path), default=None)
+@plugin_option
+@retry_option
+@device_option
+@click.option("--shard", default=None)
+@click.option("--for", "purpose", default=None)
+def worker(
+    only: tuple[str, ...],
+    results: Path,
+    deadline: float | None,
+    seconds: float | None,
+    like: Path | None,
+    plugins: tuple[Path, ...],
+    retry_failed: bool,
+    device: Literal["cpu", "cuda"],
+    **rest: str | None,
+) -> None:
+    """One worker process of `run`; prints one JSON object per line."""
+    from benchmark.errors import LotterybenchError
+    from benchmark.executors.in_process import work_here
+
+    stopping.on_signals(signal.SIGTERM)  # from Slurm, or from `run`
+    stopping.with_parent()
+    store = Store(results)
+    if seconds is not None:
+        deadline = time.time() + seconds
+    shard = Shard.parse(rest["shard"]) if rest["shard"] else None
+    given = Order(only, results, deadline, None, plugins, retry_failed, like, shard, rest["purpose"], device)
+    try:
+        selection = selection_of(only, partial(with_submissions, store))
+        work_here(given, planned_for(given, selection, store), _emit)
+    except LotterybenchError as error:
+        print(json.dumps({"event": "error", "text": str(error)}), flush=True)
+        raise click.exceptions.Exit(error.exit_code) from error
+
+
+def _emit(event: str, fields: dict[str, Any]) -> None:
+    print(json.dumps({"event": event, **fields}), flush=True)

@@ -1,0 +1,44 @@
+"""Work off a plan in this very process: for debuggers, notebooks and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmark.executors.order import Listen, Message, Order
+from benchmark.plan import PlannedJob
+from benchmark.protocol import Protocol
+from benchmark.records import Cell, Record
+from benchmark.store import Store
+from benchmark.units import density_text
+
+
+class InProcess:
+    """One job after another, here. Returns when nothing is left or time is up."""
+
+    def execute(self, order: Order, planned: Sequence[PlannedJob], listen: Listen) -> None:
+        """See `Executor`."""
+        work_here(order, planned, lambda event, fields: listen(Message(0, event, fields)))
+
+
+def work_here(order: Order, planned: Sequence[PlannedJob], say: Callable[[str, dict[str, Any]], None]) -> None:
+    """Be a worker; `say(event, fields)` hears of evaluations and records."""
+    from benchmark.commands.plugins import plugin_files
+    from benchmark.executors.worker import Events, Options, work
+
+    def progress(protocol: Protocol, cell: Cell, done: int, total: int) -> None:
+        say("progress", {"name": title(protocol, cell), "done": done, "total": total})
+
+    def recorded(protocol: Protocol, cell: Cell, record: Record) -> None:
+        accuracy = record.measured.test_accuracy_percent.last if record.measured else None
+        fields: dict[str, Any] = {"status": record.status, "reason": record.reason, "accuracy": accuracy}
+        fields["empty_layers"] = record.mask.collapsed_layers if record.mask else ()
+        say("recorded", {"name": title(protocol, cell), **fields})
+
+    options = Options(order.deadline, plugin_files(order.plugins), order.retry_failed, device=order.device)
+    work(planned, Store(order.results), options, Events(progress, recorded))
+
+
+def title(protocol: Protocol, cell: Cell) -> str:
+    """A cell in words."""
+    return f"{protocol.id} {cell.method} at {density_text(protocol, cell.level)}, seed {cell.seed}"

@@ -1,0 +1,197 @@
+"""On a real Slurm of two nodes: what a cluster does to jobs costs time, never a record; no cell is measured twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from slurm_cluster import Cluster, until, why_not
+
+from benchmark.executors.in_process import InProcess
+from benchmark.executors.order import Order
+from benchmark.plan import cells_of, plan
+from benchmark.protocol import Protocol, load_file
+from benchmark.store import Store
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(why_not() is not None, reason=f"SLURM IS NOT TESTED HERE: {why_not()}"),
+]
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes with one core each. Its folder has a short path, as sockets need."""
+    pytest.importorskip("submitit", reason="SLURM IS NOT TESTED HERE: pip install 'lotterybench[slurm]'")
+    made = Cluster(tmp_path_factory.mktemp("slurm"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A protocol of many short trainings, a folder, and the cluster that fills it."""
+
+    cluster: Cluster
+    path: Path
+    folder: Path
+    methods: str
+
+    @property
+    def protocol(self) -> Protocol:
+        return load_file(self.path)
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    def submit(self, tasks: int, more: str = "") -> str:
+        """`lotterybench run --executor slurm`; the job's id."""
+        profile = self.folder / "cluster.yaml"
+        profile.write_text(f"schema: lotterybench/slurm/1\npartition: low\ntasks: {tasks}\n{more or 'time: 10m'}\n")
+        command = [
+            sys.executable, "-m", "benchmark.cli", "run", f"{self.path}:{self.methods}", "--results",
+            str(self.results), "--executor", "slurm", "--profile", str(profile),
+        ]  # fmt: skip
+        environment = {**os.environ, **self.cluster.environment, "LOTTERYBENCH_LEASE_SECONDS": "12"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.split("Slurm has job ")[1].split()[0]
+
+    def prints(self, root: Path | None = None) -> dict[str, str]:
+        """Cell -> fingerprint; reading checks every file."""
+        found = Store(root or self.results).records(self.protocol)
+        return {f"{r.method.name} {r.cell}": r.fingerprint() for r in found}
+
+    def undisturbed(self) -> dict[str, str]:
+        """The same, measured here in one go, once for each text of the protocol."""
+        root = self.cluster.root / self.protocol.digest[:16]
+        order = Order((), root)
+        planned = plan([(self.protocol, self.methods)], Store(root))
+        InProcess().execute(order, planned, lambda _message: None)
+        return self.prints(root)
+
+    def told(self) -> Counter[str]:
+        """How often each cell was said to be recorded, in the logs of all tasks."""
+        logs = self.results.glob(".work/slurm/*/*_log.out")
+        lines = [line for log in logs for line in log.read_text().splitlines() if line.startswith("{")]
+        return Counter(json.loads(line)["name"] for line in lines)
+
+
+@pytest.fixture
+def bench(cluster: Cluster, tmp_path: Path) -> Iterator[Bench]:
+    """24 trainings of a tenth of a second on an idle core, several on a busy one."""
+    yield made(cluster, tmp_path, 24, 400, "dense")
+    cluster.ask("scancel", "--user=root")
+    until(lambda: not cluster.ask("squeue", "-h"), "an empty queue")
+
+
+def made(cluster: Cluster, folder: Path, seeds: int, steps: int, methods: str) -> Bench:
+    """The tiny protocol with so many seeds and updates."""
+    text = (ROOT / "tests/protocols/tiny.yaml").read_text()
+    for old, new in (
+        ("seeds: [0, 1]", f"seeds: {list(range(seeds))}"),
+        ("steps: 20", f"steps: {steps}"),
+        ("every: 2", f"every: {steps // 2}"),
+        ("test_every: 10", f"test_every: {steps // 2}"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "many.yaml"
+    path.write_text(text)
+    return Bench(cluster, path, folder, methods)
+
+
+def complete(bench: Bench) -> None:
+    """Everything is recorded, once, with the bits of an undisturbed run."""
+    assert bench.prints() == bench.undisturbed()
+    assert len(bench.prints()) == len(cells_of(bench.protocol, bench.methods))
+    assert set(bench.told().values()) == {1}
+
+
+def some_records(bench: Bench) -> None:
+    until(lambda: len(list(bench.results.glob("tests/*/*/*.json"))) >= 3, "three records")
+
+
+def test_two_nodes_give_the_records_of_one_process(bench: Bench) -> None:
+    """An array of two tasks, then nothing is left; both nodes took part."""
+    bench.cluster.drain(bench.submit(2))
+    complete(bench)
+    logs = [log.read_text() for log in bench.results.glob(".work/slurm/*/*_log.out")]
+    assert sorted(node for log in logs for node in ("node1", "node2") if f"on {node}" in log) == ["node1", "node2"]
+    assert all('"status"' in log for log in logs), "one node did nothing"
+
+
+def test_two_submissions_of_one_plan_share_the_work(bench: Bench) -> None:
+    bench.cluster.drain(bench.submit(1), bench.submit(1))
+    complete(bench)
+
+
+def test_a_cancelled_array_loses_nothing(bench: Bench) -> None:
+    first = bench.submit(2)
+    some_records(bench)
+    bench.cluster.ask("scancel", first)
+    until(lambda: set(bench.cluster.states(first).values()) == {"CANCELLED"}, "cancelled")
+    kept = bench.prints()
+    assert 3 <= len(kept) < 24, "cancelled too late: the test tested nothing"
+    bench.cluster.drain(bench.submit(2))
+    complete(bench)
+    assert kept.items() <= bench.prints().items()
+
+
+def test_a_node_that_dies_loses_nothing(bench: Bench) -> None:
+    """What its task held is taken over by the other node's, long before Slurm gives the node up."""
+    job = bench.submit(2)
+    some_records(bench)
+    bench.cluster.kill_node("node2")
+    assert len(bench.prints()) < 24, "killed too late: the test tested nothing"
+    try:
+        until(lambda: bench.cluster.states(job).get(f"{job}_0") == "COMPLETED", "the other node's task", 180)
+        complete(bench)
+    finally:
+        bench.cluster.start_node("node2")
+
+
+def test_preemption_loses_nothing(bench: Bench) -> None:
+    """Jobs of a partition with precedence take both nodes; the array is requeued and goes on after them."""
+    job = bench.submit(2)
+    some_records(bench)
+    urgent = bench.cluster.ask(
+        "sbatch", "--parsable", "-p", "high", "-a", "0-1", "-o", "/dev/null", "--wrap", "sleep 1"
+    )
+    until(lambda: set(bench.cluster.states(urgent).values()) == {"COMPLETED"}, "the urgent jobs")
+    assert len(bench.prints()) < 24, "preempted too late: the test tested nothing"
+    bench.cluster.drain(job)
+    complete(bench)
+
+
+@pytest.mark.slow
+def test_a_time_limit_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """Slurm warns within its first minute; the task puts itself back into the queue and goes on with what is left."""
+    bench = made(cluster, tmp_path, 60, 6000, "dense")
+    job = bench.submit(1, "time: 1m\nwarning_seconds: 50")
+    until(lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", f"{job}_0"), "requeued", 180)
+    assert 1 <= len(bench.prints()) < 60
+    kept = bench.prints()
+    cluster.ask("scontrol", "update", f"job={job}_0", "TimeLimit=10")
+    cluster.drain(job)
+    complete(bench)
+    assert kept.items() <= bench.prints().items()
+
+
+@pytest.mark.slow
+def test_five_hundred_tiny_jobs_drain(cluster: Cluster, tmp_path: Path) -> None:
+    bench = made(cluster, tmp_path, 500, 20, "dense")
+    cluster.drain(bench.submit(4))
+    complete(bench)
