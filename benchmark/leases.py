@@ -23,7 +23,7 @@ from typing import Any
 from uuid import uuid4
 
 from benchmark.errors import BadInput
-from benchmark.machine import host, machine, started
+from benchmark.machine import host, machine, started, surely_gone
 
 HELD, RELEASED = "held", "released"
 LINE = 32  # bytes of the first line; it is rewritten in one call, at the same length
@@ -72,7 +72,7 @@ class Holder:
         here = machine()
         if here is None or self.facts.get("machine") != here:
             return False
-        return started(int(self.facts["pid"])) != str(self.facts["started"])
+        return surely_gone(int(self.facts["pid"]), str(self.facts["started"]))
 
 
 class Lease:

@@ -37,3 +37,20 @@ def started(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]
+
+
+def surely_gone(pid: int, since: str) -> bool:
+    """Whether the process `pid` that was started at `since` is known to have ended on this machine.
+
+    What cannot be looked at counts as living: where /proc hides the processes of other users, `started` says nothing.
+    """
+    now = started(pid)
+    if now is not None:
+        return now != since
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # somebody else's
+    return Path(f"/proc/{pid}/stat").exists()  # a zombie of our own

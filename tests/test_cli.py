@@ -96,9 +96,9 @@ def test_ctrl_c_stops_every_worker_and_says_so_once(tmp_path: Path, tiny_path: P
         [*command, "--results", str(tmp_path / "r"), "--workers", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    locks = tmp_path / "r" / ".work" / "locks"
+    leases = tmp_path / "r" / ".work" / "leases"
     try:
-        while len(list(locks.glob("**/*.lock"))) < 2:  # both workers train
+        while len([path for path in leases.glob("**/*") if path.is_file()]) < 2:  # both workers train
             assert process.poll() is None
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)

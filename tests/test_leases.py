@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import leases as module
+from benchmark import machine
 from benchmark.errors import BadInput
 from benchmark.leases import VARIABLE, Lease, Leases, Timing
 from benchmark.protocol import Protocol
@@ -245,3 +246,26 @@ def test_a_patience_that_is_none(monkeypatch: pytest.MonkeyPatch, text: str) -> 
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(BadInput, match=VARIABLE):
         Timing.chosen()
+
+
+def test_a_process_that_cannot_be_looked_at_counts_as_living(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /proc hides other users' processes, a living one must not lose its lease."""
+
+    def answers(error: type[OSError]) -> None:
+        def kill(_pid: int, _signal: int) -> None:
+            raise error
+
+        monkeypatch.setattr(machine.os, "kill", kill)
+
+    monkeypatch.setattr(machine, "started", lambda _pid: None)
+    answers(PermissionError)
+    assert not machine.surely_gone(12345, "1")
+    answers(ProcessLookupError)
+    assert machine.surely_gone(12345, "1")
+
+
+def test_an_id_that_was_used_again_is_another_process() -> None:
+    since = machine.started(os.getpid())
+    assert since is not None
+    assert not machine.surely_gone(os.getpid(), since)
+    assert machine.surely_gone(os.getpid(), str(int(since) + 1))

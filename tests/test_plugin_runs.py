@@ -42,7 +42,7 @@ def test_from_a_plugin_to_records_and_back(tmp_path: Path, tiny_path: Path, plug
     assert {(r.method.pruner, r.method.parameters["alpha"]) for r in mine} == {("mine", 0.5)}
     assert {r.protocol.digest for r in records} == {protocol.digest}
 
-    rows = json.loads(lotterybench("status", str(tiny_path), "--results", str(root), "--json").stdout)
+    rows = json.loads(lotterybench("status", str(tiny_path), "--results", str(root), "--json").stdout)["methods"]
     assert {row["method"]: row["finished"] for row in rows}["mine@alpha=0.5"] == 4
     nothing = lotterybench("run", f"{tiny_path}:mine@alpha=0.5", *place)
     assert "Nothing is missing" in nothing.stdout
