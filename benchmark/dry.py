@@ -44,7 +44,7 @@ class DryRun:
 def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, Path] | None = None) -> DryRun:
     """Run the first cell of a method for `steps` updates. Raises BadInput if it fails, with the reason."""
     short = shortened(protocol, steps) if protocol.trains else protocol
-    dataset, words = little_data(protocol)
+    dataset, words = little_data(protocol, scored=method != "dense")
     seed = protocol.seeds[0]
     cell = Cell(method, 0 if method == "dense" else protocol.measured_levels(method)[0], seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -86,8 +86,11 @@ def _shorter(spec: Any, steps: int) -> Any:
     return spec.model_copy(update={"schedule": schedule.model_copy(update=fields)})
 
 
-def little_data(protocol: Protocol) -> tuple[Dataset, str]:
-    """Some examples of every class, and where they come from: the data set, a sample of it, or random numbers."""
+def little_data(protocol: Protocol, scored: bool = True) -> tuple[Dataset, str]:
+    """Some examples of every class, and where they come from: the data set, a sample of it, or random numbers.
+
+    `scored`: enough of each class for a pruner; else a few batches, for the networks are large and processors slow.
+    """
     name, root = protocol.data.name, data_root()
     if name in GENERATED:
         return prepared(protocol, root), f"{name}, whole"
@@ -105,6 +108,8 @@ def little_data(protocol: Protocol) -> tuple[Dataset, str]:
     else:
         whole, words = random_dataset(protocol, 100 * _classes(protocol)), f"RANDOM PIXELS: {name} is not here"
     per_class = max(60 if protocol.data.validation else 12, protocol.pruning.scoring.examples_per_class)
+    if not scored:
+        per_class = 2 + -(-(min(protocol.data.validation, 60) + protocol.recipe.batch_size) // _classes(protocol))
     rows = _balanced(whole.train_labels, per_class)
     little = replace(
         whole,

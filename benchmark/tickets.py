@@ -156,6 +156,10 @@ class Tickets:
             level = self.protocol.level_table[cell.level]
             return cut(session, spec, self.protocol.pruning, level, before, watch)
 
+    def has_scores(self, cell: Cell) -> bool:
+        """Whether the scores that serve all levels of the cell's method and seed are in memory."""
+        return (cell.method, cell.seed) in self._scores
+
     def _scored(self, spec: MethodSpec, cell: Cell, state: State) -> Scored:
         """The scores of all levels of a seed; those of the last seed asked for are kept."""
         if (cell.method, cell.seed) not in self._scores:

@@ -27,7 +27,7 @@ def cell_of(record: Record) -> Cell:
     return Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
 
 
-@pytest.fixture(scope="module", params=sorted(PROTOCOLS))
+@pytest.fixture(scope="module", params=sorted(key for key in PROTOCOLS if (STORE.root / key).is_dir()))
 def committed(request: pytest.FixtureRequest) -> tuple[Protocol, list[Record]]:
     protocol = PROTOCOLS[request.param]
     records = STORE.records(protocol)

@@ -199,6 +199,21 @@ def test_resuming_gives_the_same_records(measured: Store, masks_protocol: Protoc
     assert (found.cells, found.identical, found.deviates) == (48, 48, False)
 
 
+def test_a_budget_does_not_throw_scores_away(masks_protocol: Protocol, tmp_path: Path) -> None:
+    """Scoring is asked for once with its time; the levels cut from it cost nothing more."""
+    asked: list[float] = []
+
+    def may_start(seconds: float) -> bool:
+        asked.append(seconds)
+        return True
+
+    store = Store(tmp_path)
+    harness = Harness(masks_protocol, store, Settings(data_root=tmp_path, may_start=may_start))
+    for job in jobs(masks_protocol, ["snip"], store):
+        assert harness.run(job)
+    assert [seconds > 0 for seconds in asked] == [True, False, False, False] * 2
+
+
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [

@@ -16,12 +16,13 @@ from click.testing import CliRunner, Result
 
 from benchmark import figure, leaderboard, published, strict_yaml
 from benchmark import protocol as protocols
+from benchmark.api import Masks, Scores
 from benchmark.cli import cli
 from benchmark.errors import BadInput, EnvironmentProblem
 from benchmark.harness import Harness, Settings
 from benchmark.plan import Job, cells_of
 from benchmark.protocol import Protocol
-from benchmark.pruning import masks as mask_rules
+from benchmark.pruning import schedule
 from benchmark.records import DENSE, Cell
 from benchmark.regression import Outcome, derive, remeasured
 from benchmark.regression.fixed import FIXED, FixedCells
@@ -216,8 +217,13 @@ def test_the_same_code_makes_the_same_cells(tiny_protocol: Protocol, measured: S
 def test_a_perturbed_mask_rule_is_caught(
     tiny_protocol: Protocol, measured: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = mask_rules.keep_highest
-    monkeypatch.setattr(mask_rules, "keep_highest", lambda scores, alive, count: exact(-scores, alive, count))
+    """The lowest scores stay: every count, in all and by layer for layerwise masks, is as it was."""
+    exact = schedule.masks_from_scores
+
+    def lowest(scores: Scores, masks: Masks, *rest: Any) -> Masks:
+        return exact({name: -score for name, score in scores.items()}, masks, *rest)
+
+    monkeypatch.setattr(schedule, "masks_from_scores", lowest)
     reasons = again(tiny_protocol, measured, tmp_path, FixedCells("tests/tiny", MASKS)).reasons
     assert [reason.partition(": ")[2] for reason in reasons] == ["another mask than recorded"] * len(MASKS)
 

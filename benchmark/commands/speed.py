@@ -74,6 +74,8 @@ def speed(
     chosen = protocols.load(protocol)
     if to is not None and to.suffix != ".jsonl":
         raise BadInput(str(to), "figures are lines of JSON", "Name a .jsonl file")
+    if not chosen.trains:
+        raise BadInput(f"protocol '{protocol}'", "trains nothing", "Name one that trains, such as lth/lenet-mnist")
     require_device(device)
     from benchmark.speed.measuring import USUAL, measured
     from benchmark.speed.report import append
