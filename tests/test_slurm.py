@@ -181,10 +181,10 @@ def test_a_time_limit_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
     """Slurm warns within its first minute; the task puts itself back into the queue and goes on with what is left."""
     bench = made(cluster, tmp_path, 60, 6000, "dense")
     job = bench.submit(1, "time: 1m\nwarning_seconds: 50")
-    until(lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", f"{job}_0"), "requeued", 180)
+    until(lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), "requeued", 180)
     assert 1 <= len(bench.prints()) < 60
     kept = bench.prints()
-    cluster.ask("scontrol", "update", f"job={job}_0", "TimeLimit=10")
+    cluster.ask("scontrol", "update", f"job={job}", "TimeLimit=10")
     cluster.drain(job)
     complete(bench)
     assert kept.items() <= bench.prints().items()

@@ -86,7 +86,8 @@ class Task:
         """Be a machine's share of workers; the number of cells recorded. `number` is only for the log."""
         from benchmark.executors.local import run_workers
 
-        job = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+        array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+        job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else job  # a single task is no array
         os.environ["LOTTERYBENCH_LOG"] = f"{os.environ.get('SUBMITIT_FOLDER')}/{job}_0_log.out"
         recorded = 0
 
