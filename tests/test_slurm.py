@@ -182,7 +182,7 @@ def test_a_time_limit_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
     bench = made(cluster, tmp_path, 60, 6000, "dense")
     job = bench.submit(1, "time: 1m\nwarning_seconds: 50")
     until(lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), "requeued", 180)
-    assert 1 <= len(bench.prints()) < 60
+    assert len(bench.prints()) < 60, "requeued too late: the test tested nothing"
     kept = bench.prints()
     cluster.ask("scontrol", "update", f"job={job}", "TimeLimit=10")
     cluster.drain(job)
