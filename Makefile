@@ -2,7 +2,8 @@
 #   make reproduce                         measure what fits the budget, decide the claims, write leaderboard.md
 #   make reproduce BUDGET=2h ONLY='lth/*'
 #   make report                            the HTML report, in report/index.html
-#   make test                              the whole CPU test suite; .ci/run calls exactly this
+#   make test                              the CPU test suite, under ten minutes on two cores
+#   make test-long                         what takes minutes more: many jobs and time limits on a real Slurm
 #   make regression                        committed numbers derived again, fast cells measured again; exit codes below
 
 PYTHON  ?= python3
@@ -12,7 +13,7 @@ RESULTS ?= results
 RECHECK ?= recheck
 BIN     := .venv/bin
 
-.PHONY: reproduce test regression leaderboard report clean
+.PHONY: reproduce test test-long regression leaderboard report clean
 .DELETE_ON_ERROR:
 
 reproduce: .venv/installed
@@ -31,6 +32,9 @@ test: .venv/installed
 # measured, 3 the environment. `.venv/bin/lotterybench regression` ends with that code itself.
 regression: .venv/installed
 	@$(BIN)/lotterybench regression --results $(RESULTS) || { code=$$?; echo "lotterybench regression: exit code $$code"; exit $$code; }
+
+test-long: .venv/installed
+	$(BIN)/pytest -m long
 
 leaderboard: .venv/installed
 	$(BIN)/lotterybench leaderboard --results $(RESULTS)

@@ -176,13 +176,13 @@ def test_preemption_loses_nothing(bench: Bench) -> None:
     complete(bench)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_time_limit_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
     """Slurm warns within its first minute; the task puts itself back into the queue and goes on with what is left."""
-    bench = made(cluster, tmp_path, 60, 6000, "dense")
+    bench = made(cluster, tmp_path, 240, 1500, "dense")
     job = bench.submit(1, "time: 1m\nwarning_seconds: 50")
     until(lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), "requeued", 180)
-    assert len(bench.prints()) < 60, "requeued too late: the test tested nothing"
+    assert 1 <= len(bench.prints()) < 240, "requeued too early or too late: the test tested nothing"
     kept = bench.prints()
     cluster.ask("scontrol", "update", f"job={job}", "TimeLimit=10")
     cluster.drain(job)
@@ -190,7 +190,7 @@ def test_a_time_limit_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
     assert kept.items() <= bench.prints().items()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_five_hundred_tiny_jobs_drain(cluster: Cluster, tmp_path: Path) -> None:
     bench = made(cluster, tmp_path, 500, 20, "dense")
     cluster.drain(bench.submit(4))
