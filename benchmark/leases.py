@@ -144,6 +144,10 @@ class Leases:
             return None
         try:
             os.write(descriptor, _line(f"{HELD} 0") + json.dumps(_facts()).encode() + b"\n")
+        except OSError:  # a full disk: an empty file would block the name until others have lost patience
+            if not following.exists():
+                path.unlink(missing_ok=True)
+            raise
         finally:
             os.close(descriptor)
         return Lease(path, following, self.timing.interval)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -223,6 +224,22 @@ def test_a_holder_that_died_before_it_said_who_it_is(tmp_path: Path) -> None:
     assert not look_for(leases, clock, 10)
     assert look_for(leases, clock, 2)
     assert leases.holders() == []
+
+
+def test_a_disk_that_was_full_does_not_block_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is made and cannot be filled: without it the name is free as soon as there is room again."""
+
+    def full(_descriptor: int, _content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    leases = Leases(tmp_path, QUICK)
+    with monkeypatch.context() as patched:
+        patched.setattr(module.os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            leases.take("job")
+    lease = Leases(tmp_path, QUICK).take("job")
+    assert lease is not None
+    lease.release()
 
 
 def test_no_record_of_a_holder_that_was_replaced(tmp_path: Path, tiny_protocol: Protocol) -> None:

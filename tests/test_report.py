@@ -185,6 +185,7 @@ def test_pages_work_in_a_browser(site: Path, width: int, scheme: Any) -> None:
             page.goto(path.as_uri())
             page.wait_for_function("window.Plotly !== undefined")
             if page.locator(".chart").count():
+                page.locator(".chart").first.scroll_into_view_if_needed()  # charts are drawn where somebody looks
                 page.wait_for_selector(".chart .main-svg", state="attached")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         _claims_filter(page, site)
