@@ -3,7 +3,7 @@
 #   make reproduce BUDGET=2h ONLY='lth/*'
 #   make report                            the HTML report, in report/index.html
 #   make test                              the CPU test suite, under ten minutes on two cores
-#   make test-long                         what takes minutes more: many jobs and time limits on a real Slurm
+#   make test-long                         what takes minutes more: a real Slurm with dead nodes, preemption, time limits
 #   make regression                        committed numbers derived again, fast cells measured again; exit codes below
 
 PYTHON  ?= python3

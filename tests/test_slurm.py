@@ -133,11 +133,13 @@ def test_two_nodes_give_the_records_of_one_process(bench: Bench) -> None:
     assert all('"status"' in log for log in logs), "one node did nothing"
 
 
+@pytest.mark.long
 def test_two_submissions_of_one_plan_share_the_work(bench: Bench) -> None:
     bench.cluster.drain(bench.submit(1), bench.submit(1))
     complete(bench)
 
 
+@pytest.mark.long
 def test_a_cancelled_array_loses_nothing(bench: Bench) -> None:
     first = bench.submit(2)
     some_records(bench)
@@ -150,6 +152,7 @@ def test_a_cancelled_array_loses_nothing(bench: Bench) -> None:
     assert kept.items() <= bench.prints().items()
 
 
+@pytest.mark.long
 def test_a_node_that_dies_loses_nothing(bench: Bench) -> None:
     """What its task held is taken over by the other node's, long before Slurm gives the node up."""
     job = bench.submit(2)
@@ -163,6 +166,7 @@ def test_a_node_that_dies_loses_nothing(bench: Bench) -> None:
         bench.cluster.start_node("node2")
 
 
+@pytest.mark.long
 def test_preemption_loses_nothing(bench: Bench) -> None:
     """Jobs of a partition with precedence take both nodes; the array is requeued and goes on after them."""
     job = bench.submit(2)
