@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from scipy import stats
+from scipy import special, stats
 from test_verdicts import paper_of
 
 from benchmark import protocol as protocols
-from benchmark import statistics
 from benchmark.protocol import Protocol
 from benchmark.published.rules import Metric, Rule
 from benchmark.scoring import evaluate as evaluation
@@ -255,7 +254,7 @@ def test_a_paper_of_orderings_falsely_decides_at_most_one_in_twenty(seeds: int) 
 def test_these_simulations_would_find_a_rule_that_is_too_bold(shortcut: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known mistakes: a normal in place of Student's t, and a maximum tested as if it had been chosen beforehand."""
     if shortcut == "normal quantiles":
-        monkeypatch.setattr(statistics.special, "stdtr", lambda _df, t: stats.norm.cdf(t))
+        monkeypatch.setattr(special, "stdtr", lambda _df, t: stats.norm.cdf(t))
         case = next(case for case in CASES if case.name == "ordering")
     else:
         monkeypatch.setattr(LargestItem, "p_inside", Item.p_inside)
