@@ -137,15 +137,19 @@ class Harness:
 
     def prepared(self, cell: Cell) -> Ready:
         """What a cell's training needs, on disk or made. Raises OutOfTime, Unavailable, BadPruner or NeedFailed."""
+        steps = train_steps(self.protocol, cell)
+        self._refuse_if_late(steps)  # before a mask is made for nothing
         masks, prune_cost = self.tickets.masks(cell)
         start, first_step = self.tickets.start(cell)
-        steps = train_steps(self.protocol, cell)
-        if not self.settings.may_start(steps * median(self._speeds)):
-            raise OutOfTime
+        self._refuse_if_late(steps)
         snapshots = self._rewind_points() if cell.method == DENSE else ()
         split = self.tickets.split(cell.seed)
         replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
         return Ready(cell, masks, prune_cost, replica, steps)
+
+    def _refuse_if_late(self, steps: int) -> None:
+        if not self.settings.may_start(steps * median(self._speeds)):
+            raise OutOfTime
 
     def finish(self, ready: Ready, outcome: Outcome) -> None:
         """Keep what was trained if a later cell needs it, and write the record if there is none."""

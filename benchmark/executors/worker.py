@@ -54,6 +54,8 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
     while waiting:
         held, left = [], 0
         for group in _groups(waiting, options.device):
+            if options.deadline is not None and time.time() > options.deadline:
+                return  # a look at each of thousands of jobs would take minutes
             protocol = group[0].job.protocol
             if protocol.key not in harnesses:
                 harnesses[protocol.key] = _harness(protocol, store, options, events)
