@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -220,10 +220,16 @@ def load(name: str) -> Protocol:
         return load_file(Path(name))
     if name not in available():
         raise BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
-    protocol = load_file(protocols_folder() / f"{name}.yaml")
+    protocol = _packaged(protocols_folder() / f"{name}.yaml")
     if protocol.id != name:
         raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
     return protocol
+
+
+@cache
+def _packaged(path: Path) -> Protocol:
+    """Read once: the claims' rules are held against the protocols, and scoring needs them all again."""
+    return load_file(path)
 
 
 def load_all() -> list[Protocol]:

@@ -129,16 +129,18 @@ def _claims(store: Store, records: dict[Protocol, list[Record]], costs: CostMode
     rules = {claim.id: claim for paper in load_all() for claim in paper.claims}
     found = []
     for decision in decide(store, list(records)):
-        protocol = known[decision.protocol]
-        done = _done(records[protocol])
-        needed = cells_needed(rules[decision.claim], protocol)
-        left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in done]
-        hours = expected_seconds(protocol, records[protocol], costs)(left) / 3600
+        cells, hours = 0, 0.0
+        for protocol in [known[name] for name in rules[decision.claim].cells]:
+            done = _done(records[protocol])
+            needed = cells_needed(rules[decision.claim], protocol)
+            left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in done]
+            cells += len(left)
+            hours += expected_seconds(protocol, records[protocol], costs)(left) / 3600
         found.append(
             {
                 "claim": decision.claim,
                 "verdict": decision.spoken_verdict,
-                "cells_left": len(left),
+                "cells_left": cells,
                 "core_hours_left": round(hours, 2),
                 "seeds_still_needed": decision.seeds_still_needed,
             }

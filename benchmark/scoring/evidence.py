@@ -10,9 +10,9 @@ from benchmark import statistics
 from benchmark.statistics import Estimate
 
 Verdict = Literal["reproduced", "deviates", "inconclusive", "not measured"]
-Scale = Literal["points", "log-ratio", "rounds", "decades", "log10", "slope", "share"]
+Scale = Literal["points", "log-ratio", "rounds", "decades", "log10", "slope", "share", "percent"]
 """What the numbers of items are: points of accuracy, natural logarithms of ratios, levels, exponents of 10 of the
-compression, exponents of 10 of an error, a slope of logarithms, a share of seeds."""
+compression, exponents of 10 of an error, a slope of logarithms, a share of seeds, percent of the weights."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Evidence:
 
     `orders`: an ordering, so Holm's correction over the paper applies. `centre`: an estimate to print instead of the
     items' own (a crossing, where the items are the curve at the two ends of its window); `censored_at`: the last
-    level, beyond which no crossing can be seen.
+    level, beyond which no crossing can be seen. `exact`: counted from the protocol, so that no seed is needed.
     """
 
     items: tuple[Item, ...]
@@ -95,6 +95,12 @@ class Evidence:
     orders: bool = False
     centre: Item | None = None
     censored_at: float | None = None
+    exact: bool = False
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is known."""
+        return self.exact or bool(self.seeds)
 
     @property
     def p_reproduced(self) -> float:
@@ -114,8 +120,10 @@ class Evidence:
 
     def verdict(self, alpha: float, p_reproduced: float, p_deviates: float) -> Verdict:
         """From p values that may have been corrected for other claims. A failed run forbids `reproduced`."""
-        if not self.seeds:
+        if not self.found:
             return "not measured"
+        if self.exact:
+            return "reproduced" if all(i.low <= i.estimate.mean <= i.high for i in self.items) else "deviates"
         if len(self.seeds) < 2:
             return "inconclusive"
         if p_deviates <= alpha:
