@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import median
 
-from benchmark.costs import FLOPS_PER_SECOND, CostModel
+from benchmark.costs import FLOPS_PER_SECOND, CostModel, training_work
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.purpose import AS_WRITTEN, Purpose
 from benchmark.records import DENSE, Cell, Record
@@ -199,9 +199,8 @@ def plan(
     wanted: Mapping[str, Mapping[str, int]] | None = None,
     purpose: Purpose = AS_WRITTEN,
 ) -> list[PlannedJob]:
-    """All unfinished jobs of a selection with their expected seconds: most wanted first, then protocol by protocol.
-
-    `wanted`: of each protocol id, see `jobs`. `purpose`: see there.
+    """All unfinished jobs of a selection with their expected seconds: most wanted first, then small trainings before
+    large ones, which would take any budget, protocol by protocol. `wanted`: by protocol id, see `jobs`.
     """
     records = {protocol: store.records(protocol) for protocol in dict.fromkeys(protocol for protocol, _ in selection)}
     costs = CostModel.learn(records)
@@ -212,7 +211,7 @@ def plan(
         for tier, cells in _ranked(
             protocol, methods, store, retry_failed, (wanted or {}).get(protocol.id, {}), purpose
         ):
-            planned.append((tier[0], PlannedJob(Job(protocol, cells), expected(cells))))
+            planned.append(((tier[0], training_work(protocol)), PlannedJob(Job(protocol, cells), expected(cells))))
     return [item for _, item in sorted(planned, key=lambda pair: pair[0])]  # stable: else in the order above
 
 

@@ -150,9 +150,11 @@ def _claims(store: Store, records: dict[Protocol, list[Record]], costs: CostMode
 
 def _show(document: dict[str, Any]) -> None:
     show_table("Status", list(document["methods"][0]), [list(row.values()) for row in document["methods"]])
-    if document["claims"]:
-        rows = [list(row.values()) for row in document["claims"]]
+    rows = [list(row.values()) for row in document["claims"] if row["verdict"] != "not measured"]
+    if rows:
         show_table("Verdicts", ["claim", "verdict", "cells left", "core-hours left", "more seeds"], rows)
+    if waiting := len(document["claims"]) - len(rows):
+        click.echo(f"{waiting} more claim{'s are' if waiting > 1 else ' is'} not measured: --json lists them too")
     rows = [
         [
             c["protocol"],
