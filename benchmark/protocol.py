@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 
+ID = r"[a-z0-9]+/[a-z0-9-]+"
 METHOD_NAME = r"[a-z0-9][a-z0-9+-]*"  # also the name of a folder of records
 
 
@@ -56,7 +57,7 @@ class Protocol(Frozen):
     """
 
     schema_: Literal["lotterybench/protocol/1"] = Field(alias="schema")
-    id: str = Field(pattern=r"^[a-z0-9]+/[a-z0-9-]+$")
+    id: str = Field(pattern=f"^{ID}$")
     version: int = Field(gt=0)
     title: str
     paper: Paper
@@ -218,9 +219,10 @@ def load(name: str) -> Protocol:
     """Load a protocol by id, or from a path that ends in .yaml. Raises BadInput."""
     if name.endswith((".yaml", ".yml")):
         return load_file(Path(name))
-    if name not in available():
+    path = protocols_folder() / f"{name}.yaml"
+    if not re.fullmatch(ID, name) or not path.is_file():
         raise BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
-    protocol = _packaged(protocols_folder() / f"{name}.yaml")
+    protocol = _packaged(path)
     if protocol.id != name:
         raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
     return protocol

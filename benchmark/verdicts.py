@@ -157,9 +157,7 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     return "reproduced" if all(v == "reproduced" for v in verdicts) else "inconclusive"
 
 
-def _decision(
-    paper: Published, claim: Claim, seen: Mapping[str, Observations], checks: Sequence[Check]
-) -> Decision:
+def _decision(paper: Published, claim: Claim, seen: Mapping[str, Observations], checks: Sequence[Check]) -> Decision:
     protocol = seen[claim.protocol].protocol
     verdict = combined([check.verdict for check in checks])
     open_ = [c.seeds_still_needed for c in checks if c.verdict in ("inconclusive", "not measured")]

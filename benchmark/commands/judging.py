@@ -14,7 +14,6 @@ from benchmark.commands.tables import show_table
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.store import Store
 
-
 all_option = click.option("--all", "every", is_flag=True, help="Every row, however many.")
 SHOWN_NEEDS = 20
 

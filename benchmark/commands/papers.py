@@ -98,7 +98,9 @@ def _show_overview(paper: Published, record: Record) -> None:
     click.echo(f"{p.title}\n{p.authors} {p.year}{arxiv}{f', {p.venue}' if p.venue else ''}.{read}\n")
     show_table("Sources", ["id", "kind", "where"], [[s.id, s.kind, s.where] for s in paper.sources])
     if record.settings:
-        rows = [[s.id, s.protocol or "none", _setting_words(record.resolved(s.id))] for s in record.settings]
+        rows = [
+            [s.id, ", ".join(s.protocols) or "none", _setting_words(record.resolved(s.id))] for s in record.settings
+        ]
         show_table("\nSettings", ["id", "protocol", "what"], rows)
     if record.tables:
         _show_tables(paper, record)

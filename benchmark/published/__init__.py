@@ -7,6 +7,7 @@ are CSV files. Each is read when it is asked for, so that scoring parses no tabl
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -26,7 +27,7 @@ from benchmark.spec.frozen import Frozen
 
 __all__ = [
     "Claim", "Fact", "NotDecided", "Published", "Record", "Result", "Setting", "Source", "Statement", "Table",
-    "available", "folder", "load", "load_all", "load_file", "load_record", "parse", "parse_record", "results",
+    "available", "folder", "forget", "load", "load_all", "load_file", "load_record", "parse", "parse_record", "results",
 ]  # fmt: skip
 
 Document = TypeVar("Document", bound=Frozen)
@@ -71,11 +72,16 @@ def load_file(path: Path) -> Published:
 
     Raises BadInput if a claim names a protocol, method or level that does not exist, or numbers that are no target.
     """
+    return _with_tables(path)[0]
+
+
+def _with_tables(path: Path) -> tuple[Published, Mapping[str, tuple[Result, ...]]]:
+    """A claims file, and the rows of the tables that its rules refer to, by name."""
     paper = parse(strict_yaml.load_file(path), str(path))
     check_fits(paper, str(path))
+    known: dict[str, tuple[Result, ...]] = {}
     if refers_to_tables(paper):
         record = _record_beside(path, paper)
-        known: dict[str, tuple[Result, ...]] = {}
 
         def rows(table: Table) -> tuple[Result, ...]:
             if table.name not in known:
@@ -83,15 +89,25 @@ def load_file(path: Path) -> Published:
             return known[table.name]
 
         check_targets(paper, record, str(path), rows)
-    return paper
+    return paper, known
+
+
+def load(key: str) -> Published:
+    """The claims of one paper by its key. Raises BadInput."""
+    return _load(key)[0]
 
 
 @cache
-def load(key: str) -> Published:
-    """The claims of one paper by its key. Raises BadInput."""
+def _load(key: str) -> tuple[Published, Mapping[str, tuple[Result, ...]]]:
     if key not in available():
         raise BadInput(f"paper '{key}'", "nothing is published here under this key", did_you_mean(key, available()))
-    return load_file(folder() / f"{key}.yaml")
+    return _with_tables(folder() / f"{key}.yaml")
+
+
+def forget() -> None:
+    """Read every file anew when it is next asked for."""
+    for cached in (_load, load_record, results):
+        cached.cache_clear()
 
 
 def load_all() -> list[Published]:
@@ -125,6 +141,8 @@ def _record_beside(path: Path, paper: Published) -> Record:
 @cache
 def results(key: str, name: str) -> tuple[Result, ...]:
     """The rows of one table of a paper. Raises BadInput if there is no such table or its file does not fit."""
+    if name in (known := _load(key)[1]):
+        return known[name]
     record = load_record(key)
     tables = {table.name: table for table in record.tables}
     if name not in tables:

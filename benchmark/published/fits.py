@@ -12,7 +12,7 @@ from benchmark import protocol as protocols
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.published.claims import Claim, Published
-from benchmark.published.mask_rules import MaskMetric
+from benchmark.published.mask_rules import Collapse, LayerDensity, MaskMetric
 from benchmark.published.rules import Curve, LayerShare, Rule
 from benchmark.records import DENSE
 
@@ -21,10 +21,11 @@ FIX = "`lotterybench info PROTOCOL` lists methods and levels; what no protocol m
 
 def check_fits(paper: Published, name: str) -> None:
     """Refuse a claim on a protocol, version, method, level, layer or metric that does not exist. Raises BadInput."""
+    known = protocols.available()
     for claim in paper.claims:
         for protocol, cells in claim.cells.items():
-            if protocol not in protocols.available():
-                hint = did_you_mean(protocol, protocols.available())
+            if protocol not in known:
+                hint = did_you_mean(protocol, known)
                 raise BadInput(f"{name}: {claim.id}", f"there is no protocol '{protocol}'", hint)
             for why in _misfits(claim, paper.paper.key, protocols.load(protocol), cells):
                 raise BadInput(f"{name}: {claim.id}", why, FIX)
@@ -38,8 +39,8 @@ def _misfits(claim: Claim, paper: str, protocol: Protocol, cells: tuple[tuple[st
         yield from _cell(protocol, method, level)
     for rule in claim.checks if own else ():
         yield from _rule(protocol, rule)
-        if isinstance(rule, Curve) and protocol.paper.key != paper:
-            yield f"compares a curve of {protocol.paper.key}'s protocol with a table of {paper}"
+        if isinstance(rule, Curve | Collapse | LayerDensity) and protocol.paper.key != paper:
+            yield f"compares runs of {protocol.paper.key}'s protocol with a table of {paper}"
 
 
 def _cell(protocol: Protocol, method: str, level: int) -> Iterator[str]:

@@ -25,6 +25,7 @@ from benchmark.published.rules import (
     listed,
     needed_cells,
 )
+from benchmark.scoring.apart import between_protocols, counted_share
 from benchmark.scoring.curves import blocks, crossing, interpolated, mean_curve, pooled_sd
 from benchmark.scoring.evidence import Evidence, Item, LargestItem, Scale
 from benchmark.scoring.mask_evidence import mask_items, scale_of
@@ -50,9 +51,9 @@ def evaluate(rule: Rule, seen: Observations, beside: Mapping[str, Observations] 
     `beside`: other protocols by id, into which `between` looks. Raises KeyError if its protocol is not among them.
     """
     if isinstance(rule, LayerShare):
-        return Evidence((_share(rule, seen),), "percent", (), (), exact=True)
+        return counted_share(rule, seen)
     if isinstance(rule, Between):
-        return _between(rule, seen, (beside or {})[rule.protocol])
+        return between_protocols(rule, seen, (beside or {})[rule.protocol])
     cells = needed_cells(rule)
     seeds = seen.complete_seeds(rule.metric, cells)
     items: tuple[Item, ...] = ()
@@ -128,31 +129,6 @@ def _difference(rule: Difference, seen: Observations, seeds: Sequence[int]) -> t
         Item(place(seen, [pair]), paired(seen, rule.metric, [pair], seeds), rule.published - margin, high)
         for pair in pairs(rule.higher, rule.lower)
     )
-
-
-def _between(rule: Between, seen: Observations, other: Observations) -> Evidence:
-    """Not paired: each side has its own seeds, and the margin is the wider of the two protocols'."""
-    samples = [(seen, rule.higher.cells), (other, rule.lower.cells)]
-    seeds = [side.complete_seeds(rule.metric, cells) for side, cells in samples]
-    failures = tuple(text for side, cells in samples for text in side.failed(cells))
-    if not all(seeds):
-        return Evidence((), "points", (), failures)
-    margin = max(accuracy_margin(side, rule.metric, None) for side, _ in samples)
-    here, there = (
-        statistics.estimate(averages(side, rule.metric, cells, own), side.resolution(rule.metric))
-        for (side, cells), own in zip(samples, seeds, strict=True)
-    )
-    high = rule.published + margin if rule.bound == "equal" else math.inf
-    gap = statistics.difference(here, there)
-    item = Item(where(seen, rule.higher.cells), gap, rule.published - margin, high)
-    return Evidence((item,), "points", min(seeds, key=len), failures)
-
-
-def _share(rule: LayerShare, seen: Observations) -> Item:
-    sizes = seen.protocol.pruning.layer_sizes
-    share = 100 * sum(sizes[layer] for layer in rule.layers) / sum(sizes.values())
-    half = rule.digit / 2
-    return Item("", statistics.Estimate(share, 0.0, 1.0, 1), rule.published - half, rule.published + half)
 
 
 def _gains(seen: Observations, metric: Metric, of: Points, seeds: Sequence[int]) -> list[list[float]]:

@@ -80,6 +80,39 @@ class LargestItem(Item):
 
 
 @dataclass(frozen=True)
+class ShareItem(Item):
+    """The share of seeds in which something holds must be more than a half; `estimate` is of zeros and ones.
+
+    Tested as throws of a coin. Student's t on zeros and ones says more than they do: three seeds that agree would be
+    a certainty, and agree in a quarter of all worlds in which the share is a half (tests/test_error_rates_masks.py).
+    """
+
+    def _chance(self, least: int, most: int) -> float:
+        n = self.estimate.n
+        return math.ldexp(sum(math.comb(n, k) for k in range(least, most + 1)), -n)
+
+    @property
+    def _holding(self) -> int:
+        return round(self.estimate.mean * self.estimate.n)
+
+    @property
+    def p_inside(self) -> float:
+        """Chance of as many seeds, or more, at a share of a half."""
+        return self._chance(self._holding, self.estimate.n)
+
+    @property
+    def p_outside(self) -> float:
+        """Chance of as few seeds, or fewer, at a share of a half."""
+        return self._chance(0, self._holding)
+
+    def seeds_in_all(self, alpha: float) -> int | None:
+        """As for a mean; where all seeds agree, as many as throws of a coin would hardly do."""
+        if 0 < self._holding < self.estimate.n:
+            return super().seeds_in_all(alpha)
+        return max(2, math.ceil(-math.log2(alpha)))
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the records say on one check. All `items` must lie in their windows.
 

@@ -60,11 +60,16 @@ def undecided(papers: Sequence[Published]) -> str:
     parts = [
         _folded(f"{p.paper.title}, {p.paper.authors} {p.paper.year}: {len(p.not_decided)}", _reasons(p))
         for p in papers
-        if p.not_decided and not p.claims
+        if silent(p)
     ]
     if not parts:
         return ""
     return "\n".join(["### Papers of which no rule decides a statement\n", *parts])
+
+
+def silent(paper: Published) -> bool:
+    """Whether a paper states something, and no rule decides any of it."""
+    return bool(paper.not_decided) and not paper.claims
 
 
 def _reasons(paper: Published) -> str:
