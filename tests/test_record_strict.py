@@ -219,10 +219,14 @@ def test_a_curve_rests_on_a_described_table(tmp_path: Path) -> None:
 
         return change
 
-    refused(write(tmp_path, claims=curve), "mine-1", "no table 'table-2'", "table-1")
-    refused(write(tmp_path, claims=other("published", ["Imp"])), "mine-1", "no 'Imp' of setting 'net'", "'IMP'")
+    def written(name: str, claims: Callable[[dict[str, Any]], None]) -> Path:
+        (tmp_path / name).mkdir()
+        return write(tmp_path / name, claims=claims)
+
+    refused(written("table", curve), "mine-1", "no table 'table-2'", "table-1")
+    refused(written("method", other("published", ["Imp"])), "mine-1", "no 'Imp' of setting 'net'", "Known: IMP")
     # One number at 50 % is no runs, and 80 % is not in the table at all.
-    refused(write(tmp_path, claims=other("metric", "best-accuracy")), "mine-1", "fewer than two runs", "level 1")
+    refused(written("runs", other("metric", "best-accuracy")), "mine-1", "fewer than two runs", "level 1")
 
 
 def test_settings_take_over_what_they_do_not_give() -> None:
