@@ -19,7 +19,7 @@ from benchmark.published import Claim
 from benchmark.published.rules import Curve, Peak, Rule, Threshold, Value, listed, needed_cells
 from benchmark.scoring.curves import pooled_sd
 from benchmark.scoring.published_runs import published_runs
-from benchmark.units import density_text
+from benchmark.units import axis_value, density_text
 
 PAPERS = published.load_all()
 CLAIMS = [claim for paper in PAPERS for claim in paper.claims]
@@ -216,6 +216,12 @@ def test_published_runs_by_hand() -> None:
     claim = next(c for c in CLAIMS if c.id == "synflow-fig1-synflow")
     best, last = (published_runs(figure, rule) for rule in claim.checks if isinstance(rule, Curve))
     assert (best[16], last[16]) == ((10.34, 10.13, 8.83), (10.14, 9.94, 8.71))  # 10^4
+
+
+def test_the_dense_network_is_not_compressed_by_less_than_nothing() -> None:
+    panel = PROTOCOLS["synflow/vgg11-tiny"]
+    assert [density_text(panel, level) for level in (0, 1, 12)] == ["10^0.00", "10^0.25", "10^3.00"]
+    assert str(axis_value(panel, 0)) == "0.0"
 
 
 def test_the_cells_of_a_claim_can_be_selected_for_running() -> None:
