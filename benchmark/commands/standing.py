@@ -12,17 +12,8 @@ from typing import Any
 
 import click
 
-from benchmark.commands.options import (
-    Selection,
-    existing_results,
-    json_option,
-    only_argument,
-    protocols_in,
-    results_option,
-    selection_of,
-    spoken,
-)
-from benchmark.commands.tables import show_table
+from benchmark.commands.selecting import Selection, existing_results, protocols_in, selection_of
+from benchmark.commands.tables import show_table, spoken
 from benchmark.costs import CostModel
 from benchmark.executors.slurm import states, submissions
 from benchmark.leases import Holder
@@ -33,26 +24,14 @@ from benchmark.published import load_all
 from benchmark.records import Cell, Record
 from benchmark.store import Store
 from benchmark.submissions import with_submissions
+from benchmark.verbs.options import WATCH_SECONDS
 from benchmark.verdicts import decide
 
-WATCH_SECONDS = 5.0
 Done = dict[tuple[str, int, int, int], str]
 
 
-@click.command()
-@only_argument
-@results_option
-@click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:.0f} s, until Ctrl-C.")
-@json_option
 def status(only: tuple[str, ...], results: Path, watch: bool, as_json: bool) -> None:
-    """What is done, running, failed and missing, what each open verdict still costs, and where the logs are.
-
-    \b
-    Examples:
-      lotterybench status
-      lotterybench status --watch
-      lotterybench status 'mnist1d/*' --json
-    """
+    """What is done, running, failed and missing, what each open verdict still costs, and where the logs are."""
     store = existing_results(results)
     selection = selection_of(only, partial(with_submissions, store))
     while True:
