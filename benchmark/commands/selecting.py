@@ -54,7 +54,7 @@ def selection_of(
     patterns, widened = patterns_of(only), cache(widened)
     files = [pattern for pattern in patterns if pattern.split(":")[0].endswith((".yaml", ".yml"))]
     known = protocols.load_all()
-    selection: Selection = []
+    selection: dict[tuple[Protocol, str], None] = {}
     for pattern in patterns or ["*"]:
         if pattern in files:
             path, _, method = pattern.partition(":")
@@ -67,8 +67,8 @@ def selection_of(
             matched = [(protocol, method) for protocol, method in matched if method in meant(protocol)]
         if not matched:
             raise BadInput(f"'{pattern}'", "matches no protocol or method", _hint(pattern, known, widened))
-        selection.extend(pair for pair in matched if pair not in selection)
-    return selection
+        selection.update(dict.fromkeys(matched))
+    return list(selection)
 
 
 def _hint(pattern: str, known: list[Protocol], widened: Callable[[Protocol], Protocol]) -> str:

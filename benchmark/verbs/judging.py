@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from benchmark.verbs.options import json_option, results_option
+from benchmark.verbs.options import json_option, results_option, soon_over
 
 
 @click.command()
 @results_option
 @json_option
+@soon_over
 def score(**given: Any) -> None:
     """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured.
 
@@ -29,6 +30,7 @@ def score(**given: Any) -> None:
 @click.command()
 @results_option
 @json_option
+@soon_over
 def power(**given: Any) -> None:
     """How many more seeds each open claim needs, and what they cost here, cheapest first.
 
@@ -56,6 +58,7 @@ def power(**given: Any) -> None:
     help="A further results folder to read, e.g. of a plugin that is not public. Without --to, what it holds is "
     "ranked on the terminal and no file is written.",
 )
+@soon_over
 def leaderboard(**given: Any) -> None:
     """Regenerate leaderboard.md from the records.
 

@@ -15,12 +15,14 @@ from benchmark.verbs.options import (
     results_option,
     retry_option,
     set_option,
+    soon_over,
     workers_option,
 )
 
 
 @click.command("list")
 @json_option
+@soon_over
 def list_(**given: Any) -> None:
     """What there is: protocols, their methods, pruners, papers with published results.
 
@@ -39,6 +41,7 @@ def list_(**given: Any) -> None:
 @click.option("--table", help="Of a paper: one table of its results.")
 @click.option("--rows", type=click.IntRange(0), default=40, show_default=True, help="Lines of a table; 0 for all.")
 @json_option
+@soon_over
 def info(**given: Any) -> None:
     """One protocol, field by field with sources; or the published record of a paper.
 
@@ -63,6 +66,7 @@ def info(**given: Any) -> None:
 @plugin_option
 @set_option
 @json_option
+@soon_over
 def plan_(**given: Any) -> None:
     """What is left to measure, how long it should take here, what is skipped and why.
 
@@ -83,6 +87,7 @@ def plan_(**given: Any) -> None:
 @results_option
 @click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:.0f} s, until Ctrl-C.")
 @json_option
+@soon_over
 def status(**given: Any) -> None:
     """What is done, running, failed and missing, what each open verdict still costs, and where the logs are.
 
