@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import re
 import subprocess
@@ -12,7 +13,7 @@ import click
 import pytest
 
 from benchmark.cli import cli
-from benchmark.verbs.options import WHERE
+from benchmark.verbs.options import WHERE, soon_over
 
 HEAVY = ("numpy", "scipy", "torch", "pydantic", "yaml", "rich", "tabulate", "jinja2", "filelock", "asyncio")
 ASK_EVERYTHING = """
@@ -56,3 +57,18 @@ def test_a_verb_hands_on_just_what_its_function_takes(command: click.Command) ->
     if len(named) == len(taken):
         assert given == named
     assert given >= named
+
+
+def test_a_verb_that_is_soon_over_leaves_collection_as_it_was() -> None:
+    """Also after an error: tests and notebooks call verbs in processes that live on."""
+    seen: list[bool] = []
+
+    @soon_over
+    def fail() -> None:
+        seen.append(gc.isenabled())
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert seen == [False]
+    assert gc.isenabled()
