@@ -192,7 +192,7 @@ def expected_seconds(
             return speed * sum(steps(cell.method, cell.level) for cell in cells)
         each = {cell.method: _mask_seconds(protocol, cell.method, taken.get(cell.method, [])) for cell in cells}
         masks = {(c.method, c.seed, 0 if shares_work(protocol, c.method) else c.level) for c in cells}
-        return sum(each[method] for method, _, _ in masks)
+        return sum(each[method] for method, _, _ in sorted(masks))  # sums of one order: sets have none
 
     return seconds
 
