@@ -59,9 +59,8 @@ class RecordFiles:
 
     def _in_its_place(self, path: str, record: Record) -> Record:
         cell = Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
-        key = f"{record.protocol.id}@{record.protocol.version}"
-        if path != self.path(key, cell):
-            place = f"{key}/{cell.method}/{cell.name}.json"
+        place = f"{record.protocol.id}@{record.protocol.version}/{cell.method}/{cell.name}.json"
+        if path != f"{self._root}/{place}":
             raise BadInput(path, f"is the record of {place}", "Put it where it belongs, or move it away")
         return record
 

@@ -48,6 +48,7 @@ class Observations:
             key = (record.method.name, record.cell.level, record.cell.seed)
             self.records.setdefault(key, []).append(record)
         self._values: dict[tuple[Metric, str, int, int], float | None] = {}
+        self._complete: dict[tuple[Metric, str, int], frozenset[int]] = {}
 
     @cached_property
     def _seeds(self) -> Mapping[Point, Sequence[int]]:
@@ -56,10 +57,6 @@ class Observations:
         for method, level, seed in sorted(self.records):
             found.setdefault((method, level), []).append(seed)
         return found
-
-    @cached_property
-    def _every_seed(self) -> Sequence[int]:
-        return sorted({seed for _, _, seed in self.records})
 
     @cached_property
     def failures(self) -> list[Record]:
@@ -90,9 +87,15 @@ class Observations:
         return {seed: value for seed in seeds if (value := self.value(metric, point, seed)) is not None}
 
     def complete_seeds(self, metric: Metric, points: Iterable[Point]) -> tuple[int, ...]:
-        """Seeds that have every one of the points: comparisons use the same seeds on both sides."""
-        wanted = list(points)
-        return tuple(s for s in self._every_seed if all(self.value(metric, point, s) is not None for point in wanted))
+        """Seeds that have every one of some points: comparisons use the same seeds on both sides."""
+        found = [self._measured_seeds(metric, method if level else DENSE, level) for method, level in points]
+        return tuple(sorted(frozenset.intersection(*found))) if found else ()
+
+    def _measured_seeds(self, metric: Metric, method: str, level: int) -> frozenset[int]:
+        key = (metric, method, level)
+        if key not in self._complete:
+            self._complete[key] = frozenset(self.by_seed(metric, (method, level)))
+        return self._complete[key]
 
     def failed(self, points: Iterable[Point]) -> tuple[str, ...]:
         """The failed runs among the points, in words."""
