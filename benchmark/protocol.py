@@ -221,12 +221,16 @@ def load(name: str) -> Protocol:
         return load_file(Path(name))
     if name not in available():
         raise BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
-    protocol = load_file(protocols_folder() / f"{name}.yaml")
-    if protocol.id != name:
-        raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
-    return protocol
+    return _load_own(name)
 
 
 def load_all() -> list[Protocol]:
     """Every protocol of the package, by id."""
-    return [load(name) for name in available()]
+    return [_load_own(name) for name in available()]
+
+
+def _load_own(name: str) -> Protocol:
+    protocol = load_file(protocols_folder() / f"{name}.yaml")
+    if protocol.id != name:
+        raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
+    return protocol
