@@ -139,3 +139,14 @@ def test_verdicts_rest_on_records_alone_however_they_came(protocol: Protocol) ->
     store = Store(RESULTS)
     seen = {protocol.id: Observations(protocol, reversed(store.records(protocol)))}
     assert decide_all(seen) == decide(store, [protocol])
+
+
+def test_seeds_are_complete_where_every_point_has_a_value(protocol: Protocol) -> None:
+    """Against a slow reference: one look at every record for every question."""
+    seen = Observations(protocol, Store(RESULTS).records(protocol))
+    points = sorted({(method, level) for method, level, _ in seen.records})
+    seeds = sorted({seed for _, _, seed in seen.records})
+    for metric in ("empty-layers", "score-slope", "last-accuracy"):
+        for asked in (points[:1], points[:5], points, [*points[:2], ("nobody", 3)], []):
+            slow = [s for s in seeds if asked and all(seen.value(metric, point, s) is not None for point in asked)]
+            assert seen.complete_seeds(metric, asked) == tuple(slow)
