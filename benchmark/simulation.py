@@ -19,10 +19,12 @@ from tempfile import TemporaryDirectory
 import click
 from tabulate import tabulate
 
-from benchmark.commands.options import only_argument, results_option, selection_of, spoken
+from benchmark.commands.selecting import selection_of
+from benchmark.commands.tables import spoken
 from benchmark.plan import plan
 from benchmark.recheck import speed_from
 from benchmark.store import Store
+from benchmark.verbs.options import only_argument, results_option
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 

@@ -8,20 +8,10 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import (
-    Duration,
-    Selection,
-    json_option,
-    only_argument,
-    protocols_in,
-    results_option,
-    retry_option,
-    spoken,
-    workers_option,
-)
 from benchmark.commands.papers import paper_counts, show_names, show_paper, show_paper_counts
-from benchmark.commands.plugins import chosen, plugin_option, set_option, waiting_entry, waiting_words
-from benchmark.commands.tables import show_table
+from benchmark.commands.plugins import chosen, waiting_entry, waiting_words
+from benchmark.commands.selecting import Selection, protocols_in
+from benchmark.commands.tables import show_table, spoken
 from benchmark.data_root import data_root, needs_download
 from benchmark.errors import BadInput
 from benchmark.method_text import method_words
@@ -35,16 +25,8 @@ from benchmark.store import Store
 from benchmark.units import density_text
 
 
-@click.command("list")
-@json_option
 def list_(as_json: bool) -> None:
-    """What there is: protocols, their methods, pruners, papers with published results.
-
-    \b
-    Examples:
-      lotterybench list
-      lotterybench list --json
-    """
+    """What there is: protocols, their methods, pruners, papers with published results."""
     pruners = pruner_names()
     known = load_all()
     if as_json:
@@ -64,21 +46,8 @@ def list_(as_json: bool) -> None:
     show_paper_counts()
 
 
-@click.command()
-@click.argument("name", required=False)
-@click.option("--table", help="Of a paper: one table of its results.")
-@click.option("--rows", type=click.IntRange(0), default=40, show_default=True, help="Lines of a table; 0 for all.")
-@json_option
 def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
-    """One protocol, field by field with sources; or the published record of a paper.
-
-    \b
-    Examples:
-      lotterybench info lth/lenet-mnist
-      lotterybench info grasp
-      lotterybench info grasp --table table-2
-      lotterybench info mnist1d/mlp --json
-    """
+    """One protocol, field by field with sources; or the published record of a paper."""
     if name is None:
         show_names()
         return
@@ -115,15 +84,6 @@ def _method_words(protocol: Protocol, method: str) -> str:
     return method_words(protocol, method) + (f", at {shown}" if levels else "")
 
 
-@click.command("plan")
-@only_argument
-@results_option
-@click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
-@workers_option
-@retry_option
-@plugin_option
-@set_option
-@json_option
 def plan_(
     only: tuple[str, ...],
     results: Path,
@@ -134,15 +94,7 @@ def plan_(
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """What is left to measure, how long it should take here, what is skipped and why.
-
-    \b
-    Examples:
-      lotterybench plan
-      lotterybench plan 'lth/*' --budget 2h --workers 2
-      lotterybench plan lth/lenet-mnist:imp --json
-      lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
-    """
+    """What is left to measure, how long it should take here, what is skipped and why."""
     store = Store(results)
     picked = chosen(only, store, plugins, settings)
     planned = plan(picked.selection, store, retry_failed, plan_order(store, protocols_in(picked.selection)))

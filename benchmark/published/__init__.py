@@ -7,8 +7,7 @@ are CSV files. Each is read when it is asked for, so that scoring parses no tabl
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,41 +71,35 @@ def load_file(path: Path) -> Published:
 
     Raises BadInput if a claim names a protocol, method or level that does not exist, or numbers that are no target.
     """
-    return _with_tables(path)[0]
-
-
-def _with_tables(path: Path) -> tuple[Published, Mapping[str, tuple[Result, ...]]]:
-    """A claims file, and the rows of the tables that its rules refer to, by name."""
     paper = parse(strict_yaml.load_file(path), str(path))
     check_fits(paper, str(path))
-    known: dict[str, tuple[Result, ...]] = {}
     if refers_to_tables(paper):
         record = _record_beside(path, paper)
-
-        def rows(table: Table) -> tuple[Result, ...]:
-            if table.name not in known:
-                known[table.name] = read(table, record, path.parent)
-            return known[table.name]
-
-        check_targets(paper, record, str(path), rows)
-    return paper, known
-
-
-def load(key: str) -> Published:
-    """The claims of one paper by its key. Raises BadInput."""
-    return _load(key)[0]
+        check_targets(paper, record, str(path), cache(lambda name: read(_named(record, name), record, path.parent)))
+    return paper
 
 
 @cache
-def _load(key: str) -> tuple[Published, Mapping[str, tuple[Result, ...]]]:
+def load(key: str) -> Published:
+    """The claims of one paper by its key. Raises BadInput."""
+    paper = _claims(key)
+    check_fits(paper, str(folder() / f"{key}.yaml"))
+    if refers_to_tables(paper):
+        check_targets(paper, load_record(key), str(folder() / f"{key}.yaml"), partial(results, key))
+    return paper
+
+
+@cache
+def _claims(key: str) -> Published:
     if key not in available():
         raise BadInput(f"paper '{key}'", "nothing is published here under this key", did_you_mean(key, available()))
-    return _with_tables(folder() / f"{key}.yaml")
+    path = folder() / f"{key}.yaml"
+    return parse(strict_yaml.load_file(path), str(path))
 
 
 def forget() -> None:
     """Read every file anew when it is next asked for."""
-    for cached in (_load, load_record, results):
+    for cached in (load, _claims, load_record, results):
         cached.cache_clear()
 
 
@@ -118,7 +111,7 @@ def load_all() -> list[Published]:
 @cache
 def load_record(key: str) -> Record:
     """Settings, tables and gaps of one paper by its key. Raises BadInput."""
-    return _record_beside(folder() / f"{key}.yaml", load(key))
+    return _record_beside(folder() / f"{key}.yaml", _claims(key))
 
 
 def _record_beside(path: Path, paper: Published) -> Record:
@@ -141,10 +134,12 @@ def _record_beside(path: Path, paper: Published) -> Record:
 @cache
 def results(key: str, name: str) -> tuple[Result, ...]:
     """The rows of one table of a paper. Raises BadInput if there is no such table or its file does not fit."""
-    if name in (known := _load(key)[1]):
-        return known[name]
     record = load_record(key)
-    tables = {table.name: table for table in record.tables}
-    if name not in tables:
-        raise BadInput(f"table '{name}' of {key}", "there is no such table", did_you_mean(name, list(tables)))
-    return read(tables[name], record, folder())
+    names = [table.name for table in record.tables]
+    if name not in names:
+        raise BadInput(f"table '{name}' of {key}", "there is no such table", did_you_mean(name, names))
+    return read(_named(record, name), record, folder())
+
+
+def _named(record: Record, name: str) -> Table:
+    return next(table for table in record.tables if table.name == name)

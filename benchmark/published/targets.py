@@ -15,7 +15,7 @@ from benchmark.published.runs import TAKEN, percent_accuracy, runs_by_level
 from benchmark.published.tables import Result
 from benchmark.published.trust import why_no_target
 
-Reader = Callable[[Table], Sequence[Result]]
+Reader = Callable[[str], Sequence[Result]]  # of a table, by its name
 FIX = "Name a row that may be a target, with its numbers, or list the claim under not_decided"
 
 
@@ -47,7 +47,7 @@ def _layers(rule: Rule) -> tuple[str, str] | None:
 
 def _check_layers(paper: Published, claim: Claim, name: str, table: Table, method: str, read: Reader) -> None:
     _refuse(paper, claim, name, table, table.status)
-    known = {row.method for row in read(table) if row.quantity == "layer-density" and len(row.values) > 1}
+    known = {row.method for row in read(table.name) if row.quantity == "layer-density" and len(row.values) > 1}
     if method not in known:
         cause = f"table '{table.name}' holds no runs of densities by layer of '{method}'"
         raise BadInput(f"{name}: {claim.id}", cause, did_you_mean(method, sorted(known)))
@@ -57,7 +57,7 @@ def _check_curve(paper: Published, claim: Claim, name: str, record: Record, rule
     """Every level of a curve has runs, and enough of them to know their spread."""
     table = _table(claim, name, record, rule.table)
     _refuse(paper, claim, name, table, table.status)
-    rows = read(table)
+    rows = read(table.name)
     methods = sorted({row.method for row in rows if row.setting == rule.setting})
     for method in rule.published:
         if method not in methods:
@@ -95,7 +95,7 @@ def _check_sample(
     assert wanted is not None
     table = _table(claim, name, record, wanted.table)
     _refuse(paper, claim, name, table, table.status)
-    found = [result for result in read(table) if _is(result, wanted)]
+    found = [result for result in read(table.name) if _is(result, wanted)]
     if len(found) != 1:
         raise BadInput(f"{name}: {claim.id}", f"{len(found)} rows of '{table.name}' are {wanted.words}", FIX)
     (row,) = found
