@@ -61,7 +61,7 @@ class World(Observations):
         self._shared = rng.standard_normal(seeds)
         self._drawn: dict[tuple[Metric, Point], NDArray[np.float64]] = {}
 
-    def _values(self, metric: Metric, point: Point) -> NDArray[np.float64]:
+    def _population(self, metric: Metric, point: Point) -> NDArray[np.float64]:
         method, level = point if point[1] else ("dense", 0)
         if (metric, (method, level)) not in self._drawn:
             own = self._rng.standard_normal(len(self._seeds))
@@ -73,10 +73,10 @@ class World(Observations):
         return self._drawn[metric, (method, level)]
 
     def value(self, metric: Metric, point: Point, seed: int) -> float | None:
-        return float(self._values(metric, point)[seed])
+        return float(self._population(metric, point)[seed])
 
     def by_seed(self, metric: Metric, point: Point) -> dict[int, float]:
-        return dict(enumerate(self._values(metric, point).tolist()))
+        return dict(enumerate(self._population(metric, point).tolist()))
 
     def complete_seeds(self, metric: Metric, points: Any) -> tuple[int, ...]:  # noqa: ARG002
         return self._seeds

@@ -40,11 +40,11 @@ class World(Observations):
 
     def __init__(self, seeds: int, mask: Mask | None = None, values: Any = ()) -> None:
         super().__init__(VGG, [])
-        self._seeds, self._values = tuple(range(seeds)), values
+        self._seeds, self._numbers = tuple(range(seeds)), values
         self.records = Made(mask)  # type: ignore[assignment]
 
     def value(self, metric: Any, point: Any, seed: int) -> float | None:  # noqa: ARG002
-        return float(self._values[seed])
+        return float(self._numbers[seed])
 
     def complete_seeds(self, metric: Any, points: Any) -> tuple[int, ...]:  # noqa: ARG002
         return self._seeds
