@@ -17,7 +17,8 @@ from benchmark.commands.authoring import check, new_pruner
 from benchmark.commands.bundles import submit, verify
 from benchmark.commands.hub import pull, push
 from benchmark.commands.judging import figure, leaderboard, power, report, score
-from benchmark.commands.reading import info, list_, plan_
+from benchmark.commands.planning import plan_
+from benchmark.commands.reading import info, list_
 from benchmark.commands.regression import regression
 from benchmark.commands.running import run
 from benchmark.commands.speed import speed

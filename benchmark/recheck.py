@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, sqrt
 from statistics import mean, stdev
 
@@ -75,7 +75,7 @@ def speed_from(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
         protocol = item.job.protocol
         if protocol.key not in expected:
             expected[protocol.key] = expected_seconds(protocol, store.records(protocol))
-        timed.append(PlannedJob(item.job, expected[protocol.key](item.job.cells)))
+        timed.append(replace(item, seconds=expected[protocol.key](item.job.cells)))
     return timed
 
 

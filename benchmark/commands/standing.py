@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from benchmark.commands.options import (
     Selection,
+    device_option,
     existing_results,
     json_option,
     only_argument,
@@ -23,7 +24,7 @@ from benchmark.commands.options import (
     spoken,
 )
 from benchmark.commands.tables import show_table
-from benchmark.costs import CostModel
+from benchmark.costs import CostModel, this_device
 from benchmark.executors.slurm import states, submissions
 from benchmark.leases import Holder
 from benchmark.plan import Job, cells_of, expected_seconds
@@ -43,39 +44,41 @@ Done = dict[tuple[str, int, int, int], str]
 @only_argument
 @results_option
 @click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:.0f} s, until Ctrl-C.")
+@device_option
 @json_option
-def status(only: tuple[str, ...], results: Path, watch: bool, as_json: bool) -> None:
+def status(only: tuple[str, ...], results: Path, watch: bool, device: Literal["cpu", "cuda"], as_json: bool) -> None:
     """What is done, running, failed and missing, what each open verdict still costs, and where the logs are.
 
     \b
     Examples:
       lotterybench status
       lotterybench status --watch
+      lotterybench status --device cuda
       lotterybench status 'mnist1d/*' --json
     """
     store = existing_results(results)
     selection = selection_of(only, partial(with_submissions, store))
     while True:
-        document = seen(store, selection)
+        document = seen(store, selection, device)
         if as_json:
             click.echo(json.dumps(document, indent=1))
         else:
             if watch:
                 click.clear()
-            _show(document)
+            _show(document, _unit(device))
         if not watch:
             return
         time.sleep(WATCH_SECONDS)
 
 
-def seen(store: Store, selection: Selection) -> dict[str, Any]:
-    """The whole of `status` as plain JSON types. Hours are of one core of this machine."""
+def seen(store: Store, selection: Selection, device: str = "cpu") -> dict[str, Any]:
+    """The whole of `status` as plain JSON types. Hours are of one core of this machine, or of its GPU: `device`."""
     records = {protocol: store.records(protocol) for protocol in protocols_in(selection)}
-    costs = CostModel.learn(records)
+    costs, place, hours = CostModel.learn(records), this_device(device), f"{_unit(device).lower()}_hours_left"
     document: dict[str, Any] = {"methods": [], "costs": [], "claims": [], "workers": [], "submissions": []}
     for protocol, own in records.items():
         done = _done(own)
-        expected = expected_seconds(protocol, own, costs)
+        expected = expected_seconds(protocol, own, costs, place)
         holders = {holder.name: holder for holder in store.leases(protocol).holders()}
         for method in (m for p, m in selection if p.key == protocol.key):
             cells = cells_of(protocol, method)
@@ -87,14 +90,14 @@ def seen(store: Store, selection: Selection) -> dict[str, Any]:
                     "protocol": protocol.id,
                     "method": method,
                     **{word: counted[word] for word in ("finished", "running", "failed", "missing")},
-                    "core_hours_left": round(expected(left) / 3600, 2),
+                    hours: round(expected(left) / 3600, 2),
                 }
             )
-        error = costs.error(protocol)
+        error = costs.error(protocol, place)
         document["costs"].append(
             {
                 "protocol": protocol.id,
-                "seconds_per_step": costs.seconds_per_step(protocol),
+                "seconds_per_step": costs.share(protocol, place),
                 "records": error.count if error else 0,
                 "error": error.middle if error else None,
                 "error_90": error.ninetieth if error else None,
@@ -104,7 +107,7 @@ def seen(store: Store, selection: Selection) -> dict[str, Any]:
             {"protocol": protocol.id, "job": holder.name, **{k: holder.facts.get(k) for k in ("host", "pid", "log")}}
             for holder in holders.values()
         ]
-    document["claims"] = _claims(store, records, costs)
+    document["claims"] = _claims(store, records, costs, device)
     found_states = states([each.job for each in submissions(store)])
     for each in submissions(store):
         mine = Counter(state for task, state in found_states.items() if task.split("_")[0] == each.job)
@@ -123,7 +126,7 @@ def _state(cell: Cell, done: Done, protocol: Protocol, holders: dict[str, Holder
     return "running" if Job(protocol, (cell,)).name in holders else "missing"
 
 
-def _claims(store: Store, records: dict[Protocol, list[Record]], costs: CostModel) -> list[dict[str, Any]]:
+def _claims(store: Store, records: dict[Protocol, list[Record]], costs: CostModel, device: str) -> list[dict[str, Any]]:
     """Every claim of these protocols with what its planned cells still cost."""
     known = {protocol.id: protocol for protocol in records}
     rules = {claim.id: claim for paper in load_all() for claim in paper.claims}
@@ -133,24 +136,29 @@ def _claims(store: Store, records: dict[Protocol, list[Record]], costs: CostMode
         done = _done(records[protocol])
         needed = cells_needed(rules[decision.claim], protocol)
         left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in done]
-        hours = expected_seconds(protocol, records[protocol], costs)(left) / 3600
+        hours = expected_seconds(protocol, records[protocol], costs, this_device(device))(left) / 3600
         found.append(
             {
                 "claim": decision.claim,
                 "verdict": decision.spoken_verdict,
                 "cells_left": len(left),
-                "core_hours_left": round(hours, 2),
+                f"{_unit(device).lower()}_hours_left": round(hours, 2),
                 "seeds_still_needed": decision.seeds_still_needed,
             }
         )
     return found
 
 
-def _show(document: dict[str, Any]) -> None:
+def _unit(device: str) -> str:
+    """What hours are of."""
+    return "core" if device == "cpu" else "GPU"
+
+
+def _show(document: dict[str, Any], unit: str) -> None:
     show_table("Status", list(document["methods"][0]), [list(row.values()) for row in document["methods"]])
     if document["claims"]:
         rows = [list(row.values()) for row in document["claims"]]
-        show_table("Verdicts", ["claim", "verdict", "cells left", "core-hours left", "more seeds"], rows)
+        show_table("Verdicts", ["claim", "verdict", "cells left", f"{unit}-hours left", "more seeds"], rows)
     rows = [
         [
             c["protocol"],
@@ -168,8 +176,8 @@ def _show(document: dict[str, Any]) -> None:
     if document["submissions"]:
         rows = [[s["job"], s["submitted"], s["tasks"], _words(s["states"]), s["logs"]] for s in document["submissions"]]
         show_table("Slurm", ["job", "submitted", "tasks", "states", "logs"], rows)
-    left = sum(row["core_hours_left"] for row in document["methods"])
-    click.echo(f"About {spoken(3600 * left)} of one core left.")
+    left = sum(row[f"{unit.lower()}_hours_left"] for row in document["methods"])
+    click.echo(f"About {spoken(3600 * left)} of one {unit} left.")
 
 
 def _percent(fraction: float | None) -> str:

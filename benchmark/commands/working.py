@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce, wraps
 from pathlib import Path
@@ -25,6 +25,7 @@ from benchmark.commands.options import (
     workers_option,
 )
 from benchmark.commands.plugins import plugin_option
+from benchmark.costs import CostModel
 from benchmark.errors import BadInput
 from benchmark.executors.in_process import InProcess
 from benchmark.executors.local import Local
@@ -32,6 +33,7 @@ from benchmark.executors.order import Executor, Order, Shard
 from benchmark.executors.profile import Profile, load_profile
 from benchmark.executors.shards import part
 from benchmark.executors.slurm import Slurm
+from benchmark.packing import Batch, packed
 from benchmark.plan import PlannedJob, only_recorded, plan
 from benchmark.power import plan_order
 from benchmark.store import Store
@@ -75,11 +77,24 @@ class Where:
         """Whether the work is over when the executor returns."""
         return self.place != "slurm" or self.wait
 
+    @property
+    def hands(self) -> int:
+        """Workers that share the work."""
+        return self.profile.tasks * self.profile.workers if self.profile else self.workers
+
     def executor(self) -> Executor:
         """The executor of that name."""
         if self.place == "in-process":
             return InProcess()
         return Slurm(self.profile, self.wait) if self.profile else Local(self.workers)
+
+
+purpose_option = click.option(
+    "--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."
+)
+shard_option = click.option(
+    "--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."
+)
 
 
 def where_options(command: Command) -> Command:
@@ -91,10 +106,10 @@ def where_options(command: Command) -> Command:
         return command(**given, where=Where.read(**words))
 
     options = (
-        click.option("--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."),
+        purpose_option,
         click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
         click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
-        click.option("--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."),
+        shard_option,
         workers_option,
         click.option(
             "--executor", "place", type=click.Choice(NAMES), default="local", show_default=True,
@@ -110,9 +125,15 @@ def planned_for(order: Order, selection: Selection, store: Store) -> list[Planne
 
     protocols = protocols_in(selection)
     purpose = wanted(store, protocols, order.wanted)
-    planned = plan(selection, store, order.retry_failed, plan_order(store, protocols), purpose)
+    planned = plan(selection, store, order.retry_failed, plan_order(store, protocols), purpose, order.device)
     planned = only_recorded(planned, Store(order.like)) if order.like else planned
     return part(planned, selection, order.shard) if order.shard else planned
+
+
+def batches_for(order: Order, planned: Sequence[PlannedJob], store: Store) -> list[Batch]:
+    """How the workers of an order take these jobs, by what is known now of their cost."""
+    costs = CostModel.learn({item.job.protocol: store.records(item.job.protocol) for item in planned})
+    return packed(planned, costs, order.device, order.hands)
 
 
 @click.command(hidden=True)
@@ -125,8 +146,9 @@ def planned_for(order: Order, selection: Selection, store: Store) -> list[Planne
 @retry_option
 @device_option
 @click.option("--shard", default=None)
+@click.option("--hands", type=int, default=1)
 @click.option("--for", "purpose", default=None)
-def worker(
+def worker(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
     results: Path,
     deadline: float | None,
@@ -135,6 +157,7 @@ def worker(
     plugins: tuple[Path, ...],
     retry_failed: bool,
     device: Literal["cpu", "cuda"],
+    hands: int,
     **rest: str | None,
 ) -> None:
     """One worker process of `run`; prints one JSON object per line."""
@@ -145,12 +168,12 @@ def worker(
     stopping.with_parent()
     store = Store(results)
     if seconds is not None:
-        deadline = time.time() + seconds
+        deadline = time.monotonic() + seconds
     shard = Shard.parse(rest["shard"]) if rest["shard"] else None
-    given = Order(only, results, deadline, None, plugins, retry_failed, like, shard, rest["purpose"], device)
+    given = Order(only, results, deadline, None, plugins, retry_failed, like, shard, rest["purpose"], device, hands)
     try:
         selection = selection_of(only, partial(with_submissions, store))
-        work_here(given, planned_for(given, selection, store), _emit)
+        work_here(given, planned_for(given, selection, store), store, _emit)
     except LotterybenchError as error:
         print(json.dumps({"event": "error", "text": str(error)}), flush=True)
         raise click.exceptions.Exit(error.exit_code) from error
