@@ -171,11 +171,15 @@ def _show(document: dict[str, Any], unit: str) -> None:
     ]
     show_table("Expected cost of an update here", ["protocol", "update", "records", "error", "9 of 10 within"], rows)
     if document["workers"]:
-        rows = [[w["protocol"], w["job"], w["host"], w["pid"], w["log"] or "-"] for w in document["workers"]]
-        show_table("Running", ["protocol", "job", "host", "process", "log"], rows)
+        rows = [[w["protocol"], w["job"], w["host"], w["pid"]] for w in document["workers"]]
+        show_table("Running", ["protocol", "job", "host", "process"], rows)
+        for log in dict.fromkeys(w["log"] for w in document["workers"] if w["log"]):
+            click.echo(f"Log: {log}")  # not in the table, which breaks long words
     if document["submissions"]:
-        rows = [[s["job"], s["submitted"], s["tasks"], _words(s["states"]), s["logs"]] for s in document["submissions"]]
-        show_table("Slurm", ["job", "submitted", "tasks", "states", "logs"], rows)
+        rows = [[s["job"], s["submitted"], s["tasks"], _words(s["states"])] for s in document["submissions"]]
+        show_table("Slurm", ["job", "submitted", "tasks", "states"], rows)
+        for each in document["submissions"]:
+            click.echo(f"Logs of job {each['job']}: {each['logs']}")
     left = sum(row[f"{unit.lower()}_hours_left"] for row in document["methods"])
     click.echo(f"About {spoken(3600 * left)} of one {unit} left.")
 

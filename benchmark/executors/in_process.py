@@ -44,4 +44,5 @@ def work_here(
 
 def title(protocol: Protocol, cell: Cell) -> str:
     """A cell in words."""
-    return f"{protocol.id} {cell.method} at {density_text(protocol, cell.level)}, seed {cell.seed}"
+    draw = f", draw {cell.draw}" if cell.draw else ""
+    return f"{protocol.id} {cell.method} at {density_text(protocol, cell.level)}, seed {cell.seed}{draw}"
