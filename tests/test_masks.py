@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.pruning.masks import full_masks, keep_highest, mask_digest, masks_from_scores, shuffled
+from benchmark.errors import BadPruner
+from benchmark.pruning.masks import check_scores, full_masks, keep_highest, mask_digest, masks_from_scores, shuffled
 
 
 def bits(text: str) -> Tensor:
@@ -135,3 +136,15 @@ def test_digest_sees_every_bit_name_and_shape_and_no_order() -> None:
     }
     assert len(digests) == 4
     assert mask_digest({"b": masks["b"], "a": masks["a"]}) == mask_digest(masks)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [0, 4])
+def test_one_score_that_is_not_finite_is_seen(bad: float, place: int) -> None:
+    """Also beside its opposite, with which it sums to NaN; finite scores may sum to more than a number holds."""
+    weights = {"w": torch.zeros(5)}
+    check_scores({"w": torch.full((5,), 1.7e308, dtype=torch.float64)}, weights, "p")
+    scores = torch.zeros(5, dtype=torch.float64)
+    scores[2], scores[place] = -bad, bad
+    with pytest.raises(BadPruner, match="NaN or infinite"):
+        check_scores({"w": scores}, weights, "p")

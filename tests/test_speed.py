@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from benchmark.cli import cli
 from benchmark.protocol import load, load_file
-from benchmark.pruning.masks import masks_from_scores
+from benchmark.pruning.masks import full_masks, masks_from_scores
 from benchmark.pruning.scoring import DirectScorer
 from benchmark.pruning.scoring import Subject as Pruned
 from benchmark.registry import find
@@ -97,12 +97,14 @@ def test_direct_synflow_keeps_what_the_pruner_keeps() -> None:
     module = make(small).eval()
     state = initial_state(module, small, stream(0, "init"))
     names = tuple(n for n, t in state.items() if n.endswith("weight") and t.dim() > 1)
-    theirs = pruning.direct_synflow(module, state, names, 0.1, 2)
+    shapes = {n: tuple(state[n].shape) for n in names}
+    ours, total = full_masks(shapes), sum(state[n].numel() for n in names)
+    totals = [round(total * kept) for kept in (0.1**0.5, 0.1)]
+    theirs = pruning.direct_synflow(module, state, names, totals)
     subject = Pruned(module, state, small.input, small.classes)
     scorer = DirectScorer(find("synflow").make({}), "synflow", names, subject, None, stream(0, "prune"))
-    ours, total = {n: torch.ones_like(state[n], dtype=torch.bool) for n in names}, sum(state[n].numel() for n in names)
-    for kept in (0.1**0.5, 0.1):
-        ours = masks_from_scores(scorer.scores(ours), ours, {"all": list(names)}, {"all": round(total * kept)})
+    for left in totals:
+        ours = masks_from_scores(scorer.scores(ours), ours, {"all": list(names)}, {"all": left})
     assert all(torch.equal(ours[n], theirs[n]) for n in names)
 
 

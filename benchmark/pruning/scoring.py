@@ -112,10 +112,15 @@ class DirectScorer:
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:
-    """Unlike ==, a NaN equals itself here. For numbers of a whole number of bytes: all that torch holds."""
-    return one.shape == other.shape and torch.equal(
-        one.detach().contiguous().flatten().view(torch.uint8), other.detach().contiguous().flatten().view(torch.uint8)
-    )
+    """Unlike ==, a NaN equals itself here. For numbers of a whole number of bytes: all that torch holds.
+
+    torch compares number by number: eight bytes at a time are eight times as fast as one.
+    """
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    flat, like = (tensor.detach().contiguous().flatten() for tensor in (one, other))
+    whole = torch.int64 if flat.nbytes % 8 == 0 and flat.data_ptr() % 8 == like.data_ptr() % 8 == 0 else torch.uint8
+    return torch.equal(flat.view(whole), like.view(whole))
 
 
 def guarded(network: Network, call: Callable[[], Answer], pruner: str) -> Answer:

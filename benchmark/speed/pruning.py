@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from benchmark.api import Examples
 from benchmark.datasets import scoring_examples
 from benchmark.networks import build, initial_state, make
 from benchmark.protocol import MethodSpec, Protocol, PruningSpec, Schedule
-from benchmark.pruning.levels import Level
+from benchmark.pruning.levels import Level, exponential_totals
 from benchmark.pruning.schedule import Subject as Pruned
 from benchmark.pruning.schedule import prune
 from benchmark.registry import find
@@ -110,7 +111,8 @@ def synflow_times(rounds: int = 100) -> list[PruneTime]:
         find("synflow").make({}), spec, pruning, level_of(pruning, DENSITY), subject, None, stream(0, "prune")
     )
     between = time.perf_counter()
-    theirs = direct_synflow(module, state, tuple(names), DENSITY, rounds)
+    level = level_of(pruning, DENSITY)
+    theirs = direct_synflow(module, state, tuple(names), exponential_totals(level.prunable, level.kept, rounds))
     ended = time.perf_counter()
     common = sum(int((ours[n] & theirs[n]).sum()) for n in names) / sum(int(m.sum()) for m in ours.values())
     return [
@@ -120,22 +122,23 @@ def synflow_times(rounds: int = 100) -> list[PruneTime]:
 
 
 def direct_synflow(
-    module: torch.nn.Module, state: dict[str, Tensor], names: tuple[str, ...], density: float, rounds: int
+    module: torch.nn.Module, state: dict[str, Tensor], names: tuple[str, ...], totals: Sequence[int]
 ) -> dict[str, Tensor]:
     """SynFlow as its equations read: score every weight and take the kth value of all of them, in every round.
 
-    The baseline to beat. Ties at the threshold are dropped with it, as that loop does.
+    The baseline to beat. `totals`: weights left after each round. Ties at the threshold are dropped with it, as that
+    loop does.
     """
     values = {n: t.double() if t.is_floating_point() else t for n, t in state.items()}
     masks = {n: torch.ones_like(values[n]) for n in names}
     total = sum(m.numel() for m in masks.values())
-    for round_ in range(1, rounds + 1):
+    for left in totals:
         leaves = {n: (values[n].abs() * masks[n]).requires_grad_() for n in names}
         rest = {n: t.abs() for n, t in values.items() if n not in names}
         flow = functional_call(module, {**rest, **leaves}, (torch.ones(1, 3, 32, 32, dtype=torch.float64),)).sum()
         gradients = dict(zip(names, torch.autograd.grad(flow, list(leaves.values())), strict=True))
         scores = {n: (leaves[n] * gradients[n]).abs().detach() for n in names}
         ranked = torch.cat([s.flatten() for s in scores.values()])
-        threshold = ranked.kthvalue(total - round(total * density ** (round_ / rounds))).values
+        threshold = ranked.kthvalue(total - left).values
         masks = {n: (scores[n] > threshold).double() for n in names}
     return {n: m.bool() for n, m in masks.items()}
