@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slurm_cluster import Cluster, until, why_not
@@ -28,15 +31,16 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes with one core each. Its folder has a short path, as sockets need."""
+def cluster() -> Iterator[Cluster]:
+    """Two nodes with one core each. Its folder has a short path, as sockets need, that other users may enter."""
     pytest.importorskip("submitit", reason="SLURM IS NOT TESTED HERE: pip install 'lotterybench[slurm]'")
-    made = Cluster(tmp_path_factory.mktemp("slurm"))
+    made = Cluster(Path(tempfile.mkdtemp(prefix="slurm-")))
     try:
         made.start()
         yield made
     finally:
         made.stop()
+        shutil.rmtree(made.root)
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Bench:
     def results(self) -> Path:
         return self.folder / "results"
 
-    def submit(self, tasks: int, more: str = "") -> str:
-        """`lotterybench run --executor slurm`; the job's id."""
+    def submit(self, tasks: int, more: str = "", **popen: Any) -> str:
+        """`lotterybench run --executor slurm`; the job's id. `popen`: as which user, say."""
         profile = self.folder / "cluster.yaml"
         profile.write_text(f"schema: lotterybench/slurm/1\npartition: low\ntasks: {tasks}\n{more or 'time: 10m'}\n")
         command = [
@@ -65,7 +69,8 @@ class Bench:
             str(self.results), "--executor", "slurm", "--profile", str(profile),
         ]  # fmt: skip
         environment = {**os.environ, **self.cluster.environment, "LOTTERYBENCH_LEASE_SECONDS": "12"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+        environment |= popen.pop("environment", {})
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, **popen)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.split("Slurm has job ")[1].split()[0]
 
@@ -137,6 +142,28 @@ def test_two_nodes_give_the_records_of_one_process(bench: Bench) -> None:
 def test_two_submissions_of_one_plan_share_the_work(bench: Bench) -> None:
     bench.cluster.drain(bench.submit(1), bench.submit(1))
     complete(bench)
+
+
+NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": ()}
+
+
+@pytest.mark.long
+def test_two_users_share_the_work(cluster: Cluster) -> None:
+    """root and nobody submit the same plan into a folder that both may write to; each measures a part."""
+    command = [sys.executable, "-c", "import benchmark"]
+    if subprocess.run(command, cwd=ROOT, capture_output=True, check=False, **NOBODY).returncode:
+        pytest.skip("TWO USERS ARE NOT TESTED HERE: nobody may not read this checkout or its Python")
+    folder = cluster.root / "shared"
+    folder.mkdir()
+    bench = made(cluster, folder, 24, 400, "dense")
+    for path in (folder, bench.results):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o777)
+    first = bench.submit(1, umask=0)
+    second = bench.submit(1, umask=0, environment={"HOME": str(folder)}, **NOBODY)
+    cluster.drain(first, second)
+    complete(bench)
+    assert {path.stat().st_uid for path in bench.results.glob("tests/*/*/*.json")} == {0, 65534}
 
 
 @pytest.mark.long
