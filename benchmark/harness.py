@@ -7,7 +7,6 @@ finished round, and a fresh clone that holds only committed records retrains no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cached_property
 
 import torch
@@ -185,8 +184,7 @@ class Harness:
 
     def train(self, ready: Sequence[Ready]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device."""
-        alone = self.settings.place is None and len(ready) == 1
-        with with_safe_points() if alone else nullcontext():
+        with with_safe_points():
             return train(
                 [each.replica for each in ready],
                 self.tickets.module,
@@ -195,11 +193,12 @@ class Harness:
                 self.dataset,
                 lambda number, done, total: self._progress(ready[number].cell, done, total),
                 self.settings.place,
-                self._checkpoints(ready[0].cell, ready[0].replica) if alone else None,
+                [self._checkpoints(each.cell, each.replica) for each in ready],
             )
 
     def _checkpoints(self, cell: Cell, replica: Replica) -> Checkpoints:
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
+        words += [str(self.settings.place)] if self.settings.place else []
         of = digest_of(words, replica.start, replica.masks)
         path = self.store.weights_path(self.protocol, cell, "checkpoint")
         return Checkpoints(path, self.store.work, of, self.settings.checkpoint_seconds)
