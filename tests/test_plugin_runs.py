@@ -62,6 +62,7 @@ def test_from_a_plugin_to_records_and_back(tmp_path: Path, tiny_path: Path, plug
     assert "Traceback" not in edited.stderr
 
 
+@pytest.mark.long
 def test_existing_methods_train_to_the_same_bits_beside_a_plugin(tmp_path: Path, tiny_path: Path, plugin: Path) -> None:
     protocol = load_file(tiny_path)
     prints = []
