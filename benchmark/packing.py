@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from benchmark.costs import CostModel, Wall, nearly_free, side_by_side, this_device
 from benchmark.plan import PlannedJob, train_steps
 from benchmark.records import DENSE
+from benchmark.store import Store
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Batch:
     width: int = 1
     free: int = 1
     wall: Wall | None = None
+
+
+def costs_of(planned: Sequence[PlannedJob], store: Store) -> CostModel:
+    """What the records of a plan's protocols say of its cost."""
+    protocols = {item.job.protocol.key: item.job.protocol for item in planned}
+    return CostModel.learn({protocol: store.records(protocol) for protocol in protocols.values()})
 
 
 def packed(planned: Sequence[PlannedJob], costs: CostModel, device: str = "cpu", hands: int = 1) -> list[Batch]:

@@ -20,7 +20,7 @@ from benchmark.executors.worker import Events, Options, work
 from benchmark.harness import Harness, Settings
 from benchmark.leases import Leases, Timing
 from benchmark.pace import Pace
-from benchmark.packing import Batch, estimate, packed, round_seconds
+from benchmark.packing import Batch, costs_of, estimate, packed, round_seconds
 from benchmark.plan import Job, PlannedJob, plan
 from benchmark.protocol import Protocol, load
 from benchmark.records import DENSE, Cell, Record
@@ -302,3 +302,15 @@ def test_plan_for_a_claim_and_for_a_gpu(tmp_path: Path) -> None:
     order = json.loads(invoke("plan", "lth/lenet-mnist", "--device", "cuda", "--order", "9", *place).stdout)
     assert order[0]["job"].startswith("dense")
     assert order[0]["side_by_side"] > 1
+
+
+def test_each_protocols_records_are_read_once(
+    tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each of thousands of jobs."""
+    asked: list[str] = []
+    monkeypatch.setattr(Store, "records", lambda _self, protocol: asked.append(protocol.key) or [])
+    planned = tiered(tiny_protocol, tmp_path, (DENSE, "snip", "random"), lambda _job: 0)
+    asked.clear()
+    costs_of(planned, Store(tmp_path))
+    assert asked == [tiny_protocol.key]

@@ -53,6 +53,8 @@ class Outlook:
 
     def fits(self) -> tuple[int, ...]:
         """How many cells of each job should be done in time."""
+        if self.budget is None:
+            return tuple(len(item.job.cells) for item in self.planned)
         return estimate(self.planned, self.batches, self.workers, self.budget).cells
 
     def seconds(self) -> float:

@@ -26,12 +26,12 @@ def affordable(
     those with records first. What was named alone, or has records, stays: its plan says what is missing. Then what
     there is to say of it, if anything.
     """
-    seconds: dict[str, list[float]] = {}
-    for item in plan(selection, store, retry_failed, device=device):
-        seconds.setdefault(item.job.protocol.key, []).append(item.seconds / len(item.job.cells))
     begun = {protocol.key: bool(store.records(protocol)) for protocol in protocols_in(selection)}
     too_long = set[str]()
     if budget is not None and len(begun) > 1:
+        seconds: dict[str, list[float]] = {}
+        for item in plan(selection, store, retry_failed, device=device):
+            seconds.setdefault(item.job.protocol.key, []).append(item.seconds / len(item.job.cells))
         too_long = {key for key, each in seconds.items() if min(each) > budget and not begun[key]}
     words = f"Left out: {len(too_long)} protocols of which no single training fits the budget here."
     kept = [pair for pair in selection if pair[0].key not in too_long]

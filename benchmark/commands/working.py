@@ -25,7 +25,6 @@ from benchmark.commands.options import (
     workers_option,
 )
 from benchmark.commands.plugins import plugin_option
-from benchmark.costs import CostModel
 from benchmark.errors import BadInput
 from benchmark.executors.in_process import InProcess
 from benchmark.executors.local import Local
@@ -33,7 +32,7 @@ from benchmark.executors.order import Executor, Order, Shard
 from benchmark.executors.profile import Profile, load_profile
 from benchmark.executors.shards import part
 from benchmark.executors.slurm import Slurm
-from benchmark.packing import Batch, packed
+from benchmark.packing import Batch, costs_of, packed
 from benchmark.plan import PlannedJob, only_recorded, plan
 from benchmark.power import plan_order
 from benchmark.store import Store
@@ -132,8 +131,7 @@ def planned_for(order: Order, selection: Selection, store: Store) -> list[Planne
 
 def batches_for(order: Order, planned: Sequence[PlannedJob], store: Store) -> list[Batch]:
     """How the workers of an order take these jobs, by what is known now of their cost."""
-    costs = CostModel.learn({item.job.protocol: store.records(item.job.protocol) for item in planned})
-    return packed(planned, costs, order.device, order.hands)
+    return packed(planned, costs_of(planned, store), order.device, order.hands)
 
 
 @click.command(hidden=True)

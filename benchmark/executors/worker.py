@@ -12,7 +12,7 @@ from benchmark.costs import CostModel, this_device
 from benchmark.data_root import data_root
 from benchmark.harness import Harness, OutOfTime, Settings
 from benchmark.pace import Pace
-from benchmark.packing import Batch, packed
+from benchmark.packing import Batch, costs_of, packed
 from benchmark.plan import PlannedJob
 from benchmark.protocol import Protocol
 from benchmark.records import Cell, Record
@@ -58,7 +58,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
 
     A job held by another process is come back to: it may need finishing if that process dies.
     """
-    costs = CostModel.learn({item.job.protocol: store.records(item.job.protocol) for item in jobs})
+    costs = costs_of(jobs, store)
     harnesses: dict[str, Harness] = {}
     waiting = list(jobs)
     while waiting:
