@@ -309,7 +309,12 @@ def test_each_protocols_records_are_read_once(
 ) -> None:
     """Not once for each of thousands of jobs."""
     asked: list[str] = []
-    monkeypatch.setattr(Store, "records", lambda _self, protocol: asked.append(protocol.key) or [])
+
+    def records(_store: Store, protocol: Protocol) -> list[Record]:
+        asked.append(protocol.key)
+        return []
+
+    monkeypatch.setattr(Store, "records", records)
     planned = tiered(tiny_protocol, tmp_path, (DENSE, "snip", "random"), lambda _job: 0)
     asked.clear()
     costs_of(planned, Store(tmp_path))
