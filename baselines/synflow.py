@@ -28,4 +28,4 @@ class SynFlow(Pruner):
             flow = network.gradients(lambda weights: network.logits(ones, weights, others).sum(), magnitudes)
         finally:
             network.module.train(was_training)
-        return {name: gradient.mul_(magnitudes[name]) for name, gradient in flow.items()}
+        return {name: magnitudes[name] * gradient for name, gradient in flow.items()}

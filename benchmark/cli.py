@@ -1,4 +1,4 @@
-"""The command line: `lotterybench VERB`. No verb imports torch before it needs it.
+"""The command line: `lotterybench VERB`. No verb imports torch before it needs it, and `--help` nothing but click.
 
 Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment.
 """
@@ -13,18 +13,12 @@ import traceback
 import click
 
 from benchmark import __version__
-from benchmark.commands.authoring import check, new_pruner
-from benchmark.commands.bundles import submit, verify
-from benchmark.commands.hub import pull, push
-from benchmark.commands.judging import figure, leaderboard, power, report, score
-from benchmark.commands.planning import plan_
-from benchmark.commands.reading import info, list_
-from benchmark.commands.regression import regression
-from benchmark.commands.running import run
-from benchmark.commands.speed import speed
-from benchmark.commands.standing import status
-from benchmark.commands.working import worker
 from benchmark.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
+from benchmark.verbs.authoring import check, new_pruner
+from benchmark.verbs.judging import figure, leaderboard, power, regression, report, score
+from benchmark.verbs.reading import info, list_, plan_, status
+from benchmark.verbs.running import run, speed, worker
+from benchmark.verbs.sharing import pull, push, submit, verify
 
 EXIT_INTERNAL = 70
 

@@ -16,27 +16,48 @@ MASKS_BYTES = 64 * MIB  # packed; unpacked it must be exactly what its protocol 
 RESTORE = "Restore it, or move it away"
 
 
-def read_limited(path: Path, limit: int) -> bytes:
+def read_limited(path: Path | str, limit: int) -> bytes:
     """The content of a plain file of at most `limit` bytes; symbolic links are followed.
 
     Raises BadInput if it is longer, missing, or a folder, pipe or device (which might never end).
     """
+    return read_with_state(path, limit)[0]
+
+
+def read_with_state(path: Path | str, limit: int) -> tuple[bytes, os.stat_result]:
+    """The same, with what the file system said of that very file. Raises BadInput."""
     try:
         # Opening a pipe waits for a writer unless told not to; a plain file does not care.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            found = os.fstat(file.fileno())
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise BadInput(str(path), "cannot be read (not a plain file)", RESTORE)
             if found.st_size > limit:
                 raise BadInput(str(path), f"is too long: more than {limit:,} bytes", RESTORE)
-            return file.read(found.st_size)  # not `limit`: Python sets aside as much as is asked for
+            return _up_to(descriptor, found.st_size), found
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise BadInput(str(path), f"cannot be read ({error})", RESTORE) from error
 
 
-def read_text_limited(path: Path, limit: int) -> str:
-    """The same as UTF-8 text. Raises BadInput."""
+def _up_to(descriptor: int, size: int) -> bytes:
+    """So many bytes, or fewer if the file ends before: not the limit, as much as is asked for is set aside."""
+    content = os.read(descriptor, size)
+    while len(content) < size and (more := os.read(descriptor, size - len(content))):
+        content += more  # a signal, or a network file system, may end a read early
+    return content
+
+
+def as_text(content: bytes, path: Path | str) -> str:
+    """What a file holds as UTF-8 text. Raises BadInput naming the file."""
     try:
-        return read_limited(path, limit).decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(str(path), f"cannot be read ({error})", RESTORE) from error
+
+
+def read_text_limited(path: Path | str, limit: int) -> str:
+    """`read_limited` as text. Raises BadInput."""
+    return as_text(read_limited(path, limit), path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from statistics import median
 
 from benchmark.costs import FLOPS_PER_SECOND, CostModel, this_device
@@ -79,12 +80,14 @@ def urgency(protocol: Protocol, cell: Cell) -> tuple[bool, bool, int, int]:
 
     Three seeds of every method decide more claims than five of the first one.
     """
-    later = False
-    if cell.method != DENSE:
-        spec = protocol.method(cell.method)
-        later = not isinstance(spec, ControlSpec) and cell.level in spec.later
+    later = cell.level in _later(protocol, cell.method)
     position = protocol.seeds.index(cell.seed)
     return later, cell.draw > 0, position // 3, position
+
+
+def _later(protocol: Protocol, method: str) -> tuple[int, ...]:
+    spec = None if method == DENSE else protocol.method(method)
+    return () if spec is None or isinstance(spec, ControlSpec) else spec.later
 
 
 def select(protocols: Iterable[Protocol], only: Sequence[str]) -> list[tuple[Protocol, str]]:
@@ -111,15 +114,23 @@ def jobs(
     `wanted`: method -> further seeds that decide an open claim on it. Among cells as urgent, down to the group of three
     seeds, those that decide with fewer seeds come first.
     """
-    ranked = _ranked(protocol, methods, store, retry_failed, wanted or {}, AS_WRITTEN)
-    return [Job(protocol, cells) for _, cells in ranked]
+    done = _settled(store.records(protocol), retry_failed)
+    return [Job(protocol, cells) for _, cells in _ranked(protocol, methods, done, wanted or {}, AS_WRITTEN)]
+
+
+def _settled(records: Iterable[Record], retry_failed: bool) -> set[tuple[str, int, int, int]]:
+    """(method, level, seed, draw) of every cell of which nothing is left to do."""
+    return {
+        (r.method.name, r.cell.level, r.cell.seed, r.cell.draw)
+        for r in records
+        if r.status == "finished" or not retry_failed
+    }
 
 
 def _ranked(
     protocol: Protocol,
-    methods: Sequence[str],
-    store: Store,
-    retry_failed: bool,
+    methods: Collection[str],
+    done: Collection[tuple[str, int, int, int]],
     wanted: Mapping[str, int],
     purpose: Purpose,
 ) -> list[tuple[tuple[int, int], tuple[Cell, ...]]]:
@@ -128,15 +139,14 @@ def _ranked(
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
+        alone = method != DENSE and not shares_work(protocol, method)
+        places = {level: place for place, level in enumerate(protocol.measured_levels(method))} if alone else {}
         for cell in cells_of(protocol, method):
-            if not purpose.includes(protocol, cell) or store.settled(protocol, cell, retry_failed):
+            if (method, cell.level, cell.seed, cell.draw) in done or not purpose.includes(protocol, cell):
                 continue
             later, redrawn, group, position = urgency(protocol, cell)
-            tier = purpose.tier(protocol, cell)
             rank = (later, redrawn, group, wanted.get(method, sys.maxsize), position)
-            alone = method != DENSE and not shares_work(protocol, method)
-            place = (cell.draw, protocol.measured_levels(method).index(cell.level)) if alone else (0, 0)
-            key = (tier, rank, order, place)
+            key = (purpose.tier(protocol, cell), rank, order, (cell.draw, places[cell.level]) if alone else (0, 0))
             groups.setdefault(key, []).append(cell)
     return [(key[0], tuple(sorted(groups[key], key=lambda c: c.level))) for key in sorted(groups)]
 
@@ -170,12 +180,16 @@ def expected_seconds(
         if not protocol.trains and record.cost:
             taken.setdefault(record.method.name, []).append(record.cost.prune_seconds)
 
+    @cache
+    def steps(method: str, level: int) -> int:
+        return train_steps(protocol, Cell(method, level, 0))
+
     def seconds(cells: Sequence[Cell]) -> float:
         if protocol.trains:
-            return speed * sum(train_steps(protocol, cell) for cell in cells)
+            return speed * sum(steps(cell.method, cell.level) for cell in cells)
         each = {cell.method: _mask_seconds(protocol, cell.method, taken.get(cell.method, [])) for cell in cells}
         masks = {(c.method, c.seed, 0 if shares_work(protocol, c.method) else c.level) for c in cells}
-        return sum(each[method] for method, _, _ in masks)
+        return sum(each[method] for method, _, _ in sorted(masks))  # sums of one order: sets have none
 
     return seconds
 
@@ -207,9 +221,8 @@ def plan(
     for protocol, own in records.items():
         expected = expected_seconds(protocol, own, costs, place)
         methods = [method for owner, method in selection if owner.key == protocol.key]
-        for tier, cells in _ranked(
-            protocol, methods, store, retry_failed, (wanted or {}).get(protocol.id, {}), purpose
-        ):
+        done = _settled(own, retry_failed)
+        for tier, cells in _ranked(protocol, methods, done, (wanted or {}).get(protocol.id, {}), purpose):
             planned.append(PlannedJob(Job(protocol, cells), expected(cells), tier[0]))
     return sorted(planned, key=lambda item: item.tier)  # stable: else in the order above
 

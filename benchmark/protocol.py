@@ -97,8 +97,8 @@ class Protocol(Frozen):
         """Methods of plugins: measured under this protocol, but neither in its document nor in its digest."""
         return dict(self._added)
 
-    @property
-    def all_methods(self) -> dict[str, MethodSpec | ControlSpec]:
+    @cached_property
+    def all_methods(self) -> Mapping[str, MethodSpec | ControlSpec]:
         """The protocol's own methods in its order, then the added ones."""
         return {**self.methods, **self._added}
 
@@ -106,6 +106,7 @@ class Protocol(Frozen):
         """The same document and digest, measured with further methods. Raises ValueError if one does not fit."""
         wider = self.model_copy()
         wider._added = {**self._added, **methods}
+        wider.__dict__.pop("all_methods", None)  # a copy has what was worked out for the original
         for name, spec in methods.items():
             if name in self.methods or name == "dense":
                 raise ValueError(f"methods.{name}: the protocol has a method of this name")
@@ -220,12 +221,16 @@ def load(name: str) -> Protocol:
         return load_file(Path(name))
     if name not in available():
         raise BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
-    protocol = load_file(protocols_folder() / f"{name}.yaml")
-    if protocol.id != name:
-        raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
-    return protocol
+    return _load_own(name)
 
 
 def load_all() -> list[Protocol]:
     """Every protocol of the package, by id."""
-    return [load(name) for name in available()]
+    return [_load_own(name) for name in available()]
+
+
+def _load_own(name: str) -> Protocol:
+    protocol = load_file(protocols_folder() / f"{name}.yaml")
+    if protocol.id != name:
+        raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
+    return protocol

@@ -22,14 +22,8 @@ from typing import Literal
 import click
 from tabulate import tabulate
 
-from benchmark.commands.options import (
-    device_option,
-    only_argument,
-    protocols_in,
-    results_option,
-    selection_of,
-    spoken,
-)
+from benchmark.commands.selecting import protocols_in, selection_of
+from benchmark.commands.tables import spoken
 from benchmark.commands.working import planned_for
 from benchmark.costs import CostModel, this_device
 from benchmark.executors.order import Order
@@ -37,6 +31,7 @@ from benchmark.packing import estimate, packed
 from benchmark.plan import PlannedJob
 from benchmark.recheck import speed_from
 from benchmark.store import Store
+from benchmark.verbs.options import device_option, only_argument, results_option
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 

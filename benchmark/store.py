@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import hashlib
 import os
 import time
@@ -21,13 +20,12 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import records
 from benchmark.arrays import comment_of, pack, unpack
 from benchmark.errors import BadInput, EnvironmentProblem
 from benchmark.leases import Lease, Leases
-from benchmark.limited import RECORD_BYTES, read_text_limited
 from benchmark.protocol import Protocol
 from benchmark.pruning.levels import MOST_LEVELS
+from benchmark.record_files import RecordFiles
 from benchmark.records import Cell, Record
 from benchmark.survival import Survival
 
@@ -88,7 +86,7 @@ class Store:
         self.root = root
         self.work = root / ".work"
         self._leases: dict[str, Leases] = {}
-        self._read: dict[Path, tuple[tuple[int, int, int], Record]] = {}
+        self._files = RecordFiles(root)
 
     def folder(self, protocol: Protocol, method: str) -> Path:
         """Where the records of one method lie."""
@@ -104,10 +102,10 @@ class Store:
 
     def read(self, protocol: Protocol, cell: Cell) -> Record | None:
         """The cell's record of this very protocol document, or None. Raises BadInput if it is damaged."""
-        # A plan asks for ten thousand cells, most of them not there: joining paths would take most of its time.
-        if not os.path.exists(f"{self.root}/{protocol.key}/{cell.method}/{cell.name}.json"):
+        path = self._files.path(protocol.key, cell)
+        if not os.path.exists(path):
             return None
-        record = self._parse(self.record_path(protocol, cell))
+        record = self._files.read(path)
         return record if record.protocol.digest == protocol.digest else None
 
     def settled(self, protocol: Protocol, cell: Cell, retry_failed: bool) -> bool:
@@ -123,42 +121,19 @@ class Store:
 
     def records(self, protocol: Protocol) -> list[Record]:
         """All records of this protocol's digest, sorted by path. Raises BadInput naming a damaged file."""
-        paths = sorted((self.root / protocol.key).glob("*/level-*.json"), key=lambda path: path.parts)
-        collecting = gc.isenabled()
-        gc.disable()  # records are trees: looking for cycles among 20,000 of them takes longer than reading them
-        try:
-            found = [self._parse(path) for path in paths]
-        finally:
-            if collecting:
-                gc.enable()
+        found = self._files.read_all(self._files.of_protocol(protocol.key))
         return [record for record in found if record.protocol.digest == protocol.digest]
 
     def refuse_other_document(self, protocol: Protocol) -> None:
         """Raise BadInput if records of another document under the same id and version lie here: running would
         replace them."""
-        for path in sorted((self.root / protocol.key).glob("*/level-*.json")):
-            if self._parse(path).protocol.digest != protocol.digest:
+        for path in self._files.of_protocol(protocol.key):
+            if self._files.read(path).protocol.digest != protocol.digest:
                 raise BadInput(
-                    str(path),
+                    path,
                     f"was made with another document called {protocol.key}, and would be replaced",
                     "Give your protocol another id or a higher version, or another --results folder",
                 )
-
-    def _parse(self, path: Path) -> Record:
-        """One record, read again only if its file is another one or has changed."""
-        found = path.stat()
-        mark = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if path not in self._read or self._read[path][0] != mark:
-            self._read[path] = mark, self._parse_anew(path)
-        return self._read[path][1]
-
-    def _parse_anew(self, path: Path) -> Record:
-        record = records.parse(read_text_limited(path, RECORD_BYTES), str(path))
-        cell = Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
-        place = f"{record.protocol.id}@{record.protocol.version}/{cell.method}/{cell.name}.json"
-        if str(path) != os.path.join(self.root, place):
-            raise BadInput(str(path), f"is the record of {place}", "Put it where it belongs, or move it away")
-        return record
 
     def survival_path(self, protocol: Protocol, method: str, seed: int) -> Path:
         """Path of a chain's masks."""

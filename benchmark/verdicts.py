@@ -89,7 +89,11 @@ class Decision:
 def decide(store: Store, protocols: Sequence[Protocol]) -> list[Decision]:
     """Every published claim that these protocols decide, in the order of the papers' files."""
     known = {protocol.id: protocol for protocol in protocols}
-    seen = {key: Observations(protocol, store.records(protocol)) for key, protocol in known.items()}
+    return decide_all({key: Observations(protocol, store.records(protocol)) for key, protocol in known.items()})
+
+
+def decide_all(seen: Mapping[str, Observations]) -> list[Decision]:
+    """Every published claim on these protocols, by id, in the order of the papers' files."""
     return [decision for paper in published.load_all() for decision in decide_paper(paper, seen)]
 
 

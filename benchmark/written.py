@@ -8,6 +8,7 @@ file is a change of every protocol that extends it.
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -51,10 +52,11 @@ def _extended(path: Path, depth: int) -> Any:
     base, document = document["extends"], {key: value for key, value in document.items() if key != "extends"}
     if depth >= DEEPEST:
         raise BadInput(str(path), f"is file {depth + 1} of a chain of extends", "Extend fewer, and no file itself")
-    others = sorted(other.stem for other in path.parent.glob("*.yaml") if other != path)
-    if base not in others:
+    extended = path.parent / f"{base}.yaml"
+    if base == path.stem or str(base) != extended.stem or not os.path.isfile(extended):
+        others = sorted(other.stem for other in path.parent.glob("*.yaml") if other != path)
         raise BadInput(f"{path}: extends", f"there is no {base!r} in its folder", did_you_mean(str(base), others))
-    return _merged(_extended(path.parent / f"{base}.yaml", depth + 1), document)
+    return _merged(_extended(extended, depth + 1), document)
 
 
 def _merged(base: Any, own: Any, name: str = "") -> Any:

@@ -366,7 +366,7 @@ def test_claims_name_tables_that_hold_layers(fields: dict[str, str], says: str) 
     paper = claim_of(rule="layer-density", of={"method": "snip", "levels": [2]}, **fields)
     record = published.load_record("synflow")
     with pytest.raises(BadInput) as caught:
-        check_targets(paper, record, "f.yaml", lambda table: published.results("synflow", table.name))
+        check_targets(paper, record, "f.yaml", lambda table: published.results("synflow", table))
     assert says in str(caught.value)
     assert "synflow-c1" in str(caught.value)
 

@@ -193,3 +193,14 @@ def test_digest_is_changed_by_any_field(tiny_protocol: Protocol) -> None:
         vars(twin).pop("digest", None)
         digests.add(twin.digest)
     assert len(digests) == len(paths) + 1
+
+
+def test_an_added_method_is_known_to_the_wider_protocol_alone(tiny_protocol: Protocol) -> None:
+    """What was worked out for the original does not go over to it, nor back."""
+    before = list(tiny_protocol.all_methods)
+    wider = tiny_protocol.with_added({"mine": tiny_protocol.pruning_method("imp")})
+    widest = wider.with_added({"yours": tiny_protocol.pruning_method("imp")})
+    assert list(tiny_protocol.all_methods) == before
+    assert list(wider.all_methods) == [*before, "mine"]
+    assert list(widest.all_methods) == [*before, "mine", "yours"]
+    assert wider.digest == tiny_protocol.digest

@@ -1,1 +1,4 @@
-"""The verbs of the command line, grouped by what they do. None imports torch before it must."""
+"""What the verbs of the command line do, one function each; `benchmark.verbs` says what they are called and take.
+
+None imports torch before it must.
+"""

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from benchmark.commands.options import json_option
-from benchmark.commands.plugins import plugin_files, set_option, settings_of
+from benchmark.commands.plugins import plugin_files, settings_of
 from benchmark.commands.tables import show_table
 from benchmark.conformance.findings import Report
 from benchmark.errors import EXIT_DEVIATION, BadPruner, plain
@@ -19,18 +18,8 @@ from benchmark.scaffold import Kind, write_pruner
 SECONDS_TO_CHECK = 600.0  # a baseline takes ten to thirty
 
 
-@click.command()
-@click.argument("plugin", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
-@set_option
-@json_option
 def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
-    """Try a pruner on tiny networks of every family. Exit code 1 if it breaks a rule; notes fail nothing.
-
-    \b
-    Examples:
-      lotterybench check my_method.py
-      lotterybench check my_method.py --set alpha=0.5 --json
-    """
+    """Try a pruner on tiny networks of every family. Exit code 1 if it breaks a rule; notes fail nothing."""
     files = plugin_files([plugin])
     given = settings_of(settings, files)
     name = next(iter(files))
@@ -60,30 +49,8 @@ def _show(name: str, report: Report) -> None:
     click.echo(f"\n{verdict}, in {report.seconds:.0f} s.")
 
 
-@click.command("new-pruner")
-@click.argument("name")
-@click.option(
-    "--to",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    show_default="here",
-    help="Folder to put the new one into.",
-)
-@click.option(
-    "--kind",
-    type=click.Choice(["score", "mask"]),
-    default="score",
-    show_default=True,
-    help="score: a number for every weight; mask: the mask itself.",
-)
 def new_pruner(name: str, to: Path, kind: Kind) -> None:
-    """Write a folder with a commented, working pruner, an installable package around it, and its tests.
-
-    \b
-    Examples:
-      lotterybench new-pruner my_method
-      lotterybench new-pruner my_learner --kind mask --to /tmp
-    """
+    """Write a folder with a commented, working pruner, an installable package around it, and its tests."""
     written = write_pruner(name, to, kind)
     for path in written:
         click.echo(f"Wrote {path}")

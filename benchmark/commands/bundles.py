@@ -17,15 +17,8 @@ from benchmark import submissions
 from benchmark.bundles.checking import Checks, check
 from benchmark.bundles.manifest import Bundle, read_bundle
 from benchmark.commands.hub import shown
-from benchmark.commands.options import (
-    existing_results,
-    json_option,
-    only_argument,
-    protocols_in,
-    results_option,
-    selection_of,
-)
-from benchmark.commands.plugins import plugin_files, set_option, settings_of
+from benchmark.commands.plugins import plugin_files, settings_of
+from benchmark.commands.selecting import existing_results, protocols_in, selection_of
 from benchmark.errors import EXIT_DEVIATION, BadInput, Conflict, EnvironmentProblem, plain
 from benchmark.plugins import described
 from benchmark.protocol import Protocol
@@ -36,25 +29,8 @@ if TYPE_CHECKING:
     from benchmark.bundles.rerunning import Measured
 
 
-@click.command()
-@click.argument("plugin", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
-@only_argument
-@results_option
-@set_option
-@click.option(
-    "--to", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write, *.lotterybench.zip."
-)
 def submit(plugin: Path, only: Sequence[str], results: Path, settings: tuple[str, ...], to: Path) -> None:
-    """Bundle a pruner with its results: source, records, curves, masks, environment, digests of everything.
-
-    Takes every protocol under which the results folder holds the method, or those named. Every mask is made again
-    and must be that of its record; then the bundle is checked as `lotterybench verify` checks it first.
-
-    \b
-    Examples:
-      lotterybench submit my_method.py --results mine --to my_method.lotterybench.zip
-      lotterybench submit my_method.py mnist1d/mlp --set alpha=0.5 --results mine --to half.lotterybench.zip
-    """
+    """Bundle a pruner with its results: source, records, curves, masks, environment, digests of everything."""
     store, files = existing_results(results), plugin_files([plugin])
     facts = described(plugin, settings_of(settings, files))
     name = method_name(facts.name, facts.parameters)
@@ -113,36 +89,10 @@ def _obtain(protocol: Protocol) -> None:
         raise EnvironmentProblem(protocol.key, reason, "Its masks and networks cannot be made without its data")
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, dir_okay=False), metavar="BUNDLE")
-@click.option("--sample", type=click.IntRange(1), default=3, show_default=True, help="Masks, and cells, to make again.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another sample of the same bundle.")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="If all is well, take the method over into this results folder, where the board says who verified it.",
-)
-@click.option("--by", help="Who verifies.  [default: your user name]")
-@click.option(
-    "--protocol",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A protocol file of your own that the bundle was measured under.",
-)
-@json_option
 def verify(
     bundle: Path, sample: int, seed: int, results: Path | None, by: str | None, files: tuple[Path, ...], as_json: bool
 ) -> None:
-    """Check a bundle, then make masks and train cells again, the plugin confined as in every run.
-
-    Exit code 1 with every reason if the bundle contradicts itself, the protocol, or what is measured here.
-
-    \b
-    Examples:
-      lotterybench verify my_method.lotterybench.zip
-      lotterybench verify my_method.lotterybench.zip --sample 5 --results results --by 'Ada Lovelace'
-    """
+    """Check a bundle, then make masks and train cells again, the plugin confined as in every run."""
     if not bundle.is_file():
         raise BadInput(str(bundle), "there is no such file", "Give the path of a bundle")
     read = read_bundle(bundle)

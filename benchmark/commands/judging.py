@@ -8,23 +8,14 @@ from pathlib import Path
 import click
 
 from benchmark import protocol as protocols
-from benchmark.commands.options import existing_results, json_option, results_option, spoken
-from benchmark.commands.tables import show_table
+from benchmark.commands.selecting import existing_results
+from benchmark.commands.tables import show_table, spoken
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.store import Store
 
 
-@click.command()
-@results_option
-@json_option
 def score(results: Path, as_json: bool) -> None:
-    """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured.
-
-    \b
-    Examples:
-      lotterybench score
-      lotterybench score --results /tmp/mine --json
-    """
+    """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured."""
     from benchmark import verdicts
 
     decisions = verdicts.decide(existing_results(results), protocols.load_all())
@@ -40,19 +31,8 @@ def score(results: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(EXIT_DEVIATION)
 
 
-@click.command()
-@results_option
-@json_option
 def power(results: Path, as_json: bool) -> None:
-    """How many more seeds each open claim needs, and what they cost here, cheapest first.
-
-    Seeds that should decide with 80 % power if means stay as they are. `plan` and `run` take the same order.
-
-    \b
-    Examples:
-      lotterybench power
-      lotterybench power --json
-    """
+    """How many more seeds each open claim needs, and what they cost here, cheapest first."""
     from benchmark.power import claim_needs, to_json
 
     needs = claim_needs(existing_results(results), protocols.load_all())
@@ -66,28 +46,8 @@ def power(results: Path, as_json: bool) -> None:
     show_table("Power", ["claim", "statement", "verdict", "needs", "core time here"], rows)
 
 
-@click.command()
-@results_option
-@click.option("--to", type=click.Path(path_type=Path), help="File to write. [default: leaderboard.md]")
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the file is not what the records say.")
-@click.option(
-    "--with",
-    "others",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="A further results folder to read, e.g. of a plugin that is not public. Without --to, what it holds is "
-    "ranked on the terminal and no file is written.",
-)
 def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path, ...]) -> None:
-    """Regenerate leaderboard.md from the records.
-
-    \b
-    Examples:
-      lotterybench leaderboard
-      lotterybench leaderboard --check
-      lotterybench leaderboard --with /tmp/mine
-      lotterybench leaderboard --with /tmp/mine --to /tmp/mine.md
-    """
+    """Regenerate leaderboard.md from the records."""
     from benchmark import leaderboard as board
 
     known, store, extra = protocols.load_all(), existing_results(results), [Store(other) for other in others]
@@ -110,35 +70,16 @@ def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path,
     click.echo(f"{path} is what the records say.")
 
 
-@click.command()
-@click.argument("protocol")
-@results_option
-@click.option("--to", type=click.Path(path_type=Path), required=True, help="A .png or .svg file.")
 def figure(protocol: str, results: Path, to: Path) -> None:
-    """Draw a protocol's measured curves over the published ones.
-
-    \b
-    Examples:
-      lotterybench figure mnist1d/mlp --to mnist1d.png
-      lotterybench figure lth/lenet-mnist --to lenet.png
-    """
+    """Draw a protocol's measured curves over the published ones."""
     from benchmark.figure import draw
 
     draw(existing_results(results), protocols.load(protocol), to)
     click.echo(f"Wrote {to}")
 
 
-@click.command()
-@results_option
-@click.option("--to", type=click.Path(path_type=Path), default=Path("report"), show_default=True, help="Folder.")
 def report(results: Path, to: Path) -> None:
-    """Write the HTML report: charts, claims and provenance as pages that open without a network.
-
-    \b
-    Examples:
-      lotterybench report
-      lotterybench report --results /tmp/mine --to /tmp/my-report
-    """
+    """Write the HTML report: charts, claims and provenance as pages that open without a network."""
     from benchmark.report import build
 
     count = build(existing_results(results), protocols.load_all(), to)

@@ -10,22 +10,11 @@ from typing import Any, Literal
 
 import click
 
-from benchmark.commands.options import (
-    Duration,
-    Selection,
-    device_option,
-    json_option,
-    only_argument,
-    protocols_in,
-    results_option,
-    retry_option,
-    spoken,
-    workers_option,
-)
-from benchmark.commands.plugins import chosen, plugin_option, set_option, waiting_entry, waiting_words
+from benchmark.commands.plugins import chosen, waiting_entry, waiting_words
 from benchmark.commands.runnable import affordable
-from benchmark.commands.tables import show_table
-from benchmark.commands.working import batches_for, planned_for, purpose_option, shard_option
+from benchmark.commands.selecting import Selection, protocols_in
+from benchmark.commands.tables import show_table, spoken
+from benchmark.commands.working import batches_for, planned_for
 from benchmark.data_root import data_root, needs_download
 from benchmark.executors.devices import gpus
 from benchmark.executors.order import Order, Shard
@@ -62,19 +51,6 @@ class Outlook:
         return estimate(self.planned, self.batches, self.workers).seconds
 
 
-@click.command("plan")
-@only_argument
-@results_option
-@click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
-@click.option("--order", "first", type=click.IntRange(1), help="Show the first so many jobs, as `run` takes them.")
-@purpose_option
-@shard_option
-@workers_option
-@retry_option
-@plugin_option
-@set_option
-@device_option
-@json_option
 def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
     results: Path,
@@ -89,17 +65,7 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     device: Literal["cpu", "cuda"],
     as_json: bool,
 ) -> None:
-    """What is left to measure, how long it should take here, what is skipped and why.
-
-    \b
-    Examples:
-      lotterybench plan
-      lotterybench plan 'lth/*' --budget 2h --workers 2
-      lotterybench plan --for lth --order 20
-      lotterybench plan lth/lenet-mnist:imp --json
-      lotterybench plan --device cuda --workers 8
-      lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
-    """
+    """What is left to measure, how long it should take here, what is skipped and why."""
     store = Store(results)
     picked = chosen(only, store, plugins, settings)
     if device == "cuda" and gpus():

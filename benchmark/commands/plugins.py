@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import click
+from typing import Any
 
 from benchmark import submissions
-from benchmark.commands.options import Selection, patterns_of, selection_of
+from benchmark.commands.selecting import Selection, patterns_of, selection_of
 from benchmark.errors import BadInput
 from benchmark.plan import cells_of, plan
 from benchmark.plugins import PluginFacts, described, overrides, submission_to
@@ -18,33 +16,6 @@ from benchmark.protocol import MethodSpec, Protocol
 from benchmark.records import DENSE
 from benchmark.store import Store
 from benchmark.submissions import Submission, method_name
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def plugin_option(command: Command) -> Command:
-    """--plugin FILE, repeatable."""
-    return click.option(
-        "--plugin",
-        "plugins",
-        multiple=True,
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="A pruner in a Python file. Adds a method, called as the file's stem, to every selected protocol; where "
-        "your own protocol file names that pruner, it is used there instead. A protocol without :METHOD then means "
-        "the added method and the dense network it is compared with.",
-    )(command)
-
-
-def set_option(command: Command) -> Command:
-    """--set NAME=VALUE, repeatable."""
-    return click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="A hyper-parameter of the plugin, read as its constructor annotates it. It becomes part of the method's "
-        "name, as in my_method@alpha=0.5, unless it is the constructor's default.",
-    )(command)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ import json
 
 import click
 
-from benchmark.commands.options import (
-    json_option,
-)
 from benchmark.commands.papers import paper_counts, show_names, show_paper, show_paper_counts
 from benchmark.commands.tables import show_table
 from benchmark.errors import BadInput
@@ -21,16 +18,8 @@ from benchmark.spec.frozen import flat
 from benchmark.units import density_text
 
 
-@click.command("list")
-@json_option
 def list_(as_json: bool) -> None:
-    """What there is: protocols, their methods, pruners, papers with published results.
-
-    \b
-    Examples:
-      lotterybench list
-      lotterybench list --json
-    """
+    """What there is: protocols, their methods, pruners, papers with published results."""
     pruners = pruner_names()
     known = load_all()
     if as_json:
@@ -50,21 +39,8 @@ def list_(as_json: bool) -> None:
     show_paper_counts()
 
 
-@click.command()
-@click.argument("name", required=False)
-@click.option("--table", help="Of a paper: one table of its results.")
-@click.option("--rows", type=click.IntRange(0), default=40, show_default=True, help="Lines of a table; 0 for all.")
-@json_option
 def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
-    """One protocol, field by field with sources; or the published record of a paper.
-
-    \b
-    Examples:
-      lotterybench info lth/lenet-mnist
-      lotterybench info grasp
-      lotterybench info grasp --table table-2
-      lotterybench info mnist1d/mlp --json
-    """
+    """One protocol, field by field with sources; or the published record of a paper."""
     if name is None:
         show_names()
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from benchmark import protocol as protocols
-from benchmark.commands.options import existing_results, results_option
+from benchmark.commands.selecting import existing_results
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, EnvironmentProblem
 from benchmark.protocol import Protocol
 from benchmark.regression.derived import derive
@@ -18,38 +18,8 @@ from benchmark.regression.outcome import Outcome
 from benchmark.store import Store
 
 
-@click.command()
-@results_option
-@click.option(
-    "--board",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("leaderboard.md"),
-    show_default=True,
-    help="The committed leaderboard.",
-)
-@click.option(
-    "--figures",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("docs"),
-    show_default=True,
-    help="Folder of the committed pictures.",
-)
-@click.option("--derive-only", is_flag=True, help="Make no cell again: no training, no torch.")
 def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> None:
-    """Derive every committed number again, make a fixed set of fast cells again, and compare.
-
-    Verdicts, board and pictures must be the same byte for byte. Cells must be the same bit for bit on the processor
-    and versions of their records; elsewhere they must lie within tolerances that each line states.
-
-    \b
-    Examples:
-      lotterybench regression
-      lotterybench regression --derive-only
-
-    \b
-    Exit codes: 0 all is the same, 1 something is not, 2 nothing is measured that could be compared,
-    3 the environment (no data, no torch, full disk).
-    """
+    """Derive every committed number again, make a fixed set of fast cells again, and compare."""
     store, known = existing_results(results), protocols.load_all()
     found = derive(store, known, board, figures)
     made = 0 if derive_only else _remeasured(store, known, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmark.commands.options import Selection, protocols_in
+from benchmark.commands.selecting import Selection, protocols_in
 from benchmark.errors import EXIT_ENVIRONMENT, EnvironmentProblem
 from benchmark.plan import plan
 from benchmark.store import Store

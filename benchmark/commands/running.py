@@ -9,26 +9,12 @@ from typing import Literal
 
 import click
 
-from benchmark.commands.options import (
-    Duration,
-    Selection,
-    device_option,
-    only_argument,
-    protocols_in,
-    results_option,
-    retry_option,
-)
 from benchmark.commands.planning import Outlook, show_plan
-from benchmark.commands.plugins import (
-    Chosen,
-    chosen,
-    plugin_option,
-    set_option,
-    waiting_words,
-)
+from benchmark.commands.plugins import Chosen, chosen, waiting_words
 from benchmark.commands.runnable import affordable, require_device, with_data
+from benchmark.commands.selecting import Selection, protocols_in
 from benchmark.commands.trying import try_out
-from benchmark.commands.working import Where, batches_for, planned_for, where_options
+from benchmark.commands.working import Where, batches_for, planned_for
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.executors.devices import gpus
 from benchmark.executors.order import Order
@@ -53,21 +39,6 @@ class How:
         return None if self.deadline is None else self.deadline - time.monotonic()
 
 
-@click.command()
-@only_argument
-@results_option
-@click.option("--budget", type=Duration(), help="Stop in time, at a safe point: 90s, 25m, 2h. Default: no limit.")
-@plugin_option
-@set_option
-@retry_option
-@where_options
-@click.option(
-    "--recheck",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="With time left, measure finished cells again into this folder and compare.",
-)
-@device_option
-@click.option("--dry-steps", type=click.IntRange(1), help="Only try: a few updates on little data, nothing recorded.")
 def run(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
     results: Path,
@@ -80,20 +51,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     dry_steps: int | None,
     where: Where,
 ) -> None:
-    """Measure what is missing, most wanted first; whatever was finished is kept.
-
-    \b
-    Examples:
-      lotterybench run --budget 25m
-      lotterybench run 'lth/*' --budget 2h --workers 2
-      lotterybench run mnist1d/mlp:imp --results /tmp/mine
-      lotterybench run 'lth/*' --executor slurm --profile cluster.yaml
-      lotterybench run --shard 3/8
-      lotterybench run --budget 2h --for lth
-      lotterybench run --budget 10m --recheck recheck
-      lotterybench run mnist1d/mlp --plugin my_method.py --set alpha=0.5
-      lotterybench run 'grasp/*' --dry-steps 2
-    """
+    """Measure what is missing, most wanted first; whatever was finished is kept."""
     from benchmark.isolation.sandbox import describe
 
     require_device(device)

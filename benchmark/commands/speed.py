@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from benchmark import protocol as protocols
-from benchmark.commands.options import device_option, json_option
 from benchmark.commands.runnable import require_device
 from benchmark.commands.tables import show_table
 from benchmark.errors import BadInput
@@ -21,34 +20,6 @@ if TYPE_CHECKING:
 CPU_TARGETS = {"engine / dataloader": 5.0, "engine / in-memory": 1.3}
 
 
-class Counts(click.ParamType[tuple[int, ...]]):
-    """Numbers of replicas from text such as 1,2,4."""
-
-    name = "counts"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Fails with what is accepted."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            counts = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            counts = ()
-        if not counts or min(counts) < 1:
-            self.fail(f"'{value}' are no numbers of replicas. Write 1,2,4", param, ctx)
-        return counts
-
-
-@click.command()
-@click.argument("protocol", default="lth/lenet-mnist")
-@click.option("--replicas", type=Counts(), help="Replicas side by side. Default: 1, 2, 4, ... to twice the cores.")
-@click.option("--part", "parts", multiple=True, type=click.Choice(["train", "prune", "verbs", "synflow"]),
-              help="What to measure; default: all but synflow, which takes minutes.")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="A loop's turn.")
-@click.option("--turns", type=click.IntRange(1), default=5, show_default=True, help="Turns of every loop.")
-@device_option
-@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Append the figures to this .jsonl file.")
-@json_option
 def speed(
     protocol: str,
     replicas: tuple[int, ...] | None,
@@ -59,18 +30,7 @@ def speed(
     to: Path | None,
     as_json: bool,
 ) -> None:
-    """How fast networks train and prune here, next to plain PyTorch loops and to what the device can do.
-
-    Everything runs on random data, in turns, so that all loops meet the same machine; a busy machine still blurs
-    figures, and ratios less than figures. Nothing is recorded but by --to.
-
-    \b
-    Examples:
-      lotterybench speed
-      lotterybench speed lth/lenet-mnist --replicas 1,2 --part train --to speed.jsonl
-      lotterybench speed --part synflow
-      lotterybench speed --device cuda --replicas 1,8,64 --json
-    """
+    """How fast networks train and prune here, next to plain PyTorch loops and to what the device can do."""
     chosen = protocols.load(protocol)
     if to is not None and to.suffix != ".jsonl":
         raise BadInput(str(to), "figures are lines of JSON", "Name a .jsonl file")

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from benchmark.commands.options import (
-    Selection,
-    device_option,
-    existing_results,
-    json_option,
-    only_argument,
-    protocols_in,
-    results_option,
-    selection_of,
-    spoken,
-)
-from benchmark.commands.tables import show_table
+from benchmark.commands.selecting import Selection, existing_results, protocols_in, selection_of
+from benchmark.commands.tables import show_table, spoken
 from benchmark.costs import CostModel, this_device
 from benchmark.executors.slurm import states, submissions
 from benchmark.leases import Holder
@@ -32,30 +23,18 @@ from benchmark.priorities import cells_needed
 from benchmark.protocol import Protocol
 from benchmark.published import load_all
 from benchmark.records import Cell, Record
+from benchmark.scoring.observations import Observations
 from benchmark.store import Store
 from benchmark.submissions import with_submissions
-from benchmark.verdicts import decide
+from benchmark.verbs.options import WATCH_SECONDS
+from benchmark.verdicts import decide_all
 
-WATCH_SECONDS = 5.0
 Done = dict[tuple[str, int, int, int], str]
+Hours = Callable[[Sequence[Cell]], float]
 
 
-@click.command()
-@only_argument
-@results_option
-@click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:.0f} s, until Ctrl-C.")
-@device_option
-@json_option
 def status(only: tuple[str, ...], results: Path, watch: bool, device: Literal["cpu", "cuda"], as_json: bool) -> None:
-    """What is done, running, failed and missing, what each open verdict still costs, and where the logs are.
-
-    \b
-    Examples:
-      lotterybench status
-      lotterybench status --watch
-      lotterybench status --device cuda
-      lotterybench status 'mnist1d/*' --json
-    """
+    """What is done, running, failed and missing, what each open verdict still costs, and where the logs are."""
     store = existing_results(results)
     selection = selection_of(only, partial(with_submissions, store))
     while True:
@@ -68,17 +47,18 @@ def status(only: tuple[str, ...], results: Path, watch: bool, device: Literal["c
             _show(document, _unit(device))
         if not watch:
             return
+        gc.collect()  # a verb that reads does not, but this one may run for days
         time.sleep(WATCH_SECONDS)
 
 
 def seen(store: Store, selection: Selection, device: str = "cpu") -> dict[str, Any]:
     """The whole of `status` as plain JSON types. Hours are of one core of this machine, or of its GPU: `device`."""
     records = {protocol: store.records(protocol) for protocol in protocols_in(selection)}
-    costs, place, hours = CostModel.learn(records), this_device(device), f"{_unit(device).lower()}_hours_left"
+    costs, place, unit = CostModel.learn(records), this_device(device), _unit(device).lower()
+    known = {protocol: _done(own) for protocol, own in records.items()}
+    hours = {protocol: _hours(expected_seconds(protocol, own, costs, place)) for protocol, own in records.items()}
     document: dict[str, Any] = {"methods": [], "costs": [], "claims": [], "workers": [], "submissions": []}
-    for protocol, own in records.items():
-        done = _done(own)
-        expected = expected_seconds(protocol, own, costs, place)
+    for protocol, done in known.items():
         holders = {holder.name: holder for holder in store.leases(protocol).holders()}
         for method in (m for p, m in selection if p.key == protocol.key):
             cells = cells_of(protocol, method)
@@ -90,7 +70,7 @@ def seen(store: Store, selection: Selection, device: str = "cpu") -> dict[str, A
                     "protocol": protocol.id,
                     "method": method,
                     **{word: counted[word] for word in ("finished", "running", "failed", "missing")},
-                    hours: round(expected(left) / 3600, 2),
+                    f"{unit}_hours_left": hours[protocol](left),
                 }
             )
         error = costs.error(protocol, place)
@@ -107,7 +87,7 @@ def seen(store: Store, selection: Selection, device: str = "cpu") -> dict[str, A
             {"protocol": protocol.id, "job": holder.name, **{k: holder.facts.get(k) for k in ("host", "pid", "log")}}
             for holder in holders.values()
         ]
-    document["claims"] = _claims(store, records, costs, device)
+    document["claims"] = _claims(records, known, hours, unit)
     found_states = states([each.job for each in submissions(store)])
     for each in submissions(store):
         mine = Counter(state for task, state in found_states.items() if task.split("_")[0] == each.job)
@@ -126,23 +106,30 @@ def _state(cell: Cell, done: Done, protocol: Protocol, holders: dict[str, Holder
     return "running" if Job(protocol, (cell,)).name in holders else "missing"
 
 
-def _claims(store: Store, records: dict[Protocol, list[Record]], costs: CostModel, device: str) -> list[dict[str, Any]]:
+def _hours(expected: Callable[[Sequence[Cell]], float]) -> Hours:
+    return lambda cells: round(expected(cells) / 3600, 2)
+
+
+def _claims(
+    records: Mapping[Protocol, Sequence[Record]],
+    known: Mapping[Protocol, Done],
+    hours: Mapping[Protocol, Hours],
+    unit: str,
+) -> list[dict[str, Any]]:
     """Every claim of these protocols with what its planned cells still cost."""
-    known = {protocol.id: protocol for protocol in records}
+    by_id = {protocol.id: protocol for protocol in records}
     rules = {claim.id: claim for paper in load_all() for claim in paper.claims}
     found = []
-    for decision in decide(store, list(records)):
-        protocol = known[decision.protocol]
-        done = _done(records[protocol])
+    for decision in decide_all({protocol.id: Observations(protocol, own) for protocol, own in records.items()}):
+        protocol = by_id[decision.protocol]
         needed = cells_needed(rules[decision.claim], protocol)
-        left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in done]
-        hours = expected_seconds(protocol, records[protocol], costs, this_device(device))(left) / 3600
+        left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in known[protocol]]
         found.append(
             {
                 "claim": decision.claim,
                 "verdict": decision.spoken_verdict,
                 "cells_left": len(left),
-                f"{_unit(device).lower()}_hours_left": round(hours, 2),
+                f"{unit}_hours_left": hours[protocol](left),
                 "seeds_still_needed": decision.seeds_still_needed,
             }
         )

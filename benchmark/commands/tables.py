@@ -31,3 +31,10 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obje
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))  # else text in brackets is taken for a style
     Console().print(table)
+
+
+def spoken(seconds: float) -> str:
+    """A length of time as people say it: 40 s, 12 min, 2.3 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from benchmark.commands.options import Selection, patterns_of
 from benchmark.commands.plugins import Chosen
+from benchmark.commands.selecting import Selection, patterns_of
 from benchmark.protocol import Protocol
 from benchmark.units import density_text
 

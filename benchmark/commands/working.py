@@ -5,26 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial, reduce, wraps
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
 import click
 
 from benchmark import stopping
-from benchmark.commands.options import (
-    Selection,
-    device_option,
-    only_argument,
-    protocols_in,
-    results_option,
-    retry_option,
-    selection_of,
-    workers_option,
-)
-from benchmark.commands.plugins import plugin_option
+from benchmark.commands.selecting import Selection, protocols_in, selection_of
 from benchmark.errors import BadInput
 from benchmark.executors.in_process import InProcess
 from benchmark.executors.local import Local
@@ -37,9 +27,6 @@ from benchmark.plan import PlannedJob, only_recorded, plan
 from benchmark.power import plan_order
 from benchmark.store import Store
 from benchmark.submissions import with_submissions
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-NAMES = ("in-process", "local", "slurm")
 
 
 @dataclass(frozen=True)
@@ -88,36 +75,6 @@ class Where:
         return Slurm(self.profile, self.wait) if self.profile else Local(self.workers)
 
 
-purpose_option = click.option(
-    "--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."
-)
-shard_option = click.option(
-    "--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."
-)
-
-
-def where_options(command: Command) -> Command:
-    """--executor, --workers, --shard, --profile, --wait, --for, as one argument `where`."""
-
-    @wraps(command)
-    def gathered(**given: Any) -> Any:
-        words = {name: given.pop(name) for name in ("place", "workers", "shard", "profile", "wait", "purpose")}
-        return command(**given, where=Where.read(**words))
-
-    options = (
-        purpose_option,
-        click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
-        click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
-        shard_option,
-        workers_option,
-        click.option(
-            "--executor", "place", type=click.Choice(NAMES), default="local", show_default=True,
-            help="in-process: here, one job after another. local: --workers processes. slurm: an array of tasks.",
-        ),
-    )  # fmt: skip
-    return cast(Command, reduce(lambda wrapped, option: option(wrapped), options, gathered))
-
-
 def planned_for(order: Order, selection: Selection, store: Store) -> list[PlannedJob]:
     """The jobs that an order means now, in the order in which they are wanted."""
     from benchmark.priorities import wanted
@@ -134,18 +91,6 @@ def batches_for(order: Order, planned: Sequence[PlannedJob], store: Store) -> li
     return packed(planned, costs_of(planned, store), order.device, order.hands)
 
 
-@click.command(hidden=True)
-@only_argument
-@results_option
-@click.option("--deadline", type=float, default=None)
-@click.option("--seconds", type=float, default=None)
-@click.option("--like", type=click.Path(path_type=Path), default=None)
-@plugin_option
-@retry_option
-@device_option
-@click.option("--shard", default=None)
-@click.option("--hands", type=int, default=1)
-@click.option("--for", "purpose", default=None)
 def worker(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
     results: Path,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,23 +71,25 @@ def load_file(path: Path) -> Published:
     paper = parse(strict_yaml.load_file(path), str(path))
     if refers_to_tables(paper):
         record = _record_beside(path, paper)
-        known: dict[str, tuple[Result, ...]] = {}
-
-        def rows(table: Table) -> tuple[Result, ...]:
-            if table.name not in known:
-                known[table.name] = read(table, record, path.parent)
-            return known[table.name]
-
-        check_targets(paper, record, str(path), rows)
+        check_targets(paper, record, str(path), cache(lambda name: read(_named(record, name), record, path.parent)))
     return paper
 
 
 @cache
 def load(key: str) -> Published:
     """The claims of one paper by its key. Raises BadInput."""
+    paper = _claims(key)
+    if refers_to_tables(paper):
+        check_targets(paper, load_record(key), str(folder() / f"{key}.yaml"), partial(results, key))
+    return paper
+
+
+@cache
+def _claims(key: str) -> Published:
     if key not in available():
         raise BadInput(f"paper '{key}'", "nothing is published here under this key", did_you_mean(key, available()))
-    return load_file(folder() / f"{key}.yaml")
+    path = folder() / f"{key}.yaml"
+    return parse(strict_yaml.load_file(path), str(path))
 
 
 def load_all() -> list[Published]:
@@ -98,7 +100,7 @@ def load_all() -> list[Published]:
 @cache
 def load_record(key: str) -> Record:
     """Settings, tables and gaps of one paper by its key. Raises BadInput."""
-    return _record_beside(folder() / f"{key}.yaml", load(key))
+    return _record_beside(folder() / f"{key}.yaml", _claims(key))
 
 
 def _record_beside(path: Path, paper: Published) -> Record:
@@ -122,10 +124,14 @@ def _record_beside(path: Path, paper: Published) -> Record:
 def results(key: str, name: str) -> tuple[Result, ...]:
     """The rows of one table of a paper. Raises BadInput if there is no such table or its file does not fit."""
     record = load_record(key)
-    tables = {table.name: table for table in record.tables}
-    if name not in tables:
-        raise BadInput(f"table '{name}' of {key}", "there is no such table", did_you_mean(name, list(tables)))
-    return read(tables[name], record, folder())
+    names = [table.name for table in record.tables]
+    if name not in names:
+        raise BadInput(f"table '{name}' of {key}", "there is no such table", did_you_mean(name, names))
+    return read(_named(record, name), record, folder())
+
+
+def _named(record: Record, name: str) -> Table:
+    return next(table for table in record.tables if table.name == name)
 
 
 @cache
@@ -137,6 +143,6 @@ def table(name: str) -> Mapping[tuple[str, int], tuple[float, ...]]:
     record = load_record("mnist1d")
     for described in record.tables:
         if described.file == name:
-            rows = [r for r in read(described, record, folder()) if r.column == "test_acc_final"]
+            rows = [r for r in results("mnist1d", described.name) if r.column == "test_acc_final"]
             return {(r.method, int(dict(r.labels)["round"]) - 1): r.values for r in rows}
     raise BadInput(f"table {name}", "there is no such table", did_you_mean(name, [t.file for t in record.tables]))

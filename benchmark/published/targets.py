@@ -13,7 +13,7 @@ from benchmark.published.rules import Curve, Metric, Rule, Sample, TableRow, Val
 from benchmark.published.tables import Result
 from benchmark.published.trust import why_no_target
 
-Reader = Callable[[Table], Sequence[Result]]
+Reader = Callable[[str], Sequence[Result]]  # of a table, by its name
 TAKEN: Mapping[Metric, Moment] = {
     "last-accuracy": "last",
     "best-accuracy": "best-test",
@@ -50,7 +50,7 @@ def _layers(rule: Rule) -> tuple[str, str] | None:
 
 def _check_layers(paper: Published, claim: Claim, name: str, table: Table, method: str, read: Reader) -> None:
     _refuse(paper, claim, name, table, table.status)
-    known = {row.method for row in read(table) if row.quantity == "layer-density" and len(row.values) > 1}
+    known = {row.method for row in read(table.name) if row.quantity == "layer-density" and len(row.values) > 1}
     if method not in known:
         cause = f"table '{table.name}' holds no runs of densities by layer of '{method}'"
         raise BadInput(f"{name}: {claim.id}", cause, did_you_mean(method, sorted(known)))
@@ -85,7 +85,7 @@ def _check_sample(
     assert wanted is not None
     table = _table(claim, name, record, "name", wanted.table)
     _refuse(paper, claim, name, table, table.status)
-    found = [result for result in read(table) if _is(result, wanted)]
+    found = [result for result in read(table.name) if _is(result, wanted)]
     if len(found) != 1:
         raise BadInput(f"{name}: {claim.id}", f"{len(found)} rows of '{table.name}' are {wanted.words}", FIX)
     (row,) = found

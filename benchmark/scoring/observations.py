@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from statistics import fmean
 
@@ -18,6 +18,13 @@ from benchmark.units import density_text
 
 Point = tuple[str, int]  # method, level
 
+_NUMBERS: Mapping[str, Callable[[Measured], float | None]] = {
+    "early-stop-accuracy": lambda measured: measured.test_accuracy_percent.early_stop,
+    "last-accuracy": lambda measured: measured.test_accuracy_percent.last,
+    "best-accuracy": lambda measured: measured.test_accuracy_percent.best,
+    "train-accuracy": lambda measured: measured.train_accuracy_percent_last,
+    "early-stop-step": lambda measured: measured.early_stop_step,
+}
 ACCURACY_STEP = 0.01  # points; the finest grid of the suite, one of 10,000 test examples
 
 
@@ -40,6 +47,16 @@ class Observations:
         for record in records:
             key = (record.method.name, record.cell.level, record.cell.seed)
             self.records.setdefault(key, []).append(record)
+        self._values: dict[tuple[Metric, str, int, int], float | None] = {}
+        self._complete: dict[tuple[Metric, str, int], frozenset[int]] = {}
+
+    @cached_property
+    def _seeds(self) -> Mapping[Point, Sequence[int]]:
+        """The seeds of every point that has records, sorted."""
+        found: dict[Point, list[int]] = {}
+        for method, level, seed in sorted(self.records):
+            found.setdefault((method, level), []).append(seed)
+        return found
 
     @cached_property
     def failures(self) -> list[Record]:
@@ -53,24 +70,32 @@ class Observations:
         Accuracies are in percent. A record of a mask that nothing was trained with has none.
         """
         method, level = point
-        found = [
-            value
-            for record in self.records.get((method if level else DENSE, level, seed), [])
-            if record.status == "finished" and (value := number_of(record, metric)) is not None
-        ]
-        return fmean(found) if found else None
+        key = (metric, method if level else DENSE, level, seed)
+        if key not in self._values:
+            found = [
+                value
+                for record in self.records.get(key[1:], [])
+                if record.status == "finished" and (value := number_of(record, metric)) is not None
+            ]
+            self._values[key] = fmean(found) if found else None
+        return self._values[key]
 
     def by_seed(self, metric: Metric, point: Point) -> dict[int, float]:
         """Value of every seed that has one."""
         method, level = point
-        seeds = sorted({s for m, lv, s in self.records if (m, lv) == (method if level else DENSE, level)})
+        seeds = self._seeds.get((method if level else DENSE, level), ())
         return {seed: value for seed in seeds if (value := self.value(metric, point, seed)) is not None}
 
     def complete_seeds(self, metric: Metric, points: Iterable[Point]) -> tuple[int, ...]:
-        """Seeds that have every one of the points: comparisons use the same seeds on both sides."""
-        wanted = list(points)
-        seeds = sorted({seed for _, _, seed in self.records})
-        return tuple(s for s in seeds if all(self.value(metric, point, s) is not None for point in wanted))
+        """Seeds that have every one of some points: comparisons use the same seeds on both sides."""
+        found = [self._measured_seeds(metric, method if level else DENSE, level) for method, level in points]
+        return tuple(sorted(frozenset.intersection(*found))) if found else ()
+
+    def _measured_seeds(self, metric: Metric, method: str, level: int) -> frozenset[int]:
+        key = (metric, method, level)
+        if key not in self._complete:
+            self._complete[key] = frozenset(self.by_seed(metric, (method, level)))
+        return self._complete[key]
 
     def failed(self, points: Iterable[Point]) -> tuple[str, ...]:
         """The failed runs among the points, in words."""
@@ -104,15 +129,7 @@ def number_of(record: Record, metric: Metric) -> float | None:
 
 def metric_of(measured: Measured, metric: Metric) -> float | None:
     """One metric of one record; None where the protocol has no early stopping."""
-    accuracy = measured.test_accuracy_percent
-    numbers: dict[str, float | None] = {
-        "early-stop-accuracy": accuracy.early_stop,
-        "last-accuracy": accuracy.last,
-        "best-accuracy": accuracy.best,
-        "train-accuracy": measured.train_accuracy_percent_last,
-        "early-stop-step": measured.early_stop_step,
-    }
-    return numbers[metric]
+    return _NUMBERS[metric](measured)
 
 
 def reported_metric(protocol: Protocol) -> Metric:

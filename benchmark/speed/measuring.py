@@ -9,11 +9,12 @@ from benchmark.protocol import Protocol
 from benchmark.provenance import device_name
 from benchmark.speed.device import ceiling
 from benchmark.speed.loops import Contender
+from benchmark.speed.many import MANY
 from benchmark.speed.pruning import prune_times, synflow_times
 from benchmark.speed.race import Rate, race
-from benchmark.speed.report import Loop, Report, Timed, verb_times
+from benchmark.speed.report import Loop, Report, Timed, many_times, verb_times
 
-PARTS = ("train", "prune", "verbs", "synflow")
+PARTS = ("train", "prune", "verbs", "many", "synflow")
 USUAL = ("train", "prune", "verbs")
 
 
@@ -54,6 +55,9 @@ def measured(
     if "verbs" in parts:
         say("Verbs that only read.")
         timed += verb_times()
+    if "many" in parts:
+        say(f"Verbs that only read, where there are {MANY:,} records: a minute.")
+        timed += many_times()
     ratios = _ratios(rates)
     if "synflow" in parts:
         say("SynFlow on VGG-16, 100 rounds, twice: some minutes.")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from benchmark.protocol import load_all
 from benchmark.provenance import commit, packages
-from benchmark.store import write_atomically
+from benchmark.speed.many import MANY, copy_records
+from benchmark.store import Store, write_atomically
 
 SCHEMA = "lotterybench/speed/1"
 REPEATS = 3
@@ -95,13 +97,32 @@ def append(report: Report, path: Path) -> None:
 def verb_times() -> list[Timed]:
     """Seconds of verbs that only read, as processes of their own: the median of a few."""
     with tempfile.TemporaryDirectory() as empty:
+        return _timed(
+            {
+                "--help": ["--help"],
+                "run --help": ["run", "--help"],
+                "plan the whole suite, nothing measured": ["plan", "--json", "--results", empty],
+                "plan the whole suite": ["plan", "--json"],
+                "score every claim": ["score", "--json"],
+                "status": ["status", "--json"],
+            }
+        )
+
+
+def many_times() -> list[Timed]:
+    """The same where there are very many records: copies of those in `results`. Raises BadInput if there are none."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_records(Store(Path("results")), load_all(), Path(folder))
         verbs = {
-            "--help": ["--help"],
-            "plan the whole suite, nothing measured": ["plan", "--json", "--results", empty],
-            "plan the whole suite": ["plan", "--json"],
-            "score every claim": ["score", "--json"],
+            f"{verb}, {MANY:,} records": [verb, "--json", "--results", folder] for verb in ("status", "score", "plan")
         }
-        return [Timed(what, median(_seconds(arguments) for _ in range(REPEATS))) for what, arguments in verbs.items()]
+        return _timed(verbs)
+
+
+def _timed(verbs: Mapping[str, Sequence[str]]) -> list[Timed]:
+    """In turns, so that all meet the same machine."""
+    rounds = [[_seconds(arguments) for arguments in verbs.values()] for _ in range(REPEATS)]
+    return [Timed(what, median(seconds)) for what, seconds in zip(verbs, zip(*rounds, strict=True), strict=True)]
 
 
 def _seconds(arguments: Sequence[str]) -> float:

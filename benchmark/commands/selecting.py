@@ -1,4 +1,4 @@
-"""Arguments that several verbs share, and how their values are read."""
+"""What a command line selects: the results folder of a verb that reads, and protocols and methods by pattern."""
 
 from __future__ import annotations
 
@@ -7,52 +7,15 @@ from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
-
-import click
 
 from benchmark import protocol as protocols
 from benchmark.errors import BadInput, did_you_mean
-from benchmark.executors.devices import cores
 from benchmark.plan import method_names, select
 from benchmark.protocol import Protocol
 from benchmark.store import Store
+from benchmark.verbs.options import DEFAULT_RESULTS
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-DEFAULT_RESULTS = Path("results")
 Selection = list[tuple[Protocol, str]]
-
-
-class Duration(click.ParamType[float]):
-    """Seconds from text such as 90s, 25m, 2h or 1h30m."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; fails with what is accepted."""
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value))
-        seconds = sum(int(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
-        if not seconds:
-            self.fail(f"'{value}' is no duration. Write 90s, 25m, 2h or 1h30m", param, ctx)
-        return float(seconds)
-
-
-def only_argument(command: Command) -> Command:
-    """ONLY...: patterns that narrow a verb to protocols or methods."""
-    return click.argument("only", nargs=-1, metavar="[PROTOCOL[:METHOD]]...")(command)
-
-
-def results_option(command: Command) -> Command:
-    """--results: the results folder."""
-    return click.option(
-        "--results",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_RESULTS,
-        show_default=True,
-        help="Results folder.",
-    )(command)
 
 
 def existing_results(results: Path) -> Store:
@@ -63,35 +26,6 @@ def existing_results(results: Path) -> Store:
     if results != DEFAULT_RESULTS and not results.is_dir():
         raise BadInput(str(results), "there is no such results folder", "Correct --results")
     return Store(results)
-
-
-def workers_option(command: Command) -> Command:
-    """--workers: processes side by side."""
-    return click.option(
-        "--workers", type=click.IntRange(1), default=cores, show_default="one per core", help="Processes."
-    )(command)
-
-
-def retry_option(command: Command) -> Command:
-    """--retry-failed: failed cells are work again."""
-    text = "Try cells again that ended in a failed record."
-    return click.option("--retry-failed", is_flag=True, help=text)(command)
-
-
-def device_option(command: Command) -> Command:
-    """--device: where networks are trained."""
-    return click.option(
-        "--device",
-        type=click.Choice(["cpu", "cuda"]),
-        default="cpu",
-        show_default=True,
-        help="cuda: many networks side by side on one GPU.",
-    )(command)
-
-
-def json_option(command: Command) -> Command:
-    """--json: machine-readable output."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
 
 
 def _as_it_is(protocol: Protocol) -> Protocol:
@@ -120,7 +54,7 @@ def selection_of(
     patterns, widened = patterns_of(only), cache(widened)
     files = [pattern for pattern in patterns if pattern.split(":")[0].endswith((".yaml", ".yml"))]
     known = protocols.load_all()
-    selection: Selection = []
+    selection: dict[tuple[Protocol, str], None] = {}
     for pattern in patterns or ["*"]:
         if pattern in files:
             path, _, method = pattern.partition(":")
@@ -133,8 +67,8 @@ def selection_of(
             matched = [(protocol, method) for protocol, method in matched if method in meant(protocol)]
         if not matched:
             raise BadInput(f"'{pattern}'", "matches no protocol or method", _hint(pattern, known, widened))
-        selection.extend(pair for pair in matched if pair not in selection)
-    return selection
+        selection.update(dict.fromkeys(matched))
+    return list(selection)
 
 
 def _hint(pattern: str, known: list[Protocol], widened: Callable[[Protocol], Protocol]) -> str:
@@ -150,10 +84,3 @@ def _hint(pattern: str, known: list[Protocol], widened: Callable[[Protocol], Pro
 def protocols_in(selection: Selection) -> list[Protocol]:
     """The protocols of a selection, each once, in order."""
     return list(dict.fromkeys(protocol for protocol, _ in selection))
-
-
-def spoken(seconds: float) -> str:
-    """A length of time as people say it: 40 s, 12 min, 2.3 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
