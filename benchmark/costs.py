@@ -63,6 +63,11 @@ def company_of(words: str | None) -> int:
     return int(words.split()[0]) if words else 1
 
 
+def training_work(protocol: Protocol) -> float:
+    """Operations of one whole training; 0 where nothing is trained. Orders protocols alike on every machine."""
+    return protocol.recipe.steps * flops_per_step(protocol) if protocol.trains else 0.0
+
+
 @dataclass(frozen=True)
 class Error:
     """How far predictions were off, as a fraction of what was measured: middle and 90th percentile of `count`."""

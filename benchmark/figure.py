@@ -14,6 +14,7 @@ from benchmark.protocol import Protocol
 from benchmark.published.rules import Curve, Metric
 from benchmark.records import DENSE
 from benchmark.scoring.observations import Observations, reported_metric
+from benchmark.scoring.published_runs import published_runs
 from benchmark.scoring.wording import METRICS
 from benchmark.store import Store
 from benchmark.units import axis_name, axis_value
@@ -129,15 +130,11 @@ def _panel(axes: Axes, seen: Observations, methods: Sequence[str], metric: Metri
 
 def _published(axes: Axes, protocol: Protocol, method: str, metric: Metric, i: int) -> None:
     """Published values of every round, as points, where a claim of the paper has the whole curve."""
-    for rule in (rule for paper in published.load_all() for claim in paper.claims for rule in claim.checks):
+    claims = [claim for paper in published.load_all() for claim in paper.claims if claim.protocol == protocol.id]
+    for rule in (rule for claim in claims for rule in claim.checks):
         if isinstance(rule, Curve) and (rule.of.method, rule.metric) == (method, metric):
-            curve = published.table(rule.table)
-            pairs = [
-                (axis_value(protocol, level), v)
-                for (name, level), values in curve.items()
-                if name == method
-                for v in values
-            ]
+            curve = published_runs(protocol, rule)
+            pairs = [(axis_value(protocol, level), v) for level, values in curve.items() for v in values]
             xs, ys = [a for a, _ in pairs], [b for _, b in pairs]
             label = f"{LABELS.get(method, method)}, published"
             axes.scatter(xs, ys, s=7, color=COLOURS[i], marker=MARKERS[i], alpha=0.45, label=label)

@@ -19,7 +19,7 @@ from benchmark.protocol import Protocol
 from benchmark.published import Published
 from benchmark.records import DENSE
 from benchmark.scoring.gathering import gathered
-from benchmark.scoring.ledger import ledger, summary
+from benchmark.scoring.ledger import ledger, summary, undecided
 from benchmark.scoring.mask_standings import empty_table, mask_standings, mask_table
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
 from benchmark.scoring.overall import EXPLAINED, overall, overall_table
@@ -43,12 +43,13 @@ def render(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store] =
     seen = {protocol.id: gathered(protocol, [store, *extra]) for protocol in protocols}
     decided = [(paper, decide_paper(paper, seen)) for paper in papers]
     shown = [(paper, decisions) for paper, decisions in decided if decisions]
+    shown.sort(key=lambda each: not any(check.found for d in each[1] for check in d.checks))  # measured papers first
     parts = [HEADER, *_other_folders(extra), summary(shown), LEGEND, *_overall(list(seen.values()), papers)]
     parts.append("## Methods by density\n")
     parts += [board(each, papers) for each in seen.values() if has_records(each)]
     parts += _waiting([each for each in seen.values() if not has_records(each)])
-    parts += ["## Claims\n", *(ledger(paper, decisions, seen) for paper, decisions in shown)]
-    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+    parts += ["## Claims\n", *(ledger(paper, decisions, seen) for paper, decisions in shown), undecided(papers)]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
 
 
 def _waiting(unmeasured: Sequence[Observations]) -> list[str]:

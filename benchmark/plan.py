@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from statistics import median
 
-from benchmark.costs import FLOPS_PER_SECOND, CostModel, this_device
+from benchmark.costs import FLOPS_PER_SECOND, CostModel, this_device, training_work
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.purpose import AS_WRITTEN, Purpose
 from benchmark.records import DENSE, Cell, Record
@@ -211,7 +211,8 @@ def plan(
     purpose: Purpose = AS_WRITTEN,
     device: str = "cpu",
 ) -> list[PlannedJob]:
-    """All unfinished jobs of a selection with their expected seconds: most wanted first, then protocol by protocol.
+    """All unfinished jobs of a selection with their expected seconds: most wanted first, then small trainings before
+    large ones, which would take any budget, protocol by protocol.
 
     `wanted`: of each protocol id, see `jobs`. `purpose`: see there. `device`: cpu or cuda.
     """
@@ -224,7 +225,8 @@ def plan(
         done = _settled(own, retry_failed)
         for tier, cells in _ranked(protocol, methods, done, (wanted or {}).get(protocol.id, {}), purpose):
             planned.append(PlannedJob(Job(protocol, cells), expected(cells), tier[0]))
-    return sorted(planned, key=lambda item: item.tier)  # stable: else in the order above
+    # Stable: else in the order above.
+    return sorted(planned, key=lambda item: (item.tier, training_work(item.job.protocol)))
 
 
 def only_recorded(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:

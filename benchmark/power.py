@@ -10,7 +10,6 @@ from benchmark import published
 from benchmark.plan import expected_seconds, is_chain
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.published import Claim
-from benchmark.published.rules import needed_cells
 from benchmark.records import DENSE, Cell
 from benchmark.scoring.evidence import Verdict
 from benchmark.scoring.gathering import gathered
@@ -19,6 +18,7 @@ from benchmark.scoring.wording import needed_text
 from benchmark.store import Store
 from benchmark.verdicts import Decision, decide_paper
 
+Cost = Callable[[Sequence[Cell]], float]
 NEVER = 1_000_000  # seeds: sorts behind every number that could be needed
 
 
@@ -28,7 +28,8 @@ class Need:
 
     `seeds`: further seeds that should decide it, at 80 % power if means stay as they are; None if 1,000 would not.
     `seeds_planned`: seeds of the protocol that its evidence does not have yet. `core_seconds`: one core, here, for
-    `seeds` whole seeds, with every training that a mask needs; None where `seeds` is. `methods`: those to measure.
+    `seeds` whole seeds, with every training that a mask needs; None where `seeds` is. `methods`: those to
+    measure; `elsewhere`: (protocol, method) pairs of other protocols.
     """
 
     claim: str
@@ -41,6 +42,7 @@ class Need:
     core_seconds: float | None
     methods: tuple[str, ...]
     command: str
+    elsewhere: tuple[tuple[str, str], ...] = ()
 
     @property
     def words(self) -> str:
@@ -57,7 +59,7 @@ def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
     seen = {protocol.id: gathered(protocol, [store]) for protocol in protocols}
     costs = {key: _cost(observations) for key, observations in seen.items()}
     needs = [
-        _need(claim, decision, seen[decision.protocol], costs[decision.protocol])
+        _need(claim, decision, seen, costs)
         for paper in published.load_all()
         for claim, decision in _decided(paper.claims, decide_paper(paper, seen))
         if decision.verdict in ("inconclusive", "not measured")
@@ -69,8 +71,8 @@ def wanted_methods(needs: Iterable[Need]) -> dict[str, dict[str, int]]:
     """Protocol id -> method -> the fewest further seeds that decide an open claim on it, for the order of a plan."""
     wanted: dict[str, dict[str, int]] = {}
     for need in needs:
-        methods = wanted.setdefault(need.protocol, {})
-        for method in need.methods:
+        for protocol, method in [*((need.protocol, own) for own in need.methods), *need.elsewhere]:
+            methods = wanted.setdefault(protocol, {})
             methods[method] = min(methods.get(method, NEVER), NEVER if need.seeds is None else need.seeds)
     return wanted
 
@@ -87,7 +89,7 @@ def to_json(needs: Sequence[Need]) -> list[dict[str, Any]]:
     ]
 
 
-def _cost(seen: Observations) -> Callable[[Sequence[Cell]], float]:
+def _cost(seen: Observations) -> Cost:
     return expected_seconds(seen.protocol, [record for group in seen.records.values() for record in group])
 
 
@@ -96,9 +98,9 @@ def _decided(claims: Sequence[Claim], decisions: Sequence[Decision]) -> list[tup
     return [(by_id[decision.claim], decision) for decision in decisions]
 
 
-def _need(claim: Claim, decision: Decision, seen: Observations, cost: Callable[[Sequence[Cell]], float]) -> Need:
-    protocol = seen.protocol
-    cells = cells_for_one_seed(protocol, (point for rule in claim.checks for point in needed_cells(rule)))
+def _need(claim: Claim, decision: Decision, seen: Mapping[str, Observations], costs: Mapping[str, Cost]) -> Need:
+    protocol = seen[decision.protocol].protocol
+    cells = {name: cells_for_one_seed(seen[name].protocol, points) for name, points in claim.cells.items()}
     open_ = [c for c in decision.checks if c.verdict in ("inconclusive", "not measured")]
     fewest = min(len(check.seeds) for check in open_) if open_ else 0
     seeds = decision.seeds_still_needed
@@ -110,9 +112,10 @@ def _need(claim: Claim, decision: Decision, seen: Observations, cost: Callable[[
         verdict=decision.verdict,
         seeds=seeds,
         seeds_planned=max(0, len(protocol.seeds) - fewest),
-        core_seconds=None if seeds is None else seeds * cost(cells),
-        methods=tuple(dict.fromkeys(cell.method for cell in cells)),
+        core_seconds=None if seeds is None else seeds * sum(costs[name](own) for name, own in cells.items()),
+        methods=tuple(dict.fromkeys(cell.method for cell in cells[protocol.id])),
         command=decision.command,
+        elsewhere=tuple(dict.fromkeys((n, c.method) for n, own in cells.items() if n != protocol.id for c in own)),
     )
 
 

@@ -15,7 +15,6 @@ from benchmark.errors import BadInput, did_you_mean
 from benchmark.plan import cells_of, is_chain, method_names
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.published import Claim
-from benchmark.published.rules import needed_cells
 from benchmark.records import DENSE, Cell
 from benchmark.store import Store
 from benchmark.verdicts import Decision, decide
@@ -49,15 +48,16 @@ class Wanted:
 
 
 def cells_needed(claim: Claim, protocol: Protocol) -> list[Cell]:
-    """Every planned cell that a claim rests on, with the levels and networks that lead to them."""
+    """Every planned cell of a protocol that a claim rests on, with the levels and networks that lead to them."""
     levels: dict[str, int] = {}
     exact: set[tuple[str, int]] = set()
-    for rule in claim.checks:
-        for method, level in needed_cells(rule):
-            name = method if level else DENSE
-            exact.add((name, level))
-            if name in protocol.all_methods:
-                _leading_to(protocol, name, level, levels)
+    for method, level in claim.cells.get(protocol.id, ()):
+        name = method if level else DENSE
+        exact.add((name, level))
+        if name in protocol.all_methods:
+            _leading_to(protocol, name, level, levels)
+    if not exact:
+        return []
     chains = {(method, level) for method, top in levels.items() for level in range(1, top + 1)}
     methods = [method for method in method_names(protocol) if method in {m for m, _ in exact | chains} | {DENSE}]
     return [
@@ -82,16 +82,16 @@ def wanted(store: Store, protocols: Sequence[Protocol], purpose: str | None = No
     Raises BadInput for a purpose that is none of these.
     """
     known = {protocol.id: protocol for protocol in protocols}
-    claims = {claim.id: claim for paper in published.load_all() for claim in paper.claims if claim.protocol in known}
+    claims = {claim.id: claim for paper in published.load_all() for claim in paper.claims}
     decisions = decide(store, protocols)
     if purpose is not None:
         decisions = _meant(purpose, decisions, claims, protocols)
     tiers: dict[tuple[str, Cell], Tier] = {}
     for place, decision in enumerate(decisions):
-        protocol = known[decision.protocol]
-        for cell in cells_needed(claims[decision.claim], protocol):
-            tier = _tier(decision, protocol.seeds.index(cell.seed)), place
-            tiers[protocol.key, cell] = min(tier, tiers.get((protocol.key, cell), NOBODY_ASKS))
+        for protocol in [known[name] for name in claims[decision.claim].cells]:
+            for cell in cells_needed(claims[decision.claim], protocol):
+                tier = _tier(decision, protocol.seeds.index(cell.seed)), place
+                tiers[protocol.key, cell] = min(tier, tiers.get((protocol.key, cell), NOBODY_ASKS))
     if purpose is not None:
         for protocol in protocols:
             if purpose in method_names(protocol):
@@ -103,15 +103,16 @@ def wanted(store: Store, protocols: Sequence[Protocol], purpose: str | None = No
 def _meant(
     purpose: str, decisions: Iterable[Decision], claims: Mapping[str, Claim], protocols: Sequence[Protocol]
 ) -> list[Decision]:
-    """The decisions that belong to a claim, a paper or a method."""
+    """The decisions that belong to a claim, to a statement that claims are parts of, to a paper or to a method."""
     known = list(decisions)
     methods = {name for protocol in protocols for name in method_names(protocol)}
-    found = [d for d in known if purpose in (d.claim, d.paper)]
+    found = [d for d in known if purpose in (d.claim, d.paper, claims[d.claim].part_of)]
     if found:
         return found
     if purpose in methods:
-        return [d for d in known if purpose in {m for rule in claims[d.claim].checks for m, _ in needed_cells(rule)}]
-    names = sorted({d.claim for d in known} | {d.paper for d in known} | methods)
+        return [d for d in known if purpose in {m for cells in claims[d.claim].cells.values() for m, _ in cells}]
+    whole = {name for d in known if (name := claims[d.claim].part_of)}
+    names = sorted({d.claim for d in known} | whole | {d.paper for d in known} | methods)
     raise BadInput(
         f"--for {purpose}", "is no claim, paper or method of the selected protocols", did_you_mean(purpose, names)
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 
+ID = r"[a-z0-9]+/[a-z0-9-]+"
 METHOD_NAME = r"[a-z0-9][a-z0-9+-]*"  # also the name of a folder of records
 
 
@@ -56,7 +57,7 @@ class Protocol(Frozen):
     """
 
     schema_: Literal["lotterybench/protocol/1"] = Field(alias="schema")
-    id: str = Field(pattern=r"^[a-z0-9]+/[a-z0-9-]+$")
+    id: str = Field(pattern=f"^{ID}$")
     version: int = Field(gt=0)
     title: str
     paper: Paper
@@ -219,7 +220,8 @@ def load(name: str) -> Protocol:
     """Load a protocol by id, or from a path that ends in .yaml. Raises BadInput."""
     if name.endswith((".yaml", ".yml")):
         return load_file(Path(name))
-    if name not in available():
+    path = protocols_folder() / f"{name}.yaml"
+    if not re.fullmatch(ID, name) or not path.is_file():
         raise BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
     return _load_own(name)
 
@@ -230,7 +232,13 @@ def load_all() -> list[Protocol]:
 
 
 def _load_own(name: str) -> Protocol:
-    protocol = load_file(protocols_folder() / f"{name}.yaml")
+    protocol = _packaged(protocols_folder() / f"{name}.yaml")
     if protocol.id != name:
         raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
     return protocol
+
+
+@cache
+def _packaged(path: Path) -> Protocol:
+    """Read once: claims are held against their protocols, and scoring needs them all again."""
+    return load_file(path)

@@ -17,7 +17,7 @@ def density_text(protocol: Protocol, level: int) -> str:
         return f"{100 * (1 - density):.1f} %"
     if unit == "sparsity":
         return f"{1 - density:.3f}"
-    return f"10^{-log10(density):.2f}" if density else "10^inf"
+    return f"10^{abs(log10(density)):.2f}" if density else "10^inf"  # abs: no 10^-0.00 for the dense network
 
 
 def unit_name(protocol: Protocol) -> str:
@@ -37,7 +37,7 @@ def axis_value(protocol: Protocol, level: int) -> float:
     if unit == "percent-remaining":
         return 100 * density
     if unit == "log10-compression":
-        return -log10(density) if density else inf
+        return abs(log10(density)) if density else inf
     return (1 - density) * (100 if unit == "percent-pruned" else 1)
 
 

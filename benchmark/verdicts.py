@@ -15,7 +15,7 @@ from benchmark import published, statistics
 from benchmark.plan import method_names
 from benchmark.protocol import Protocol
 from benchmark.published import Claim, Published
-from benchmark.published.rules import Rule, needed_cells
+from benchmark.published.rules import Rule
 from benchmark.scoring.evaluate import evaluate
 from benchmark.scoring.evidence import Evidence, Verdict
 from benchmark.scoring.observations import Observations
@@ -44,6 +44,11 @@ class Check:
     verdict: Verdict
     seeds_still_needed: int | None
     failures: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is known; what is counted from the protocol alone needs no seeds."""
+        return self.verdict != "not measured"
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ class Decision:
 
     @property
     def command(self) -> str:
-        """What re-runs everything that the claim rests on."""
-        return "lotterybench run " + " ".join(self.patterns)
+        """What re-runs everything that the claim rests on; shows the protocol where nothing is run."""
+        return "lotterybench run " + " ".join(self.patterns) if self.patterns else f"lotterybench info {self.protocol}"
 
 
 def decide(store: Store, protocols: Sequence[Protocol]) -> list[Decision]:
@@ -102,8 +107,8 @@ def decide_paper(paper: Published, seen: Mapping[str, Observations]) -> list[Dec
 
     Counting unmeasured ones (with p = 1) keeps a verdict from getting easier while results are missing.
     """
-    claims = [claim for claim in paper.claims if claim.protocol in seen]
-    evidence = [[evaluate(rule, seen[claim.protocol]) for rule in claim.checks] for claim in claims]
+    claims = [claim for claim in paper.claims if claim.cells.keys() <= seen.keys()]
+    evidence = [[evaluate(rule, seen[claim.protocol], seen) for rule in claim.checks] for claim in claims]
     raw_for = [[e.p_reproduced for e in row if e.orders] for row in evidence]
     raw_against = [[e.p_deviates] for row in evidence for e in row if e.orders]
     corrected_for = iter([p for row in statistics.holm_over_groups([r for r in raw_for if r]) for p in row])
@@ -116,7 +121,7 @@ def decide_paper(paper: Published, seen: Mapping[str, Observations]) -> list[Dec
             p = (next(corrected_for), next(corrected_against)) if found.orders else (found.p_reproduced, None)
             family = sum(1 for r in raw_for if r) if found.orders else 1
             checks.append(_check(rule, found, protocol, p[0], found.p_deviates if p[1] is None else p[1], family))
-        decisions.append(_decision(paper, claim, seen[claim.protocol], checks))
+        decisions.append(_decision(paper, claim, seen, checks))
     return decisions
 
 
@@ -133,7 +138,7 @@ def _check(rule: Rule, found: Evidence, protocol: Protocol, p_for: float, p_agai
         estimate=_finite(shown.estimate.mean) if shown else None,
         low=_finite(low),
         high=_finite(high),
-        p_reproduced=p_for if found.seeds else None,
+        p_reproduced=p_for if found.seeds else None,  # nothing is left to chance where no seed is needed
         p_deviates=p_against if found.seeds else None,
         seeds=found.seeds,
         verdict=verdict,
@@ -156,11 +161,12 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     return "reproduced" if all(v == "reproduced" for v in verdicts) else "inconclusive"
 
 
-def _decision(paper: Published, claim: Claim, seen: Observations, checks: Sequence[Check]) -> Decision:
-    protocol = seen.protocol
+def _decision(paper: Published, claim: Claim, seen: Mapping[str, Observations], checks: Sequence[Check]) -> Decision:
+    protocol = seen[claim.protocol].protocol
     verdict = combined([check.verdict for check in checks])
     open_ = [c.seeds_still_needed for c in checks if c.verdict in ("inconclusive", "not measured")]
     needed = [n for n in open_ if n is not None]
+    rests_on = any(claim.cells.values())
     decided = verdict in ("reproduced", "deviates")
     return Decision(
         paper=paper.paper.key,
@@ -171,18 +177,18 @@ def _decision(paper: Published, claim: Claim, seen: Observations, checks: Sequen
         source=claim.source,
         note=claim.note,
         measured="; ".join(dict.fromkeys(check.measured for check in checks)),
-        seeds=f"{seeds_text([len(check.seeds) for check in checks])} of {len(protocol.seeds)}",
+        seeds=f"{seeds_text([len(c.seeds) for c in checks])} of {len(protocol.seeds)}" if rests_on else "none needed",
         verdict=verdict,
         seeds_still_needed=None if decided or len(needed) < len(open_) else max(needed),
-        runs_missing=seen.missing(cell for rule in claim.checks for cell in needed_cells(rule)),
+        runs_missing=sum(seen[name].missing(cells) for name, cells in claim.cells.items()),
         checks=tuple(checks),
         failures=tuple(dict.fromkeys(text for check in checks for text in check.failures)),
-        patterns=_patterns(claim, protocol),
+        patterns=tuple(pattern for name in claim.cells for pattern in _patterns(claim, seen[name].protocol)),
     )
 
 
 def _patterns(claim: Claim, protocol: Protocol) -> tuple[str, ...]:
-    methods = {method for rule in claim.checks for method, _ in needed_cells(rule)}
+    methods = {method for method, _ in claim.cells[protocol.id]}
     return tuple(f"{protocol.id}:{method}" for method in method_names(protocol) if method in methods)
 
 

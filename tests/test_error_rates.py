@@ -183,13 +183,19 @@ CASES = (
 )  # fmt: skip
 
 
-CURVE = {"rule": "curve", "metric": "last-accuracy", "table": "drawn", "width": 5}
+CURVE = {"rule": "curve", "metric": "last-accuracy", "table": "drawn", "setting": "drawn", "published": ["imp"]}
+SPREADS = {
+    "pooled": {"width": 5, "spread": "pooled"},
+    "own": {"spread": "own"},
+}  # as MNIST-1D's and as SynFlow's curves
 
 
-def drawn_curve(rng: np.random.Generator) -> dict[tuple[str, int], tuple[float, ...]]:
-    """A published curve of imp's levels 1 to 10, two trials each, in a paper whose networks all have 70 %."""
-    noise = rng.normal(70.0, np.hypot(NOISE, COMMON), (10, 2))
-    return {("imp", level): tuple(trials) for level, trials in enumerate(noise.round(2).tolist(), start=1)}
+def drawn_curve(rng: np.random.Generator, spread: str) -> dict[int, tuple[float, ...]]:
+    """A published curve of imp's levels 1 to 10 in a paper whose networks all have 70 %: two trials each, or three
+    whose spread grows threefold along the curve."""
+    size = np.hypot(NOISE, COMMON) * (1.0 if spread == "pooled" else np.linspace(1, 3, 10)[:, None])
+    noise = rng.normal(70.0, size, (10, 2 if spread == "pooled" else 3))
+    return {level: tuple(trials) for level, trials in enumerate(noise.round(2).tolist(), start=1)}
 
 
 def rates(case: Case, truth: Truth, seeds: int) -> dict[str, int]:
@@ -219,11 +225,12 @@ def test_false_verdicts_stay_within_their_level(case: Case, seeds: int) -> None:
         assert found["deviates"] <= most(DRAWS), found
 
 
+@pytest.mark.parametrize("spread", SPREADS)
 @pytest.mark.parametrize("seeds", SEEDS)
-def test_false_verdicts_on_curves(seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_false_verdicts_on_curves(seeds: int, spread: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(seeds)
-    monkeypatch.setattr(evaluation, "table", lambda _name: drawn_curve(rng))
-    rule = {**CURVE, "of": {"method": "imp", "levels": {"first": 1, "last": 10}}}
+    monkeypatch.setattr(evaluation, "published_runs", lambda _protocol, _rule: drawn_curve(rng, spread))
+    rule = {**CURVE, **SPREADS[spread], "of": {"method": "imp", "levels": {"first": 1, "last": 10}}}
     case = Case("curve", fixed(**rule), lambda *_: 70.0, (), MNIST1D)
     assert rates(case, lambda *_: 70.0, seeds)["deviates"] <= most(DRAWS)
     for edge in (70.0 + MARGIN, 70.0 - MARGIN):

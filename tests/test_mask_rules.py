@@ -269,7 +269,7 @@ def test_a_seed_without_every_level_does_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "seeds", "expected"),
-    [(8, 3, "reproduced"), (8, 2, "inconclusive"), (0, 3, "deviates"), (0, 2, "inconclusive")],
+    [(8, 5, "reproduced"), (8, 4, "inconclusive"), (0, 5, "deviates"), (0, 4, "inconclusive")],
 )
 def test_which_layer_empties_first_is_decided(layer: int, seeds: int, expected: str) -> None:
     seen = world(VGG, "snip", range(1, 25), seeds, collapsing([15] * seeds, layer))
@@ -283,11 +283,11 @@ def test_first_empty_looks_at_the_first_and_at_all_that_are_empty_there() -> Non
 
     of = {"method": "snip", "levels": {"first": 1, "last": 24}}
     asked = rule(rule="first-empty", of=of, layers=["conv9"])
-    assert verdict(evaluate(asked, world(VGG, "snip", range(1, 25), 3, kept))) == "reproduced"
-    both = collapsing([15] * 3)
-    seen = world(VGG, "snip", range(1, 25), 3, lambda lv, s: [0 if lv >= 15 else 1, *both(lv, s)[1:]])
+    assert verdict(evaluate(asked, world(VGG, "snip", range(1, 25), 5, kept))) == "reproduced"
+    both = collapsing([15] * 5)
+    seen = world(VGG, "snip", range(1, 25), 5, lambda lv, s: [0 if lv >= 15 else 1, *both(lv, s)[1:]])
     assert verdict(evaluate(asked, seen)) == "deviates"  # conv1 goes with it
-    never = world(VGG, "snip", range(1, 25), 3, lambda *_: [1] * 14)
+    never = world(VGG, "snip", range(1, 25), 5, lambda *_: [1] * 14)
     assert verdict(evaluate(asked, never)) == "deviates"
 
 
@@ -296,7 +296,7 @@ def test_first_empty_looks_at_the_first_and_at_all_that_are_empty_there() -> Non
 )
 def test_emptiness_is_decided(expected: str, verdicts: tuple[str, str]) -> None:
     for first, wanted in zip((25, 20), verdicts, strict=True):
-        seen = world(VGG, "snip", [24], 4, collapsing([first] * 4))
+        seen = world(VGG, "snip", [24], 5, collapsing([first] * 5))
         asked = rule(rule="emptied", of={"method": "snip", "levels": [24]}, expected=expected)
         assert verdict(evaluate(asked, seen)) == wanted
 
@@ -402,7 +402,7 @@ def test_the_papers_own_masks_reproduce_the_papers_claims() -> None:
     found = {d.claim: d for d in decide_paper(paper, {VGG.id: Observations(VGG, records)})}
     verdicts = {claim: [check.verdict for check in d.checks] for claim, d in found.items()}
     assert "deviates" not in {v for checks in verdicts.values() for v in checks}
-    assert verdicts["synflow-c10"] == ["reproduced"] * 4
+    assert verdicts["synflow-c10"] == ["inconclusive"] * 4  # three throws of a coin agree in one world of eight
     assert verdicts["synflow-layers-magnitude"] == verdicts["synflow-layers-synflow"] == ["reproduced"]
     assert verdicts["synflow-c8"] == ["not measured"] * 2  # densities hold no scores
 

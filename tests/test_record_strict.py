@@ -207,11 +207,26 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_curve_rests_on_a_described_table(tmp_path: Path) -> None:
     def curve(document: dict[str, Any]) -> None:
+        document["paper"]["key"] = "lth"
         points = {"method": "imp", "levels": [1]}
-        rule = {"rule": "curve", "metric": "last-accuracy", "of": points, "table": "b.csv", "width": 1}
-        document["claims"][0]["checks"] = [rule]
+        rule = {"rule": "curve", "metric": "last-accuracy", "of": points, "table": "table-2", "spread": "own"}
+        document["claims"][0]["checks"] = [{**rule, "setting": "net", "published": ["IMP"]}]
 
-    refused(write(tmp_path, claims=curve), "mine-1", "no table 'b.csv'", "results/mine.csv")
+    def other(field: str, value: object) -> Callable[[dict[str, Any]], None]:
+        def change(document: dict[str, Any]) -> None:
+            curve(document)
+            document["claims"][0]["checks"][0].update({"table": "table-1", field: value})
+
+        return change
+
+    def written(name: str, claims: Callable[[dict[str, Any]], None]) -> Path:
+        (tmp_path / name).mkdir()
+        return write(tmp_path / name, claims=claims)
+
+    refused(written("table", curve), "mine-1", "no table 'table-2'", "table-1")
+    refused(written("method", other("published", ["Imp"])), "mine-1", "no 'Imp' of setting 'net'", "Known: IMP")
+    # One number at 50 % is no runs, and 80 % is not in the table at all.
+    refused(written("runs", other("metric", "best-accuracy")), "mine-1", "fewer than two runs", "level 1")
 
 
 def test_settings_take_over_what_they_do_not_give() -> None:

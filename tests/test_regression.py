@@ -112,13 +112,10 @@ def test_a_locked_protocol_that_is_gone_is_caught() -> None:
 def numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the published numbers that is read in place of the package's."""
     shutil.copytree(published.folder(), tmp_path / "published", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    caches: list[Any] = [published.load, published.load_record, published.results, published.table]
     monkeypatch.setattr(published, "folder", lambda: tmp_path / "published")
-    for cache in caches:
-        cache.cache_clear()
+    published.forget()
     yield tmp_path / "published"
-    for cache in caches:
-        cache.cache_clear()
+    published.forget()
 
 
 @pytest.mark.parametrize(

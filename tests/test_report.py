@@ -157,6 +157,19 @@ def test_names_and_data_cannot_break_out_of_the_page() -> None:
     assert all(re.fullmatch(r"[a-z0-9._~-]+", made) and not made.startswith("/") for made in slugs)
 
 
+def test_a_protocol_without_records_shows_what_was_published(tmp_path: Path) -> None:
+    """Fig. 6 of SynFlow: 12 points of four methods and the dense network, and no repeated line of what is missing."""
+    protocol = protocols.load("synflow/vgg11-tiny")
+    build(Store(tmp_path / "results"), [protocol], tmp_path / "site")
+    text = (tmp_path / "site" / "protocols" / f"{slug(protocol.id)}.html").read_text()
+    assert "the points are what was published" in text
+    (chart,) = re.findall(r'<script type="application/json">(.*?)</script>', text)
+    points = {trace["method"]: len(trace["x"]) for trace in json.loads(chart)["data"]}
+    assert points == {"dense": 1, "random": 12, "magnitude": 12, "snip": 12, "synflow": 12}
+    claims = [c for c in published.load("synflow").claims if c.protocol == protocol.id]
+    assert text.count("<dd>not measured</dd>") == len(claims) == 6
+
+
 def test_the_report_needs_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from benchmark import protocol; from benchmark.report import build; "

@@ -376,12 +376,13 @@ def test_a_claim_is_as_good_as_its_checks(checks: list[Any], verdict: str) -> No
 
 def curve_world(offset: float, at: int | None = None) -> Callable[[Cell], Outcome]:
     """The published curve of MNIST-1D with small noise, moved by `offset` everywhere or around one level."""
-    table = published.table("mnist1d_rounds.csv")
+    rows = [row for row in published.results("mnist1d", "rounds") if row.column == "test_acc_final"]
+    mean = {(row.method, int(dict(row.labels)["round"]) - 1): row.mean for row in rows}
 
     def world(cell: Cell) -> Outcome:
         method = "imp" if cell.method == "dense" else cell.method
         moved = offset if at is None or abs(cell.level - at) < 3 else 0.0
-        return Outcome(sum(table[method, cell.level]) / 2 + moved + 5 * COMMON[cell.seed])
+        return Outcome(mean[method, cell.level] + moved + 5 * COMMON[cell.seed])
 
     return world
 
@@ -392,7 +393,8 @@ def curve_world(offset: float, at: int | None = None) -> Callable[[Cell], Outcom
 )
 def test_a_curve_is_compared_in_all_its_parts(offset: float, at: int | None, verdict: str) -> None:
     of = {"method": "imp", "levels": {"first": 0, "last": 99}}
-    rule = {"rule": "curve", "metric": "last-accuracy", "of": of, "table": "mnist1d_rounds.csv", "width": 5}
+    runs = {"table": "rounds", "setting": "lottery", "published": ["imp"], "width": 5, "spread": "pooled"}
+    rule = {"rule": "curve", "metric": "last-accuracy", "of": of, **runs}
     seen = Observations(MNIST1D, records_of(MNIST1D, curve_world(offset, at), ["dense", "imp"]))
     (decision,) = decide_paper(paper_of([rule], protocol=MNIST1D.id), {MNIST1D.id: seen})
     assert decision.verdict == verdict
@@ -404,7 +406,7 @@ def test_decide_reads_the_store_and_gives_every_claim(tmp_path: Path) -> None:
     decisions = {d.claim: d for d in decide(store, [LTH, MNIST1D])}
     known = {LTH.id, MNIST1D.id}
     every = [claim for paper in published.load_all() for claim in paper.claims]
-    assert set(decisions) == {claim.id for claim in every if claim.protocol in known}
+    assert set(decisions) == {claim.id for claim in every if claim.cells.keys() <= known}
     assert decisions["mnist1d-3"].verdict == "reproduced"
     assert decisions["mnist1d-curve-imp"].verdict == "reproduced"
     assert decisions["mnist1d-4"].verdict == decisions["lth-1"].verdict == "not measured"

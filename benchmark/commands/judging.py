@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -13,8 +14,10 @@ from benchmark.commands.tables import show_table, spoken
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.store import Store
 
+SHOWN_NEEDS = 20
 
-def score(results: Path, as_json: bool) -> None:
+
+def score(results: Path, every: bool, as_json: bool) -> None:
     """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured."""
     from benchmark import verdicts
 
@@ -22,8 +25,13 @@ def score(results: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(verdicts.to_json(decisions), indent=1))
     else:
-        rows = [[d.claim, d.statement, d.published, d.measured, d.spoken_verdict] for d in decisions]
+        shown = [d for d in decisions if every or any(check.found for check in d.checks)]
+        rows = [[d.claim, d.statement, d.published, d.measured, d.spoken_verdict] for d in shown]
         show_table("Verdicts", ["claim", "statement", "published", "measured", "verdict"], rows)
+        left = Counter(d.paper for d in decisions) - Counter(d.paper for d in shown)
+        if left:
+            words = ", ".join(f"{count} of {paper}" for paper, count in left.items())
+            click.echo(f"Nothing is measured of {left.total()} more claims: {words}. To list them: --all")
     found = {decision.verdict for decision in decisions}
     if found <= {"not measured"}:
         raise click.exceptions.Exit(EXIT_USAGE)
@@ -31,7 +39,7 @@ def score(results: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(EXIT_DEVIATION)
 
 
-def power(results: Path, as_json: bool) -> None:
+def power(results: Path, every: bool, as_json: bool) -> None:
     """How many more seeds each open claim needs, and what they cost here, cheapest first."""
     from benchmark.power import claim_needs, to_json
 
@@ -41,9 +49,11 @@ def power(results: Path, as_json: bool) -> None:
         return
     rows = [
         [n.claim, n.statement, n.verdict, n.words, spoken(n.core_seconds) if n.core_seconds is not None else "-"]
-        for n in needs
+        for n in (needs if every else needs[:SHOWN_NEEDS])
     ]
     show_table("Power", ["claim", "statement", "verdict", "needs", "core time here"], rows)
+    if len(needs) > len(rows):
+        click.echo(f"{len(needs) - len(rows)} more claims need more than these, or seeds cannot decide them: --all")
 
 
 def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path, ...]) -> None:

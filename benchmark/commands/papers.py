@@ -27,12 +27,14 @@ UNITS = {
 
 
 def paper_counts() -> list[dict[str, Any]]:
-    """Every paper with its numbers of claims and of rows of published results."""
+    """Every paper with its numbers of statements, of those that a rule decides, in one piece or in parts, of claims,
+    which are those pieces and parts, and of rows of published results."""
     return [
         {
             "key": paper.paper.key,
             "title": paper.paper.title,
-            "statements": len(paper.statements),
+            "statements": len(paper.whole_statements),
+            "with_a_rule": paper.with_a_rule,
             "claims": len(paper.claims),
             "result_rows": published.load_record(paper.paper.key).rows,
         }
@@ -43,9 +45,10 @@ def paper_counts() -> list[dict[str, Any]]:
 def show_paper_counts() -> None:
     """The table of papers of `list`."""
     rows = [
-        [c["key"], c["title"], f"{c['claims']} of {c['statements']}", c["result_rows"] or ""] for c in paper_counts()
+        [c["key"], c["title"], f"{c['with_a_rule']} of {c['statements']}", c["claims"] or "", c["result_rows"] or ""]
+        for c in paper_counts()
     ]
-    show_table("Papers", ["paper", "title", "claims with a rule", "result rows"], rows)
+    show_table("Papers", ["paper", "title", "statements with a rule", "claims", "result rows"], rows)
 
 
 def show_names() -> None:
@@ -95,11 +98,15 @@ def _show_overview(paper: Published, record: Record) -> None:
     click.echo(f"{p.title}\n{p.authors} {p.year}{arxiv}{f', {p.venue}' if p.venue else ''}.{read}\n")
     show_table("Sources", ["id", "kind", "where"], [[s.id, s.kind, s.where] for s in paper.sources])
     if record.settings:
-        rows = [[s.id, s.protocol or "none", _setting_words(record.resolved(s.id))] for s in record.settings]
+        rows = [
+            [s.id, ", ".join(s.protocols) or "none", _setting_words(record.resolved(s.id))] for s in record.settings
+        ]
         show_table("\nSettings", ["id", "protocol", "what"], rows)
     if record.tables:
         _show_tables(paper, record)
-    decided = [[c.id, f"{c.statement} ({c.source})", c.protocol] for c in paper.claims]
+    decided = [[c.id, f"{c.statement} ({c.source})", f"{c.protocol}@{c.version}"] for c in paper.claims]
+    parts = {whole.id: [c.id for c in paper.claims if c.part_of == whole.id] for whole in paper.divided}
+    decided += [[d.id, f"{d.statement} ({d.source})", f"in parts: {', '.join(parts[d.id])}"] for d in paper.divided]
     left = [[n.id, f"{n.statement} ({n.source})", f"nothing: {n.reason}"] for n in paper.not_decided]
     if decided or left:
         show_table("\nClaims", ["claim", "statement", "what decides it"], [*decided, *left])

@@ -121,15 +121,18 @@ def _claims(
     rules = {claim.id: claim for paper in load_all() for claim in paper.claims}
     found = []
     for decision in decide_all({protocol.id: Observations(protocol, own) for protocol, own in records.items()}):
-        protocol = by_id[decision.protocol]
-        needed = cells_needed(rules[decision.claim], protocol)
-        left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in known[protocol]]
+        cells, cost = 0, 0.0
+        for protocol in [by_id[name] for name in rules[decision.claim].cells]:
+            needed = cells_needed(rules[decision.claim], protocol)
+            left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in known[protocol]]
+            cells += len(left)
+            cost += hours[protocol](left)
         found.append(
             {
                 "claim": decision.claim,
                 "verdict": decision.spoken_verdict,
-                "cells_left": len(left),
-                f"{unit}_hours_left": hours[protocol](left),
+                "cells_left": cells,
+                f"{unit}_hours_left": cost,
                 "seeds_still_needed": decision.seeds_still_needed,
             }
         )
@@ -143,9 +146,11 @@ def _unit(device: str) -> str:
 
 def _show(document: dict[str, Any], unit: str) -> None:
     show_table("Status", list(document["methods"][0]), [list(row.values()) for row in document["methods"]])
-    if document["claims"]:
-        rows = [list(row.values()) for row in document["claims"]]
+    rows = [list(row.values()) for row in document["claims"] if row["verdict"] != "not measured"]
+    if rows:
         show_table("Verdicts", ["claim", "verdict", "cells left", f"{unit}-hours left", "more seeds"], rows)
+    if waiting := len(document["claims"]) - len(rows):
+        click.echo(f"{waiting} more claim{'s are' if waiting > 1 else ' is'} not measured: --json lists them too")
     rows = [
         [
             c["protocol"],

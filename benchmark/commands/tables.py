@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-WIDEST = 44  # characters of a column in plain text; longer cells are wrapped
+WIDEST = 46  # characters of a column in plain text, room for the longest name; longer cells are wrapped
 
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -17,7 +17,7 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obje
         from tabulate import tabulate
 
         # Wrapped here: tabulate's own wrapping reads '2,987' as a number and fails on it.
-        cells = [[fill(str(cell), WIDEST) for cell in row] for row in rows]
+        cells = [[fill(str(cell), WIDEST, break_on_hyphens=False) for cell in row] for row in rows]
         print(title)
         print(tabulate(cells, headers=headings, disable_numparse=True))
         return

@@ -7,7 +7,6 @@ are CSV files. Each is read when it is asked for, so that scoring parses no tabl
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from benchmark import strict_yaml
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.published.claims import Claim, Fact, NotDecided, Published, Statement
+from benchmark.published.fits import check_fits
 from benchmark.published.record import Record, Setting, Table
 from benchmark.published.tables import Result, read
 from benchmark.published.targets import check_targets, refers_to_tables
@@ -26,7 +26,7 @@ from benchmark.spec.frozen import Frozen
 
 __all__ = [
     "Claim", "Fact", "NotDecided", "Published", "Record", "Result", "Setting", "Source", "Statement", "Table",
-    "available", "folder", "load", "load_all", "load_file", "load_record", "parse", "parse_record", "results", "table",
+    "available", "folder", "forget", "load", "load_all", "load_file", "load_record", "parse", "parse_record", "results",
 ]  # fmt: skip
 
 Document = TypeVar("Document", bound=Frozen)
@@ -67,8 +67,12 @@ def available() -> list[str]:
 
 
 def load_file(path: Path) -> Published:
-    """Read one claims file, and of the results file beside it what its rules refer to. Raises BadInput."""
+    """Read one claims file, and of the results file beside it what its rules refer to.
+
+    Raises BadInput if a claim names a protocol, method or level that does not exist, or numbers that are no target.
+    """
     paper = parse(strict_yaml.load_file(path), str(path))
+    check_fits(paper, str(path))
     if refers_to_tables(paper):
         record = _record_beside(path, paper)
         check_targets(paper, record, str(path), cache(lambda name: read(_named(record, name), record, path.parent)))
@@ -79,6 +83,7 @@ def load_file(path: Path) -> Published:
 def load(key: str) -> Published:
     """The claims of one paper by its key. Raises BadInput."""
     paper = _claims(key)
+    check_fits(paper, str(folder() / f"{key}.yaml"))
     if refers_to_tables(paper):
         check_targets(paper, load_record(key), str(folder() / f"{key}.yaml"), partial(results, key))
     return paper
@@ -90,6 +95,12 @@ def _claims(key: str) -> Published:
         raise BadInput(f"paper '{key}'", "nothing is published here under this key", did_you_mean(key, available()))
     path = folder() / f"{key}.yaml"
     return parse(strict_yaml.load_file(path), str(path))
+
+
+def forget() -> None:
+    """Read every file anew when it is next asked for."""
+    for cached in (load, _claims, load_record, results):
+        cached.cache_clear()
 
 
 def load_all() -> list[Published]:
@@ -132,17 +143,3 @@ def results(key: str, name: str) -> tuple[Result, ...]:
 
 def _named(record: Record, name: str) -> Table:
     return next(table for table in record.tables if table.name == name)
-
-
-@cache
-def table(name: str) -> Mapping[tuple[str, int], tuple[float, ...]]:
-    """The curve of MNIST-1D's CSV `name`: (method, level) -> final test accuracy in percent, one per trial.
-
-    The paper's round r is level r - 1. Raises BadInput if no paper has such a table, or it is malformed.
-    """
-    record = load_record("mnist1d")
-    for described in record.tables:
-        if described.file == name:
-            rows = [r for r in results("mnist1d", described.name) if r.column == "test_acc_final"]
-            return {(r.method, int(dict(r.labels)["round"]) - 1): r.values for r in rows}
-    raise BadInput(f"table {name}", "there is no such table", did_you_mean(name, [t.file for t in record.tables]))

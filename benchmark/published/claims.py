@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from benchmark.errors import did_you_mean
-from benchmark.published.rules import Rule
+from benchmark.published.rules import Rule, elsewhere, needed_cells
 from benchmark.published.trust import Source, Status, why_no_target
 from benchmark.spec.evaluation import Paper
 from benchmark.spec.frozen import Frozen
@@ -40,9 +40,21 @@ class Claim(Statement):
     """One checkable statement of a paper. It holds only if every check does."""
 
     protocol: str = Field(description="id of the protocol that decides it")
+    version: int = Field(default=1, gt=0, description="of that protocol, for which the rule was written")
+    part_of: str | None = Field(default=None, description="id of the divided statement that this is a part of")
     published: str = Field(description="the number or ordering as the paper gives it, in words for reports")
     read_from: str = Field(description="id of a source")
     checks: tuple[Rule, ...] = Field(min_length=1)
+
+    @property
+    def cells(self) -> dict[str, tuple[tuple[str, int], ...]]:
+        """Protocol id -> (method, level) pairs that the claim rests on, sorted; its own protocol first."""
+        found: dict[str, set[tuple[str, int]]] = {self.protocol: set()}
+        for rule in self.checks:
+            found[self.protocol].update(needed_cells(rule))
+            if other := elsewhere(rule):
+                found.setdefault(other[0], set()).update(other[1].cells)
+        return {protocol: tuple(sorted(cells)) for protocol, cells in found.items()}
 
 
 class NotDecided(Statement):
@@ -72,12 +84,25 @@ class Published(Frozen):
     )
     facts: tuple[Fact, ...] = ()
     claims: tuple[Claim, ...] = ()
+    divided: tuple[Statement, ...] = Field(
+        default=(), description="statements on several settings; claims that are `part_of` them decide each on its own"
+    )
     not_decided: tuple[NotDecided, ...] = ()
 
     @property
     def statements(self) -> tuple[Statement, ...]:
-        """Everything that the paper states: claims, then what is not decided."""
-        return (*self.claims, *self.not_decided)
+        """Everything, parts of divided statements included: claims, divided statements, then what is not decided."""
+        return (*self.claims, *self.divided, *self.not_decided)
+
+    @property
+    def whole_statements(self) -> tuple[Statement, ...]:
+        """What the paper states, each statement once: `statements` without the parts."""
+        return tuple(s for s in self.statements if getattr(s, "part_of", None) is None)
+
+    @property
+    def with_a_rule(self) -> int:
+        """How many of the whole statements a rule decides, in one piece or in parts."""
+        return len(self.whole_statements) - len(self.not_decided)
 
     def source(self, key: str) -> Source:
         """The source of this id, which exists in a validated file. Raises KeyError otherwise."""
@@ -96,6 +121,16 @@ class Published(Frozen):
             for name in (statement.read_from, statement.also_read_from):
                 if name is not None and name not in known:
                     raise ValueError(f"{statement.id}: read_from '{name}' is no source. {did_you_mean(name, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        whole, parts = [s.id for s in self.divided], {claim.part_of for claim in self.claims if claim.part_of}
+        for name in sorted(parts - set(whole)):
+            raise ValueError(f"part_of '{name}' is no divided statement. {did_you_mean(name, whole)}")
+        for name in whole:
+            if name not in parts:
+                raise ValueError(f"{name}: no claim is part_of this divided statement")
         return self
 
     @model_validator(mode="after")

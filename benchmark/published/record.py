@@ -35,7 +35,9 @@ class Setting(Frozen):
     """One experimental setting, as far as it could be read. `like`: all that is not given here is as there."""
 
     id: str
-    protocol: str | None = Field(default=None, description="id of the protocol that freezes this setting")
+    protocol: str | tuple[str, ...] | None = Field(
+        default=None, description="id of the protocol that freezes this setting; several where it has several values"
+    )
     like: str | None = Field(default=None, description="id of an earlier setting of the same paper")
     read_from: str | None = Field(default=None, description="id of a source, where it is not the numbers' own")
     architecture: str | None = None
@@ -58,6 +60,11 @@ class Setting(Frozen):
     accuracy_definition: str | None = None
     note: str | None = None
     other: dict[str, JsonValue] = Field(default_factory=dict, description="what has no field of its own")
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Ids of the protocols that freeze this setting."""
+        return (self.protocol,) if isinstance(self.protocol, str) else self.protocol or ()
 
 
 class Column(Frozen):

@@ -14,8 +14,9 @@ from benchmark.protocol import Frozen
 from benchmark.published.mask_rules import MaskMetric, MaskRule
 from benchmark.published.points import Levels, Points, Span, listed
 
-TrainedMetric = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy", "train-accuracy", "early-stop-step"]
-Metric = TrainedMetric | MaskMetric
+Accuracy = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy"]
+TrainedMetric = Accuracy | Literal["train-accuracy", "early-stop-step"]
+Metric = TrainedMetric | MaskMetric | Literal["layer-share"]
 
 
 class TableRow(Frozen):
@@ -42,7 +43,8 @@ class Sample(Frozen):
     that is secondary or otherwise no target.
 
     `sd` beside `values` replaces their own: two values say little about a spread that 99 other pairs of the same
-    paper tell well. `sd_df`: degrees of freedom of `sd`, default n - 1.
+    paper tell well. `sd_df`: degrees of freedom of `sd`, default n - 1. `sd` without n, as where a paper does not say
+    how many runs it made: the margin takes it, and the mean counts as a constant.
     """
 
     values: tuple[float, ...] | None = None
@@ -58,10 +60,10 @@ class Sample(Frozen):
             raise ValueError("give either values or mean")
         if self.values is not None and (self.n is not None or len(self.values) < 1):
             raise ValueError("values carry their own n")
-        if self.values is None and (self.sd is None) != (self.n is None):
-            raise ValueError("sd and n go together")
-        if self.sd is None and self.sd_df is not None:
-            raise ValueError("sd_df needs sd")
+        if self.values is None and self.sd is None and self.n is not None:
+            raise ValueError("n needs sd")
+        if self.sd_df is not None and (self.sd is None or (self.values is None and self.n is None)):
+            raise ValueError("sd_df needs sd, of values or of n runs")
         return self
 
 
@@ -75,17 +77,27 @@ class Value(Frozen):
 
 
 class Curve(Frozen):
-    """A whole curve equals the published one: `table` (CSV beside the YAML), `width` neighbouring levels averaged.
+    """A whole curve equals the published runs: those of `published` methods of a setting in a `table`, by name.
 
-    A single round of a curve with two trials is known worse than the margin; neighbours in density measure nearly
-    the same thing, so their averages can be compared.
+    `width` neighbouring levels are averaged: a single round of a curve with two trials is known worse than the margin;
+    neighbours in density measure nearly the same thing, so their averages can be compared. `spread`: the runs' standard
+    deviation is pooled over all levels, or each level's own, where it grows along the curve.
     """
 
     rule: Literal["curve"]
-    metric: TrainedMetric
+    metric: Accuracy
     of: Points
     table: str
-    width: int = Field(gt=0)
+    setting: str
+    published: tuple[str, ...] = Field(min_length=1)
+    width: int = Field(default=1, gt=0)
+    spread: Literal["pooled", "own"]
+
+    @model_validator(mode="after")
+    def _one_level_each(self) -> Self:
+        if self.spread == "own" and self.width > 1:
+            raise ValueError("a level has no spread of its own where levels are averaged; write spread: pooled")
+        return self
 
 
 class Difference(Frozen):
@@ -97,6 +109,27 @@ class Difference(Frozen):
     lower: Points
     published: float
     bound: Literal["equal", "at-least"]
+
+
+class Between(Frozen):
+    """Difference of one cell here and one in another protocol, in points: as `difference`, but not paired.
+
+    Networks of two protocols share no draws, so the seeds of each side are a sample of its own (Welch).
+    """
+
+    rule: Literal["between"]
+    metric: Accuracy
+    higher: Points
+    lower: Points
+    protocol: str = Field(description="id of the protocol of `lower`; `higher` is of the claim's own")
+    published: float
+    bound: Literal["equal", "at-least"]
+
+    @model_validator(mode="after")
+    def _single_cells(self) -> Self:
+        if len(self.higher.cells) != 1 or len(self.lower.cells) != 1:
+            raise ValueError("higher and lower are one level each")
+        return self
 
 
 class LargestGain(Frozen):
@@ -164,26 +197,49 @@ class Threshold(Frozen):
     published: tuple[float, float]
 
 
-TrainedRule = Value | Curve | Difference | LargestGain | Ratio | Ordering | Peak | Threshold
-Rule = Annotated[TrainedRule | MaskRule, Field(discriminator="rule")]
+class LayerShare(Frozen):
+    """The share of the prunable weights that lie in `layers`, in percent, is the published one to its last digit.
+
+    Counted from the protocol alone: no network is trained, and nothing is left to chance. `digit`: what one unit of the
+    last printed digit is worth.
+    """
+
+    rule: Literal["layer-share"]
+    layers: tuple[str, ...] = Field(min_length=1)
+    published: float = Field(ge=0, le=100)
+    digit: float = Field(default=1.0, gt=0)
+    metric: Literal["layer-share"] = "layer-share"
+
+
+TrainedRule = Value | Curve | Difference | Between | LargestGain | Ratio | Ordering | Peak | Threshold
+Rule = Annotated[TrainedRule | MaskRule | LayerShare, Field(discriminator="rule")]
 
 __all__ = [
-    "Curve", "Difference", "LargestGain", "Levels", "Metric", "Ordering", "Peak", "Points", "Ratio", "Rule", "Sample",
-    "Span", "TableRow", "Threshold", "TrainedMetric", "TrainedRule", "Value", "listed", "needed_cells", "points_of",
+    "Between", "Curve", "Difference", "LargestGain", "LayerShare", "Levels", "Metric", "Ordering", "Peak", "Points",
+    "Ratio", "Rule", "Sample", "Span", "TableRow", "Threshold", "TrainedMetric", "TrainedRule", "Value", "elsewhere",
+    "listed", "needed_cells", "points_of",
 ]  # fmt: skip
 
 
 def points_of(rule: Rule) -> tuple[Points, ...]:
-    """Everything measured that a rule names, without the dense networks it implies."""
+    """Everything measured in the claim's own protocol that a rule names, without the dense networks it implies."""
     if isinstance(rule, Difference | Ordering):
         return rule.higher, rule.lower
     if isinstance(rule, Ratio):
         return rule.numerator, rule.denominator
-    return (rule.of,)
+    if isinstance(rule, LayerShare):
+        return ()
+    return (rule.higher,) if isinstance(rule, Between) else (rule.of,)
+
+
+def elsewhere(rule: Rule) -> tuple[str, Points] | None:
+    """The other protocol that a rule looks into, and what it needs of it."""
+    return (rule.protocol, rule.lower) if isinstance(rule, Between) else None
 
 
 def needed_cells(rule: Rule) -> tuple[tuple[str, int], ...]:
-    """(method, level) pairs that must be measured in a seed before the rule can use it; sorted, each once."""
+    """(method, level) pairs of the claim's own protocol that must be measured in a seed before the rule can use it;
+    sorted, each once."""
     cells = {cell for points in points_of(rule) for cell in points.cells}
     if isinstance(rule, LargestGain | Threshold):
         cells.add(("dense", 0))

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from benchmark.errors import BadInput, did_you_mean
+from benchmark.protocol import load
 from benchmark.published.claims import Claim, Published
 from benchmark.published.mask_rules import Collapse, LayerDensity
-from benchmark.published.record import Moment, Record, Table
-from benchmark.published.rules import Curve, Metric, Rule, Sample, TableRow, Value
+from benchmark.published.record import Record, Table
+from benchmark.published.rules import Curve, Metric, Rule, Sample, TableRow, Value, listed
+from benchmark.published.runs import TAKEN, percent_accuracy, runs_by_level
 from benchmark.published.tables import Result
 from benchmark.published.trust import why_no_target
 
 Reader = Callable[[str], Sequence[Result]]  # of a table, by its name
-TAKEN: Mapping[Metric, Moment] = {
-    "last-accuracy": "last",
-    "best-accuracy": "best-test",
-    "early-stop-accuracy": "early-stop",
-}
 FIX = "Name a row that may be a target, with its numbers, or list the claim under not_decided"
 
 
 def refers_to_tables(paper: Published) -> bool:
     """Whether any rule takes its numbers from a result table."""
-    return any(_curve(rule) or _sample(rule) or _layers(rule) for claim in paper.claims for rule in claim.checks)
+    rules = [rule for claim in paper.claims for rule in claim.checks]
+    return any(isinstance(rule, Curve) or _sample(rule) or _layers(rule) for rule in rules)
 
 
 def check_targets(paper: Published, record: Record, name: str, read: Reader) -> None:
@@ -34,13 +32,12 @@ def check_targets(paper: Published, record: Record, name: str, read: Reader) -> 
     """
     for claim in paper.claims:
         for rule in claim.checks:
-            if curve := _curve(rule):
-                table = _table(claim, name, record, "file", curve)
-                _refuse(paper, claim, name, table, table.status)
+            if isinstance(rule, Curve):
+                _check_curve(paper, claim, name, record, rule, read)
             if sample := _sample(rule):
                 _check_sample(paper, claim, name, record, (rule.metric, sample), read)
             if layers := _layers(rule):
-                _check_layers(paper, claim, name, _table(claim, name, record, "name", layers[0]), layers[1], read)
+                _check_layers(paper, claim, name, _table(claim, name, record, layers[0]), layers[1], read)
 
 
 def _layers(rule: Rule) -> tuple[str, str] | None:
@@ -56,19 +53,32 @@ def _check_layers(paper: Published, claim: Claim, name: str, table: Table, metho
         raise BadInput(f"{name}: {claim.id}", cause, did_you_mean(method, sorted(known)))
 
 
-def _curve(rule: Rule) -> str | None:
-    return rule.table if isinstance(rule, Curve) else None
+def _check_curve(paper: Published, claim: Claim, name: str, record: Record, rule: Curve, read: Reader) -> None:
+    """Every level of a curve has runs, and enough of them to know their spread."""
+    table = _table(claim, name, record, rule.table)
+    _refuse(paper, claim, name, table, table.status)
+    rows = read(table.name)
+    methods = sorted({row.method for row in rows if row.setting == rule.setting})
+    for method in rule.published:
+        if method not in methods:
+            cause = f"table '{table.name}' has no '{method}' of setting '{rule.setting}'"
+            raise BadInput(f"{name}: {claim.id}", cause, did_you_mean(method, methods))
+    found = runs_by_level(rows, load(claim.protocol), rule)
+    for level in listed(rule.of.levels):
+        if len(found.get(level, ())) < 2:
+            cause = f"table '{table.name}' has fewer than two runs for {rule.metric} at level {level}"
+            raise BadInput(f"{name}: {claim.id}", cause, FIX)
 
 
 def _sample(rule: Rule) -> Sample | None:
     return rule.published if isinstance(rule, Value) and rule.published.row is not None else None
 
 
-def _table(claim: Claim, name: str, record: Record, field: str, wanted: str) -> Table:
+def _table(claim: Claim, name: str, record: Record, wanted: str) -> Table:
     for table in record.tables:
-        if getattr(table, field) == wanted:
+        if table.name == wanted:
             return table
-    known = [getattr(table, field) for table in record.tables]
+    known = [table.name for table in record.tables]
     raise BadInput(f"{name}: {claim.id}", f"there is no table '{wanted}'", did_you_mean(wanted, known))
 
 
@@ -83,7 +93,7 @@ def _check_sample(
     metric, sample = of
     wanted = sample.row
     assert wanted is not None
-    table = _table(claim, name, record, "name", wanted.table)
+    table = _table(claim, name, record, wanted.table)
     _refuse(paper, claim, name, table, table.status)
     found = [result for result in read(table.name) if _is(result, wanted)]
     if len(found) != 1:
@@ -109,9 +119,9 @@ def _differs(metric: Metric, sample: Sample, row: Result) -> str | None:
     if row.at not in (TAKEN[metric], "not-stated"):
         return f"{metric} is compared with a number taken at '{row.at}'"
     if sample.values is not None:
-        values = [_percent_accuracy(value, row) for value in row.values]
+        values = [percent_accuracy(value, row) for value in row.values]
         return None if _close(sample.values, values) else f"values {sample.values} are {tuple(values)}"
-    mean = _percent_accuracy(row.mean, row)
+    mean = percent_accuracy(row.mean, row)
     if sample.mean is None or not _close([sample.mean], [mean]):
         return f"mean {sample.mean} is {mean:g}"
     return _spread_differs(sample, row)
@@ -125,11 +135,6 @@ def _spread_differs(sample: Sample, row: Result) -> str | None:
         if not _close([sample.sd], [sd]):
             return f"sd {sample.sd} is {sd:g}"
     return f"n {sample.n} is {row.n or 'not stated'}" if sample.n not in (None, row.n) else None
-
-
-def _percent_accuracy(value: float, row: Result) -> float:
-    percent = 100 * value if row.unit == "fraction" else value
-    return 100 - percent if row.quantity == "test-error" else percent
 
 
 def _close(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -41,10 +41,10 @@ def curves(
         traces += _published(theirs, styles[theirs.method])
     for ours in lines:
         traces += _measured(ours, styles[ours.method])
-    return {"data": traces, "layout": _layout(protocol, metric, lines), "kind": "curves"}
+    return {"data": traces, "layout": _layout(protocol, metric, [*lines, *published]), "kind": "curves"}
 
 
-def _layout(protocol: Protocol, metric: str, lines: Sequence[Line]) -> dict[str, Any]:
+def _layout(protocol: Protocol, metric: str, lines: Sequence[Line | PublishedLine]) -> dict[str, Any]:
     title = METRICS[metric]  # type: ignore[index]
     y = {"title": {"text": title if metric in ("early-stop-step", "empty-layers") else f"{title}, %"}}
     x: dict[str, Any] = {"title": {"text": axis_name(protocol)}}

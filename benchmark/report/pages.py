@@ -18,7 +18,7 @@ from benchmark.published.rules import Metric
 from benchmark.records import DENSE
 from benchmark.report import charts, facts
 from benchmark.report.series import layer_map, learning, line, published_lines
-from benchmark.scoring.ledger import VERDICTS
+from benchmark.scoring.ledger import VERDICTS, silent
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
 from benchmark.scoring.overall import EXPLAINED
 from benchmark.scoring.standing_table import has_records, progress_words
@@ -47,7 +47,9 @@ def pages(store: Store, seen: Seen, papers: Sequence[Published]) -> dict[str, st
             overall=facts.overall_facts(protocols, papers),
             explained=EXPLAINED,
         ),
-        "claims.html": _render("claims.html", "", decided=decided, verdicts=VERDICTS),
+        "claims.html": _render(
+            "claims.html", "", decided=decided, verdicts=VERDICTS, undecided=[p for p in papers if silent(p)]
+        ),
     }
     for observations in protocols:
         own = [d for d in decisions if d.protocol == observations.protocol.id]

@@ -11,10 +11,11 @@ import numpy as np
 
 from benchmark import statistics
 from benchmark.protocol import Protocol
-from benchmark.published import Published, table
+from benchmark.published import Published
 from benchmark.published.rules import Curve, Metric, Rule, Value
 from benchmark.records import DENSE, Cell, Record
 from benchmark.scoring.observations import Observations
+from benchmark.scoring.published_runs import published_runs
 from benchmark.scoring.samples import sample_of
 from benchmark.store import Store, unpack
 from benchmark.units import axis_value, density_text
@@ -101,27 +102,33 @@ def published_lines(protocol: Protocol, metric: Metric, papers: Sequence[Publish
     claims = [claim for paper in papers for claim in paper.claims if claim.protocol == protocol.id]
     rules: list[Rule] = [rule for claim in claims for rule in claim.checks if rule.metric == metric]
     lines = [_published_curve(protocol, rule) for rule in rules if isinstance(rule, Curve)]
+    known = {found.method for found in lines}
+    single: dict[str, list[Value]] = {}
     for rule in rules:
-        if isinstance(rule, Value) and rule.of.method not in {found.method for found in lines}:
-            lines.append(_published_values(protocol, rule))
-    return lines
+        if isinstance(rule, Value) and rule.of.method not in known:
+            single.setdefault(rule.of.method, []).append(rule)
+    return [*lines, *(_published_values(protocol, method, own) for method, own in single.items())]
 
 
 def _published_curve(protocol: Protocol, rule: Curve) -> PublishedLine:
-    curve = sorted((level, values) for (method, level), values in table(rule.table).items() if method == rule.of.method)
+    curve = sorted(published_runs(protocol, rule).items())
     places = [_place(protocol, lv, fmean(v), min(v), max(v), v) for lv, v in curve]
     return PublishedLine(rule.of.method, tuple(places), "lowest to highest trial")
 
 
-def _published_values(protocol: Protocol, rule: Value) -> PublishedLine:
-    estimate, sd = sample_of(rule.published)
-    half = sd or 0.0
-    raw = rule.published.values or (estimate.mean,)
-    places = [
-        _place(protocol, level, estimate.mean, estimate.mean - half, estimate.mean + half, raw)
-        for _, level in rule.of.cells
-    ]
-    return PublishedLine(rule.of.method, tuple(places), "± 1 standard deviation" if sd else "no spread published")
+def _published_values(protocol: Protocol, method: str, rules: Sequence[Value]) -> PublishedLine:
+    """Single published values of a method; one place a level, that of the first rule that names it."""
+    places: dict[int, Place] = {}
+    spread = False
+    for rule in rules:
+        estimate, sd = sample_of(rule.published)
+        half, spread = sd or 0.0, spread or bool(sd)
+        raw = rule.published.values or (estimate.mean,)
+        for _, level in rule.of.cells:
+            place = _place(protocol, level, estimate.mean, estimate.mean - half, estimate.mean + half, raw)
+            places.setdefault(level, place)
+    words = "± 1 standard deviation" if spread else "no spread published"
+    return PublishedLine(method, tuple(places[level] for level in sorted(places)), words)
 
 
 def _place(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from benchmark import statistics
-from benchmark.published import table
 from benchmark.published.mask_rules import MaskRule
 from benchmark.published.rules import (
+    Between,
     Curve,
     Difference,
     LargestGain,
+    LayerShare,
     Metric,
     Ordering,
     Peak,
@@ -24,10 +25,12 @@ from benchmark.published.rules import (
     listed,
     needed_cells,
 )
+from benchmark.scoring.apart import between_protocols, counted_share
 from benchmark.scoring.curves import blocks, crossing, interpolated, mean_curve, pooled_sd
 from benchmark.scoring.evidence import Evidence, Item, LargestItem, Scale
 from benchmark.scoring.mask_evidence import mask_items, scale_of
 from benchmark.scoring.observations import Observations, Point
+from benchmark.scoring.published_runs import published_runs
 from benchmark.scoring.samples import (
     DENSE_POINT,
     accuracy_margin,
@@ -42,8 +45,15 @@ from benchmark.scoring.samples import (
 )
 
 
-def evaluate(rule: Rule, seen: Observations) -> Evidence:
-    """Evidence on one check from the seeds that have everything it needs."""
+def evaluate(rule: Rule, seen: Observations, beside: Mapping[str, Observations] | None = None) -> Evidence:
+    """Evidence on one check from the seeds that have everything it needs.
+
+    `beside`: other protocols by id, into which `between` looks. Raises KeyError if its protocol is not among them.
+    """
+    if isinstance(rule, LayerShare):
+        return counted_share(rule, seen)
+    if isinstance(rule, Between):
+        return between_protocols(rule, seen, (beside or {})[rule.protocol])
     cells = needed_cells(rule)
     seeds = seen.complete_seeds(rule.metric, cells)
     items: tuple[Item, ...] = ()
@@ -92,16 +102,21 @@ def _value(rule: Value, seen: Observations, seeds: Sequence[int]) -> tuple[Item,
 
 
 def _curve(rule: Curve, seen: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
-    curve = table(rule.table)
+    """Each group of levels against the published runs, averaged over the same levels.
+
+    The spread of a single level makes the margin, that of the averages the published means' standard errors.
+    """
+    curve = published_runs(seen.protocol, rule)
     groups = blocks(listed(rule.of.levels), rule.width)
-    trials = [mean_curve([curve[rule.of.method, level] for level in group]) for group in groups]
-    sd, df = pooled_sd(trials)
-    margin = accuracy_margin(seen, rule.metric, pooled_sd([curve[rule.of.method, lv] for g in groups for lv in g])[0])
+    trials = [mean_curve([curve[level] for level in group]) for group in groups]
+    pooled, single = pooled_sd(trials), pooled_sd([curve[level] for group in groups for level in group])[0]
     items = []
     for group, runs in zip(groups, trials, strict=True):
         points = [(rule.of.method, level) for level in group]
         here = statistics.estimate(averages(seen, rule.metric, points, seeds), seen.resolution(rule.metric))
+        sd, df = pooled if rule.spread == "pooled" else pooled_sd([runs])
         published = statistics.known(fmean(runs), sd, len(runs), df)
+        margin = accuracy_margin(seen, rule.metric, single if rule.spread == "pooled" else sd)
         gap = statistics.difference(here, published)
         items.append(Item(where(seen, points), gap, -margin, margin, published.se, here.mean))
     return tuple(items)

@@ -31,22 +31,50 @@ def summary(decided: Sequence[tuple[Published, Sequence[Decision]]]) -> str:
 
 
 def ledger(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, Observations]) -> str:
-    """All claims of one paper, decided or not."""
+    """All claims of one paper, decided or not; those of which nothing is measured stand folded behind the others."""
     units = sorted({unit_name(seen[decision.protocol].protocol) for decision in decisions})
-    rows = [_row(decision) for decision in decisions]
+    started = [d for d in decisions if any(check.found for check in d.checks)]
+    waiting = [d for d in decisions if not any(check.found for check in d.checks)]
     parts = [
         f'### <a id="claims-{paper.paper.key}"></a>{paper.paper.title}\n\n{paper.paper.authors} {paper.paper.year}, '
         f"[arXiv {paper.paper.arxiv}](https://arxiv.org/abs/{paper.paper.arxiv}). Densities are {', '.join(units)}. "
         "Of several quantities in one check the weakest is shown. A crossing is decided by tests of the curve at the "
         "two ends of its window and, against the margin, at every level outside it; the interval printed for it is a "
         "jackknife's.\n",
-        _table(["claim", "statement", "published", "measured", "seeds", "verdict", "run again"], rows),
-        _folded("How each claim is decided: every check with its rule, window and p value", _checks(decisions)),
     ]
+    if started:
+        headings = ["claim", "statement", "published", "measured", "seeds", "verdict", "run again"]
+        title = "How each claim is decided: every check with its rule, window and p value"
+        parts += [_table(headings, [_row(decision) for decision in started]), _folded(title, _checks(started))]
+    if waiting:
+        title = f"{len(waiting)} claim{'s' if len(waiting) > 1 else ''} of which nothing is measured yet"
+        table = _table(["claim", "statement", "published", "verdict", "run"], [_waiting_row(d) for d in waiting])
+        parts.append(_folded(title, f"{table}\nHow each will be decided:\n\n{_checks(waiting)}"))
     if paper.not_decided:
-        left = [[n.id, f"{n.statement} ({n.source})", n.reason] for n in paper.not_decided]
-        parts.append(_folded("Claims that are not decided, and why", _table(["claim", "statement", "reason"], left)))
+        parts.append(_folded("Claims that are not decided, and why", _reasons(paper)))
     return "\n".join(parts)
+
+
+def undecided(papers: Sequence[Published]) -> str:
+    """The statements of papers of which no rule decides any; empty if there is no such paper."""
+    parts = [
+        _folded(f"{p.paper.title}, {p.paper.authors} {p.paper.year}: {len(p.not_decided)}", _reasons(p))
+        for p in papers
+        if silent(p)
+    ]
+    if not parts:
+        return ""
+    return "\n".join(["### Papers of which no rule decides a statement\n", *parts])
+
+
+def silent(paper: Published) -> bool:
+    """Whether a paper states something, and no rule decides any of it."""
+    return bool(paper.not_decided) and not paper.claims
+
+
+def _reasons(paper: Published) -> str:
+    left = [[n.id, f"{n.statement} ({n.source})", n.reason] for n in paper.not_decided]
+    return _table(["claim", "statement", "reason"], left)
 
 
 def verdict_text(verdict: str, needed: int | None, provisional: bool = False) -> str:
@@ -56,11 +84,16 @@ def verdict_text(verdict: str, needed: int | None, provisional: bool = False) ->
     return f"inconclusive; {needed_text(needed)}"
 
 
+def _waiting_row(decision: Decision) -> list[str]:
+    claim, statement, published, *_, verdict, run = _row(decision)
+    return [claim, statement, published, verdict, run]
+
+
 def _row(decision: Decision) -> list[str]:
-    parts = [_brief(check) for check in decision.checks if check.seeds]
+    parts = [_brief(check) for check in decision.checks if check.found]
     if len(decision.checks) > 1:
-        parts = [f"{_brief(check)}: {check.verdict}" for check in decision.checks if check.seeds]
-    if not all(check.seeds for check in decision.checks):
+        parts = [f"{_brief(check)}: {check.verdict}" for check in decision.checks if check.found]
+    if not all(check.found for check in decision.checks):
         parts.append("not measured")
     if decision.failures:
         parts.append(f"{len(decision.failures)} failed")
@@ -92,11 +125,11 @@ def _checks(decisions: Sequence[Decision]) -> str:
 
 
 def _check(check: Check) -> str:
-    if not check.seeds:
+    if not check.found:
         return f"{check.rule}: not measured"
     p = "" if check.p_reproduced is None else f", p = {check.p_reproduced:.2g}"
-    seeds = f"{len(check.seeds)} seed{'s' if len(check.seeds) > 1 else ''}"
-    return f"{check.rule}: {_brief(check)}, {seeds}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"
+    seeds = f", {len(check.seeds)} seed{'s' if len(check.seeds) > 1 else ''}" if check.seeds else ""
+    return f"{check.rule}: {_brief(check)}{seeds}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"
 
 
 def _folded(title: str, content: str) -> str:

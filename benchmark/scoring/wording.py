@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from benchmark.protocol import Protocol
 from benchmark.published.rules import (
+    Between,
     Curve,
     Difference,
     LargestGain,
+    LayerShare,
     Metric,
     Ordering,
     Peak,
@@ -40,6 +42,7 @@ METRICS: dict[Metric, str] = {
     "unit-error": "error of conservation",
     "score-slope": "slope of mean scores",
     "prune-to-cut": "score removed over a layer's",
+    "layer-share": "share of the weights",
 }
 
 
@@ -54,6 +57,7 @@ SHORT: dict[Metric, str] = {
     "unit-error": "conservation",
     "score-slope": "slope",
     "prune-to-cut": "removed over cut",
+    "layer-share": "share",
 }
 
 
@@ -63,7 +67,8 @@ def sample_text(sample: Sample) -> str:
         mean = sum(sample.values) / len(sample.values)
         return f"{number(mean)} (mean of {', '.join(number(v, 1) for v in sample.values)})"
     assert sample.mean is not None  # the model's validator sees to it
-    spread = f" ± {number(sample.sd)} sd, n = {sample.n}" if sample.sd is not None else ""
+    runs = "n not stated" if sample.n is None else f"n = {sample.n}"
+    spread = f" ± {number(sample.sd)} sd, {runs}" if sample.sd is not None else ""
     return f"{number(sample.mean)}{spread}"
 
 
@@ -74,12 +79,15 @@ def rule_text(rule: Rule, protocol: Protocol) -> str:
         case Value():
             text = f"{metric} of {points_text(protocol, rule.of)} equals {sample_text(rule.published)}"
         case Curve():
-            averages = f"in averages of {rule.width} neighbouring levels"
-            text = f"{metric} of {points_text(protocol, rule.of)} equals the published rounds {averages}"
+            text = f"{metric} of {points_text(protocol, rule.of)} equals the published {_runs_text(rule)}"
         case Difference():
             sides = f"{points_text(protocol, rule.higher)} minus {points_text(protocol, rule.lower)}"
             relation = "equals" if rule.bound == "equal" else "is at least"
             text = f"{metric}: {sides} {relation} {number(rule.published)} points"
+        case Between():
+            sides = f"{points_text(protocol, rule.higher)} minus {points_text(protocol, rule.lower)} of {rule.protocol}"
+            relation = "equals" if rule.bound == "equal" else "is at least"
+            text = f"{metric}: {sides}, unpaired, {relation} {number(rule.published)} points"
         case LargestGain():
             text = f"{metric}: the largest gain of {points_text(protocol, rule.of)} over dense equals {rule.published}"
         case Ratio():
@@ -97,9 +105,17 @@ def rule_text(rule: Rule, protocol: Protocol) -> str:
             after = "below" if rule.before == "above" else "above"
             text = f"{metric} of {rule.of.method} goes from {rule.before} dense to {after} it at {window}, "
             text += "and nowhere else lies on the wrong side by more than the margin"
+        case LayerShare():
+            text = f"the share of the weights in {', '.join(rule.layers)} is {rule.published:g} %, to the last digit"
         case _:
             text = mask_rule_text(rule, protocol)
     return text
+
+
+def _runs_text(rule: Curve) -> str:
+    if rule.width > 1:
+        return f"rounds in averages of {rule.width} neighbouring levels"
+    return "runs at every level"
 
 
 def _ordering_text(rule: Ordering, protocol: Protocol) -> str:
@@ -122,6 +138,8 @@ def window_text(item: Item, scale: Scale, protocol: Protocol) -> str:
     """Where a quantity must lie, in the unit of its scale."""
     if scale == "rounds":
         return bracket(protocol, item.low, item.high)
+    if scale == "percent":
+        return f"{number(item.low, 1)} to {number(item.high, 1)} %"
     if scale not in ("points", "log-ratio"):
         return mask_window_text(item, scale)
     low, high = (_exp(item.low), _exp(item.high)) if scale == "log-ratio" else (item.low, item.high)
@@ -137,6 +155,8 @@ def item_text(item: Item, scale: Scale, alpha: float) -> str:
     low, high = item.interval(alpha)
     if scale == "log-ratio":
         return f"ratio {number(math.exp(item.estimate.mean))} [{number(_exp(low))}, {number(_exp(high))}]"
+    if scale == "percent":
+        return f"{number(item.estimate.mean, 1)} %"
     if scale != "points":
         return mask_item_text(item, scale, alpha)
     mean = number(item.estimate.mean, sign=True)
@@ -146,7 +166,7 @@ def item_text(item: Item, scale: Scale, alpha: float) -> str:
 
 def evidence_text(rule: Rule, evidence: Evidence, protocol: Protocol) -> str:
     """What was measured on one check: the deciding quantity with its interval."""
-    if not evidence.seeds:
+    if not evidence.found:
         return "not measured"
     alpha = protocol.statistics.alpha
     name = SHORT[rule.metric]

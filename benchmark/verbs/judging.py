@@ -9,13 +9,18 @@ import click
 
 from benchmark.verbs.options import json_option, results_option, soon_over
 
+all_option = click.option("--all", "every", is_flag=True, help="Every row, however many.")
+
 
 @click.command()
 @results_option
+@all_option
 @json_option
 @soon_over
 def score(**given: Any) -> None:
     """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured.
+
+    Claims of which nothing is measured are counted by paper; --all lists them, as --json does.
 
     \b
     Examples:
@@ -29,6 +34,7 @@ def score(**given: Any) -> None:
 
 @click.command()
 @results_option
+@all_option
 @json_option
 @soon_over
 def power(**given: Any) -> None:
