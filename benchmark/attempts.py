@@ -18,6 +18,10 @@ class Unavailable(Exception):
     """Another process is making what this cell needs, or is to try it; come back later."""
 
 
+class LeftToOthers(Unavailable):
+    """It failed here, and another worker is to try it."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One failed try: where (host and process), when (UTC) and why."""
@@ -35,30 +39,30 @@ def me() -> str:
 class SecondTries:
     """Of one worker in one protocol. `alone`: nobody else is there to try again what failed here.
 
-    `left`: whether a cell was left to others since this was last set to False.
+    `left`: how many cells were left to others since this was last set to 0.
     """
 
     def __init__(self, store: Store, protocol: Protocol, wanted: bool) -> None:
         self._store, self._protocol, self._wanted = store, protocol, wanted
-        self.alone = self.left = False
+        self.alone, self.left = False, 0
 
     def refuse_again(self, cell: Cell) -> None:
-        """Raise Unavailable for a cell that failed here, while another worker may try it."""
+        """Raise LeftToOthers for a cell that failed here, while another worker may try it."""
         if not self._wanted or self.alone:
             return
         before = self.first_failure(cell)
         if before is not None and before.by == me():
-            self.left = True
-            raise Unavailable
+            self.left += 1
+            raise LeftToOthers
 
     def settled(self, cell: Cell, record: Record) -> Record:
-        """The record to write. Raises Unavailable for a first failure, which is only noted."""
+        """The record to write. Raises LeftToOthers for a first failure, which is only noted."""
         if record.status == "failed" and self._wanted:
             before, reason = self.first_failure(cell), record.reason or ""
             if before is None:
                 found = Attempt(me(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason)
                 write_atomically(self._path(cell), json.dumps(asdict(found), indent=1).encode(), self._store.work)
-                raise Unavailable
+                raise LeftToOthers
             if before.reason != reason:
                 words = f"{reason} (and before that, on {before.by}: {before.reason})"
                 record = record.model_copy(update={"reason": words})

@@ -1,22 +1,42 @@
-"""What a cell should cost: seconds per update, from floating-point operations until records say it better. No torch."""
+"""What a cell should cost: seconds per update, from floating-point operations until records say it better. No torch.
+
+On a GPU networks are trained side by side, so what an update takes depends on how many it is for: a company.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import log
 from statistics import median
 
+from benchmark.executors.devices import gpu_name
 from benchmark.protocol import Protocol
 from benchmark.provenance import cpu_name
 from benchmark.records import Record
 
-FLOPS_PER_SECOND = 3.0e10  # of one core in small matrix products; only used before anything was measured
+MOST = 64  # networks that are tried side by side; what memory does not hold is halved
+# Only used before anything was measured. Operations per second: of one core in small matrix products, of a GPU in
+# kernels of the size that these networks have. Seconds per layer: on a GPU no update is shorter than the starts of its
+# kernels.
+FLOPS_PER_SECOND = 3.0e10
+GPU_FLOPS_PER_SECOND = 2.0e13
+GPU_SECONDS_PER_LAYER = 3.0e-5
+
+Seen = Mapping[int, Sequence[float]]
+Wall = Callable[[int], float]
+"""Seconds of one update of a company of so many."""
 
 
-def this_device() -> str:
+def this_device(device: str = "cpu") -> str:
     """The device that trainings of this process run on, as records name it."""
-    return f"cpu: {cpu_name()}"
+    return f"cpu: {cpu_name()}" if device == "cpu" else f"{device}: {gpu_name() or 'unknown'}"
+
+
+def kind(device: str) -> str:
+    """`cuda` or `cpu` of a device's name in records."""
+    return "cuda" if device.partition(":")[0] == "cuda" else "cpu"
 
 
 def flops_per_step(protocol: Protocol) -> float:
@@ -26,6 +46,21 @@ def flops_per_step(protocol: Protocol) -> float:
     """
     evaluated = (10_000 + protocol.data.validation) / protocol.evaluation.every
     return float(protocol.network.multiply_adds * (6 * protocol.recipe.batch_size + 2 * evaluated))
+
+
+def assumed(protocol: Protocol, device: str, company: int = 1) -> float:
+    """Seconds of an update where nothing was measured: a GPU is idle until its company gives it enough to do."""
+    if not protocol.trains:
+        return 0.0
+    if kind(device) == "cpu":
+        return company * flops_per_step(protocol) / FLOPS_PER_SECOND
+    least = GPU_SECONDS_PER_LAYER * len(protocol.pruning.prunable)
+    return max(least, company * flops_per_step(protocol) / GPU_FLOPS_PER_SECOND)
+
+
+def company_of(words: str | None) -> int:
+    """How many were trained side by side, as a record's provenance says it: `5 side by side, stacked`."""
+    return int(words.split()[0]) if words else 1
 
 
 def training_work(protocol: Protocol) -> float:
@@ -44,53 +79,91 @@ class Error:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds per update of (protocol key, device), and operations per second of a device, learned from records."""
+    """Learned from records: seconds per update of (protocol key, device) by size of the company, and how many times
+    as long as assumed a device takes."""
 
-    speeds: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
-    rates: Mapping[str, float] = field(default_factory=dict)
+    speeds: Mapping[tuple[str, str], Seen] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def learn(records: Mapping[Protocol, Iterable[Record]]) -> CostModel:
         """From the records of any number of protocols."""
-        speeds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        speeds: defaultdict[tuple[str, str], defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for protocol, found in records.items():
             for record in found:
                 if record.cost and record.cost.train_steps > 0:
-                    speed = record.cost.train_seconds / record.cost.train_steps
-                    speeds[protocol.key, record.provenance.device].append(speed)
+                    company = company_of(record.provenance.company)  # each record has its share of the seconds
+                    speed = company * record.cost.train_seconds / record.cost.train_steps
+                    speeds[protocol.key, record.provenance.device][company].append(speed)
         known = {protocol.key: protocol for protocol in records}
-        rates: defaultdict[str, list[float]] = defaultdict(list)
-        for (key, device), values in speeds.items():
-            if known[key].trains and (middle := median(values)):
-                rates[device].append(flops_per_step(known[key]) / middle)
+        factors: defaultdict[str, list[float]] = defaultdict(list)
+        for (key, device), sizes in speeds.items():
+            if known[key].trains:
+                found_here = [median(v) / assumed(known[key], device, n) for n, v in sizes.items()]
+                factors[device].append(median(found_here))
         return CostModel(
-            {key: tuple(sorted(values)) for key, values in speeds.items()},
-            {device: median(values) for device, values in rates.items()},
+            {key: {n: tuple(sorted(v)) for n, v in sizes.items()} for key, sizes in speeds.items()},
+            {device: median(values) for device, values in factors.items() if median(values) > 0},
         )
 
-    def seconds_per_step(self, protocol: Protocol, device: str | None = None) -> float:
-        """Measured on this device; else on another, corrected by what both are known to do; else from operations."""
+    def seconds_per_step(self, protocol: Protocol, device: str | None = None, company: int = 1) -> float:
+        """Of a whole company: measured on this device; else on one of its kind, corrected by what both are known to do;
+        else from operations. A company that was not measured is expected from the one nearest in size."""
         device = device or this_device()
+        guess = assumed(protocol, device, company)
         if own := self.speeds.get((protocol.key, device)):
-            return median(own)
+            return _corrected(protocol, device, own, company)
+        here = self.factors.get(device)
         elsewhere = [
-            median(values) * (self.rates[other] / self.rates[device] if device in self.rates else 1.0)
-            for (key, other), values in self.speeds.items()
-            if key == protocol.key
-        ]
-        if elsewhere:
-            return median(elsewhere)
-        if not protocol.trains:
-            return 0.0
-        return flops_per_step(protocol) / self.rates.get(device, FLOPS_PER_SECOND)
+            _corrected(protocol, other, sizes, company) * ((here or self.factors[other]) / self.factors[other])
+            for (key, other), sizes in self.speeds.items()
+            if key == protocol.key and kind(other) == kind(device) and other in self.factors
+        ]  # fmt: skip
+        return median(elsewhere) if elsewhere else guess * self.factors.get(device, 1.0)
+
+    def wall(self, protocol: Protocol, device: str | None = None) -> Wall:
+        """The same as a function of the company."""
+        known: dict[int, float] = {}
+
+        def seconds(company: int) -> float:
+            if company not in known:
+                known[company] = self.seconds_per_step(protocol, device, company)
+            return known[company]
+
+        return seconds
+
+    def share(self, protocol: Protocol, device: str | None = None) -> float:
+        """What an update of one network takes of the device, in the company that it is given there."""
+        wall = self.wall(protocol, device)
+        width = side_by_side(wall) if kind(device or this_device()) == "cuda" else 1
+        return wall(width) / width
 
     def error(self, protocol: Protocol, device: str | None = None) -> Error | None:
-        """Each record of a device predicted from all others of it; None with fewer than two."""
-        values = self.speeds.get((protocol.key, device or this_device()), ())
-        if len(values) < 2:
-            return None
-        off = sorted(abs(_median_without(values, n) - value) / value for n, value in enumerate(values) if value)
+        """Each record of a device predicted from all others of it in such a company; None where there are no two."""
+        off = []
+        for values in self.speeds.get((protocol.key, device or this_device()), {}).values():
+            if len(values) > 1:
+                off += [abs(_median_without(values, n) - value) / value for n, value in enumerate(values) if value]
+        off.sort()
         return Error(len(off), median(off), off[int(0.9 * (len(off) - 1))]) if off else None
+
+
+def side_by_side(wall: Wall) -> int:
+    """The fewest networks side by side that give nine tenths of what a device can do: a larger company only ends later,
+    and loses more if it is killed."""
+    best = max((n / wall(n) for n in range(1, MOST + 1) if wall(n)), default=1.0)
+    return next((n for n in range(1, MOST + 1) if not wall(n) or n / wall(n) >= 0.9 * best), MOST)
+
+
+def nearly_free(wall: Wall) -> int:
+    """Up to how many networks cost a device at most a tenth more than one."""
+    return max(n for n in range(1, MOST + 1) if wall(n) <= 1.1 * wall(1))
+
+
+def _corrected(protocol: Protocol, device: str, seen: Seen, company: int) -> float:
+    near = min(seen, key=lambda size: (abs(log(size / company)), size))
+    guess, there = assumed(protocol, device, company), assumed(protocol, device, near)
+    return median(seen[near]) * (guess / there if there else 1.0)
 
 
 def _median_without(values: Sequence[float], left_out: int) -> float:

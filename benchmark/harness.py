@@ -6,22 +6,21 @@ finished round, and a fresh clone that holds only committed records retrains no 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cached_property
-from statistics import median
 
 import torch
 
 from benchmark.attempts import SecondTries, Unavailable
+from benchmark.costs import company_of
 from benchmark.cpu import cpu_settings
 from benchmark.datasets import Dataset, prepared
 from benchmark.errors import BadPruner, NeedFailed
 from benchmark.harness_settings import OutOfTime, Ready, Settings
+from benchmark.holding import Holding
 from benchmark.isolation.source import PrunerSource, locate
 from benchmark.isolation.starting import template
-from benchmark.leases import Lease
+from benchmark.pace import Pace
 from benchmark.plan import Job, expected_seconds, is_chain, train_steps
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.pruning.score_facts import ScoreWatch
@@ -39,15 +38,14 @@ from benchmark.weights import load_weights, save_weights
 class Harness:
     """Runs cells of one protocol into one results folder."""
 
-    def __init__(self, protocol: Protocol, store: Store, settings: Settings, seconds_per_step: float = 0.0) -> None:
+    def __init__(self, protocol: Protocol, store: Store, settings: Settings, pace: Pace | None = None) -> None:
         self.protocol, self.store, self.settings = protocol, store, settings
-        # The median of a few runs: one that was held up by a busy machine must not end the budget early.
-        self._speeds = deque([seconds_per_step], maxlen=5)
+        self._pace = pace or Pace()
         self._mask_seconds: dict[str, float] = {}  # by method, of its last mask
         self._watch = ScoreWatch(protocol.pruning)
         self._found: dict[str, PrunerSource] = {}
         self._tried: set[Cell] = set()
-        self._lease: Lease | None = None
+        self.holding = Holding(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
         self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights, settings.limits)
 
@@ -62,10 +60,9 @@ class Harness:
         A cell whose pruner breaks its contract, or that needs a failed network, becomes a failed record, and so do
         the levels of a chain behind it. Raises OutOfTime when the budget ends between two trainings.
         """
-        with cpu_settings(), self.store.lock(self.protocol, job.name, wait=False) as lease:
-            if lease is None:
+        with cpu_settings(), self.holding.job(job) as mine:
+            if not mine:
                 return False
-            self._lease = lease
             if job.method != DENSE:
                 template()  # starts while the networks train that are to be pruned
             try:
@@ -109,7 +106,7 @@ class Harness:
         if cell.method != DENSE:
             self._measure(cell)
         else:
-            with self.store.lock(self.protocol, Job(self.protocol, (cell,)).name, wait=True):
+            with self.holding.job(Job(self.protocol, (cell,)), wait=True):
                 if (found := load_weights(path)) is None:
                     self._refuse_failed(cell)  # by the process that held the lock
                     self._measure(cell)
@@ -135,27 +132,32 @@ class Harness:
         else:
             self._measure_mask(cell)
 
-    def prepared(self, cell: Cell) -> Ready:
-        """What a cell's training needs, on disk or made. Raises OutOfTime, Unavailable, BadPruner or NeedFailed."""
+    def prepared(self, cell: Cell, beside: Sequence[Ready] = ()) -> Ready:
+        """What a cell's training needs, on disk or made. Raises OutOfTime, Unavailable, BadPruner or NeedFailed.
+
+        `beside`: what it is to be trained side by side with; all of it has to fit the time.
+        """
         steps = train_steps(self.protocol, cell)
-        self._refuse_if_late(steps)  # before a mask is made for nothing
+        together = [*(each.steps for each in beside), steps]
+        self._refuse_if_late(together)  # before a mask is made for nothing
         masks, prune_cost = self.tickets.masks(cell)
         start, first_step = self.tickets.start(cell)
-        self._refuse_if_late(steps)
+        self._refuse_if_late(together)
         snapshots = self._rewind_points() if cell.method == DENSE else ()
         split = self.tickets.split(cell.seed)
         replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
         return Ready(cell, masks, prune_cost, replica, steps)
 
-    def _refuse_if_late(self, steps: int) -> None:
-        if not self.settings.may_start(steps * median(self._speeds)):
+    def _refuse_if_late(self, steps: Sequence[int]) -> None:
+        if not self.settings.may_start(self._pace.seconds(steps)):
             raise OutOfTime
 
     def finish(self, ready: Ready, outcome: Outcome) -> None:
         """Keep what was trained if a later cell needs it, and write the record if there is none."""
         cell, masks, prune_cost = ready.cell, ready.masks, ready.prune_cost
         if ready.steps:
-            self._speeds.append(outcome.seconds / ready.steps)
+            company = company_of(outcome.company)
+            self._pace.seen(company, company * outcome.seconds / ready.steps)
         for what, state in self._kept(cell, outcome).items():
             save_weights(self.store.weights_path(self.protocol, cell, what), state, self.store.work)
         if not self.settled(cell):
@@ -182,8 +184,7 @@ class Harness:
 
     def train(self, ready: Sequence[Ready]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device."""
-        alone = self.settings.place is None and len(ready) == 1
-        with with_safe_points() if alone else nullcontext():
+        with with_safe_points():
             return train(
                 [each.replica for each in ready],
                 self.tickets.module,
@@ -192,23 +193,20 @@ class Harness:
                 self.dataset,
                 lambda number, done, total: self._progress(ready[number].cell, done, total),
                 self.settings.place,
-                self._checkpoints(ready[0].cell, ready[0].replica) if alone else None,
+                [self._checkpoints(each.cell, each.replica) for each in ready],
             )
 
     def _checkpoints(self, cell: Cell, replica: Replica) -> Checkpoints:
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
+        words += [str(self.settings.place)] if self.settings.place else []
         of = digest_of(words, replica.start, replica.masks)
         path = self.store.weights_path(self.protocol, cell, "checkpoint")
         return Checkpoints(path, self.store.work, of, self.settings.checkpoint_seconds)
 
     def _progress(self, cell: Cell, done: int, total: int) -> None:
-        self._refuse_lost_lease()
+        if self.settings.place is None:  # else the others that are trained with it go on
+            self.holding.refuse_lost(cell)
         self.settings.on_progress(cell, done, total)
-
-    def _refuse_lost_lease(self) -> None:
-        """Raise Unavailable if this process was taken for dead (it was stopped for long) and another one goes on."""
-        if self._lease is not None and not self._lease.still_mine():
-            raise Unavailable
 
     def _rewind_points(self) -> tuple[int, ...]:
         """Updates after which the dense network's weights are kept."""
@@ -233,7 +231,7 @@ class Harness:
         (self._write if final else self._settle)(cell, failed_record(self, cell, reason), None)
 
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
-        self._refuse_lost_lease()
+        self.holding.refuse_lost(cell)
         self.store.write(self.protocol, cell, record, curves)
         self.tries.forget(cell)
         self._tried.add(cell)

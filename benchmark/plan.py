@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from statistics import median
 
-from benchmark.costs import FLOPS_PER_SECOND, CostModel, training_work
+from benchmark.costs import FLOPS_PER_SECOND, CostModel, this_device, training_work
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.purpose import AS_WRITTEN, Purpose
 from benchmark.records import DENSE, Cell, Record
@@ -37,10 +37,11 @@ class Job:
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job with the seconds it should take here on one core."""
+    """A job with the seconds it should take of a core here, or of a GPU. `tier`: how much wanted, lowest first."""
 
     job: Job
     seconds: float
+    tier: int = 0
 
 
 def is_chain(protocol: Protocol, method: str) -> bool:
@@ -164,20 +165,16 @@ def train_steps(protocol: Protocol, cell: Cell) -> int:
     return protocol.recipe.steps - schedule.restart
 
 
-def seconds_per_step(protocol: Protocol, records: Iterable[Record]) -> float:
-    """Here, from a protocol's own records; see `costs`."""
-    return CostModel.learn({protocol: records}).seconds_per_step(protocol)
-
-
 def expected_seconds(
-    protocol: Protocol, records: Sequence[Record], costs: CostModel | None = None
+    protocol: Protocol, records: Sequence[Record], costs: CostModel | None = None, device: str | None = None
 ) -> Callable[[Sequence[Cell]], float]:
     """How long cells of a protocol should take on one core, from its records, else from the size of the network.
 
     Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once. `costs`: a
-    model that has seen more than these records.
+    model that has seen more than these records. `device`: another than this core, as records name it; of a GPU, what
+    a cell takes of it in company.
     """
-    speed = (costs or CostModel.learn({protocol: records})).seconds_per_step(protocol)
+    speed = (costs or CostModel.learn({protocol: records})).share(protocol, device)
     taken: dict[str, list[float]] = {}
     for record in records:
         if not protocol.trains and record.cost:
@@ -212,38 +209,24 @@ def plan(
     retry_failed: bool = False,
     wanted: Mapping[str, Mapping[str, int]] | None = None,
     purpose: Purpose = AS_WRITTEN,
+    device: str = "cpu",
 ) -> list[PlannedJob]:
     """All unfinished jobs of a selection with their expected seconds: most wanted first, then small trainings before
-    large ones, which would take any budget, protocol by protocol. `wanted`: by protocol id, see `jobs`.
+    large ones, which would take any budget, protocol by protocol.
+
+    `wanted`: of each protocol id, see `jobs`. `purpose`: see there. `device`: cpu or cuda.
     """
     records = {protocol: store.records(protocol) for protocol in dict.fromkeys(protocol for protocol, _ in selection)}
-    costs = CostModel.learn(records)
-    planned = []
+    costs, place = CostModel.learn(records), this_device(device)
+    planned = list[PlannedJob]()
     for protocol, own in records.items():
-        expected = expected_seconds(protocol, own, costs)
+        expected = expected_seconds(protocol, own, costs, place)
         methods = [method for owner, method in selection if owner.key == protocol.key]
         done = _settled(own, retry_failed)
         for tier, cells in _ranked(protocol, methods, done, (wanted or {}).get(protocol.id, {}), purpose):
-            planned.append(((tier[0], training_work(protocol)), PlannedJob(Job(protocol, cells), expected(cells))))
-    return [item for _, item in sorted(planned, key=lambda pair: pair[0])]  # stable: else in the order above
-
-
-def fitting(planned: Sequence[PlannedJob], workers: int, budget: float | None) -> list[int]:
-    """How many cells of each job fit `budget` seconds when `workers` processes take jobs in order.
-
-    A chain may be cut between two levels. The estimate is what the plan shows; the run itself looks at the clock.
-    """
-    if budget is None:
-        return [len(item.job.cells) for item in planned]
-    busy_until = [0.0] * workers
-    counts = []
-    for item in planned:
-        worker = busy_until.index(min(busy_until))
-        each = item.seconds / len(item.job.cells)
-        room = len(item.job.cells) if each == 0 else int((budget - busy_until[worker]) / each)
-        counts.append(max(0, min(len(item.job.cells), room)))
-        busy_until[worker] += each * counts[-1]
-    return counts
+            planned.append(PlannedJob(Job(protocol, cells), expected(cells), tier[0]))
+    # Stable: else in the order above.
+    return sorted(planned, key=lambda item: (item.tier, training_work(item.job.protocol)))
 
 
 def only_recorded(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
@@ -252,7 +235,8 @@ def only_recorded(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJo
     for item in planned:
         cells = tuple(c for c in item.job.cells if _finished(store, item.job.protocol, c))
         if cells:
-            kept.append(PlannedJob(Job(item.job.protocol, cells), item.seconds * len(cells) / len(item.job.cells)))
+            seconds = item.seconds * len(cells) / len(item.job.cells)
+            kept.append(replace(item, job=Job(item.job.protocol, cells), seconds=seconds))
     return kept
 
 

@@ -21,6 +21,13 @@ from benchmark.verdicts import Decision, decide
 
 FIRST_SEEDS = 3  # of a claim that nothing is known of: enough for a first interval
 NOBODY_ASKS = (4, 0)
+REASONS = (
+    "first seeds of a claim not measured",
+    "a few more seeds decide",
+    "further seeds of an open claim",
+    "further seeds of a decided claim",
+    "no claim asks for it",
+)  # by tier
 Tier = tuple[int, int]
 
 

@@ -18,7 +18,7 @@ class Display:
 
     def __init__(self, workers: int, cells: int, deadline: float | None) -> None:
         self.finished = self.failed = 0
-        self._deadline, self._cells, self._started = deadline, cells, time.time()
+        self._deadline, self._cells, self._started = deadline, cells, time.monotonic()
         self._bars: Progress | None = None
         self._tasks: list[TaskID] = []
         if sys.stdout.isatty():
@@ -69,8 +69,8 @@ class Display:
         print(f"[{self._clock()}] {self.recorded}/{self._cells} {line}", flush=True)
 
     def _clock(self) -> str:
-        seconds = int(time.time() - self._started)
-        left = "" if self._deadline is None else f", {max(0, self._deadline - time.time()) / 60:.0f} min left"
+        seconds = int(time.monotonic() - self._started)
+        left = "" if self._deadline is None else f", {max(0, self._deadline - time.monotonic()) / 60:.0f} min left"
         return f"{seconds // 60}:{seconds % 60:02d}{left}"
 
 

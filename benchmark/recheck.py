@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, sqrt
 from statistics import mean, stdev
 
+from benchmark.costs import CostModel
 from benchmark.plan import PlannedJob, expected_seconds
 from benchmark.protocol import Protocol
 from benchmark.records import Cell, Provenance, Record
@@ -67,15 +68,17 @@ def same_machine(a: Provenance, b: Provenance) -> bool:
     )  # fmt: skip
 
 
-def speed_from(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
+def speed_from(
+    planned: Sequence[PlannedJob], store: Store, costs: CostModel | None = None, device: str | None = None
+) -> list[PlannedJob]:
     """The same plan with expected seconds from the records of `store`, the folder that has some."""
     expected: dict[str, Callable[[Sequence[Cell]], float]] = {}
     timed = []
     for item in planned:
         protocol = item.job.protocol
         if protocol.key not in expected:
-            expected[protocol.key] = expected_seconds(protocol, store.records(protocol))
-        timed.append(PlannedJob(item.job, expected[protocol.key](item.job.cells)))
+            expected[protocol.key] = expected_seconds(protocol, store.records(protocol), costs, device)
+        timed.append(replace(item, seconds=expected[protocol.key](item.job.cells)))
     return timed
 
 

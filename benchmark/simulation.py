@@ -1,10 +1,12 @@
 """How long a plan takes on 1 to 256 workers, simulated from the plan that real workers are given. No torch.
 
     python -m benchmark.simulation [--results results] [--hours-between-deaths 24] [PROTOCOL[:METHOD]]...
+    python -m benchmark.simulation --device cuda [PROTOCOL[:METHOD]]...
 
 Workers do what `executors.worker.work` does: each takes the first job of the plan that nobody holds. A worker that dies
 loses what it did since the last checkpoint, its lease expires, and it is back after a while, as a requeued task is.
-What is left out: starting Python, reading the results folder, and cells that wait for a dense network.
+With GPUs, batches are worked off side by side as `packing` foresees it, and nobody dies. What is left out: starting
+Python, reading the results folder, and cells that wait for a dense network.
 """
 
 from __future__ import annotations
@@ -15,16 +17,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import click
 from tabulate import tabulate
 
-from benchmark.commands.selecting import selection_of
+from benchmark.commands.selecting import protocols_in, selection_of
 from benchmark.commands.tables import spoken
-from benchmark.plan import plan
+from benchmark.commands.working import planned_for
+from benchmark.costs import CostModel, this_device
+from benchmark.executors.order import Order
+from benchmark.packing import estimate, packed
+from benchmark.plan import PlannedJob
 from benchmark.recheck import speed_from
 from benchmark.store import Store
-from benchmark.verbs.options import only_argument, results_option
+from benchmark.verbs.options import device_option, only_argument, results_option
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -92,26 +99,43 @@ def simulate(seconds: Sequence[float], workers: int, world: World, seed: int = 0
 @click.command()
 @only_argument
 @results_option
+@device_option
 @click.option("--hours-between-deaths", type=float, default=24.0, show_default=True, help="Of one worker, on average.")
-def main(only: tuple[str, ...], results: Path, hours_between_deaths: float) -> None:
+def main(only: tuple[str, ...], results: Path, device: Literal["cpu", "cuda"], hours_between_deaths: float) -> None:
     """Simulate the whole grid of the selected protocols, at the speeds that records of this folder show."""
-    selection = selection_of(only)
+    selection, store = selection_of(only), Store(results)
+    costs = CostModel.learn({protocol: store.records(protocol) for protocol in protocols_in(selection)})
     with TemporaryDirectory() as empty:
-        planned = speed_from(plan(selection, Store(Path(empty))), Store(results))
-    seconds = [item.seconds for item in planned]
-    cells = sum(len(item.job.cells) for item in planned)
-    click.echo(f"{cells:,} cells in {len(planned):,} jobs, {spoken(sum(seconds))} of work\n")
+        nothing = Store(Path(empty))
+        planned = planned_for(Order((), nothing.root, device=device), selection, nothing)
+    planned = speed_from(planned, store, costs, this_device(device))
+    cells, seconds = sum(len(item.job.cells) for item in planned), [item.seconds for item in planned]
+    unit = "one core" if device == "cpu" else "one GPU"
+    click.echo(f"{cells:,} cells in {len(planned):,} jobs, {spoken(sum(seconds))} of {unit}\n")
+    rows, head = _on_cores(seconds, hours_between_deaths) if device == "cpu" else _on_gpus(planned, costs)
+    click.echo(tabulate(rows, head, tablefmt="pipe", disable_numparse=True))
+
+
+def _on_gpus(planned: Sequence[PlannedJob], costs: CostModel) -> tuple[list[list[str]], list[str]]:
+    rows = []
+    one = estimate(planned, packed(planned, costs, "cuda")).seconds
+    for workers in SIZES:
+        found = estimate(planned, packed(planned, costs, "cuda", workers), workers).seconds
+        rows.append([str(workers), spoken(found), f"{one / found:.1f}", f"{100 * one / found / workers:.0f} %"])
+    return rows, ["GPUs", "makespan", "times as fast", "efficiency"]
+
+
+def _on_cores(seconds: Sequence[float], hours_between_deaths: float) -> tuple[list[list[str]], list[str]]:
     rows = []
     for workers in SIZES:
         best = ideal(seconds, workers)
         calm = simulate(seconds, workers, World())
         stormy = simulate(seconds, workers, World(3600 * hours_between_deaths))
         rows.append(
-            [workers, spoken(best), spoken(calm.makespan), f"{100 * best / calm.makespan:.0f} %",
-             spoken(stormy.makespan), f"{100 * best / stormy.makespan:.0f} %", stormy.deaths]
+            [str(workers), spoken(best), spoken(calm.makespan), f"{100 * best / calm.makespan:.0f} %",
+             spoken(stormy.makespan), f"{100 * best / stormy.makespan:.0f} %", str(stormy.deaths)]
         )  # fmt: skip
-    head = ["workers", "ideal", "makespan", "of ideal", "with failures", "of ideal", "deaths"]
-    click.echo(tabulate(rows, head, tablefmt="pipe", disable_numparse=True))
+    return rows, ["workers", "ideal", "makespan", "of ideal", "with failures", "of ideal", "deaths"]
 
 
 if __name__ == "__main__":

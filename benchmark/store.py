@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -178,10 +179,11 @@ class Store:
             while (lease := leases.take(name)) is None and wait:
                 time.sleep(WAIT_SECONDS)
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise EnvironmentProblem(
                 str(self.root),
                 f"cannot be written ({error.strerror or error})",
-                "Give a writable --results folder",
+                "Free space or give another --results folder" if full else "Give a writable --results folder",
             ) from error
         try:
             yield lease

@@ -72,7 +72,7 @@ def _train(protocol: Protocol, folder: Path, every: int, kill_after: int | None 
         protocol.recipe,
         protocol.evaluation,
         data,
-        checkpoints=kept,
+        checkpoints=[kept],
     )[0]
 
 

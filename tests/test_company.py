@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +25,11 @@ from benchmark.protocol import EvaluationSpec, Protocol, Recipe
 from benchmark.spec.data import AugmentationSpec
 from benchmark.spec.network import ConvSpec, LeNet5Spec, MlpSpec, NetworkSpec, ResNetSpec, VggSpec
 from benchmark.training import Outcome, Place, Replica, company, train
+from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.graphs import Replay
 from benchmark.training.step import Step, eagerly
 from benchmark.training.ways import way_for
+from benchmark.weights import load_weights, save_weights
 
 SMALL: dict[str, Any] = {**COMMON, "input": (3, 8, 8), "classes": 4}
 NETWORKS: dict[str, NetworkSpec] = {
@@ -227,3 +230,64 @@ def test_replays_run_every_update_once(tiny_protocol: Protocol) -> None:
     later = [(4, 10), *[(4, 1)] * 7, (2, 1)]
     middle = [*[(4, 1)] * 9, *[(4, 1)] * 8, (2, 1)]  # looked at after 45 updates, 9 into the epoch
     assert made[0].log == [*epoch, *later, *middle, *later, *later]
+
+
+class Killed(Exception):
+    """The machine failed."""
+
+
+def resumable(
+    name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, way: Any, folder: Path, kill_at: int | None
+) -> list[Outcome]:
+    """Train with a checkpoint at every look; the machine may fail at one."""
+
+    def report(_number: int, done: int, _total: int) -> None:
+        if done == kill_at:
+            raise Killed
+
+    when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 2, "test_every": 4})
+    files = [Checkpoints(folder / f"{r.seed}", folder / "work", f"replica {r.seed}", 0.0) for r in replicas]
+    place = Place("cpu", way)
+    return train(replicas, lambda _: make(NETWORKS[name]), recipe, when, augmented(), report, place, files)
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    """Weights and snapshots to the bit, and everything that was seen."""
+    states = [(one.weights, other.weights), *((one.snapshots[s], other.snapshots[s]) for s in one.snapshots)]
+    bits = all(torch.equal(a[n], b[n]) for a, b in states for n in a)
+    facts = [(o.history, o.train, o.steps, o.examples, o.failure, sorted(o.snapshots)) for o in (one, other)]
+    return bits and facts[0] == facts[1]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("way", ["stacked", "forked"])
+def test_a_killed_company_goes_on(tiny_protocol: Protocol, tmp_path: Path, way: Any, optimizer: str) -> None:
+    """Killed at each look, one after the other: in the end the bits of one go; and it does go on, not begin again."""
+    recipe = recipe_of(tiny_protocol, optimizer=optimizer, momentum=0.9 if optimizer == "sgd" else 0.0)
+    replicas = replicas_of("resnet-20", 2, snapshots=(0, 5))
+    whole = resumable("resnet-20", replicas, recipe, tiny_protocol, way, tmp_path / "whole", None)
+    for kill_at in (2, 4, 6):
+        with pytest.raises(Killed):
+            resumable("resnet-20", replicas, recipe, tiny_protocol, way, tmp_path / "r", kill_at)
+    resumed = resumable("resnet-20", replicas, recipe, tiny_protocol, way, tmp_path / "r", None)
+    assert all(same(one, other) for one, other in zip(whole, resumed, strict=True))
+    for file in ("0", "1"):  # had it begun again, these would not matter
+        path = tmp_path / "r" / file
+        state = load_weights(path)
+        assert state is not None
+        name = next(name for name in state if name.startswith("module.") and state[name].is_floating_point())
+        save_weights(path, {**state, name: state[name] + 1.0}, tmp_path / "work")
+    spoiled = resumable("resnet-20", replicas, recipe, tiny_protocol, way, tmp_path / "r", None)
+    assert not same(spoiled[0], whole[0])
+
+
+def test_one_that_lost_its_checkpoint_begins_again(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """The others go on without it: two companies, and the same bits, as forked networks never touch."""
+    recipe, replicas = recipe_of(tiny_protocol), replicas_of("conv-2", 3)
+    whole = resumable("conv-2", replicas, recipe, tiny_protocol, "forked", tmp_path / "whole", None)
+    with pytest.raises(Killed):
+        resumable("conv-2", replicas, recipe, tiny_protocol, "forked", tmp_path / "r", 6)
+    (tmp_path / "r" / "1").write_bytes(b"half a file")
+    resumed = resumable("conv-2", replicas, recipe, tiny_protocol, "forked", tmp_path / "r", None)
+    assert [outcome.company for outcome in resumed] == [f"{n} side by side, forked" for n in (2, 1, 2)]
+    assert all(same(one, other) for one, other in zip(whole, resumed, strict=True))

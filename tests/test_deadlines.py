@@ -37,4 +37,4 @@ def test_after_the_deadline_no_job_is_looked_at(
     store = Store(tmp_path)
     jobs = plan([(tiny_protocol, "dense"), (tiny_protocol, "snip")], store)
     assert jobs
-    work(jobs, store, Options(deadline=time.time() - 1), Events(progress=never, recorded=never))
+    work(jobs, store, Options(deadline=time.monotonic() - 1), Events(progress=never, recorded=never))

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.costs import CostModel
 from benchmark.harness import Harness, Settings
+from benchmark.packing import estimate, packed
 from benchmark.plan import (
     Job,
     PlannedJob,
     cells_of,
-    fitting,
     jobs,
     method_names,
     only_recorded,
     plan,
-    seconds_per_step,
     select,
     train_steps,
 )
@@ -67,7 +67,7 @@ def test_recorded_cells_leave_the_plan(tmp_path: Path, tiny_protocol: Protocol) 
     assert [job.cells for job in left] == [(Cell("dense", 0, 1),)]
     planned = plan(select([tiny_protocol], []), Store(tmp_path / "other"))
     assert [item.job.cells for item in only_recorded(planned, store)] == [(Cell("dense", 0, 0),)]
-    assert seconds_per_step(tiny_protocol, store.records(tiny_protocol)) > 0
+    assert CostModel.learn({tiny_protocol: store.records(tiny_protocol)}).seconds_per_step(tiny_protocol) > 0
 
 
 def test_training_steps_by_schedule(tiny_protocol: Protocol) -> None:
@@ -98,7 +98,8 @@ def test_what_fits_a_budget(tiny_protocol: Protocol, budget: float | None, worke
         PlannedJob(Job(tiny_protocol, (Cell("random", 3, 0),)), 15.0),
         PlannedJob(Job(tiny_protocol, (Cell("random", 3, 1),)), 5.0),
     ]
-    assert fitting(planned, workers, budget) == counts
+    found = estimate(planned, packed(planned, CostModel()), workers, budget)
+    assert list(found.cells) == counts
 
 
 def test_selection_by_pattern() -> None:

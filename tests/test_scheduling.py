@@ -63,8 +63,7 @@ def test_costs_are_learned_by_device(tiny_protocol: Protocol) -> None:
     ratio = flops_per_step(other) / flops_per_step(tiny_protocol)
     assert model.seconds_per_step(other, "a") == pytest.approx(0.02 * ratio)
     slower = CostModel.learn({tiny_protocol: [*here, _record("b", 4.0)], other: [_record("a", 10.0)]})
-    rates = slower.rates
-    assert slower.seconds_per_step(other, "b") == pytest.approx(0.1 * rates["a"] / rates["b"])
+    assert slower.seconds_per_step(other, "b") == pytest.approx(0.1 * slower.factors["b"] / slower.factors["a"])
     assert CostModel().seconds_per_step(other) == flops_per_step(other) / 3e10
 
 

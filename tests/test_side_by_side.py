@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.costs import CostModel
 from benchmark.harness import Harness, OutOfTime, Settings
-from benchmark.plan import plan
+from benchmark.packing import Batch, packed
+from benchmark.plan import PlannedJob, plan
 from benchmark.protocol import Protocol
 from benchmark.records import Cell, Record
 from benchmark.records import parse as parse_record
@@ -21,20 +23,26 @@ METHODS = ("dense", "imp", "imp+reinit", "snip", "imp-rewind")
 
 
 def harness_of(protocol: Protocol, folder: Path, place: Place | None, **settings: Any) -> tuple[Harness, list[Any]]:
-    """A harness in an empty folder, and its jobs."""
+    """A harness in an empty folder, and its plan."""
     store = Store(folder)
-    jobs = [planned.job for planned in plan([(protocol, name) for name in METHODS], store)]
-    return Harness(protocol, store, Settings(place=place, **settings)), jobs
+    planned = plan([(protocol, name) for name in METHODS], store)
+    return Harness(protocol, store, Settings(place=place, **settings)), planned
 
 
-def together(harness: Harness, jobs: list[Any]) -> int:
+def together(harness: Harness, planned: list[PlannedJob]) -> int:
     """Run until nothing has to be come back to; how often that took."""
     rounds = 0
-    while jobs:
-        jobs = run_together(harness, jobs)
+    while planned:
+        names = {job.name for batch in batches(planned) for job in run_together(harness, batch)}
+        planned = [item for item in planned if item.job.name in names]
         rounds += 1
         assert rounds < 5
     return rounds
+
+
+def batches(planned: list[PlannedJob]) -> list[Batch]:
+    """As for a GPU of which nothing is known."""
+    return packed(planned, CostModel(), "cuda")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,7 @@ def alone(tiny_protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> 
     """Every cell run by itself."""
     harness, jobs = harness_of(tiny_protocol, tmp_path_factory.mktemp("alone"), None)
     while jobs:
-        jobs = [job for job in jobs if not harness.run(job)]
+        jobs = [item for item in jobs if not harness.run(item.job)]
     return _found(harness)
 
 
@@ -52,9 +60,9 @@ def _found(harness: Harness) -> dict[Cell, Record]:
 
 
 def test_together_is_what_alone_is(tiny_protocol: Protocol, tmp_path: Path, alone: dict[Cell, Record]) -> None:
-    """Controls wait for the chain whose masks they take; every record says who kept it company."""
+    """Controls join as soon as the chain has made the masks they take; every record says who kept it company."""
     harness, jobs = harness_of(tiny_protocol, tmp_path, Place("cpu", "stacked"))
-    assert together(harness, jobs) == 2
+    assert together(harness, jobs) == 1
     found = _found(harness)
     assert found.keys() == alone.keys()
     for cell, record in found.items():
@@ -76,9 +84,9 @@ def test_together_is_what_alone_is(tiny_protocol: Protocol, tmp_path: Path, alon
 
 def test_jobs_that_another_process_holds_are_come_back_to(tiny_protocol: Protocol, tmp_path: Path) -> None:
     harness, jobs = harness_of(tiny_protocol, tmp_path, Place("cpu", "forked"))
-    with harness.store.lock(tiny_protocol, jobs[0].name, wait=False):
-        left = run_together(harness, [job for job in jobs if job.method == "dense"])
-    assert left == [jobs[0]]
+    with harness.store.lock(tiny_protocol, jobs[0].job.name, wait=False):
+        left = run_together(harness, batches([item for item in jobs if item.job.method == "dense"])[0])
+    assert left == [jobs[0].job]
     assert len(_found(harness)) == 1
 
 
@@ -89,7 +97,7 @@ def test_a_pruner_that_fails_fails_its_chain_alone(tiny_protocol: Protocol, tmp_
         "        return {}\n"
     )
     harness, jobs = harness_of(tiny_protocol, tmp_path / "r", Place("cpu", "forked"), plugins={"magnitude": plugin})
-    together(harness, [job for job in jobs if job.method in ("dense", "imp", "snip")])
+    together(harness, [item for item in jobs if item.job.method in ("dense", "imp", "snip")])
     found = _found(harness)
     failed = {cell for cell, record in found.items() if record.status == "failed"}
     assert failed == {cell for cell in found if cell.method == "imp"}
@@ -106,6 +114,6 @@ def test_what_was_prepared_when_time_ends_is_recorded(tiny_protocol: Protocol, t
 
     harness, jobs = harness_of(tiny_protocol, tmp_path, Place("cpu", "forked"), may_start=once)
     with pytest.raises(OutOfTime):
-        run_together(harness, jobs)
+        run_together(harness, batches(jobs)[0])
     assert len(_found(harness)) == 1
     assert torch.get_num_threads() >= 1

@@ -19,21 +19,23 @@ def require_device(device: str) -> None:
             raise EnvironmentProblem("--device cuda", "torch sees no CUDA device", "Leave it out to use the CPU")
 
 
-def affordable(selection: Selection, store: Store, budget: float | None, retry_failed: bool) -> Selection:
+def affordable(
+    selection: Selection, store: Store, budget: float | None, retry_failed: bool, device: str = "cpu"
+) -> tuple[Selection, str]:
     """A selection without protocols of which no training can fit `budget` seconds, so that no data is fetched for them;
-    those with records first. What was named alone, or has records, stays: its plan says what is missing.
+    those with records first. What was named alone, or has records, stays: its plan says what is missing. Then what
+    there is to say of it, if anything.
     """
-    seconds: dict[str, list[float]] = {}
-    for item in plan(selection, store, retry_failed):
-        seconds.setdefault(item.job.protocol.key, []).append(item.seconds / len(item.job.cells))
     begun = {protocol.key: bool(store.records(protocol)) for protocol in protocols_in(selection)}
     too_long = set[str]()
     if budget is not None and len(begun) > 1:
+        seconds: dict[str, list[float]] = {}
+        for item in plan(selection, store, retry_failed, device=device):
+            seconds.setdefault(item.job.protocol.key, []).append(item.seconds / len(item.job.cells))
         too_long = {key for key, each in seconds.items() if min(each) > budget and not begun[key]}
-    if too_long:
-        click.echo(f"Left out: {len(too_long)} protocols of which no single training fits the budget here.")
+    words = f"Left out: {len(too_long)} protocols of which no single training fits the budget here."
     kept = [pair for pair in selection if pair[0].key not in too_long]
-    return sorted(kept, key=lambda pair: not begun[pair[0].key])
+    return sorted(kept, key=lambda pair: not begun[pair[0].key]), words if too_long else ""
 
 
 def with_data(selection: Selection) -> Selection:

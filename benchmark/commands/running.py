@@ -9,16 +9,16 @@ from typing import Literal
 
 import click
 
+from benchmark.commands.planning import Outlook, show_plan
 from benchmark.commands.plugins import Chosen, chosen, waiting_words
-from benchmark.commands.reading import show_plan
 from benchmark.commands.runnable import affordable, require_device, with_data
 from benchmark.commands.selecting import Selection, protocols_in
 from benchmark.commands.trying import try_out
-from benchmark.commands.working import Where, planned_for
+from benchmark.commands.working import Where, batches_for, planned_for
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.executors.devices import gpus
 from benchmark.executors.order import Order
-from benchmark.plan import fitting, only_recorded, plan
+from benchmark.plan import only_recorded, plan
 from benchmark.progress import Display
 from benchmark.store import Store
 
@@ -36,7 +36,7 @@ class How:
     @property
     def seconds_left(self) -> float | None:
         """Until the deadline; None without one."""
-        return None if self.deadline is None else self.deadline - time.time()
+        return None if self.deadline is None else self.deadline - time.monotonic()
 
 
 def run(  # noqa: PLR0913, PLR0917 - one for each option
@@ -59,19 +59,21 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     picked = chosen(only, store, plugins, settings)
     if device == "cuda":
         where = replace(where, workers=max(1, min(where.workers, len(gpus()))))
-    how = How(where, time.time() + budget if budget else None, picked, retry_failed, device)
+    how = How(where, time.monotonic() + budget if budget else None, picked, retry_failed, device)
     selection = _with_their_plugins(picked)
     if dry_steps is not None:
         try_out(selection, only, dry_steps, picked)
         return
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
-    selection = with_data(affordable(selection, store, how.seconds_left, retry_failed))
-    planned = planned_for(_order(selection, store, how, None), selection, store)
-    if planned:
-        show_plan(selection, planned, store, budget, where.workers)
+    selection, left_out = affordable(selection, store, how.seconds_left, retry_failed, device)
+    click.echo(left_out, nl=bool(left_out))
+    selection = with_data(selection)
+    outlook = _outlook(selection, store, how, budget)
+    if outlook.planned:
+        show_plan(selection, outlook, store)
         click.echo(describe().sentence())
-        if any(fitting(planned, where.workers, budget)):
+        if any(outlook.fits()):
             _execute(selection, store, how, None)
         else:
             click.echo("Not one training fits the budget; give it more time.")
@@ -81,6 +83,12 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
         _recheck([pair for pair in selection if pair in picked.measurable], store, Store(recheck), how)
     if where.waits:
         _conclude(selection, store)
+
+
+def _outlook(selection: Selection, store: Store, how: How, budget: float | None) -> Outlook:
+    order = _order(selection, store, how, None)
+    planned = planned_for(order, selection, store)
+    return Outlook(planned, batches_for(order, planned, store), how.where.hands, budget, how.device)
 
 
 def _with_their_plugins(picked: Chosen) -> Selection:
@@ -117,6 +125,7 @@ def _order(selection: Selection, store: Store, how: How, like: Store | None) -> 
         shard=how.where.shard,
         wanted=how.where.purpose,
         device=how.device,
+        hands=how.where.hands,
     )
 
 
@@ -136,7 +145,8 @@ def _recheck(selection: Selection, store: Store, again: Store, how: How) -> None
     from benchmark.recheck import compare, speed_from
 
     planned = speed_from(only_recorded(plan(selection, again), store), store)
-    count = sum(fitting(planned, how.where.workers, how.seconds_left))
+    batches = batches_for(_order(selection, store, how, None), planned, store)
+    count = sum(Outlook(planned, batches, how.where.workers, how.seconds_left).fits())
     if planned and count:
         click.echo(f"Measuring finished cells again into {again.root}, to compare: about {count} fit the time left.")
         _execute(selection, again, how, store)

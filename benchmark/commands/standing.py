@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from benchmark.commands.selecting import Selection, existing_results, protocols_in, selection_of
 from benchmark.commands.tables import show_table, spoken
-from benchmark.costs import CostModel
+from benchmark.costs import CostModel, this_device
 from benchmark.executors.slurm import states, submissions
 from benchmark.leases import Holder
 from benchmark.plan import Job, cells_of, expected_seconds
@@ -33,30 +33,30 @@ Done = dict[tuple[str, int, int, int], str]
 Hours = Callable[[Sequence[Cell]], float]
 
 
-def status(only: tuple[str, ...], results: Path, watch: bool, as_json: bool) -> None:
+def status(only: tuple[str, ...], results: Path, watch: bool, device: Literal["cpu", "cuda"], as_json: bool) -> None:
     """What is done, running, failed and missing, what each open verdict still costs, and where the logs are."""
     store = existing_results(results)
     selection = selection_of(only, partial(with_submissions, store))
     while True:
-        document = seen(store, selection)
+        document = seen(store, selection, device)
         if as_json:
             click.echo(json.dumps(document, indent=1))
         else:
             if watch:
                 click.clear()
-            _show(document)
+            _show(document, _unit(device))
         if not watch:
             return
         gc.collect()  # a verb that reads does not, but this one may run for days
         time.sleep(WATCH_SECONDS)
 
 
-def seen(store: Store, selection: Selection) -> dict[str, Any]:
-    """The whole of `status` as plain JSON types. Hours are of one core of this machine."""
+def seen(store: Store, selection: Selection, device: str = "cpu") -> dict[str, Any]:
+    """The whole of `status` as plain JSON types. Hours are of one core of this machine, or of its GPU: `device`."""
     records = {protocol: store.records(protocol) for protocol in protocols_in(selection)}
-    costs = CostModel.learn(records)
+    costs, place, unit = CostModel.learn(records), this_device(device), _unit(device).lower()
     known = {protocol: _done(own) for protocol, own in records.items()}
-    hours = {protocol: _hours(expected_seconds(protocol, own, costs)) for protocol, own in records.items()}
+    hours = {protocol: _hours(expected_seconds(protocol, own, costs, place)) for protocol, own in records.items()}
     document: dict[str, Any] = {"methods": [], "costs": [], "claims": [], "workers": [], "submissions": []}
     for protocol, done in known.items():
         holders = {holder.name: holder for holder in store.leases(protocol).holders()}
@@ -70,14 +70,14 @@ def seen(store: Store, selection: Selection) -> dict[str, Any]:
                     "protocol": protocol.id,
                     "method": method,
                     **{word: counted[word] for word in ("finished", "running", "failed", "missing")},
-                    "core_hours_left": hours[protocol](left),
+                    f"{unit}_hours_left": hours[protocol](left),
                 }
             )
-        error = costs.error(protocol)
+        error = costs.error(protocol, place)
         document["costs"].append(
             {
                 "protocol": protocol.id,
-                "seconds_per_step": costs.seconds_per_step(protocol),
+                "seconds_per_step": costs.share(protocol, place),
                 "records": error.count if error else 0,
                 "error": error.middle if error else None,
                 "error_90": error.ninetieth if error else None,
@@ -87,7 +87,7 @@ def seen(store: Store, selection: Selection) -> dict[str, Any]:
             {"protocol": protocol.id, "job": holder.name, **{k: holder.facts.get(k) for k in ("host", "pid", "log")}}
             for holder in holders.values()
         ]
-    document["claims"] = _claims(records, known, hours)
+    document["claims"] = _claims(records, known, hours, unit)
     found_states = states([each.job for each in submissions(store)])
     for each in submissions(store):
         mine = Counter(state for task, state in found_states.items() if task.split("_")[0] == each.job)
@@ -111,7 +111,10 @@ def _hours(expected: Callable[[Sequence[Cell]], float]) -> Hours:
 
 
 def _claims(
-    records: Mapping[Protocol, Sequence[Record]], known: Mapping[Protocol, Done], hours: Mapping[Protocol, Hours]
+    records: Mapping[Protocol, Sequence[Record]],
+    known: Mapping[Protocol, Done],
+    hours: Mapping[Protocol, Hours],
+    unit: str,
 ) -> list[dict[str, Any]]:
     """Every claim of these protocols with what its planned cells still cost."""
     by_id = {protocol.id: protocol for protocol in records}
@@ -129,18 +132,23 @@ def _claims(
                 "claim": decision.claim,
                 "verdict": decision.spoken_verdict,
                 "cells_left": cells,
-                "core_hours_left": cost,
+                f"{unit}_hours_left": cost,
                 "seeds_still_needed": decision.seeds_still_needed,
             }
         )
     return found
 
 
-def _show(document: dict[str, Any]) -> None:
+def _unit(device: str) -> str:
+    """What hours are of."""
+    return "core" if device == "cpu" else "GPU"
+
+
+def _show(document: dict[str, Any], unit: str) -> None:
     show_table("Status", list(document["methods"][0]), [list(row.values()) for row in document["methods"]])
     rows = [list(row.values()) for row in document["claims"] if row["verdict"] != "not measured"]
     if rows:
-        show_table("Verdicts", ["claim", "verdict", "cells left", "core-hours left", "more seeds"], rows)
+        show_table("Verdicts", ["claim", "verdict", "cells left", f"{unit}-hours left", "more seeds"], rows)
     if waiting := len(document["claims"]) - len(rows):
         click.echo(f"{waiting} more claim{'s are' if waiting > 1 else ' is'} not measured: --json lists them too")
     rows = [
@@ -155,13 +163,17 @@ def _show(document: dict[str, Any]) -> None:
     ]
     show_table("Expected cost of an update here", ["protocol", "update", "records", "error", "9 of 10 within"], rows)
     if document["workers"]:
-        rows = [[w["protocol"], w["job"], w["host"], w["pid"], w["log"] or "-"] for w in document["workers"]]
-        show_table("Running", ["protocol", "job", "host", "process", "log"], rows)
+        rows = [[w["protocol"], w["job"], w["host"], w["pid"]] for w in document["workers"]]
+        show_table("Running", ["protocol", "job", "host", "process"], rows)
+        for log in dict.fromkeys(w["log"] for w in document["workers"] if w["log"]):
+            click.echo(f"Log: {log}")  # not in the table, which breaks long words
     if document["submissions"]:
-        rows = [[s["job"], s["submitted"], s["tasks"], _words(s["states"]), s["logs"]] for s in document["submissions"]]
-        show_table("Slurm", ["job", "submitted", "tasks", "states", "logs"], rows)
-    left = sum(row["core_hours_left"] for row in document["methods"])
-    click.echo(f"About {spoken(3600 * left)} of one core left.")
+        rows = [[s["job"], s["submitted"], s["tasks"], _words(s["states"])] for s in document["submissions"]]
+        show_table("Slurm", ["job", "submitted", "tasks", "states"], rows)
+        for each in document["submissions"]:
+            click.echo(f"Logs of job {each['job']}: {each['logs']}")
+    left = sum(row[f"{unit.lower()}_hours_left"] for row in document["methods"])
+    click.echo(f"About {spoken(3600 * left)} of one {unit} left.")
 
 
 def _percent(fraction: float | None) -> str:

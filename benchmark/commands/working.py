@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmark.executors.order import Executor, Order, Shard
 from benchmark.executors.profile import Profile, load_profile
 from benchmark.executors.shards import part
 from benchmark.executors.slurm import Slurm
+from benchmark.packing import Batch, costs_of, packed
 from benchmark.plan import PlannedJob, only_recorded, plan
 from benchmark.power import plan_order
 from benchmark.store import Store
@@ -61,6 +63,11 @@ class Where:
         """Whether the work is over when the executor returns."""
         return self.place != "slurm" or self.wait
 
+    @property
+    def hands(self) -> int:
+        """Workers that share the work."""
+        return self.profile.tasks * self.profile.workers if self.profile else self.workers
+
     def executor(self) -> Executor:
         """The executor of that name."""
         if self.place == "in-process":
@@ -74,12 +81,17 @@ def planned_for(order: Order, selection: Selection, store: Store) -> list[Planne
 
     protocols = protocols_in(selection)
     purpose = wanted(store, protocols, order.wanted)
-    planned = plan(selection, store, order.retry_failed, plan_order(store, protocols), purpose)
+    planned = plan(selection, store, order.retry_failed, plan_order(store, protocols), purpose, order.device)
     planned = only_recorded(planned, Store(order.like)) if order.like else planned
     return part(planned, selection, order.shard) if order.shard else planned
 
 
-def worker(
+def batches_for(order: Order, planned: Sequence[PlannedJob], store: Store) -> list[Batch]:
+    """How the workers of an order take these jobs, by what is known now of their cost."""
+    return packed(planned, costs_of(planned, store), order.device, order.hands)
+
+
+def worker(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
     results: Path,
     deadline: float | None,
@@ -88,6 +100,7 @@ def worker(
     plugins: tuple[Path, ...],
     retry_failed: bool,
     device: Literal["cpu", "cuda"],
+    hands: int,
     **rest: str | None,
 ) -> None:
     """One worker process of `run`; prints one JSON object per line."""
@@ -98,12 +111,12 @@ def worker(
     stopping.with_parent()
     store = Store(results)
     if seconds is not None:
-        deadline = time.time() + seconds
+        deadline = time.monotonic() + seconds
     shard = Shard.parse(rest["shard"]) if rest["shard"] else None
-    given = Order(only, results, deadline, None, plugins, retry_failed, like, shard, rest["purpose"], device)
+    given = Order(only, results, deadline, None, plugins, retry_failed, like, shard, rest["purpose"], device, hands)
     try:
         selection = selection_of(only, partial(with_submissions, store))
-        work_here(given, planned_for(given, selection, store), _emit)
+        work_here(given, planned_for(given, selection, store), store, _emit)
     except LotterybenchError as error:
         print(json.dumps({"event": "error", "text": str(error)}), flush=True)
         raise click.exceptions.Exit(error.exit_code) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -29,6 +30,18 @@ def gpus() -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     return tuple(str(n) for n, line in enumerate(line for line in listed.splitlines() if line.startswith("GPU ")))
+
+
+@cache
+def gpu_name() -> str | None:
+    """The maker's name for the first GPU, as torch tells it too; None where there is none."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    command += [f"--id={first}" for first in gpus()[:1]]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next((line.strip() for line in listed.splitlines() if line.strip()), None)
 
 
 def share_of(worker: int, found: tuple[str, ...]) -> dict[str, str]:

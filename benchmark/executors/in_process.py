@@ -18,10 +18,12 @@ class InProcess:
 
     def execute(self, order: Order, planned: Sequence[PlannedJob], listen: Listen) -> None:
         """See `Executor`."""
-        work_here(order, planned, lambda event, fields: listen(Message(0, event, fields)))
+        work_here(order, planned, Store(order.results), lambda event, fields: listen(Message(0, event, fields)))
 
 
-def work_here(order: Order, planned: Sequence[PlannedJob], say: Callable[[str, dict[str, Any]], None]) -> None:
+def work_here(
+    order: Order, planned: Sequence[PlannedJob], store: Store, say: Callable[[str, dict[str, Any]], None]
+) -> None:
     """Be a worker; `say(event, fields)` hears of evaluations and records."""
     from benchmark.commands.plugins import plugin_files
     from benchmark.executors.worker import Events, Options, work
@@ -35,10 +37,12 @@ def work_here(order: Order, planned: Sequence[PlannedJob], say: Callable[[str, d
         fields["empty_layers"] = record.mask.collapsed_layers if record.mask else ()
         say("recorded", {"name": title(protocol, cell), **fields})
 
-    options = Options(order.deadline, plugin_files(order.plugins), order.retry_failed, device=order.device)
-    work(planned, Store(order.results), options, Events(progress, recorded))
+    plugins = plugin_files(order.plugins)
+    options = Options(order.deadline, plugins, order.retry_failed, device=order.device, hands=order.hands)
+    work(planned, store, options, Events(progress, recorded))
 
 
 def title(protocol: Protocol, cell: Cell) -> str:
     """A cell in words."""
-    return f"{protocol.id} {cell.method} at {density_text(protocol, cell.level)}, seed {cell.seed}"
+    draw = f", draw {cell.draw}" if cell.draw else ""
+    return f"{protocol.id} {cell.method} at {density_text(protocol, cell.level)}, seed {cell.seed}{draw}"

@@ -32,8 +32,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class Order:
-    """The work, as every worker is told. `deadline`: a time.time() value. `seconds`: a limit that each worker counts
-    from its own start, where it is not known when that will be."""
+    """The work, as every worker is told.
+
+    `deadline`: a time.monotonic() value, the same in all processes of a machine, which no change of its clock moves.
+    `seconds`: a limit that each worker counts from its own start, where it is not known when that will be. `hands`:
+    workers that share the work, as far as is known.
+    """
 
     patterns: tuple[str, ...]
     results: Path
@@ -45,6 +49,7 @@ class Order:
     shard: Shard | None = None
     wanted: str | None = None
     device: Literal["cpu", "cuda"] = "cpu"
+    hands: int = 1
 
     def arguments(self) -> list[str]:
         """Of the verb `worker`. Paths are absolute: a worker may start elsewhere."""
@@ -56,6 +61,7 @@ class Order:
         parts += ["--like", str(self.like.absolute())] if self.like else []
         parts += ["--for", self.wanted] if self.wanted else []
         parts += ["--device", self.device] if self.device != "cpu" else []
+        parts += ["--hands", str(self.hands)] if self.hands > 1 else []
         parts += ["--shard", str(self.shard)] if self.shard else []
         return parts
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from benchmark.costs import CostModel, this_device
 from benchmark.data_root import data_root
 from benchmark.harness import Harness, OutOfTime, Settings
-from benchmark.plan import PlannedJob, seconds_per_step
+from benchmark.pace import Pace
+from benchmark.packing import Batch, costs_of, packed
+from benchmark.plan import PlannedJob
 from benchmark.protocol import Protocol
 from benchmark.records import Cell, Record
 from benchmark.side_by_side import run_together
@@ -31,9 +34,9 @@ class Events:
 
 @dataclass(frozen=True)
 class Options:
-    """How to work. `deadline` is a time.time() value; `plugins` maps names to files.
+    """How to work. `deadline` is a time.monotonic() value; `plugins` maps names to files.
 
-    On "cuda" the jobs of a protocol are trained side by side.
+    On "cuda" jobs are run in batches, see `packing`. `hands`: workers that share the work, as far as is known.
     """
 
     deadline: float | None = None
@@ -42,6 +45,12 @@ class Options:
     second_tries: bool = True
     checkpoint_seconds: float = 60.0
     device: Literal["cpu", "cuda"] = "cpu"
+    hands: int = 1
+
+    @property
+    def late(self) -> bool:
+        """Whether time is up."""
+        return self.deadline is not None and time.monotonic() > self.deadline
 
 
 def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Events) -> None:
@@ -49,65 +58,61 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
 
     A job held by another process is come back to: it may need finishing if that process dies.
     """
+    costs = costs_of(jobs, store)
     harnesses: dict[str, Harness] = {}
     waiting = list(jobs)
     while waiting:
-        held, left = [], 0
-        for group in _groups(waiting, options.device):
-            if options.deadline is not None and time.time() > options.deadline:
+        held, refused = list[PlannedJob](), 0
+        for batch in packed(waiting, costs, options.device, options.hands):
+            if options.late:
                 return  # a look at each of thousands of jobs would take minutes
-            protocol = group[0].job.protocol
+            protocol = batch.jobs[0].job.protocol
             if protocol.key not in harnesses:
-                harnesses[protocol.key] = _harness(protocol, store, options, events)
+                harnesses[protocol.key] = _harness(protocol, store, options, events, costs)
+            harness = harnesses[protocol.key]
+            harness.tries.left = 0
             try:
-                harness = harnesses[protocol.key]
-                harness.tries.left = False
-                held += _run(harness, group)
-                left += harness.tries.left
+                held += _run(harness, batch)
             except OutOfTime:
                 continue
-        if options.deadline is not None and time.time() > options.deadline:
+            refused += harness.tries.left
+        if options.late:
             return
         if len(held) == len(waiting):
             time.sleep(POLL_SECONDS)
         # What failed here is tried here again only if, after a while, everything left is of that kind: had others been
         # there, they would have taken it.
         for harness in harnesses.values():
-            harness.tries.alone = left == len(held) == len(waiting)
+            harness.tries.alone = refused == len(held) == len(waiting)
         waiting = held
 
 
-def _groups(jobs: Sequence[PlannedJob], device: str) -> list[list[PlannedJob]]:
-    """What is run at once: each job by itself on the CPU, all jobs of a protocol on another device."""
-    if device == "cpu":
-        return [[planned] for planned in jobs]
-    groups: dict[str, list[PlannedJob]] = {}
-    for planned in jobs:
-        groups.setdefault(planned.job.protocol.key, []).append(planned)
-    return list(groups.values())
-
-
-def _run(harness: Harness, group: Sequence[PlannedJob]) -> list[PlannedJob]:
-    """The part of a group that has to be come back to."""
+def _run(harness: Harness, batch: Batch) -> list[PlannedJob]:
+    """The part of a batch that has to be come back to."""
     if harness.settings.place is None or not harness.protocol.trains:
-        return [planned for planned in group if not harness.run(planned.job)]
-    left = {job.name for job in run_together(harness, [planned.job for planned in group])}
-    return [planned for planned in group if planned.job.name in left]
+        return [item for item in batch.jobs if not harness.run(item.job)]
+    left = {job.name for job in run_together(harness, batch)}
+    return [item for item in batch.jobs if item.job.name in left]
 
 
-def _harness(protocol: Protocol, store: Store, options: Options, events: Events) -> Harness:
+def place_for(protocol: Protocol, device: str) -> Place | None:
+    """Where a protocol's networks are trained; None is one after another on this core."""
+    return None if device == "cpu" else Place("cuda", way_for(protocol.network))
+
+
+def _harness(protocol: Protocol, store: Store, options: Options, events: Events, costs: CostModel) -> Harness:
     def fits(seconds: float) -> bool:
-        return options.deadline is None or time.time() + seconds <= options.deadline
+        return options.deadline is None or time.monotonic() + seconds <= options.deadline
 
     settings = Settings(
         data_root=data_root(),
         plugins=options.plugins,
         retry_failed=options.retry_failed,
-        second_tries=options.second_tries and options.device == "cpu",
+        second_tries=options.second_tries,
         checkpoint_seconds=options.checkpoint_seconds,
-        place=None if options.device == "cpu" else Place(options.device, way_for(protocol.network)),
+        place=place_for(protocol, options.device),
         may_start=fits,
         on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
         on_record=lambda cell, record: events.recorded(protocol, cell, record),
     )
-    return Harness(protocol, store, settings, seconds_per_step(protocol, store.records(protocol)))
+    return Harness(protocol, store, settings, Pace(costs.wall(protocol, this_device(options.device))))

@@ -48,40 +48,47 @@ class Checkpoints:
     def __init__(
         self, path: Path, work: Path, of: str, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._path, self._work, self._seconds, self._clock = path, work, seconds, clock
+        self._path, self._work, self.seconds, self._clock = path, work, seconds, clock
         self._of = torch.frombuffer(bytearray(of.encode()), dtype=torch.uint8)
         self._saved = self._started = clock()
         self._cpu_started = time.process_time()
 
     def resume(self, run: Resumable) -> int | None:
         """Put a kept training into `run`, and say how many updates it has behind it; None if there is none."""
-        found = load_weights(self._path)
-        if found is None or not torch.equal(found.get("of", torch.zeros(0)), self._of):
+        found = self.load()
+        if found is None:
             return None
         done, run.updates, run.examples = (int(n) for n in found["counts"])
         run.least_loss, seconds, cpu_seconds = (float(x) for x in found["numbers"])
         run.earlier = (seconds, cpu_seconds)
-        run.module.load_state_dict(_under("module.", found))
-        for number, parameter in enumerate(_parameters(run.optimizer)):
-            run.optimizer.state[parameter] = _under(f"optimizer.{number}.", found)
+        run.module.load_state_dict(under("module.", found))
+        for number, parameter in enumerate(parameters_of(run.optimizer)):
+            run.optimizer.state[parameter] = under(f"optimizer.{number}.", found)
         run.steps[:], run.test_steps[:] = found["steps"].tolist(), found["test_steps"].tolist()
         run.validation[:] = [Quality(*pair) for pair in found["validation"].tolist()]
         run.test[:] = [Quality(*pair) for pair in found["test"].tolist()]
         for step in found["snapshot_steps"].tolist():
-            run.snapshots[step] = _under(f"snapshot.{step}.", found)
+            run.snapshots[step] = under(f"snapshot.{step}.", found)
         return done
 
-    def offer(self, run: Resumable, done: int) -> None:
-        """A safe point after `done` updates: keep the training if it is time to. Raises SystemExit if asked to stop.
+    def load(self) -> dict[str, Tensor] | None:
+        """What was kept of this very training; None if nothing was."""
+        found = load_weights(self._path)
+        return found if found is not None and torch.equal(found.get("of", torch.zeros(0)), self._of) else None
 
-        Where it cannot be written the training goes on without: the disk may have room when its record is due.
-        """
-        if not stopping.asked() and self._clock() - self._saved < self._seconds:
-            return
+    def save(self, state: Mapping[str, Tensor]) -> None:
+        """Keep a training. Where it cannot be written it goes on without: the disk may have room when its record is
+        due."""
         try:
-            save_weights(self._path, self._state(run, done), self._work)
+            save_weights(self._path, {**state, "of": self._of}, self._work)
         except EnvironmentProblem as problem:
             warnings.warn(f"A checkpoint was left out. {problem}", stacklevel=2)
+
+    def offer(self, run: Resumable, done: int) -> None:
+        """A safe point after `done` updates: keep the training if it is time to. Raises SystemExit if asked to stop."""
+        if not stopping.asked() and self._clock() - self._saved < self.seconds:
+            return
+        self.save(self._state(run, done))
         self._saved = self._clock()
         stopping.stop_if_asked()
 
@@ -89,7 +96,6 @@ class Checkpoints:
         seconds = run.earlier[0] + self._clock() - self._started
         cpu_seconds = run.earlier[1] + time.process_time() - self._cpu_started
         state = {
-            "of": self._of,
             "counts": torch.tensor([done, run.updates, run.examples]),
             "numbers": torch.tensor([run.least_loss, seconds, cpu_seconds], dtype=torch.float64),
             "steps": torch.tensor(run.steps, dtype=torch.int64),
@@ -99,7 +105,7 @@ class Checkpoints:
             "snapshot_steps": torch.tensor(sorted(run.snapshots), dtype=torch.int64),
             **{f"module.{name}": tensor for name, tensor in run.module.state_dict().items()},
         }
-        for number, parameter in enumerate(_parameters(run.optimizer)):
+        for number, parameter in enumerate(parameters_of(run.optimizer)):
             kept = run.optimizer.state.get(parameter, {})
             state |= {f"optimizer.{number}.{name}": t for name, t in kept.items() if isinstance(t, Tensor)}
         for step, snapshot in run.snapshots.items():
@@ -117,11 +123,13 @@ def digest_of(words: Sequence[str], *states: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Everything that an optimizer updates, in its order."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _under(prefix: str, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a file whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 

@@ -20,6 +20,15 @@ from torch import Tensor
 from benchmark.datasets import Dataset
 from benchmark.errors import EnvironmentProblem
 from benchmark.protocol import EvaluationSpec, Recipe
+from benchmark.training.checkpoints import Checkpoints
+from benchmark.training.company_checkpoints import (
+    CompanyCheckpoints,
+    Kept,
+    Looked,
+    put_back,
+    seconds_behind,
+    updates_behind,
+)
 from benchmark.training.evaluation import History, Looks, Quality
 from benchmark.training.replica import Outcome, Replica, diverged
 from benchmark.training.step import Step
@@ -53,19 +62,33 @@ def on_device(dataset: Dataset, device: str) -> Dataset:
 
 
 def in_companies(
-    replicas: Sequence[Replica], task: Task, advance: Callable[[Team], Advance], report: Report
+    replicas: Sequence[Replica],
+    task: Task,
+    advance: Callable[[Team], Advance],
+    report: Report,
+    checkpoints: Sequence[Checkpoints] = (),
 ) -> list[Outcome]:
     """Train all replicas, as many side by side as memory holds: out of memory, half as many are tried.
 
-    Replicas that begin and end at the same updates are one company. Raises EnvironmentProblem if even one is too much.
+    Replicas that begin, or go on from a checkpoint, and end at the same updates are one company. `checkpoints`: one for
+    each replica, or none. Raises EnvironmentProblem if even one is too much.
     """
     outcomes: dict[int, Outcome] = {}
     most, too_many = len(replicas), 0
+    kept = {number: state for number, file in enumerate(checkpoints) if (state := file.load()) is not None}
+
+    def span(number: int) -> tuple[int, int, int]:
+        replica = replicas[number]
+        done = updates_behind(kept[number]) if number in kept else -1
+        return replica.first_step, done, replica.last_step
+
     while len(outcomes) < len(replicas):
         left = [number for number in range(len(replicas)) if number not in outcomes]
-        head = replicas[left[0]]
-        numbers = [n for n in left if _span(replicas[n]) == _span(head)][:most]
-        found = _attempt([replicas[n] for n in numbers], task, advance, partial(_told, report, numbers))
+        numbers = [n for n in left if span(n) == span(left[0])][:most]
+        behind = [kept[n] for n in numbers if n in kept]
+        files = CompanyCheckpoints([checkpoints[n] for n in numbers] if checkpoints else [])
+        own = partial(_told, report, numbers)
+        found = _attempt(partial(_Company, [replicas[n] for n in numbers], task, advance, own, files, behind))
         if found is not None:
             words = f"{len(found)} side by side, {task.way}"
             words += f"; {too_many} did not fit into memory" if too_many else ""
@@ -84,16 +107,10 @@ def _told(report: Report, numbers: Sequence[int], place: int, done: int, total: 
     report(numbers[place], done, total)
 
 
-def _span(replica: Replica) -> tuple[int, int]:
-    return replica.first_step, replica.last_step
-
-
-def _attempt(
-    replicas: Sequence[Replica], task: Task, advance: Callable[[Team], Advance], report: Report
-) -> list[Outcome] | None:
+def _attempt(company: Callable[[], _Company]) -> list[Outcome] | None:
     """Outcomes, or None if memory did not suffice."""
     try:
-        return _Company(replicas, task, advance, report).outcomes()
+        return company().outcomes()
     except torch.OutOfMemoryError:
         return None
 
@@ -102,60 +119,75 @@ class _Company:
     """One attempt: a team, what was seen of it, and when to look again."""
 
     def __init__(
-        self, replicas: Sequence[Replica], task: Task, advance: Callable[[Team], Advance], report: Report
+        self,
+        replicas: Sequence[Replica],
+        task: Task,
+        advance: Callable[[Team], Advance],
+        report: Report,
+        files: CompanyCheckpoints,
+        kept: Sequence[Kept],
     ) -> None:
-        self.replicas, self.task, self.report = replicas, task, report
+        self.replicas, self.task, self.report, self.files = replicas, task, report, files
         self.started, self.cpu_started = time.perf_counter(), time.process_time()
         self.team = TEAMS[task.way](replicas, task.make_module, task.recipe, task.dataset)
         self.advance = advance(self.team)
         device = task.dataset.train_inputs.device
-        self.first, self.last = _span(replicas[0])
+        self.first, self.last = replicas[0].first_step, replicas[0].last_step
         self.looks = Looks.of(task.evaluation, self.first, self.last)
         self.held_out = torch.stack([replica.split.validation for replica in replicas]).to(device)
-        self.least = [math.inf] * len(replicas)
-        self.validation: dict[int, Tensor] = {}
-        self.test: dict[int, Tensor] = {}
-        self.tested = [set[int]() for _ in replicas]
-        self.snapshots: dict[tuple[int, int], dict[str, Tensor]] = {}
+        self.looked = Looked(tested=[set() for _ in replicas], least=[math.inf] * len(replicas))
+        self.earlier = [seconds_behind(found) for found in kept] or [(0.0, 0.0)] * len(replicas)
+        self.behind: int | None = None
+        if kept:
+            self.behind = updates_behind(kept[0])
+            put_back(self.team, self.looked, kept, device)
 
     def outcomes(self) -> list[Outcome]:
         """Train to the last update and read what was seen."""
         stops = {step for replica in self.replicas for step in replica.snapshots} | self.looks.wanted | {self.last}
-        done = self.first
-        for stop in sorted(stop for stop in stops if self.first <= stop <= self.last):
+        done = self.first if self.behind is None else self.behind
+        begun = self.behind is not None
+        for stop in sorted(stop for stop in stops if done + begun <= stop <= self.last):
             self.advance(self.team.steps, done, stop)
             done = stop
             self._look(done)
+            if done < self.last:
+                self.files.offer(self.team, self.looked, done, self._seconds())
         rows = torch.stack([replica.split.training for replica in self.replicas])
         final = self.team.seen(rows.to(self.held_out.device)).tolist()
         states = [_to_host(self.team.state(number)) for number in range(len(self.replicas))]
-        share = (time.perf_counter() - self.started) / len(self.replicas)
-        cpu_share = (time.process_time() - self.cpu_started) / len(self.replicas)
-        validation = {step: found.tolist() for step, found in self.validation.items()}
-        test = {step: found.tolist() for step, found in self.test.items()}
+        shares = self._seconds()
+        validation = {step: found.tolist() for step, found in self.looked.validation.items()}
+        test = {step: found.tolist() for step, found in self.looked.test.items()}
         return [
-            self._outcome(n, states[n], Quality(*final[n]), validation, test, share, cpu_share)
+            self._outcome(n, states[n], Quality(*final[n]), validation, test, *shares[n])
             for n in range(len(self.replicas))
         ]
+
+    def _seconds(self) -> list[tuple[float, float]]:
+        """Each replica's share until now, of the clock and of the processor."""
+        share = (time.perf_counter() - self.started) / len(self.replicas)
+        cpu_share = (time.process_time() - self.cpu_started) / len(self.replicas)
+        return [(seconds + share, cpu_seconds + cpu_share) for seconds, cpu_seconds in self.earlier]
 
     def _look(self, done: int) -> None:
         for number, replica in enumerate(self.replicas):
             if done in replica.snapshots:
-                self.snapshots[number, done] = self.team.state(number)
+                self.looked.snapshots[number, done] = self.team.state(number)
         if done not in self.looks.wanted:
             return
         wanted = [done in self.looks.always_tested] * len(self.replicas)
         if self.held_out.shape[1]:
-            self.validation[done] = self.team.seen(self.held_out)
+            self.looked.validation[done] = self.team.seen(self.held_out)
             if self.looks.at_minima:
-                losses = self.validation[done][:, 0].tolist()
-                wanted = [w or loss < least for w, loss, least in zip(wanted, losses, self.least, strict=True)]
-                self.least = [min(pair) for pair in zip(self.least, losses, strict=True)]
+                losses = self.looked.validation[done][:, 0].tolist()
+                wanted = [w or loss < least for w, loss, least in zip(wanted, losses, self.looked.least, strict=True)]
+                self.looked.least = [min(pair) for pair in zip(self.looked.least, losses, strict=True)]
         if any(wanted):
-            self.test[done] = self.team.tested()
+            self.looked.test[done] = self.team.tested()
             for number, yes in enumerate(wanted):
                 if yes:
-                    self.tested[number].add(done)
+                    self.looked.tested[number].add(done)
         for number in range(len(self.replicas)):
             self.report(number, done, self.last)
 
@@ -171,7 +203,7 @@ class _Company:
     ) -> Outcome:
         """One replica's part. What came after the first loss that is not finite is not part of its history."""
         steps = sorted(self.looks.wanted & set(range(self.first, self.last + 1)))
-        mine = {step: Quality(*test[step][number]) for step in sorted(self.tested[number])}
+        mine = {step: Quality(*test[step][number]) for step in sorted(self.looked.tested[number])}
         held = {step: Quality(*validation[step][number]) for step in steps if step in validation}
         bad = [s for s in steps if any(s in seen and not math.isfinite(seen[s].loss) for seen in (mine, held))]
         end, failure = (bad[0], diverged(bad[0])) if bad else (self.last, None)
@@ -185,7 +217,7 @@ class _Company:
         )
         tables = self.team.steps[0].tables
         examples = sum(tables.size(step) for step in range(self.first, end))
-        snapshots = {s: _to_host(kept) for (n, s), kept in self.snapshots.items() if n == number and s <= end}
+        snapshots = {s: _to_host(kept) for (n, s), kept in self.looked.snapshots.items() if n == number and s <= end}
         trained = None if failure else final
         return Outcome(state, history, trained, end - self.first, examples, share, cpu_share, snapshots, failure)
 

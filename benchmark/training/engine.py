@@ -51,13 +51,13 @@ def train(
     dataset: Dataset,
     progress: Progress | None = None,
     place: Place | None = None,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Sequence[Checkpoints] = (),
 ) -> list[Outcome]:
     """Train every replica with the same recipe on the same data set.
 
     `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all). `place`:
-    the device and the way of sharing it; None is one after another on the CPU. `checkpoints`: where the training of a
-    single replica on the CPU is kept and resumed from. Raises EnvironmentProblem if a device's memory does not hold
+    the device and the way of sharing it; None is one after another on the CPU. `checkpoints`: where each training
+    is kept and resumed from. Raises EnvironmentProblem if a device's memory does not hold
     even one.
     """
     report = progress or (lambda *_: None)
@@ -65,14 +65,14 @@ def train(
         moved = on_device(dataset, place.device)
         task = Task(make_module, recipe, evaluation, moved, place.way)
         if place.device == "cpu":
-            return in_companies(replicas, task, lambda _team: eagerly, report)
+            return in_companies(replicas, task, lambda _team: eagerly, report, checkpoints)
         with cuda_settings(recipe.precision):
-            return in_companies(replicas, task, lambda team: Replay.of(team.steps), report)
-    assert checkpoints is None or len(replicas) == 1
+            return in_companies(replicas, task, lambda team: Replay.of(team.steps), report, checkpoints)
     outcomes = []
     for number, replica in enumerate(replicas):
         own = partial(report, number)
-        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, own, checkpoints))
+        file = checkpoints[number] if checkpoints else None
+        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, own, file))
     return outcomes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from benchmark.datasets import Dataset
 from benchmark.protocol import Recipe
 from benchmark.training.batches import Source, Tables
+from benchmark.training.checkpoints import parameters_of, under
 from benchmark.training.evaluation import CHUNK, IMAGE_CHUNK, measure
 from benchmark.training.optimizers import make_optimizer, rate_table
 from benchmark.training.replica import Replica, masked_start
@@ -40,6 +41,14 @@ class Team(Protocol):
         """Every parameter and buffer of one replica, copied, on the device."""
         ...
 
+    def kept(self, number: int) -> dict[str, Tensor]:
+        """That as `module.<name>`, and its part of the optimizer as `optimizer.<parameter>.<name>`."""
+        ...
+
+    def restore(self, kept: Sequence[Mapping[str, Tensor]]) -> None:
+        """Have every replica as `kept` says, one entry for each."""
+        ...
+
 
 def _step(
     trained: Trained,
@@ -54,6 +63,14 @@ def _step(
     rates = rate_table(recipe, tables.per_epoch, replica.last_step, device.type)
     on_device = {name: mask.to(device) for name, mask in masks.items()}
     return Step(trained, tables, make_optimizer(recipe, list(trained.parameters.values())), rates, on_device)
+
+
+def _optimizer_state(step: Step) -> Iterator[tuple[int, str, Tensor, bool]]:
+    """(parameter's place, name, tensor, whether it is shaped as the parameter) of all that an optimizer remembers."""
+    for place, parameter in enumerate(parameters_of(step.optimizer)):
+        for name, tensor in step.optimizer.state.get(parameter, {}).items():
+            if isinstance(tensor, Tensor):
+                yield place, name, tensor, tensor.shape == parameter.shape
 
 
 def _chunk(dataset: Dataset) -> int:
@@ -91,6 +108,27 @@ class Stacked:
         """See `Team`."""
         return self.stack.state(number)
 
+    def kept(self, number: int) -> dict[str, Tensor]:
+        """See `Team`. Adam's count of updates has no axis of replicas: all have as many."""
+        found = {f"module.{name}": tensor for name, tensor in self.state(number).items()}
+        for place, name, tensor, axis in _optimizer_state(self.steps[0]):
+            found[f"optimizer.{place}.{name}"] = tensor[number].clone() if axis else tensor.clone()
+        return found
+
+    def restore(self, kept: Sequence[Mapping[str, Tensor]]) -> None:
+        """See `Team`."""
+        with torch.no_grad():
+            for name, tensor in {**self.stack.parameters, **self.stack.buffers}.items():
+                tensor.copy_(torch.stack([found[f"module.{name}"] for found in kept]))
+        optimizer = self.steps[0].optimizer
+        for place, parameter in enumerate(parameters_of(optimizer)):
+            parts = [under(f"optimizer.{place}.", found) for found in kept]
+            together = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+            optimizer.state[parameter] = {
+                name: (tensor if tensor.shape == parameter.shape else tensor[0]).to(parameter.device)
+                for name, tensor in together.items()
+            }
+
 
 class Forked:
     """Each replica a network with an update of its own; a graph runs them on streams. See `Team`."""
@@ -120,6 +158,21 @@ class Forked:
     def state(self, number: int) -> dict[str, Tensor]:
         """See `Team`."""
         return {name: t.detach().clone() for name, t in self.networks[number].module.state_dict().items()}
+
+    def kept(self, number: int) -> dict[str, Tensor]:
+        """See `Team`."""
+        found = {f"module.{name}": tensor for name, tensor in self.state(number).items()}
+        for place, name, tensor, _ in _optimizer_state(self.steps[number]):
+            found[f"optimizer.{place}.{name}"] = tensor.clone()
+        return found
+
+    def restore(self, kept: Sequence[Mapping[str, Tensor]]) -> None:
+        """See `Team`."""
+        for network, step, found in zip(self.networks, self.steps, kept, strict=True):
+            network.module.load_state_dict(under("module.", found))
+            for place, parameter in enumerate(parameters_of(step.optimizer)):
+                own = under(f"optimizer.{place}.", found)
+                step.optimizer.state[parameter] = {n: t.to(parameter.device) for n, t in own.items()}
 
     def _measured(self, network: Single, inputs: Tensor, labels: Tensor) -> Tensor:
         network.module.eval()

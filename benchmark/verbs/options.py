@@ -142,13 +142,21 @@ def set_option(command: Command) -> Command:
     )(command)
 
 
+purpose_option = click.option(
+    "--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."
+)
+shard_option = click.option(
+    "--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."
+)
+
+
 def where_options(command: Command) -> Command:
     """--executor, --workers, --shard, --profile, --wait, --for: see `WHERE`."""
     options = (
-        click.option("--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."),
+        purpose_option,
         click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
         click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
-        click.option("--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."),
+        shard_option,
         workers_option,
         click.option(
             "--executor", "place", type=click.Choice(PLACES), default="local", show_default=True,

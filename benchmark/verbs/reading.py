@@ -9,12 +9,15 @@ import click
 from benchmark.verbs.options import (
     WATCH_SECONDS,
     Duration,
+    device_option,
     json_option,
     only_argument,
     plugin_option,
+    purpose_option,
     results_option,
     retry_option,
     set_option,
+    shard_option,
     soon_over,
     workers_option,
 )
@@ -61,10 +64,14 @@ def info(**given: Any) -> None:
 @only_argument
 @results_option
 @click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
+@click.option("--order", "first", type=click.IntRange(1), help="Show the first so many jobs, as `run` takes them.")
+@purpose_option
+@shard_option
 @workers_option
 @retry_option
 @plugin_option
 @set_option
+@device_option
 @json_option
 @soon_over
 def plan_(**given: Any) -> None:
@@ -74,18 +81,21 @@ def plan_(**given: Any) -> None:
     Examples:
       lotterybench plan
       lotterybench plan 'lth/*' --budget 2h --workers 2
+      lotterybench plan --for lth --order 20
       lotterybench plan lth/lenet-mnist:imp --json
+      lotterybench plan --device cuda --workers 8
       lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
     """
-    from benchmark.commands import reading
+    from benchmark.commands import planning
 
-    reading.plan_(**given)
+    planning.plan_(**given)
 
 
 @click.command()
 @only_argument
 @results_option
 @click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:.0f} s, until Ctrl-C.")
+@device_option
 @json_option
 @soon_over
 def status(**given: Any) -> None:
@@ -95,6 +105,7 @@ def status(**given: Any) -> None:
     Examples:
       lotterybench status
       lotterybench status --watch
+      lotterybench status --device cuda
       lotterybench status 'mnist1d/*' --json
     """
     from benchmark.commands import standing

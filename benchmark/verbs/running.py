@@ -69,6 +69,7 @@ def run(**given: Any) -> None:
 @retry_option
 @device_option
 @click.option("--shard", default=None)
+@click.option("--hands", type=int, default=1)
 @click.option("--for", "purpose", default=None)
 def worker(**given: Any) -> None:
     """One worker process of `run`; prints one JSON object per line."""
