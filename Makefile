@@ -34,7 +34,7 @@ regression: .venv/installed
 	@$(BIN)/lotterybench regression --results $(RESULTS) || { code=$$?; echo "lotterybench regression: exit code $$code"; exit $$code; }
 
 test-long: .venv/installed
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long -n auto --dist loadfile
 
 leaderboard: .venv/installed
 	$(BIN)/lotterybench leaderboard --results $(RESULTS)
