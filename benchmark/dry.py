@@ -68,10 +68,7 @@ def shortened(protocol: Protocol, steps: int) -> Protocol:
     methods = {name: _shorter(spec, steps) for name, spec in protocol.methods.items()}
     data = protocol.data.model_copy(update={"validation": min(protocol.data.validation, 60)})
     fields: dict[str, Any] = {"recipe": recipe, "evaluation": evaluation, "methods": methods, "data": data}
-    short = protocol.model_copy(update=fields)
-    for cached in ("document", "digest", "level_table"):
-        short.__dict__.pop(cached, None)
-    return short
+    return protocol.model_copy(update=fields)
 
 
 def _shorter(spec: Any, steps: int) -> Any:
