@@ -12,6 +12,8 @@ ONLY    ?=
 RESULTS ?= results
 RECHECK ?= recheck
 BIN     := .venv/bin
+# Hundreds of processes start; none is to compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: reproduce test test-long regression leaderboard report clean
 .DELETE_ON_ERROR:

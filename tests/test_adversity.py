@@ -110,6 +110,7 @@ def many(path: Path, folder: Path) -> Path:
     return copy
 
 
+@pytest.mark.long
 def test_a_storm_of_kills_on_workers_side_by_side(tmp_path: Path, tiny_path: Path) -> None:
     """Three workers on one folder, each killed again and again and replaced at once."""
     path, log, root = many(tiny_path, tmp_path), tmp_path / "log", tmp_path / "results"

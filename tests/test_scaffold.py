@@ -20,7 +20,8 @@ from benchmark.scaffold import Kind, write_pruner
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("kind", ["score", pytest.param("mask", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["score", "mask"])
 def test_the_generated_tests_pass_as_generated(tmp_path: Path, kind: Kind) -> None:
     files = write_pruner("my_method", tmp_path, kind)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

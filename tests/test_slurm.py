@@ -129,6 +129,7 @@ def some_records(bench: Bench) -> None:
     until(lambda: len(list(bench.results.glob("tests/*/*/*.json"))) >= 3, "three records")
 
 
+@pytest.mark.long
 def test_two_nodes_give_the_records_of_one_process(bench: Bench) -> None:
     """An array of two tasks, then nothing is left; both nodes took part."""
     bench.cluster.drain(bench.submit(2))
