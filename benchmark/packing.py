@@ -136,8 +136,9 @@ class _Worker:
             self._take(batch.jobs, self._peers, batch.width - len(self._peers))
             if self._peers:
                 self._take(batch.riders, self._riders, batch.free - len(self._peers) - len(self._riders))
-                if seconds := self._round(batch, self._peers + self._riders, left):
-                    return seconds[0]
+                seconds = self._round(batch, self._peers + self._riders, left)
+                if seconds is not None:
+                    return seconds
             for line in self._peers + self._riders:
                 line.taken = False
             self._peers, self._riders, self._batch = [], [], next(self._batches, None)
@@ -154,14 +155,14 @@ class _Worker:
                 room -= 1
 
     @staticmethod
-    def _round(batch: Batch, hand: Sequence[_Line], left: float | None) -> tuple[float] | None:
-        """Train the next cell of as many as fit the time, in order."""
+    def _round(batch: Batch, hand: Sequence[_Line], left: float | None) -> float | None:
+        """Train the next cell of as many as fit the time, in order; seconds, None if not even one fits."""
         for count in range(len(hand), 0, -1):
-            if left is None or _seconds(batch, hand[:count]) <= left:
-                seconds = _seconds(batch, hand[:count])
+            seconds = _seconds(batch, hand[:count])
+            if left is None or seconds <= left:
                 for line in hand[:count]:
                     line.done += 1
-                return (seconds,)
+                return seconds
         return None
 
 

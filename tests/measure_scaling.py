@@ -16,6 +16,7 @@ from statistics import median
 
 from slurm_cluster import Cluster, why_not
 from tabulate import tabulate
+from tiny_protocol import written
 
 ROOT = Path(__file__).parent.parent
 NETWORKS, STEPS = 24, 2000
@@ -25,7 +26,12 @@ def main(turns: int) -> None:
     """Measure everything `turns` times and print the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        protocol = written(folder)
+        changes = {
+            "steps: 20\n": f"steps: {STEPS}\n",
+            "every: 2\n": "every: 500\n",
+            "test_every: 10\n": "test_every: 1000\n",
+        }
+        protocol = written(folder, NETWORKS, changes)
         local = [["--workers", str(count)] for count in (1, 2)]
         places = dict(zip(("1 local worker", "2 local workers"), local, strict=True))
         cluster = None if why_not() else Cluster(folder)
@@ -51,22 +57,6 @@ def main(turns: int) -> None:
     quiet = f"load before each {min(loads):.1f} to {max(loads):.1f}"
     print(f"{NETWORKS} networks of {STEPS:,} updates, {turns} turns, {quiet}\n")
     print(table(seconds))
-
-
-def written(folder: Path) -> Path:
-    """The protocol: the tests' tiny one with more and longer trainings."""
-    text = (ROOT / "tests/protocols/tiny.yaml").read_text()
-    for old, new in (
-        ("seeds: [0, 1]", f"seeds: {list(range(NETWORKS))}"),
-        ("steps: 20\n", f"steps: {STEPS}\n"),
-        ("every: 2\n", "every: 500\n"),
-        ("test_every: 10\n", "test_every: 1000\n"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    path = folder / "many.yaml"
-    path.write_text(text)
-    return path
 
 
 def taken(protocol: Path, results: Path, words: list[str], environment: dict[str, str]) -> float:

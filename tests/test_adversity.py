@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_protocol import written
 
 from benchmark.executors.worker import Events, Options, work
 from benchmark.plan import plan
@@ -94,26 +95,17 @@ def recorded(said: str) -> Counter[str]:
     return Counter(re.findall(r"^\[.*?\] \d+/\d+ (.*?): ", said, re.MULTILINE))
 
 
-def many(path: Path, folder: Path) -> Path:
+def many(folder: Path) -> Path:
     """The tiny protocol with 16 seeds, of a tenth of a second each."""
-    text = path.read_text()
-    for old, new in (
-        ("seeds: [0, 1]", f"seeds: {list(range(16))}"),
-        ("steps: 20", "steps: 300"),
-        ("every: 2\n", "every: 20\n"),
-        ("test_every: 10", "test_every: 100"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    copy = folder / "many.yaml"
-    copy.write_text(text)
-    return copy
+    return written(
+        folder, 16, {"steps: 20": "steps: 300", "every: 2\n": "every: 20\n", "test_every: 10": "test_every: 100"}
+    )
 
 
 @pytest.mark.long
-def test_a_storm_of_kills_on_workers_side_by_side(tmp_path: Path, tiny_path: Path) -> None:
+def test_a_storm_of_kills_on_workers_side_by_side(tmp_path: Path) -> None:
     """Three workers on one folder, each killed again and again and replaced at once."""
-    path, log, root = many(tiny_path, tmp_path), tmp_path / "log", tmp_path / "results"
+    path, log, root = many(tmp_path), tmp_path / "log", tmp_path / "results"
     measured(path, tmp_path / "calm", ("dense",))
     chance, kills, done = random.Random(3), 0, 0
     workers = [FORK.Process(target=measured, args=(path, root, ("dense",), log)) for _ in range(3)]
@@ -151,9 +143,9 @@ def never_two_at_once(log: Path) -> None:
 
 
 @pytest.mark.long
-def test_killed_workers_and_a_killed_run(tmp_path: Path, tiny_path: Path) -> None:
+def test_killed_workers_and_a_killed_run(tmp_path: Path) -> None:
     """A worker killed: the other goes on and `run` says so. `run` killed: its workers end, nothing is left behind."""
-    path, root = many(tiny_path, tmp_path), tmp_path / "r"
+    path, root = many(tmp_path), tmp_path / "r"
     first = Run(path, root, ("dense",))
     while len(list(root.glob("tests/*/*/*.json"))) < 2:
         time.sleep(0.02)

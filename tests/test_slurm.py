@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from slurm_cluster import Cluster, until, why_not
+from tiny_protocol import written
 
 from benchmark.executors.in_process import InProcess
 from benchmark.executors.order import Order
@@ -104,17 +105,9 @@ def bench(cluster: Cluster, tmp_path: Path) -> Iterator[Bench]:
 
 def made(cluster: Cluster, folder: Path, seeds: int, steps: int, methods: str) -> Bench:
     """The tiny protocol with so many seeds and updates."""
-    text = (ROOT / "tests/protocols/tiny.yaml").read_text()
-    for old, new in (
-        ("seeds: [0, 1]", f"seeds: {list(range(seeds))}"),
-        ("steps: 20", f"steps: {steps}"),
-        ("every: 2", f"every: {steps // 2}"),
-        ("test_every: 10", f"test_every: {steps // 2}"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    path = folder / "many.yaml"
-    path.write_text(text)
+    half = steps // 2
+    changes = {"steps: 20": f"steps: {steps}", "every: 2": f"every: {half}", "test_every: 10": f"test_every: {half}"}
+    path = written(folder, seeds, changes)
     return Bench(cluster, path, folder, methods)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import click
 from benchmark.commands.plugins import chosen, waiting_entry, waiting_words
 from benchmark.commands.runnable import affordable
 from benchmark.commands.selecting import Selection, protocols_in
-from benchmark.commands.tables import show_table, spoken
+from benchmark.commands.tables import show_table, spoken, unit_of
 from benchmark.commands.working import batches_for, planned_for
 from benchmark.data_root import data_root, needs_download
 from benchmark.executors.devices import gpus
@@ -38,14 +39,16 @@ class Outlook:
     @property
     def unit(self) -> str:
         """What is counted in hours: core or GPU."""
-        return "core" if self.device == "cpu" else "GPU"
+        return unit_of(self.device)
 
+    @cached_property
     def fits(self) -> tuple[int, ...]:
         """How many cells of each job should be done in time."""
         if self.budget is None:
             return tuple(len(item.job.cells) for item in self.planned)
         return estimate(self.planned, self.batches, self.workers, self.budget).cells
 
+    @cached_property
     def seconds(self) -> float:
         """Until all is done."""
         return estimate(self.planned, self.batches, self.workers).seconds
@@ -115,7 +118,7 @@ def show_plan(
     waiting: Selection | None = None,
 ) -> None:
     """Print the plan of a selection; `waiting`: methods of plugins whose files were not given."""
-    planned, budget, workers, fits = outlook.planned, outlook.budget, outlook.workers, outlook.fits()
+    planned, budget, workers, fits = outlook.planned, outlook.budget, outlook.workers, outlook.fits
     of_method: dict[tuple[str, str], list[tuple[PlannedJob, int]]] = {}
     for job, fitting_cells in zip(planned, fits, strict=True):
         of_method.setdefault((job.job.protocol.key, job.job.method), []).append((job, fitting_cells))
@@ -149,7 +152,7 @@ def show_plan(
     within = f"fits {spoken(budget)} x {workers}" if budget else "will run"
     show_table("Plan", ["protocol", "method", "cells", "left", f"{outlook.unit} time", within], rows)
     left = sum(len(p.job.cells) for p in planned)
-    hours = spoken(outlook.seconds())
+    hours = spoken(outlook.seconds)
     fitting_now = "" if budget is None else f"; about {sum(fits)} of them fit {spoken(budget)}"
     click.echo(f"{left} cells left, about {hours} here with {workers} worker(s){fitting_now}. Finished cells are kept.")
 

@@ -73,7 +73,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     if outlook.planned:
         show_plan(selection, outlook, store)
         click.echo(describe().sentence())
-        if any(outlook.fits()):
+        if any(outlook.fits):
             _execute(selection, store, how, None)
         else:
             click.echo("Not one training fits the budget; give it more time.")
@@ -146,7 +146,7 @@ def _recheck(selection: Selection, store: Store, again: Store, how: How) -> None
 
     planned = speed_from(only_recorded(plan(selection, again), store), store)
     batches = batches_for(_order(selection, store, how, None), planned, store)
-    count = sum(Outlook(planned, batches, how.where.workers, how.seconds_left).fits())
+    count = sum(Outlook(planned, batches, how.where.workers, how.seconds_left).fits)
     if planned and count:
         click.echo(f"Measuring finished cells again into {again.root}, to compare: about {count} fit the time left.")
         _execute(selection, again, how, store)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import click
 
 from benchmark.commands.selecting import Selection, existing_results, protocols_in, selection_of
-from benchmark.commands.tables import show_table, spoken
+from benchmark.commands.tables import show_table, spoken, unit_of
 from benchmark.costs import CostModel, this_device
 from benchmark.executors.slurm import states, submissions
 from benchmark.leases import Holder
@@ -44,7 +44,7 @@ def status(only: tuple[str, ...], results: Path, watch: bool, device: Literal["c
         else:
             if watch:
                 click.clear()
-            _show(document, _unit(device))
+            _show(document, unit_of(device))
         if not watch:
             return
         gc.collect()  # a verb that reads does not, but this one may run for days
@@ -54,7 +54,7 @@ def status(only: tuple[str, ...], results: Path, watch: bool, device: Literal["c
 def seen(store: Store, selection: Selection, device: str = "cpu") -> dict[str, Any]:
     """The whole of `status` as plain JSON types. Hours are of one core of this machine, or of its GPU: `device`."""
     records = {protocol: store.records(protocol) for protocol in protocols_in(selection)}
-    costs, place, unit = CostModel.learn(records), this_device(device), _unit(device).lower()
+    costs, place, unit = CostModel.learn(records), this_device(device), unit_of(device).lower()
     known = {protocol: _done(own) for protocol, own in records.items()}
     hours = {protocol: _hours(expected_seconds(protocol, own, costs, place)) for protocol, own in records.items()}
     document: dict[str, Any] = {"methods": [], "costs": [], "claims": [], "workers": [], "submissions": []}
@@ -137,11 +137,6 @@ def _claims(
             }
         )
     return found
-
-
-def _unit(device: str) -> str:
-    """What hours are of."""
-    return "core" if device == "cpu" else "GPU"
 
 
 def _show(document: dict[str, Any], unit: str) -> None:

@@ -38,3 +38,8 @@ def spoken(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def unit_of(device: str) -> str:
+    """What hours are of: core or GPU."""
+    return "core" if device == "cpu" else "GPU"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchmark.verbs.options import json_option, results_option, soon_over
+from benchmark.verbs.options import folder_option, json_option, results_option, soon_over
 
 all_option = click.option("--all", "every", is_flag=True, help="Every row, however many.")
 
@@ -122,13 +122,7 @@ def report(**given: Any) -> None:
     show_default=True,
     help="The committed leaderboard.",
 )
-@click.option(
-    "--figures",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("docs"),
-    show_default=True,
-    help="Folder of the committed pictures.",
-)
+@folder_option("--figures", Path("docs"), "Folder of the committed pictures.")
 @click.option("--derive-only", is_flag=True, help="Make no cell again: no training, no torch.")
 def regression(**given: Any) -> None:
     """Derive every committed number again, make a fixed set of fast cells again, and compare.

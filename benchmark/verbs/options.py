@@ -71,15 +71,15 @@ def only_argument(command: Command) -> Command:
     return click.argument("only", nargs=-1, metavar="[PROTOCOL[:METHOD]]...")(command)
 
 
+def folder_option(flag: str, default: Path, text: str) -> Callable[[Command], Command]:
+    """An option whose value is a folder."""
+    kind = click.Path(path_type=Path, file_okay=False)
+    return click.option(flag, type=kind, default=default, show_default=True, help=text)
+
+
 def results_option(command: Command) -> Command:
     """--results: the results folder."""
-    return click.option(
-        "--results",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_RESULTS,
-        show_default=True,
-        help="Results folder.",
-    )(command)
+    return folder_option("--results", DEFAULT_RESULTS, "Results folder.")(command)
 
 
 def workers_option(command: Command) -> Command:

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from benchmark.verbs.options import json_option, only_argument, results_option, set_option
+from benchmark.verbs.options import (
+    DEFAULT_RESULTS,
+    folder_option,
+    json_option,
+    only_argument,
+    results_option,
+    set_option,
+)
 
 
 @click.command()
@@ -93,13 +100,7 @@ def push(**given: Any) -> None:
 @click.argument("repository")
 @only_argument
 @click.option("--revision", default="main", show_default=True, help="A commit, or a branch or tag to look up.")
-@click.option(
-    "--to",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Results folder to fill.",
-)
+@folder_option("--to", DEFAULT_RESULTS, "Results folder to fill.")
 def pull(**given: Any) -> None:
     """Take records, masks and curves from a dataset repository of the Hugging Face Hub.
 
