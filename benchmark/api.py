@@ -10,12 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmark.kept import KeptWeight, Masked, Pattern
 from benchmark.spec.methods import Allocation, Needs
 
 Scores = dict[str, Tensor]
@@ -58,23 +60,43 @@ class Network:
     classes: int
     cost: Cost = field(default_factory=Cost)
 
+    def kept(self) -> Scores:
+        """The weights that `masks` keep, in new tensors: (kept,) each, in order; whole ones, in their shape.
+
+        For methods of many rounds: such vectors may stand for whole tensors in `logits`, `gradients` and a pruner's
+        scores. The later rounds of a large network are then several times as fast: what is pruned is neither
+        multiplied nor differentiated.
+        """
+        state = self.weights.state if isinstance(self.weights, Masked) else self.weights
+        return {name: self._patterns[name].of(state[name]) for name in self.weights}
+
+    @cached_property
+    def _patterns(self) -> Mapping[str, Pattern]:
+        return {name: Pattern(self.masks[name]) for name in self.weights}
+
     def logits(
         self, inputs: Tensor, weights: Mapping[str, Tensor], others: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Outputs of shape (n, classes) for `inputs` (n, *input_shape) with the given weights.
+        """Outputs of shape (n, classes) for `inputs` (n, *input_shape) with the given weights: each a whole tensor or
+        what `kept` gives of it.
 
         In train mode batch norm uses the statistics of `inputs`; the update of its running statistics is discarded.
         """
         self.cost.forward_passes += 1
         self.cost.examples_seen += len(inputs)
-        state = {**dict(self.module.named_buffers()), **(self.others if others is None else others), **weights}
+        given = {name: self._whole_or_kept(name, weight) for name, weight in weights.items()}
+        state = {**dict(self.module.named_buffers()), **(self.others if others is None else others), **given}
         # In train mode a forward pass writes to the buffers it is given: give it copies.
         state |= {name: state[name].clone() for name, _ in self.module.named_buffers()}
         outputs: Tensor = functional_call(self.module, state, (inputs,))
         return outputs
 
+    def _whole_or_kept(self, name: str, weight: Tensor) -> Tensor:
+        whole = weight.shape == self.module.get_parameter(name).shape
+        return weight if whole else KeptWeight(weight, self._patterns[name])
+
     def gradients(self, value: Callable[[Scores], Tensor], weights: Mapping[str, Tensor] | None = None) -> Scores:
-        """d value(w) / d w at w = `weights` (default: the network's own), one tensor per prunable name."""
+        """d value(w) / d w at w = `weights` (default: the network's own): a tensor of each one's shape."""
         leaves = {name: w.detach().requires_grad_() for name, w in (weights or self.weights).items()}
         self.cost.backward_passes += 1
         return dict(zip(leaves, torch.autograd.grad(value(leaves), list(leaves.values())), strict=True))
@@ -106,7 +128,8 @@ class Pruner(Plugin):
 
     @abstractmethod
     def score(self, network: Network, examples: Examples | None, rng: torch.Generator) -> Scores:
-        """One finite score per prunable weight, same names and shapes as `network.weights`; higher stays.
+        """One finite score per prunable weight, same names and shapes as `network.weights`; higher stays. Or, for any
+        tensor, one per weight that is left, like `network.kept()`.
 
         `examples` is None unless `needs` says "inputs" or "labels"; `rng` is this cell's own generator.
         """

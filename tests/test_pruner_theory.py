@@ -33,7 +33,8 @@ def scores_of(pruner: Pruner, state: State, examples: Examples | None = None) ->
     """Scores of every weight and bias."""
     module = Mlp(WIDTHS).double()
     module.load_state_dict(state)
-    return pruner.score(Network(module, state, {}, {}, (WIDTHS[0],), WIDTHS[-1]), examples, torch.Generator())
+    masks = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in state.items()}
+    return pruner.score(Network(module, state, {}, masks, (WIDTHS[0],), WIDTHS[-1]), examples, torch.Generator())
 
 
 def some_examples() -> Examples:

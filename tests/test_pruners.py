@@ -153,7 +153,8 @@ def test_synflow_in_float32_networks_is_computed_in_float64() -> None:
     values = {n: torch.full_like(v, 1e-30).float() for n, v in drawn().items()}
     module = Mlp(WIDTHS)
     weights = {n: v for n, v in values.items() if n.endswith("weight")}
-    subject = Network(module, weights, {n: 0 * v for n, v in values.items() if n not in weights}, {}, (5,), 3)
+    masks = {n: torch.ones(w.shape, dtype=torch.bool) for n, w in weights.items()}
+    subject = Network(module, weights, {n: 0 * v for n, v in values.items() if n not in weights}, masks, (5,), 3)
     scores = SynFlow().score(subject, None, torch.Generator())
     for name, score in scores.items():
         assert score.dtype == torch.float64

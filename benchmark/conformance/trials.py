@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmark.api import Examples, MaskLearner, Masks, Network, Plugin, Pruner
 from benchmark.conformance.cases import Case
 from benchmark.conformance.findings import Broken
-from benchmark.pruning.masks import masks_from_scores
+from benchmark.pruning.masks import masks_from_scores, whole
 
 DENSITIES = (0.5, 0.2, 0.05)
 Answer = dict[str, Tensor]
@@ -81,12 +81,20 @@ def answer(
         raise Broken("an answer", f"{type(error).__name__}: {error}") from error
     if not isinstance(result, dict):
         raise Broken("a dict of name -> tensor", type(result).__name__)
+    if isinstance(plugin, Pruner):
+        result = {n: _whole(scores, network.masks[n]) if n in network.masks else scores for n, scores in result.items()}
     wanted = {name: tuple(weight.shape) for name, weight in network.weights.items()}
     shapes = {name: tuple(t.shape) if isinstance(t, Tensor) else type(t).__name__ for name, t in result.items()}
     for name in (*wanted, *shapes):
         if shapes.get(name) != wanted.get(name):
             raise Broken(f"'{name}': {wanted.get(name, 'not returned')}", f"{shapes.get(name, 'not returned')}")
     return result
+
+
+def _whole(scores: Tensor, mask: Tensor) -> Tensor:
+    """Scores of what is kept, in their places; anything else as it is."""
+    vector = isinstance(scores, Tensor) and scores.shape == (int(mask.sum()),)
+    return whole(scores, mask) if vector else scores
 
 
 def cut(subject: Subject, result: Answer, before: Masks, kept: int) -> Masks:

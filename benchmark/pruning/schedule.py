@@ -102,9 +102,13 @@ def cut(
 
 
 def _asked(scorer: Scorer, spec: MethodSpec, masks: Masks) -> Scores:
-    """Scores of one round, checked, and turned around where the protocol keeps the lowest."""
+    """Scores of one round, checked, and turned around where the protocol keeps the lowest.
+
+    Those of a whole tensor come in its shape, so that they serve narrower masks too.
+    """
     scores = scorer.scores(masks)
     check_scores(scores, masks, spec.pruner)
+    scores = {n: s.reshape(masks[n].shape) if s.numel() == masks[n].numel() else s for n, s in scores.items()}
     if spec.keep == "highest":
         return scores
     return {name: -score.detach().double() for name, score in scores.items()}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.api import Masks, Scores
 from benchmark.protocol import PruningSpec
-from benchmark.pruning.masks import left
+from benchmark.pruning.masks import left, whole
 from benchmark.records import LayerScores, ScoreFacts
 
 
@@ -38,16 +38,16 @@ class ScoreWatch:
             self._unit_error = None
         self._rounds += 1
         layers = self._summed[2].values()
-        kept = sum(layer.sum for layer in self._sums(scores, after).values())
+        kept = sum(layer.sum for layer in self._sums(scores, before, after).values())
         smallest = min(layer.sum for layer in layers)
         if smallest > 0:  # in the rounds before a layer is empty
             ratio = (sum(layer.sum for layer in layers) - kept) / smallest
             self._prune_to_cut = max(self._prune_to_cut or 0.0, ratio)
 
-    def _sums(self, scores: Scores, masks: Masks) -> dict[str, LayerScores]:
+    def _sums(self, scores: Scores, masks: Masks, inside: Masks | None = None) -> dict[str, LayerScores]:
         layers: dict[str, LayerScores] = {}
         for name, mask in masks.items():
-            values = torch.from_numpy(left(scores[name], mask))
+            values = torch.from_numpy(left(scores[name], mask, None if inside is None else inside[name]))
             known = layers.get(self._layer_of[name], LayerScores(sum=0.0, scored=0))
             more = LayerScores(sum=known.sum + float(values.sum()), scored=known.scored + len(values))
             layers[self._layer_of[name]] = more
@@ -60,7 +60,7 @@ class ScoreWatch:
             return None
         scores, before, layers = self._summed
         if self._unit_error is None:
-            self._unit_error = unit_error({n: torch.where(m, scores[n].detach(), 0.0) for n, m in before.items()})
+            self._unit_error = unit_error({n: whole(scores[n].detach(), m) * m for n, m in before.items()})
         return ScoreFacts(
             rounds=self._rounds,
             layers=layers,

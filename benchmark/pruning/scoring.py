@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from benchmark.api import Cost, Examples, MaskLearner, Masks, Network, Plugin, Pruner, Scores
 from benchmark.errors import BadPruner
+from benchmark.kept import Lazy, Masked
 
 Answer = TypeVar("Answer")
 Kind = Literal["scores", "masks"]
@@ -79,6 +80,7 @@ class DirectScorer:
     ) -> None:
         self._plugin, self._pruner, self._names = plugin, pruner, names
         self._subject, self._examples, self._rng = subject, examples, rng
+        self._own = {name: tensor.clone() for name, tensor in subject.module.state_dict().items()}
         self.kind = kind_of(plugin, pruner)
         self.cost = Cost()
 
@@ -86,29 +88,53 @@ class DirectScorer:
         """See `Scorer`."""
         plugin, network = self._plugin, self._view(masks)
         assert isinstance(plugin, Pruner)
-        return guarded(network, lambda: plugin.score(network, self._examples, self._rng), self._pruner)
+        return self._guarded(network, lambda: plugin.score(network, self._examples, self._rng))
 
     def masks(self, masks: Masks, density: float) -> Masks:
         """See `Scorer`."""
         plugin, network = self._plugin, self._view(masks)
         assert isinstance(plugin, MaskLearner)
-        return guarded(network, lambda: plugin.learn(network, self._examples, density, self._rng), self._pruner)
+        return self._guarded(network, lambda: plugin.learn(network, self._examples, density, self._rng))
 
     def _view(self, masks: Masks) -> Network:
+        """Read-only mappings: a plugin that put its own tensors in their place would escape the comparison below."""
         state = self._subject.state
-        weights = {name: state[name] * masks[name] for name in self._names}
-        others = {name: tensor.clone() for name, tensor in state.items() if name not in weights}
-        own_masks = {name: mask.clone() for name, mask in masks.items()}
-        # Read-only views: a plugin that put its own tensors in their place would escape the comparison in `guarded`.
+        others = {name: tensor.clone() for name, tensor in state.items() if name not in self._names}
         return Network(
             self._subject.module,
-            MappingProxyType(weights),
+            Masked(self._names, state, masks),
             MappingProxyType(others),
-            MappingProxyType(own_masks),
+            Lazy(tuple(masks), lambda name: masks[name].clone()),
             self._subject.input_shape,
             self._subject.classes,
             self.cost,
         )
+
+    def _guarded(self, network: Network, call: Callable[[], Answer]) -> Answer:
+        """Run the plugin; refuse if it raised, or changed a weight, a buffer or the module in place.
+
+        The module's own tensors bear the same names as the weights it is scored at: both are watched.
+        """
+        try:
+            answer = call()
+        except BadPruner:
+            raise
+        except (Exception, SystemExit) as error:
+            raise BadPruner(
+                f"pruner '{self._pruner}'",
+                f"raised {type(error).__name__}: {error}",
+                "Correct the pruner, then run again with --retry-failed",
+            ) from error
+        weights, state = network.weights, self._subject.state
+        assert isinstance(weights, Masked)
+        shown = [*((tensor, weights.make(name)) for name, tensor in weights.made.items())]
+        shown += [(tensor, state[name]) for name, tensor in network.others.items()]
+        shown += [(tensor, self._own[name]) for name, tensor in network.module.state_dict().items()]
+        if not all(_same_bits(tensor, as_it_was) for tensor, as_it_was in shown):
+            raise BadPruner(
+                f"pruner '{self._pruner}'", "changed weights in place", "Work on copies: w.clone(), not w.mul_()"
+            )
+        return answer
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:
@@ -121,24 +147,3 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     flat, like = (tensor.detach().contiguous().flatten() for tensor in (one, other))
     whole = torch.int64 if flat.nbytes % 8 == 0 and flat.data_ptr() % 8 == like.data_ptr() % 8 == 0 else torch.uint8
     return torch.equal(flat.view(whole), like.view(whole))
-
-
-def guarded(network: Network, call: Callable[[], Answer], pruner: str) -> Answer:
-    """Run the plugin; refuse if it raised, or changed a weight, a buffer or the module in place."""
-    # The module's own tensors bear the same names as the weights it is scored at: both are watched.
-    own = {f"module/{name}": tensor for name, tensor in network.module.state_dict().items()}
-    state = {**network.weights, **network.others, **own}
-    before = {name: tensor.detach().clone() for name, tensor in state.items()}
-    try:
-        answer = call()
-    except BadPruner:
-        raise
-    except (Exception, SystemExit) as error:
-        raise BadPruner(
-            f"pruner '{pruner}'",
-            f"raised {type(error).__name__}: {error}",
-            "Correct the pruner, then run again with --retry-failed",
-        ) from error
-    if not all(_same_bits(tensor, before[name]) for name, tensor in state.items()):
-        raise BadPruner(f"pruner '{pruner}'", "changed weights in place", "Work on copies: w.clone(), not w.mul_()")
-    return answer
