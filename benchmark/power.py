@@ -16,7 +16,7 @@ from benchmark.scoring.gathering import gathered
 from benchmark.scoring.observations import Observations, Point
 from benchmark.scoring.wording import needed_text
 from benchmark.store import Store
-from benchmark.verdicts import Decision, decide_paper
+from benchmark.verdicts import Decision, decide_all
 
 Cost = Callable[[Sequence[Cell]], float]
 NEVER = 1_000_000  # seeds: sorts behind every number that could be needed
@@ -57,11 +57,16 @@ def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
     Raises BadInput if a record or a published file is damaged.
     """
     seen = {protocol.id: gathered(protocol, [store]) for protocol in protocols}
+    return needs_of(seen, decide_all(seen))
+
+
+def needs_of(seen: Mapping[str, Observations], decisions: Sequence[Decision]) -> list[Need]:
+    """The same from what was seen of each protocol, by id, and all decisions that follow."""
     costs = {key: _cost(observations) for key, observations in seen.items()}
+    claims = {claim.id: claim for paper in published.load_all() for claim in paper.claims}
     needs = [
-        _need(claim, decision, seen, costs)
-        for paper in published.load_all()
-        for claim, decision in _decided(paper.claims, decide_paper(paper, seen))
+        _need(claims[decision.claim], decision, seen, costs)
+        for decision in decisions
         if decision.verdict in ("inconclusive", "not measured")
     ]
     return sorted(needs, key=lambda n: (n.core_seconds is None, n.core_seconds or 0.0, n.claim))
@@ -91,11 +96,6 @@ def to_json(needs: Sequence[Need]) -> list[dict[str, Any]]:
 
 def _cost(seen: Observations) -> Cost:
     return expected_seconds(seen.protocol, [record for group in seen.records.values() for record in group])
-
-
-def _decided(claims: Sequence[Claim], decisions: Sequence[Decision]) -> list[tuple[Claim, Decision]]:
-    by_id = {claim.id: claim for claim in claims}
-    return [(by_id[decision.claim], decision) for decision in decisions]
 
 
 def _need(claim: Claim, decision: Decision, seen: Mapping[str, Observations], costs: Mapping[str, Cost]) -> Need:
@@ -140,8 +140,3 @@ def _behind(protocol: Protocol, method: str, level: int) -> set[Cell]:
         return {Cell(method, lower, 0) for lower in range(1, level + 1)} | {Cell(DENSE, 0, 0)}
     starts_trained = spec.schedule.scores == "trained" or spec.schedule.restart != 0
     return {Cell(method, level, 0)} | ({Cell(DENSE, 0, 0)} if starts_trained else set())
-
-
-def plan_order(store: Store, protocols: Sequence[Protocol]) -> Mapping[str, Mapping[str, int]]:
-    """What `plan` takes as `wanted`: open claims of these protocols, by method."""
-    return wanted_methods(claim_needs(store, protocols))

@@ -81,9 +81,13 @@ def wanted(store: Store, protocols: Sequence[Protocol], purpose: str | None = No
 
     Raises BadInput for a purpose that is none of these.
     """
+    return wanted_by(decide(store, protocols), protocols, purpose)
+
+
+def wanted_by(decisions: Sequence[Decision], protocols: Sequence[Protocol], purpose: str | None = None) -> Wanted:
+    """The same from the verdicts."""
     known = {protocol.id: protocol for protocol in protocols}
     claims = {claim.id: claim for paper in published.load_all() for claim in paper.claims}
-    decisions = decide(store, protocols)
     if purpose is not None:
         decisions = _meant(purpose, decisions, claims, protocols)
     tiers: dict[tuple[str, Cell], Tier] = {}
