@@ -88,6 +88,18 @@ def test_linear_layers(size: tuple[int, ...], density: float, monkeypatch: pytes
     compare(lambda x, w: functional.linear(x, w, bias), drawn(size, 1.0, seed=1)[0], (5, 7), density)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_precisions_stay_what_they_are(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "LARGE", 0)
+    values, mask = drawn((6, 20), 0.1)
+    inputs = drawn((3, 20), 1.0, seed=1)[0].to(dtype)
+    own = values[mask].to(dtype).requires_grad_()
+    seen = functional.linear(inputs, KeptWeight(own, Pattern(mask)))
+    assert seen.dtype == dtype
+    torch.testing.assert_close(seen, functional.linear(inputs, (values * mask).to(dtype)))
+    assert torch.autograd.grad(seen.sum(), own)[0].dtype == dtype
+
+
 def test_only_large_layers_leave_their_zeros_out(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Tensor] = []
     times = KeptWeight.times
@@ -111,7 +123,8 @@ def test_any_other_operation_sees_the_whole_tensor() -> None:
     assert weight.dtype == torch.float64
     assert weight.numel() == 12
     assert torch.equal(weight + 1, dense + 1)
-    assert torch.equal(torch.cat([dense[:1], weight * 1]), torch.cat([dense[:1], dense]))
+    assert torch.equal(torch.cat([dense, weight]), torch.cat([dense, dense]))  # type: ignore[list-item]
+    assert torch.equal(functional.linear(dense, weight=weight), dense @ dense.t())
     assert torch.equal(functional.linear(dense, weight), dense @ dense.t())
     (gradient,) = torch.autograd.grad((weight**2).sum(), own)
     assert torch.equal(gradient, 2 * own.detach())

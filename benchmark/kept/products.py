@@ -15,6 +15,7 @@ from benchmark.kept.pattern import Pattern
 # Sparse products win below these densities, measured in float64 on one core of an EPYC: with few columns a product
 # waits for its weights, with many it computes.
 FEW_COLUMNS, SPARSE_WITH_FEW, SPARSE_WITH_MANY = 16, 0.5, 0.15
+COMPRESSIBLE = (torch.float32, torch.float64)  # scipy's
 
 
 def times(values: Tensor, columns: Tensor, pattern: Pattern) -> Tensor:
@@ -27,7 +28,8 @@ class _Matrix:
     """The matrix of a pattern with `values`, for products with `few` columns or many."""
 
     def __init__(self, pattern: Pattern, values: Tensor, few: bool) -> None:
-        self._few, self._sparse = few, pattern.density < (SPARSE_WITH_FEW if few else SPARSE_WITH_MANY)
+        sparse = pattern.density < (SPARSE_WITH_FEW if few else SPARSE_WITH_MANY)
+        self._few, self._sparse = few, sparse and values.dtype in COMPRESSIBLE
         self._own: Any = (
             pattern.compressed(values) if self._sparse else pattern.whole(values.detach()).reshape(pattern.shape[0], -1)
         )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._pytree import tree_map_only
 
 from benchmark.kept.pattern import Pattern
 from benchmark.kept.products import times
@@ -47,11 +48,11 @@ _PRODUCTS: dict[Any, Callable[..., Tensor]] = {functional.linear: _linear, funct
 _METADATA = {Tensor.numel, *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "ndim", "requires_grad"))}
 
 
-def _worth(inputs: Tensor, weight: Tensor) -> bool:
+def _worth(inputs: Any = None, weight: Any = None, *_: Any) -> bool:
     """Whether a layer multiplies so much that it pays to leave the zeros out."""
     if not isinstance(weight, KeptWeight) or isinstance(inputs, KeptWeight):
         return False
-    return weight.numel() * inputs.numel() >= LARGE * inputs.shape[-1 if weight.ndim == 2 else 1]
+    return bool(weight.numel() * inputs.numel() >= LARGE * inputs.shape[-1 if weight.ndim == 2 else 1])
 
 
 class KeptWeight(Tensor):
@@ -96,7 +97,7 @@ class KeptWeight(Tensor):
         if func in _METADATA:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **given)
-        if func in _PRODUCTS and _worth(*args[:2]):
+        if func in _PRODUCTS and _worth(*args):
             return _PRODUCTS[func](*args, **given)
-        whole = [arg.whole() if isinstance(arg, KeptWeight) else arg for arg in args]
-        return func(*whole, **{name: v.whole() if isinstance(v, KeptWeight) else v for name, v in given.items()})
+        whole_args, whole_given = tree_map_only(KeptWeight, KeptWeight.whole, (args, given))
+        return func(*whole_args, **whole_given)
