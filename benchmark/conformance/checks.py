@@ -13,6 +13,7 @@ from benchmark.conformance import globals as shared
 from benchmark.conformance.cases import CLASSES, Case, one_per_layer
 from benchmark.conformance.findings import Broken, Finding
 from benchmark.conformance.trials import DENSITIES, Subject, answer, attempt, cut, given, rounds, same, size
+from benchmark.cpu import cpu_settings
 
 Look = Callable[[Subject, Case], Iterator[tuple[bool, str, str]]]
 
@@ -26,9 +27,12 @@ class Check:
     look: Look
 
     def on(self, subject: Subject, case: Case) -> list[Finding]:
-        """Findings on one network; settings and random states of the process are put back."""
+        """Findings on one network, with the harness's processor settings; those and random states are put back.
+
+        With a thread for each core, small networks on a busy machine wait for each other's threads: ten times as long.
+        """
         found: list[Finding] = []
-        with shared.put_back():
+        with shared.put_back(), cpu_settings():
             try:
                 for failed, expected, seen in self.look(subject, case):
                     found.append(Finding(self.name, case.name, failed, expected, seen, self.why))
