@@ -18,7 +18,7 @@ from benchmark.errors import BadInput, EnvironmentProblem
 from benchmark.protocol import Protocol
 from benchmark.published import Published
 from benchmark.records import DENSE
-from benchmark.scoring.gathering import gathered
+from benchmark.scoring.gathering import all_gathered, gathered
 from benchmark.scoring.ledger import ledger, summary, undecided
 from benchmark.scoring.mask_standings import empty_table, mask_standings, mask_table
 from benchmark.scoring.observations import Observations, failure_text, reported_metric
@@ -40,7 +40,7 @@ def render(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store] =
     `extra`: further results folders that are read too. Raises BadInput if their plugins contradict each other.
     """
     papers = published.load_all()
-    seen = {protocol.id: gathered(protocol, [store, *extra]) for protocol in protocols}
+    seen = all_gathered(protocols, [store, *extra])
     decided = [(paper, decide_paper(paper, seen)) for paper in papers]
     shown = [(paper, decisions) for paper, decisions in decided if decisions]
     shown.sort(key=lambda each: not any(check.found for d in each[1] for check in d.checks))  # measured papers first

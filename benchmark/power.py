@@ -12,7 +12,7 @@ from benchmark.protocol import ControlSpec, Protocol
 from benchmark.published import Claim
 from benchmark.records import DENSE, Cell
 from benchmark.scoring.evidence import Verdict
-from benchmark.scoring.gathering import gathered
+from benchmark.scoring.gathering import all_gathered
 from benchmark.scoring.observations import Observations, Point
 from benchmark.scoring.wording import needed_text
 from benchmark.store import Store
@@ -56,7 +56,7 @@ def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
 
     Raises BadInput if a record or a published file is damaged.
     """
-    seen = {protocol.id: gathered(protocol, [store]) for protocol in protocols}
+    seen = all_gathered(protocols, [store])
     return needs_of(seen, decide_all(seen))
 
 

@@ -16,8 +16,7 @@ from benchmark.plan import cells_of, is_chain, method_names
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.published import Claim
 from benchmark.records import DENSE, Cell
-from benchmark.store import Store
-from benchmark.verdicts import Decision, decide
+from benchmark.verdicts import Decision
 
 FIRST_SEEDS = 3  # of a claim that nothing is known of: enough for a first interval
 NOBODY_ASKS = (4, 0)
@@ -76,16 +75,11 @@ def _leading_to(protocol: Protocol, method: str, level: int, levels: dict[str, i
         levels[chain] = max(levels.get(chain, 0), level)
 
 
-def wanted(store: Store, protocols: Sequence[Protocol], purpose: str | None = None) -> Wanted:
-    """Tiers of all cells of `protocols`, from their verdicts now; of one claim, paper or method only with `purpose`.
+def wanted(decisions: Sequence[Decision], protocols: Sequence[Protocol], purpose: str | None = None) -> Wanted:
+    """Tiers of all cells of `protocols`, from their verdicts; of one claim, paper or method only with `purpose`.
 
     Raises BadInput for a purpose that is none of these.
     """
-    return wanted_by(decide(store, protocols), protocols, purpose)
-
-
-def wanted_by(decisions: Sequence[Decision], protocols: Sequence[Protocol], purpose: str | None = None) -> Wanted:
-    """The same from the verdicts."""
     known = {protocol.id: protocol for protocol in protocols}
     claims = {claim.id: claim for paper in published.load_all() for claim in paper.claims}
     if purpose is not None:

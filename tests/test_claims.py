@@ -31,7 +31,7 @@ from benchmark.scoring.ledger import ledger, undecided
 from benchmark.scoring.observations import Observations
 from benchmark.scoring.published_runs import published_runs
 from benchmark.store import Store
-from benchmark.verdicts import Decision, decide_paper
+from benchmark.verdicts import Decision, decide, decide_paper
 
 CONV2, DROPOUT = protocols.load("lth/conv2-cifar10"), protocols.load("lth/conv2-dropout-cifar10")
 PANEL = protocols.load("synflow/vgg11-tiny")
@@ -207,16 +207,16 @@ def test_a_claim_on_two_protocols_waits_for_both_and_asks_for_cells_of_both(tmp_
     (need,) = (need for need in claim_needs(store, [CONV2, DROPOUT]) if need.claim == name)
     assert (need.methods, need.elsewhere) == (("dense",), ((CONV2.id, "dense"),))
     assert wanted_methods([need]) == {DROPOUT.id: {"dense": 2}, CONV2.id: {"dense": 2}}
-    asked = wanted(store, [CONV2, DROPOUT], name)
+    asked = wanted(decide(store, [CONV2, DROPOUT]), [CONV2, DROPOUT], name)
     assert {key for key, _ in asked.tiers} == {CONV2.key, DROPOUT.key}
     assert len(asked.tiers) == 10
     with pytest.raises(BadInput, match="no claim, paper or method"):
-        wanted(store, [DROPOUT], name)
+        wanted(decide(store, [DROPOUT]), [DROPOUT], name)
 
 
 def test_a_purpose_may_be_a_statement_in_parts(tmp_path: Path) -> None:
     known = [protocols.load(f"lth/conv{n}-cifar10") for n in (2, 4, 6)]
-    asked = wanted(Store(tmp_path), known, "lth-21")
+    asked = wanted(decide(Store(tmp_path), known), known, "lth-21")
     assert {key for key, _ in asked.tiers} == {protocol.key for protocol in known}
 
 

@@ -20,6 +20,7 @@ from benchmark.protocol import Protocol, load
 from benchmark.records import DENSE, Cell, Record
 from benchmark.simulation import World, ideal, simulate
 from benchmark.store import Store
+from benchmark.verdicts import decide
 
 LENGTHS = st.lists(st.floats(0.01, 100), min_size=1, max_size=40)
 
@@ -140,7 +141,7 @@ def test_a_profile_that_cannot_be_used(tmp_path: Path, text: str) -> None:
 def test_what_nothing_is_known_of_comes_first(tmp_path: Path) -> None:
     """In an empty folder: three seeds of what claims need, in front of all else."""
     protocol = load("mnist1d/mlp")
-    asked = wanted(Store(tmp_path), [protocol])
+    asked = wanted(decide(Store(tmp_path), [protocol]), [protocol])
     selection = [(protocol, method) for method in method_names(protocol)]
     tiers = [asked.tier(protocol, cell)[0] for item in plan(selection, Store(tmp_path), False, None, asked)
              for cell in item.job.cells]  # fmt: skip
@@ -154,22 +155,22 @@ def test_for_a_claim_nothing_else_is_run(tmp_path: Path) -> None:
     protocol = load("mnist1d/mlp")
     selection = [(protocol, method) for method in method_names(protocol)]
     everything = {cell for _, method in selection for cell in cells_of(protocol, method)}
-    asked = wanted(Store(tmp_path), [protocol], "mnist1d-curve-random")
+    asked = wanted(decide(Store(tmp_path), [protocol]), [protocol], "mnist1d-curve-random")
     cells = {cell for item in plan(selection, Store(tmp_path), False, None, asked) for cell in item.job.cells}
     assert cells < everything
     assert {cell.method for cell in cells} == {"random", DENSE}
-    method = wanted(Store(tmp_path), [protocol], "imp+reinit")
+    method = wanted(decide(Store(tmp_path), [protocol]), [protocol], "imp+reinit")
     planned = {cell for item in plan(selection, Store(tmp_path), False, None, method) for cell in item.job.cells}
     assert set(cells_of(protocol, "imp+reinit")) <= planned
     with pytest.raises(BadInput, match="mnist1d-4"):
-        wanted(Store(tmp_path), [protocol], "mnist1d-44")
+        wanted(decide(Store(tmp_path), [protocol]), [protocol], "mnist1d-44")
 
 
 def test_decided_claims_want_nothing_more() -> None:
     """Of the committed records: what claims that are decided rest on comes after what open ones need."""
     protocol = load("mnist1d/mlp")
     store = Store(Path(__file__).parent.parent / "results")
-    tiers = wanted(store, [protocol]).tiers
+    tiers = wanted(decide(store, [protocol]), [protocol]).tiers
     assert {tier for tier, _ in tiers.values()} <= {1, 2, 3}
 
 

@@ -24,7 +24,7 @@ from benchmark.executors.shards import part
 from benchmark.executors.slurm import Slurm
 from benchmark.packing import Batch, costs_of, packed
 from benchmark.plan import PlannedJob, only_recorded, plan
-from benchmark.scoring.gathering import gathered
+from benchmark.scoring.gathering import all_gathered
 from benchmark.store import Store
 from benchmark.submissions import with_submissions
 
@@ -78,13 +78,13 @@ class Where:
 def planned_for(order: Order, selection: Selection, store: Store) -> list[PlannedJob]:
     """The jobs that an order means now, in the order in which they are wanted."""
     from benchmark.power import needs_of, wanted_methods
-    from benchmark.priorities import wanted_by
+    from benchmark.priorities import wanted
     from benchmark.verdicts import decide_all
 
     protocols = protocols_in(selection)
-    seen = {protocol.id: gathered(protocol, [store]) for protocol in protocols}
+    seen = all_gathered(protocols, [store])
     decisions = decide_all(seen)  # of these protocols: what is open decides what is wanted, and by which methods
-    purpose, methods = wanted_by(decisions, protocols, order.wanted), wanted_methods(needs_of(seen, decisions))
+    purpose, methods = wanted(decisions, protocols, order.wanted), wanted_methods(needs_of(seen, decisions))
     planned = plan(selection, store, order.retry_failed, methods, purpose, order.device)
     planned = only_recorded(planned, Store(order.like)) if order.like else planned
     return part(planned, selection, order.shard) if order.shard else planned

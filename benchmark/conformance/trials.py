@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmark.api import Examples, MaskLearner, Masks, Network, Plugin, Pruner
 from benchmark.conformance.cases import Case
 from benchmark.conformance.findings import Broken
-from benchmark.pruning.masks import masks_from_scores, whole
+from benchmark.pruning.masks import fits, masks_from_scores, whole
 
 DENSITIES = (0.5, 0.2, 0.05)
 Answer = dict[str, Tensor]
@@ -93,8 +93,7 @@ def answer(
 
 def _whole(scores: Tensor, mask: Tensor) -> Tensor:
     """Scores of what is kept, in their places; anything else as it is."""
-    vector = isinstance(scores, Tensor) and scores.shape == (int(mask.sum()),)
-    return whole(scores, mask) if vector else scores
+    return whole(scores, mask) if isinstance(scores, Tensor) and fits(scores, mask) else scores
 
 
 def cut(subject: Subject, result: Answer, before: Masks, kept: int) -> Masks:

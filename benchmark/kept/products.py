@@ -20,7 +20,7 @@ COMPRESSIBLE = (torch.float32, torch.float64)  # scipy's
 
 def times(values: Tensor, columns: Tensor, pattern: Pattern) -> Tensor:
     """(outputs, n): the matrix of `pattern` with `values` (kept,) times `columns` (everything that feeds one, n)."""
-    product: Tensor = _Times.apply(values, columns, pattern, _matrix(pattern, values, columns))
+    product: Tensor = _Product.apply(values, columns, _matrix(pattern, values, columns), False)
     return product
 
 
@@ -29,22 +29,20 @@ class _Matrix:
 
     def __init__(self, pattern: Pattern, values: Tensor, few: bool) -> None:
         sparse = pattern.density < (SPARSE_WITH_FEW if few else SPARSE_WITH_MANY)
-        self._few, self._sparse = few, sparse and values.dtype in COMPRESSIBLE
+        self.pattern, self._few, self._sparse = pattern, few, sparse and values.dtype in COMPRESSIBLE
         self._own: Any = (
             pattern.compressed(values) if self._sparse else pattern.whole(values.detach()).reshape(pattern.shape[0], -1)
         )
 
-    def times(self, columns: Tensor) -> Tensor:
-        """(outputs, n) for (everything that feeds one output, n)."""
-        product: Tensor = _compressed(self._own, columns) if self._sparse else self._own @ columns
-        return product
-
-    def transposed_times(self, rows: Tensor) -> Tensor:
-        """(everything that feeds one output, n) for (outputs, n)."""
+    def times(self, factor: Tensor, transposed: bool) -> Tensor:
+        """(outputs, n) for (everything that feeds one output, n); with `transposed`, the other way round."""
         if self._sparse:
-            return _compressed(self._own.T, rows)
-        # With few columns, reading the matrix along its rows takes a third of the time.
-        product: Tensor = (rows.t() @ self._own).t() if self._few else self._own.t() @ rows
+            return _compressed(self._own.T if transposed else self._own, factor)
+        product: Tensor
+        if transposed and self._few:  # read along the matrix's rows, in a third of the time
+            product = (factor.t() @ self._own).t()
+        else:
+            product = (self._own.t() if transposed else self._own) @ factor
         return product
 
 
@@ -57,37 +55,29 @@ def _matrix(pattern: Pattern, values: Tensor, columns: Tensor) -> _Matrix:
     return _Matrix(pattern, values, columns.shape[1] <= FEW_COLUMNS)
 
 
-class _Times(torch.autograd.Function):
+class _Product(torch.autograd.Function):
+    """M(v) X; with `transposed`, M(v)^T Y."""
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor, columns: Tensor, pattern: Pattern, matrix: _Matrix) -> Tensor:
-        ctx.save_for_backward(values, columns)
-        ctx.pattern, ctx.matrix = pattern, matrix
-        return matrix.times(columns)
+    def forward(ctx: Any, values: Tensor, factor: Tensor, matrix: _Matrix, transposed: bool) -> Tensor:
+        ctx.save_for_backward(values, factor)
+        ctx.matrix, ctx.transposed = matrix, transposed
+        return matrix.times(factor, transposed)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        values, columns = ctx.saved_tensors
-        of_values = _Entries.apply(gradient, columns, ctx.pattern) if ctx.needs_input_grad[0] else None
-        of_columns = _Back.apply(values, gradient, ctx.pattern, ctx.matrix) if ctx.needs_input_grad[1] else None
-        return of_values, of_columns, None, None
-
-
-class _Back(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, rows: Tensor, pattern: Pattern, matrix: _Matrix) -> Tensor:
-        ctx.save_for_backward(values, rows)
-        ctx.pattern, ctx.matrix = pattern, matrix
-        return matrix.transposed_times(rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        values, rows = ctx.saved_tensors
-        of_values = _Entries.apply(rows, gradient, ctx.pattern) if ctx.needs_input_grad[0] else None
-        of_rows = _Times.apply(values, gradient, ctx.pattern, ctx.matrix) if ctx.needs_input_grad[1] else None
-        return of_values, of_rows, None, None
+        values, factor = ctx.saved_tensors
+        rows, columns = (factor, gradient) if ctx.transposed else (gradient, factor)
+        of_values = _Entries.apply(rows, columns, ctx.matrix.pattern) if ctx.needs_input_grad[0] else None
+        of_factor = None
+        if ctx.needs_input_grad[1]:
+            of_factor = _Product.apply(values, gradient, ctx.matrix, not ctx.transposed)
+        return of_values, of_factor, None, None
 
 
 class _Entries(torch.autograd.Function):
+    """The kept entries of Y X^T."""
+
     @staticmethod
     def forward(ctx: Any, rows: Tensor, columns: Tensor, pattern: Pattern) -> Tensor:
         ctx.save_for_backward(rows, columns)
@@ -98,6 +88,6 @@ class _Entries(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         rows, columns = ctx.saved_tensors
         matrix = _matrix(ctx.pattern, gradient, columns)
-        of_rows = _Times.apply(gradient, columns, ctx.pattern, matrix) if ctx.needs_input_grad[0] else None
-        of_columns = _Back.apply(gradient, rows, ctx.pattern, matrix) if ctx.needs_input_grad[1] else None
+        of_rows = _Product.apply(gradient, columns, matrix, False) if ctx.needs_input_grad[0] else None
+        of_columns = _Product.apply(gradient, rows, matrix, True) if ctx.needs_input_grad[1] else None
         return of_rows, of_columns, None

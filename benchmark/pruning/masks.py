@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmark.api import Masks, Scores
 from benchmark.errors import BadPruner
+from benchmark.kept import Pattern
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 SAMPLED = 8192
@@ -48,9 +49,7 @@ def whole(scores: Tensor, mask: Tensor) -> Tensor:
     """Scores of the mask's shape, of those or of the ones of what it keeps; what it does not keep scores 0."""
     if scores.shape == mask.shape:
         return scores
-    flat = scores.new_zeros(mask.numel())
-    flat[torch.from_numpy(np.flatnonzero(mask))] = scores.detach()
-    return flat.reshape(mask.shape)
+    return Pattern(mask).whole(scores.detach())
 
 
 def _in_place_of(mask: Tensor, kept: NDArray[np.bool_]) -> Tensor:
@@ -132,7 +131,8 @@ def _finite(scores: Tensor) -> bool:
     return math.isfinite(scores.sum(dtype=torch.float64)) or bool(torch.isfinite(scores).all())
 
 
-def _fits(scores: Tensor, mask: Tensor) -> bool:
+def fits(scores: Tensor, mask: Tensor) -> bool:
+    """Whether these are scores of a tensor with this mask: of its shape, or one for each weight that it keeps."""
     return scores.shape == mask.shape or scores.shape == (int(np.count_nonzero(mask)),)
 
 
@@ -150,7 +150,7 @@ def check_scores(scores: Scores, masks: Masks, pruner: str) -> None:
         )
     for name, mask in masks.items():
         given = scores[name]
-        if not isinstance(given, Tensor) or not _fits(given, mask):
+        if not isinstance(given, Tensor) or not fits(given, mask):
             shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise BadPruner(
                 f"pruner '{pruner}'",

@@ -13,7 +13,7 @@ from benchmark import published
 from benchmark.errors import BadInput, EnvironmentProblem
 from benchmark.protocol import Protocol
 from benchmark.report.pages import pages
-from benchmark.scoring.gathering import gathered
+from benchmark.scoring.gathering import all_gathered
 from benchmark.store import Store
 
 MARK = "lotterybench-report"  # the file that says the folder is ours to replace
@@ -28,7 +28,7 @@ def build(store: Store, protocols: Sequence[Protocol], folder: Path) -> int:
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(str(folder), "is not an earlier report, and would be replaced", "Give another --to folder")
     papers = published.load_all()
-    seen = {protocol.id: gathered(protocol, [store]) for protocol in protocols}
+    seen = all_gathered(protocols, [store])
     made = pages(store, seen, papers)
     files = {name: text.encode() for name, text in made.items()} | _assets()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmark import submissions
 from benchmark.errors import BadInput
@@ -21,6 +21,11 @@ def mark_text(verification: Verification | None) -> str:
         return REPORTED
     v = verification
     return f"verified ({' '.join(v.by.split())}, {v.when}, {v.cells} cell{'s' if v.cells > 1 else ''})"
+
+
+def all_gathered(protocols: Iterable[Protocol], stores: Sequence[Store]) -> dict[str, Observations]:
+    """What `gathered` gives of each protocol, by its id. Raises BadInput."""
+    return {protocol.id: gathered(protocol, stores) for protocol in protocols}
 
 
 def gathered(protocol: Protocol, stores: Sequence[Store]) -> Observations:
