@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import log
 from statistics import median
 
@@ -39,6 +40,7 @@ def kind(device: str) -> str:
     return "cuda" if device.partition(":")[0] == "cuda" else "cpu"
 
 
+@cache
 def flops_per_step(protocol: Protocol) -> float:
     """Operations of one update: forward, and backward at twice its cost, with evaluations in their proportion.
 

@@ -65,14 +65,15 @@ def method_names(protocol: Protocol) -> list[str]:
     return [DENSE, *protocol.all_methods] if protocol.trains else [*protocol.all_methods]
 
 
-def cells_of(protocol: Protocol, method: str) -> list[Cell]:
+@cache
+def cells_of(protocol: Protocol, method: str) -> tuple[Cell, ...]:
     """Every cell of a method, seeds outermost."""
     if method == DENSE:
-        return [Cell(DENSE, 0, seed) for seed in protocol.seeds]
+        return tuple(Cell(DENSE, 0, seed) for seed in protocol.seeds)
     spec = protocol.method(method)
     draws = spec.draws if isinstance(spec, ControlSpec) else 1
     levels = protocol.measured_levels(method)
-    return [Cell(method, lv, seed, draw) for seed in protocol.seeds for draw in range(draws) for lv in levels]
+    return tuple(Cell(method, lv, seed, draw) for seed in protocol.seeds for draw in range(draws) for lv in levels)
 
 
 def urgency(protocol: Protocol, cell: Cell) -> tuple[bool, bool, int, int]:

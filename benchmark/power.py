@@ -63,7 +63,7 @@ def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
 def needs_of(seen: Mapping[str, Observations], decisions: Sequence[Decision]) -> list[Need]:
     """The same from what was seen of each protocol, by id, and all decisions that follow."""
     costs = {key: _cost(observations) for key, observations in seen.items()}
-    claims = {claim.id: claim for paper in published.load_all() for claim in paper.claims}
+    claims = published.claims_as_written()
     needs = [
         _need(claims[decision.claim], decision, seen, costs)
         for decision in decisions

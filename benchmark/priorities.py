@@ -81,7 +81,7 @@ def wanted(decisions: Sequence[Decision], protocols: Sequence[Protocol], purpose
     Raises BadInput for a purpose that is none of these.
     """
     known = {protocol.id: protocol for protocol in protocols}
-    claims = {claim.id: claim for paper in published.load_all() for claim in paper.claims}
+    claims = published.claims_as_written()
     if purpose is not None:
         decisions = _meant(purpose, decisions, claims, protocols)
     tiers: dict[tuple[str, Cell], Tier] = {}

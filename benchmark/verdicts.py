@@ -7,7 +7,7 @@ lacks all data, else `inconclusive`. See benchmark/scoring/evidence.py for one c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from benchmark.plan import method_names
 from benchmark.protocol import Protocol
 from benchmark.published import Claim, Published
 from benchmark.published.rules import Rule
-from benchmark.scoring.evaluate import evaluate
+from benchmark.scoring.evaluate import evaluate, orders
 from benchmark.scoring.evidence import Evidence, Verdict
 from benchmark.scoring.observations import Observations
 from benchmark.scoring.wording import evidence_text, rule_text, seeds_text, window_text
@@ -102,25 +102,55 @@ def decide_all(seen: Mapping[str, Observations]) -> list[Decision]:
     return [decision for paper in published.load_all() for decision in decide_paper(paper, seen)]
 
 
-def decide_paper(paper: Published, seen: Mapping[str, Observations]) -> list[Decision]:
-    """The claims of one paper. Holm's correction runs over the claims that hold orderings, measured or not.
+def decide_open(seen: Mapping[str, Observations], retry_failed: bool = False) -> list[Decision]:
+    """The same of those claims to which a planned run can still add; with `retry_failed`, one that failed as well.
 
-    Counting unmeasured ones (with p = 1) keeps a verdict from getting easier while results are missing.
+    For plans: the numbers of papers are taken as they are written.
+    """
+
+    def can_change(claim: Claim) -> bool:
+        return any(
+            seen[name].missing(cells) or (retry_failed and seen[name].failed(cells))
+            for name, cells in claim.cells.items()
+        )
+
+    return [d for paper in published.all_as_written() for d in decide_paper(paper, seen, can_change)]
+
+
+def decide_paper(
+    paper: Published, seen: Mapping[str, Observations], asked: Callable[[Claim], bool] = lambda _: True
+) -> list[Decision]:
+    """The claims of one paper, or those `asked` for.
+
+    Holm's correction runs over the claims that hold orderings, asked for or not, measured or not. Counting unmeasured
+    ones (with p = 1) keeps a verdict from getting easier while results are missing.
     """
     claims = [claim for claim in paper.claims if claim.cells.keys() <= seen.keys()]
-    evidence = [[evaluate(rule, seen[claim.protocol], seen) for rule in claim.checks] for claim in claims]
+    wanted = {claim.id for claim in claims if asked(claim)}
+    if not wanted:
+        return []
+    evidence = [
+        [evaluate(rule, seen[claim.protocol], seen) for rule in claim.checks if claim.id in wanted or orders(rule)]
+        for claim in claims
+    ]
     raw_for = [[e.p_reproduced for e in row if e.orders] for row in evidence]
     raw_against = [[e.p_deviates] for row in evidence for e in row if e.orders]
     corrected_for = iter([p for row in statistics.holm_over_groups([r for r in raw_for if r]) for p in row])
     corrected_against = iter([p for row in statistics.holm_over_groups(raw_against) for p in row])
+    family = sum(1 for r in raw_for if r)
     decisions = []
     for claim, row in zip(claims, evidence, strict=True):
+        p = [
+            (next(corrected_for), next(corrected_against)) if found.orders else (found.p_reproduced, found.p_deviates)
+            for found in row
+        ]
+        if claim.id not in wanted:
+            continue
         protocol = seen[claim.protocol].protocol
-        checks = []
-        for rule, found in zip(claim.checks, row, strict=True):
-            p = (next(corrected_for), next(corrected_against)) if found.orders else (found.p_reproduced, None)
-            family = sum(1 for r in raw_for if r) if found.orders else 1
-            checks.append(_check(rule, found, protocol, p[0], found.p_deviates if p[1] is None else p[1], family))
+        checks = [
+            _check(rule, found, protocol, *corrected, family if found.orders else 1)
+            for rule, found, corrected in zip(claim.checks, row, p, strict=True)
+        ]
         decisions.append(_decision(paper, claim, seen, checks))
     return decisions
 

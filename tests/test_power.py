@@ -15,9 +15,10 @@ from benchmark.cli import cli
 from benchmark.plan import jobs
 from benchmark.power import NEVER, Need, cells_for_one_seed, claim_needs, wanted_methods
 from benchmark.protocol import Protocol
-from benchmark.records import DENSE, Cell
+from benchmark.records import DENSE, Cell, Record
+from benchmark.scoring.observations import Observations
 from benchmark.store import Store
-from benchmark.verdicts import decide
+from benchmark.verdicts import decide, decide_all, decide_open
 
 LTH, MNIST1D = protocols.load("lth/lenet-mnist"), protocols.load("mnist1d/mlp")
 
@@ -107,6 +108,35 @@ def test_as_json(store: Store, needs: list[Need]) -> None:
     document = [entry for entry in json.loads(result.output) if entry["protocol"] in (LTH.id, MNIST1D.id)]
     assert [entry["claim"] for entry in document] == [need.claim for need in needs]
     assert all((entry["core_hours"] is None) == (entry["seeds"] is None) for entry in document)
+
+
+def test_a_plan_asks_for_claims_to_which_its_runs_can_add(store: Store) -> None:
+    """Those of seeds 3 and 4 on MNIST-1D; the same decisions, whichever were asked for: Holm's families stay whole."""
+    seen = {p.id: Observations(p, store.records(p)) for p in (LTH, MNIST1D)}
+    every = decide_all(seen)
+    assert decide_open(seen) == [d for d in every if d.runs_missing] == every
+    done = {MNIST1D.id: Observations(MNIST1D, _all_seeds(store))}
+    assert decide_all(done)
+    assert decide_open(done) == []
+    assert decide_open({**seen, **done}) == [d for d in every if d.protocol == LTH.id]
+
+
+def _all_seeds(store: Store) -> list[Record]:
+    """Seeds 3 and 4 as seeds 0 and 1 were."""
+    own = store.records(MNIST1D)
+    more = [r for r in own if r.cell.seed < 2]
+    return own + [r.model_copy(update={"cell": r.cell.model_copy(update={"seed": r.cell.seed + 3})}) for r in more]
+
+
+def test_a_failed_run_can_add_to_a_claim_if_it_is_tried_again(store: Store) -> None:
+    records = _all_seeds(store)
+    broken = next(i for i, r in enumerate(records) if r.method.name == "random" and r.cell.level == 90)
+    records[broken] = records[broken].model_copy(update={"status": "failed", "reason": "diverged"})
+    seen = {MNIST1D.id: Observations(MNIST1D, records)}
+    assert decide_open(seen) == []
+    again = decide_open(seen, retry_failed=True)
+    assert again == [d for d in decide_all(seen) if d.failures]
+    assert "mnist1d-2" in {d.claim for d in again}
 
 
 def test_methods_are_wanted_by_the_claim_that_needs_fewest_seeds() -> None:

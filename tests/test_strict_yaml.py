@@ -75,6 +75,8 @@ def test_any_float_that_python_prints_is_read_back(value: float) -> None:
         ("a: !!bool 3\n", "f.yaml:1:4", "tag"),
         ("a: &x [*x]\n", "f.yaml:1", "recursive"),
         ("a: *nowhere\n", "f.yaml:1:4", "alias"),
+        ("a: &x 1\nb: &x 2\n", "f.yaml:2:4", "anchor 'x' stands twice"),
+        ("a: &x [&x 1]\n", "f.yaml:1:8", "anchor 'x' stands twice"),
         ("a: 1\n---\nb: 2\n", "f.yaml:2:1", "document"),
         ("a: \x07\n", "f.yaml", "not YAML"),
         ("a: " + "9" * 5000, "f.yaml", "not YAML"),
@@ -97,6 +99,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             load_file(path)
         assert caught.value.thing == str(path)
         assert "cannot be read" in caught.value.cause
+
+
+def test_an_alias_stands_for_what_is_anchored() -> None:
+    assert load_text("a: &x [1, {b: no}]\nc: *x\n", "f.yaml") == {"a": [1, {"b": "no"}], "c": [1, {"b": "no"}]}
+    assert load_text("a: &k key\n*k : 1\n", "f.yaml") == {"a": "key", "key": 1}
 
 
 def test_merge_keys_are_plain_keys() -> None:

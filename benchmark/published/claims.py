@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
@@ -46,7 +47,7 @@ class Claim(Statement):
     read_from: str = Field(description="id of a source")
     checks: tuple[Rule, ...] = Field(min_length=1)
 
-    @property
+    @cached_property
     def cells(self) -> dict[str, tuple[tuple[str, int], ...]]:
         """Protocol id -> (method, level) pairs that the claim rests on, sorted; its own protocol first."""
         found: dict[str, set[tuple[str, int]]] = {self.protocol: set()}

@@ -5,7 +5,10 @@ A rule with a typing error would stay "not measured" for ever, and nobody would 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import get_args
 
 from benchmark import protocol as protocols
@@ -21,13 +24,13 @@ FIX = "`lotterybench info PROTOCOL` lists methods and levels; what no protocol m
 
 def check_fits(paper: Published, name: str) -> None:
     """Refuse a claim on a protocol, version, method, level, layer or metric that does not exist. Raises BadInput."""
-    known = protocols.available()
+    known, load = protocols.available(), cache(protocols.load)
     for claim in paper.claims:
         for protocol, cells in claim.cells.items():
             if protocol not in known:
                 hint = did_you_mean(protocol, known)
                 raise BadInput(f"{name}: {claim.id}", f"there is no protocol '{protocol}'", hint)
-            for why in _misfits(claim, paper.paper.key, protocols.load(protocol), cells):
+            for why in _misfits(claim, paper.paper.key, load(protocol), cells):
                 raise BadInput(f"{name}: {claim.id}", why, FIX)
 
 
@@ -35,25 +38,27 @@ def _misfits(claim: Claim, paper: str, protocol: Protocol, cells: tuple[tuple[st
     own = protocol.id == claim.protocol
     if own and protocol.version != claim.version:
         yield f"is written for {claim.protocol}@{claim.version}, and the protocol is now {protocol.key}"
-    for method, level in cells:
-        yield from _cell(protocol, method, level)
+    for method, own_cells in groupby(cells, key=itemgetter(0)):  # they are sorted
+        yield from _levels(protocol, method, [level for _, level in own_cells])
     for rule in claim.checks if own else ():
         yield from _rule(protocol, rule)
         if isinstance(rule, Curve | Collapse | LayerDensity) and protocol.paper.key != paper:
             yield f"compares runs of {protocol.paper.key}'s protocol with a table of {paper}"
 
 
-def _cell(protocol: Protocol, method: str, level: int) -> Iterator[str]:
+def _levels(protocol: Protocol, method: str, levels: Sequence[int]) -> Iterator[str]:
     if method == DENSE:
-        if level:
-            yield f"names dense at level {level}; the dense network is level 0"
-    elif method not in protocol.methods:
+        if any(levels):
+            yield f"names dense at level {max(levels)}; the dense network is level 0"
+        return
+    if method not in protocol.methods:
         yield f"{protocol.id} has no method '{method}'. {did_you_mean(method, list(protocol.methods))}"
-    elif level not in protocol.measured_levels(method):
-        yield f"{protocol.id} does not measure {method} at level {level}"
-    else:
-        spec = protocol.method(method)
-        if not isinstance(spec, ControlSpec) and level in spec.later:
+        return
+    measured, spec = protocol.measured_levels(method), protocol.method(method)
+    for level in levels:
+        if level not in measured:
+            yield f"{protocol.id} does not measure {method} at level {level}"
+        elif not isinstance(spec, ControlSpec) and level in spec.later:
             yield f"{protocol.id} measures {method} at level {level} only after all else"
 
 

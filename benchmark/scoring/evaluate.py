@@ -77,9 +77,13 @@ def evaluate(rule: Rule, seen: Observations, beside: Mapping[str, Observations] 
             items, centre = _threshold(rule, seen, seeds)
         else:
             items = mask_items(rule, seen, seeds)
-    orders = isinstance(rule, Ordering | Peak)
     last = float(max(level for _, level in cells)) if isinstance(rule, Threshold) else None
-    return Evidence(items, _scale(rule), seeds, seen.failed(cells), orders, centre, last)
+    return Evidence(items, _scale(rule), seeds, seen.failed(cells), orders(rule), centre, last)
+
+
+def orders(rule: Rule) -> bool:
+    """Whether a check is an ordering, to which Holm's correction over the paper applies."""
+    return isinstance(rule, Ordering | Peak)
 
 
 def _scale(rule: Rule) -> Scale:
