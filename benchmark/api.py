@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmark.kept import KeptWeight, Masked, Pattern
+from benchmark.kept import Copied, KeptWeight, Masked, Pattern
 from benchmark.spec.methods import Allocation, Needs
 
 Scores = dict[str, Tensor]
@@ -72,7 +72,8 @@ class Network:
 
     @cached_property
     def _patterns(self) -> Mapping[str, Pattern]:
-        return {name: Pattern(self.masks[name]) for name in self.weights}
+        masks = self.masks.given if isinstance(self.masks, Copied) else self.masks
+        return {name: Pattern(masks[name]) for name in self.weights}
 
     def logits(
         self, inputs: Tensor, weights: Mapping[str, Tensor], others: Mapping[str, Tensor] | None = None

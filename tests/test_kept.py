@@ -20,7 +20,8 @@ from benchmark.errors import BadPruner
 from benchmark.kept import KeptWeight, Lazy, Pattern
 from benchmark.kept import weight as layers
 from benchmark.protocol import load
-from benchmark.pruning.masks import SAMPLED, check_scores, full_masks, keep_highest, left, masks_from_scores, whole
+from benchmark.pruning.masks import check_scores, full_masks, keep_highest, left, masks_from_scores, whole
+from benchmark.pruning.ranking import SAMPLED
 from benchmark.pruning.score_facts import ScoreWatch
 from benchmark.pruning.scoring import DirectScorer, Subject
 from benchmark.registry import find

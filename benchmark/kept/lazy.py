@@ -33,3 +33,11 @@ class Masked(Lazy):
     def __init__(self, names: Sequence[str], state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         super().__init__(names, lambda name: state[name] * masks[name])
         self.state = state
+
+
+class Copied(Lazy):
+    """Copies of `given`."""
+
+    def __init__(self, given: Mapping[str, Tensor]) -> None:
+        super().__init__(tuple(given), lambda name: given[name].clone())
+        self.given = given

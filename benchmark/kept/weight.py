@@ -67,10 +67,10 @@ class KeptWeight(Tensor):
     @staticmethod
     def __new__(cls, values: Tensor, pattern: Pattern) -> KeptWeight:
         """Raises ValueError unless there is one value for each kept weight."""
-        if values.shape != pattern.index.shape:
+        if values.shape != (pattern.kept,):
             raise ValueError(
                 f"a weight of shape {tuple(values.shape)} for one of shape {tuple(pattern.shape)} "
-                f"of which {len(pattern.index)} are kept; give the whole or a vector of what is kept"
+                f"of which {pattern.kept} are kept; give the whole or a vector of what is kept"
             )
         # On the meta device: an operation that does not ask __torch_function__ fails there, and does not read zeros.
         nothing = torch.empty(pattern.shape, dtype=values.dtype, device="meta")

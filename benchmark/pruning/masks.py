@@ -13,10 +13,10 @@ from torch import Tensor
 
 from benchmark.api import Masks, Scores
 from benchmark.errors import BadPruner
-from benchmark.kept import Pattern
+from benchmark.kept import Pattern, count, places
+from benchmark.pruning.ranking import Ranked, highest
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-SAMPLED = 8192
 RANKABLE = {*FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool}  # exact as float64
 
 
@@ -30,7 +30,7 @@ def keep_highest(scores: Tensor, alive: Tensor, count: int) -> Tensor:
 
     Raises ValueError if fewer are alive.
     """
-    return _in_place_of(alive, _highest(left(scores, alive), count))
+    return highest([Ranked.of(scores, alive)], count)[0]
 
 
 def left(scores: Tensor, mask: Tensor, inside: Tensor | None = None) -> NDArray[np.float64]:
@@ -41,8 +41,8 @@ def left(scores: Tensor, mask: Tensor, inside: Tensor | None = None) -> NDArray[
     """
     values: NDArray[np.float64] = scores.detach().double().numpy().reshape(-1)
     if scores.shape == mask.shape:
-        return values[np.flatnonzero(mask if inside is None else inside)]
-    return values if inside is None else values[inside.numpy().reshape(-1)[np.flatnonzero(mask)]]
+        return values[places(mask if inside is None else inside)]
+    return values if inside is None else values[inside.numpy().reshape(-1)[places(mask)]]
 
 
 def whole(scores: Tensor, mask: Tensor) -> Tensor:
@@ -50,50 +50,6 @@ def whole(scores: Tensor, mask: Tensor) -> Tensor:
     if scores.shape == mask.shape:
         return scores
     return Pattern(mask).whole(scores.detach())
-
-
-def _in_place_of(mask: Tensor, kept: NDArray[np.bool_]) -> Tensor:
-    """The mask in which those of its entries stay that `kept` (one for each) names."""
-    narrower = mask.flatten().numpy().copy()
-    narrower[np.flatnonzero(mask)[np.flatnonzero(~kept)]] = False  # in most rounds, few
-    return torch.from_numpy(narrower).reshape(mask.shape)
-
-
-def _highest(ranking: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
-    """(n,) of the `count` highest of `ranking` (n,); equal ones by lower index.
-
-    Thresholding with `score >= kth` would keep or drop all ties at once. Selecting the kth and then taking its ties
-    by index is what a stable sort would give, in a fraction of its time.
-    """
-    if count > len(ranking):
-        raise ValueError(f"{count} weights asked for, {len(ranking)} left")
-    if count == 0:
-        return np.zeros(len(ranking), np.bool_)
-    kth = _selected(ranking, len(ranking) - count)
-    kept: NDArray[np.bool_] = ranking >= kth
-    if surplus := int(np.count_nonzero(kept)) - count:
-        kept[np.flatnonzero(ranking == kth)[-surplus:]] = False
-    return kept
-
-
-def _selected(ranking: NDArray[np.float64], place: int) -> np.float64:
-    """What stands at `place` when `ranking` (n,) is sorted, lowest first.
-
-    A sample says between which two numbers that is, and only what lies between them is looked at again; where the
-    sample is wrong, everything. numpy's selection is linear for any input (torch.kthvalue is not, and scores may be
-    made to hurt), but on the scores of many layers it takes three times as long as these few looks.
-    """
-    sample = np.sort(ranking[:: max(1, len(ranking) // SAMPLED)])
-    share = place / len(ranking)
-    around, apart = share * len(sample), 4 * math.sqrt(share * (1 - share) * len(sample)) + 1
-    low = sample[max(0, int(around - apart))]
-    high = sample[min(len(sample) - 1, int(around + apart))]
-    between = ranking[np.flatnonzero((ranking >= low) & (ranking <= high))]
-    inside = place - int(np.count_nonzero(ranking < low))
-    if not 0 <= inside < len(between):
-        between, inside = ranking, place
-    kth: np.float64 = np.partition(between, inside)[inside]
-    return kth
 
 
 def masks_from_scores(
@@ -107,11 +63,8 @@ def masks_from_scores(
     """
     result: Masks = {}
     for group, names in groups.items():
-        parts = [left(scores[name], masks[name]) for name in names]
-        kept = _highest(np.concatenate(parts), counts[group])
-        ends = np.cumsum([len(part) for part in parts])[:-1]
-        for name, part in zip(names, np.split(kept, ends), strict=True):
-            result[name] = _in_place_of(masks[name], part)
+        cut = highest([Ranked.of(scores[name], masks[name]) for name in names], counts[group])
+        result.update(zip(names, cut, strict=True))
     return result
 
 
@@ -133,7 +86,7 @@ def _finite(scores: Tensor) -> bool:
 
 def fits(scores: Tensor, mask: Tensor) -> bool:
     """Whether these are scores of a tensor with this mask: of its shape, or one for each weight that it keeps."""
-    return scores.shape == mask.shape or scores.shape == (int(np.count_nonzero(mask)),)
+    return scores.shape == mask.shape or scores.shape == (count(mask),)
 
 
 def check_scores(scores: Scores, masks: Masks, pruner: str) -> None:

@@ -26,8 +26,8 @@ from benchmark.spec.frozen import Frozen
 
 __all__ = [
     "Claim", "Fact", "NotDecided", "Published", "Record", "Result", "Setting", "Source", "Statement", "Table",
-    "all_as_written", "as_written", "available", "claims_as_written", "folder", "forget", "load", "load_all", "load_file",
-    "load_record", "parse", "parse_record", "results",
+    "all_as_written", "as_written", "available", "claims_as_written", "folder", "forget", "load", "load_all",
+    "load_file", "load_record", "parse", "parse_record", "results",
 ]  # fmt: skip
 
 Document = TypeVar("Document", bound=Frozen)
