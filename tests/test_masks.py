@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmark.errors import BadPruner
+from benchmark.kept import index
 from benchmark.pruning.masks import check_scores, full_masks, keep_highest, mask_digest, masks_from_scores, shuffled
 
 
@@ -148,3 +150,46 @@ def test_one_score_that_is_not_finite_is_seen(bad: float, place: int) -> None:
     scores[2], scores[place] = -bad, bad
     with pytest.raises(BadPruner, match="NaN or infinite"):
         check_scores({"w": scores}, weights, "p")
+
+
+@given(data=st.data())
+def test_tensors_compete_as_one_whether_scored_whole_or_in_part(data: st.DataObject) -> None:
+    """Against a stable sort of all that is left, ties and all; masks are new ones, and their places are right."""
+    masks, scores, left_scores, owners = {}, {}, [], []
+    for name in data.draw(st.sampled_from(["a", "ab", "abc"])):
+        size = data.draw(st.integers(1, 12))
+        mask = torch.tensor(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+        every = torch.tensor(data.draw(st.lists(st.integers(-2, 2), min_size=size, max_size=size))).double()
+        masks[name], scores[name] = mask, every[mask] if data.draw(st.booleans()) else every
+        left_scores += every[mask].tolist()
+        owners += [(name, place) for place in np.flatnonzero(mask)]
+    total = data.draw(st.integers(0, len(owners)))
+    stay = sorted(range(len(owners)), key=lambda i: -left_scores[i])[:total]
+    before = {name: mask.clone() for name, mask in masks.items()}
+    after = masks_from_scores(scores, masks, {"all": list(masks)}, {"all": total})
+    assert sorted((n, p) for n, m in after.items() for p in np.flatnonzero(m)) == sorted(owners[i] for i in stay)
+    for name, mask in after.items():
+        assert torch.equal(masks[name], before[name])
+        assert mask.data_ptr() != masks[name].data_ptr()
+        assert index.places(mask).tolist() == mask.flatten().nonzero().flatten().tolist()
+
+
+def test_places_follow_a_mask_that_is_changed() -> None:
+    mask = torch.tensor([[True, False], [False, True]])
+    assert index.places(mask).tolist() == [0, 3]
+    mask[0, 1] = True
+    assert (index.places(mask).tolist(), index.count(mask)) == ([0, 1, 3], 3)
+    del mask
+    assert index.count(torch.zeros(3, dtype=torch.bool)) == 0
+
+
+def test_a_mask_without_some_of_its_entries() -> None:
+    """On both sides of the density from which places are taken out of those that are known."""
+    for kept in (40, 10):
+        mask = torch.zeros(10, 10, dtype=torch.bool).t()
+        mask[:, : kept // 10] = True
+        among = np.array([0, 3, kept - 1])
+        narrower = index.without(mask, index.places(mask)[among], among)
+        expected = np.delete(mask.flatten().nonzero().flatten().numpy(), among)
+        assert index.places(narrower).tolist() == expected.tolist() == narrower.flatten().nonzero().flatten().tolist()
+        assert index.count(mask) == kept

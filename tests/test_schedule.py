@@ -14,7 +14,9 @@ from benchmark.errors import BadPruner
 from benchmark.networks.mlp import Mlp
 from benchmark.protocol import MethodSpec, Protocol, PruningSpec
 from benchmark.pruning.levels import Level, ListedDensities, materialise
+from benchmark.pruning.masks import full_masks
 from benchmark.pruning.schedule import Subject, prune
+from benchmark.pruning.scoring import DirectScorer
 
 WIDTHS = (6, 5, 3)
 SIZES = {"fc1": 30, "fc2": 15}
@@ -243,3 +245,27 @@ def test_broken_contracts(tiny_protocol: Protocol, act: Callable[[Network, Score
     assert caught.value.thing == "pruner 'mine'"
     assert cause in caught.value.cause
     assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(("past_torch", "call", "seen"), [(False, 3, 3), (False, 7, 7), (True, 1, 1), (True, 3, 4)])
+def test_a_module_changed_in_a_later_round_is_noticed(past_torch: bool, call: int, seen: int) -> None:
+    """At once, or, past torch's count of changes, in the next call that is a power of two."""
+
+    class Later(Pruner):
+        calls = 0
+
+        def score(self, network: Network, examples: Examples | None, rng: torch.Generator) -> Scores:  # noqa: ARG002
+            self.calls += 1
+            weight = network.module.get_parameter("fc1.weight")
+            if self.calls == call:
+                (weight.data if past_torch else weight.detach()).zero_()
+            return {name: w.abs() for name, w in network.weights.items()}
+
+    subject = subject_of()
+    names = tuple(n for n in subject.state if n.endswith("weight"))
+    scorer = DirectScorer(Later(), "later", names, subject, None, torch.Generator())
+    masks = full_masks({name: tuple(subject.state[name].shape) for name in names})
+    for _ in range(seen - 1):
+        scorer.scores(masks)
+    with pytest.raises(BadPruner, match="changed weights in place"):
+        scorer.scores(masks)

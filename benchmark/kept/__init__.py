@@ -5,9 +5,9 @@ what their few weights cost: gradients of pruned weights are not computed, zeros
 where what is kept lies, `KeptWeight` stands for a weight tensor in a network, and products.py multiplies with it.
 """
 
+from benchmark.kept.index import count, places
 from benchmark.kept.lazy import Copied, Lazy, Masked
 from benchmark.kept.pattern import Pattern
-from benchmark.kept.places import count, places
 from benchmark.kept.weight import KeptWeight
 
 __all__ = ["Copied", "KeptWeight", "Lazy", "Masked", "Pattern", "count", "places"]

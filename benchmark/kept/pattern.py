@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.kept.places import count, places
+from benchmark.kept.index import count, places
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

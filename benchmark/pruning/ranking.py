@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.kept.places import count as kept_count
-from benchmark.kept.places import only, places, without
+from benchmark.kept.index import count as kept_count
+from benchmark.kept.index import only, places, without
 
 SAMPLED = 8192
 Scores = NDArray[np.float64]

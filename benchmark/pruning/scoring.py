@@ -139,7 +139,6 @@ class DirectScorer:
             )
         return answer
 
-
     def _module_tensors(self) -> list[tuple[Tensor, Tensor]]:
         """The module's own tensors to compare now, each with its copy: in calls 1, 2, 4, 8, ..., or after a change.
 
