@@ -8,10 +8,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmark.files import write_atomically
 from benchmark.machine import host
 from benchmark.protocol import Protocol
 from benchmark.records import Cell, Record
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 
 
 class Unavailable(Exception):

@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import submissions
-from benchmark.arrays import DAMAGED, unpack_bytes
+from benchmark.arrays import DAMAGED, comment_of, unpack_bytes
 from benchmark.errors import BadInput
+from benchmark.files import sha256
 from benchmark.limited import CURVES_BYTES, read_limited, read_text_limited
 from benchmark.places import LIMITS, Place, Unit
 from benchmark.plan import is_chain
 from benchmark.protocol import Protocol
 from benchmark.records import DENSE, Cell, MaskFacts, Measured, Record, parse
-from benchmark.store import comment_of, sha256, survival_in
 from benchmark.submissions import SUBMISSION_FILE, Submission
-from benchmark.survival import Survival
+from benchmark.survival import Survival, survival_in
 
 FIX = "Move it away, or restore it from where it was made"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -51,6 +51,11 @@ class RecordFiles:
         record = self._in_its_place(path, records.parse(as_text(content, path), path))
         self._known[path] = _mark(state), record
         return record
+
+    def marks(self, keys: Collection[str]) -> list[tuple[str, Mark]]:
+        """Path and mark of every record of these protocols that was read, sorted."""
+        start = len(self._root) + 1
+        return sorted((path, mark) for path, (mark, _) in self._known.items() if path[start:].rsplit("/", 2)[0] in keys)
 
     def read_all(self, paths: Sequence[str]) -> list[Record]:
         """Many records. Raises BadInput naming the first that is damaged."""

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from benchmark.api import Masks
+from benchmark.arrays import pack
+from benchmark.files import sha256
 from benchmark.plan import is_chain, train_steps
 from benchmark.protocol import ControlSpec
 from benchmark.provenance import provenance
@@ -28,7 +30,6 @@ from benchmark.records import (
     Record,
     ScoreFacts,
 )
-from benchmark.store import pack, sha256
 from benchmark.training import History, Outcome
 from benchmark.training.precision import described
 

@@ -3,80 +3,30 @@
 <root>/<protocol>@<version>/<method>/<cell>.json          the record; its presence means finished
 <root>/<protocol>@<version>/<method>/<cell>.curves.npz    what was seen at every evaluation
 <root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `Survival`
-<root>/.work/                                             leases, checkpoints, weights between rounds; not committed
+<root>/.work/                                             leases, checkpoints, weights between rounds, open claims; not committed
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmark.arrays import comment_of, pack, unpack
 from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.files import write_atomically
 from benchmark.leases import Lease, Leases
 from benchmark.protocol import Protocol
-from benchmark.pruning.levels import MOST_LEVELS
-from benchmark.record_files import RecordFiles
+from benchmark.record_files import Mark, RecordFiles
 from benchmark.records import Cell, Record
-from benchmark.survival import Survival
 
-__all__ = ["Store", "Survival", "comment_of", "pack", "sha256", "survival_in", "unpack", "write_atomically"]
+if TYPE_CHECKING:
+    from benchmark.survival import Survival
 
-COSTS_BYTES = (MOST_LEVELS + 1) * 4 * 8
 WAIT_SECONDS = 0.5
-
-
-def write_atomically(path: Path, content: bytes, work: Path, replace: bool = True) -> bool:
-    """Write, fsync, rename, fsync the folder. False, and nothing written, if `replace` is false and the file is there.
-
-    Raises EnvironmentProblem on a full disk or a read-only folder.
-    """
-    temporary = work / "unfinished" / f"{uuid4().hex[:12]}-{path.name}"  # process ids repeat from machine to machine
-    try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            temporary.replace(path)
-        elif not _linked(temporary, path):
-            return False
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):  # a read-only file system refuses even to remove what is not there
-            temporary.unlink()
-        raise EnvironmentProblem(
-            str(path),
-            f"cannot be written ({error.strerror or error})",
-            "Free space or give another --results folder",
-        ) from error
-    return True
-
-
-def _linked(temporary: Path, path: Path) -> bool:
-    """Give a file its name unless the name is taken: unlike a rename, a link refuses what came in between."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    return True
 
 
 class Store:
@@ -124,6 +74,10 @@ class Store:
         found = self._files.read_all(self._files.of_protocol(protocol.key))
         return [record for record in found if record.protocol.digest == protocol.digest]
 
+    def marks(self, protocols: Iterable[Protocol]) -> list[tuple[str, Mark]]:
+        """What marks each record of protocols that was read: another file, or a changed one, has another."""
+        return self._files.marks({protocol.key for protocol in protocols})
+
     def refuse_other_document(self, protocol: Protocol) -> None:
         """Raise BadInput if records of another document under the same id and version lie here: running would
         replace them."""
@@ -144,6 +98,9 @@ class Store:
 
         The digest is the file's comment. Files without one were written before there were comments.
         """
+        from benchmark.arrays import comment_of  # numpy, a tenth of a second for verbs that look at records alone
+        from benchmark.survival import Survival, survival_in
+
         path = self.survival_path(protocol, method, seed)
         if not path.exists() or comment_of(path) not in ("", protocol.digest):
             return Survival.dense(protocol.pruning.prunable)
@@ -151,6 +108,8 @@ class Store:
 
     def write_survival(self, protocol: Protocol, method: str, seed: int, survival: Survival) -> None:
         """Replace a chain's masks."""
+        from benchmark.arrays import pack
+
         content = pack({**survival.outlived, "costs": survival.costs}, protocol.digest)
         write_atomically(self.survival_path(protocol, method, seed), content, self.work)
 
@@ -190,26 +149,3 @@ class Store:
         finally:
             if lease is not None:
                 lease.release()
-
-
-def survival_in(path: Path, protocol: Protocol) -> Survival:
-    """The masks in one file, whatever its comment. Raises BadInput if they are not masks of this protocol."""
-    arrays = unpack(path, sum(protocol.pruning.tensor_sizes.values()) + COSTS_BYTES)
-    costs = arrays.pop("costs", np.zeros(0))
-    outlived = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable if name in arrays}
-    if {name: array.shape for name, array in arrays.items()} != protocol.pruning.prunable or not _fit(outlived, costs):
-        raise BadInput(str(path), f"does not fit protocol {protocol.key}", "Restore it from git, or move it away")
-    return Survival(outlived, costs.astype(np.float64))
-
-
-def _fit(outlived: Mapping[str, NDArray[np.uint8]], costs: NDArray[np.generic]) -> bool:
-    """Whether there are finite costs for level 0 and for every level that a weight outlived."""
-    if costs.ndim != 2 or costs.shape[1] != 4 or not 1 <= len(costs) <= MOST_LEVELS + 1 or costs.dtype.kind != "f":
-        return False
-    highest = max((int(levels.max(initial=0)) for levels in outlived.values()), default=0)
-    return highest < len(costs) and bool(np.isfinite(costs).all())
-
-
-def sha256(content: bytes) -> str:
-    """Hex digest of bytes."""
-    return hashlib.sha256(content).hexdigest()

@@ -17,11 +17,12 @@ from typing import Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import BadInput
+from benchmark.files import write_atomically
 from benchmark.protocol import Protocol
 from benchmark.records import Cell, ProtocolRef, Record
 from benchmark.spec.frozen import Frozen
 from benchmark.spec.methods import MethodSpec, Needs
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 
 Value = bool | int | float | str
 

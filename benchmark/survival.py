@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmark.arrays import unpack
+from benchmark.errors import BadInput
+from benchmark.protocol import Protocol
+from benchmark.pruning.levels import MOST_LEVELS
+
+COSTS_BYTES = (MOST_LEVELS + 1) * 4 * 8
 
 
 @dataclass(frozen=True)
@@ -57,3 +65,21 @@ class Survival:
     def dense(shapes: Mapping[str, tuple[int, ...]]) -> Survival:
         """Level 0 only: nothing is pruned."""
         return Survival({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}, np.zeros((1, 4)))
+
+
+def survival_in(path: Path, protocol: Protocol) -> Survival:
+    """The masks in one file, whatever its comment. Raises BadInput if they are not masks of this protocol."""
+    arrays = unpack(path, sum(protocol.pruning.tensor_sizes.values()) + COSTS_BYTES)
+    costs = arrays.pop("costs", np.zeros(0))
+    outlived = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable if name in arrays}
+    if {name: array.shape for name, array in arrays.items()} != protocol.pruning.prunable or not _fit(outlived, costs):
+        raise BadInput(str(path), f"does not fit protocol {protocol.key}", "Restore it from git, or move it away")
+    return Survival(outlived, costs.astype(np.float64))
+
+
+def _fit(outlived: Mapping[str, NDArray[np.uint8]], costs: NDArray[np.generic]) -> bool:
+    """Whether there are finite costs for level 0 and for every level that a weight outlived."""
+    if costs.ndim != 2 or costs.shape[1] != 4 or not 1 <= len(costs) <= MOST_LEVELS + 1 or costs.dtype.kind != "f":
+        return False
+    highest = max((int(levels.max(initial=0)) for levels in outlived.values()), default=0)
+    return highest < len(costs) and bool(np.isfinite(costs).all())

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from benchmark.store import write_atomically
+from benchmark.files import write_atomically
 
 
 def save_weights(path: Path, state: dict[str, Tensor], work: Path) -> None:

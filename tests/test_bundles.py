@@ -25,8 +25,8 @@ from benchmark.bundles.checking import check
 from benchmark.bundles.manifest import MANIFEST, read_bundle
 from benchmark.bundles.mask_files import masks_from_bytes, masks_to_bytes
 from benchmark.errors import BadInput, Conflict, LotterybenchError
+from benchmark.files import sha256
 from benchmark.protocol import Protocol
-from benchmark.store import sha256
 
 pytest_plugins = ["bundle_fixtures"]
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "loaders"))

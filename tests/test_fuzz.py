@@ -30,8 +30,8 @@ from benchmark.limited import MIB, read_limited
 from benchmark.places import Places, units_of
 from benchmark.plan import method_names
 from benchmark.protocol import Protocol
-from benchmark.store import Store, survival_in
-from benchmark.survival import Survival
+from benchmark.store import Store
+from benchmark.survival import Survival, survival_in
 
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "loaders"))
 ARRAYS = {"fc1.weight": np.arange(48, dtype=np.uint8).reshape(6, 8), "costs": np.linspace(0, 1, 12).reshape(3, 4)}

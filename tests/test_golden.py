@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.arrays import unpack
 from benchmark.data_root import data_root, needs_download
 from benchmark.harness import Harness, Settings
 from benchmark.plan import Job
 from benchmark.protocol import load
 from benchmark.records import Cell, Record
-from benchmark.store import Store, unpack
+from benchmark.store import Store
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmark.arrays import unpack
 from benchmark.cpu import configure_cpu
 from benchmark.datasets import load, split
+from benchmark.files import sha256
 from benchmark.harness import Harness, Settings
 from benchmark.networks import build, initial_state
 from benchmark.plan import cells_of, jobs, method_names
 from benchmark.protocol import Protocol
 from benchmark.pruning.masks import mask_digest
 from benchmark.records import DENSE, Cell, Record
-from benchmark.store import Store, sha256, unpack
+from benchmark.store import Store
 from benchmark.streams import stream
 from benchmark.training import Outcome, Replica, train
 

@@ -13,12 +13,13 @@ from click.testing import CliRunner
 
 from benchmark.cli import cli
 from benchmark.costs import assumed, this_device
+from benchmark.files import write_atomically
 from benchmark.plan import cells_of, train_steps
 from benchmark.priorities import cells_needed
 from benchmark.protocol import Protocol, load
 from benchmark.published import load_all
 from benchmark.records import DENSE, Cell
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 
 
 def status(store: Store, *arguments: str) -> str:

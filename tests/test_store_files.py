@@ -14,10 +14,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.arrays import pack, unpack
 from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.files import write_atomically
 from benchmark.protocol import Protocol, parse
 from benchmark.records import Cell
-from benchmark.store import Store, Survival, pack, unpack, write_atomically
+from benchmark.store import Store
+from benchmark.survival import Survival
 from benchmark.weights import load_weights, save_weights
 
 FAILURES = ["fsync", "replace", "open"]

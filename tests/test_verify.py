@@ -12,11 +12,12 @@ from click.testing import CliRunner, Result
 
 from benchmark import leaderboard, submissions
 from benchmark import protocol as protocols
-from benchmark.arrays import unpack_bytes
+from benchmark.arrays import pack, unpack_bytes
 from benchmark.cli import cli
 from benchmark.errors import BadInput, Conflict
+from benchmark.files import sha256
 from benchmark.protocol import Protocol
-from benchmark.store import Store, pack, sha256
+from benchmark.store import Store
 
 pytest_plugins = ["bundle_fixtures"]
 METHOD = "tests/tiny@1/mine"

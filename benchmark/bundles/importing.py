@@ -10,10 +10,11 @@ from pathlib import Path
 from benchmark import submissions
 from benchmark.bundles.checking import Claimed
 from benchmark.errors import Conflict, EnvironmentProblem
+from benchmark.files import write_atomically
 from benchmark.limited import read_limited
 from benchmark.places import LIMITS, Place, Places, units_of
 from benchmark.records import DENSE
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 from benchmark.submissions import VERIFICATION_FILE, VERIFICATION_SCHEMA, Verification
 
 FIX = "Nothing was taken over. Give another --results folder"

@@ -12,10 +12,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmark.bundles.archive import FIX, pack_files, read_files
 from benchmark.errors import Conflict
+from benchmark.files import sha256
 from benchmark.limited import MIB
 from benchmark.records import ProtocolRef
 from benchmark.spec.frozen import Frozen
-from benchmark.store import sha256
 from benchmark.submissions import NAME, STEM
 
 MANIFEST, ENVIRONMENT = "manifest.json", "environment.json"

@@ -20,9 +20,10 @@ from benchmark.commands.hub import shown
 from benchmark.commands.plugins import plugin_files, settings_of
 from benchmark.commands.selecting import existing_results, protocols_in, selection_of
 from benchmark.errors import EXIT_DEVIATION, BadInput, Conflict, EnvironmentProblem, plain
+from benchmark.files import write_atomically
 from benchmark.plugins import described
 from benchmark.protocol import Protocol
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 from benchmark.submissions import Submission, method_name
 
 if TYPE_CHECKING:

@@ -77,14 +77,15 @@ class Where:
 
 def planned_for(order: Order, selection: Selection, store: Store) -> list[PlannedJob]:
     """The jobs that an order means now, in the order in which they are wanted."""
+    from benchmark.open_claims import open_claims
     from benchmark.power import needs_of, wanted_methods
     from benchmark.priorities import wanted
-    from benchmark.verdicts import decide_all, decide_open
+    from benchmark.verdicts import decide_all
 
     protocols = protocols_in(selection)
     seen = all_gathered(protocols, [store])
     # Of these protocols: what is open decides what is wanted, and by which methods.
-    decisions = decide_all(seen) if order.wanted else decide_open(seen, order.retry_failed)
+    decisions = decide_all(seen) if order.wanted else open_claims(store, seen, order.retry_failed)
     purpose, methods = wanted(decisions, protocols, order.wanted), wanted_methods(needs_of(seen, decisions))
     planned = plan(selection, store, order.retry_failed, methods, purpose, order.device)
     planned = only_recorded(planned, Store(order.like)) if order.like else planned

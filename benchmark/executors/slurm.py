@@ -20,8 +20,9 @@ from typing import Any
 from benchmark.errors import EnvironmentProblem
 from benchmark.executors.order import Listen, Message, Order
 from benchmark.executors.profile import Profile
+from benchmark.files import write_atomically
 from benchmark.plan import PlannedJob
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 
 OFTEN = 1_000_000  # times that a task may run into its time limit: it ends when nothing is left
 

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 from benchmark.errors import BadInput
+from benchmark.files import sha256
 from benchmark.intake import blob_id
 from benchmark.limited import MIB, read_text_limited
-from benchmark.store import sha256
 
 MOST_FILES = 200_000
 _HEX40, _HEX64 = re.compile(r"[0-9a-f]{40}", re.ASCII), re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from benchmark.errors import BadInput, Conflict, EnvironmentProblem
+from benchmark.files import write_atomically
 from benchmark.hub.added import added_methods
 from benchmark.hub.failures import Patience
 from benchmark.hub.listing import Listing, RemoteFile
@@ -21,8 +22,9 @@ from benchmark.intake import Intake
 from benchmark.limited import MIB, read_limited, read_text_limited
 from benchmark.places import LIMITS, Place, Places, Unit, units_of
 from benchmark.protocol import Protocol
-from benchmark.store import Store, survival_in, write_atomically
+from benchmark.store import Store
 from benchmark.submissions import VERIFICATION_FILE
+from benchmark.survival import survival_in
 
 Say = Callable[[str, int, int], None]
 Selection = Sequence[tuple[Protocol, str]]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmark.errors import BadInput, Conflict, EnvironmentProblem
+from benchmark.files import sha256
 from benchmark.hub import failures
 from benchmark.hub.card import card
 from benchmark.hub.failures import AGAIN, Outrun, Patience, Unreachable
@@ -15,8 +16,8 @@ from benchmark.intake import Content, Intake
 from benchmark.limited import MIB, read_limited
 from benchmark.places import Place, Places, units_of
 from benchmark.protocol import Protocol
-from benchmark.store import Store, sha256, survival_in
-from benchmark.survival import Survival
+from benchmark.store import Store
+from benchmark.survival import Survival, survival_in
 
 BATCH_FILES = 400
 BATCH_BYTES = 64 * MIB

@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from benchmark import statistics
+from benchmark.arrays import unpack
 from benchmark.protocol import Protocol
 from benchmark.published import Published
 from benchmark.published.rules import Curve, Metric, Rule, Value
@@ -17,7 +18,7 @@ from benchmark.records import DENSE, Cell, Record
 from benchmark.scoring.observations import Observations
 from benchmark.scoring.published_runs import published_runs
 from benchmark.scoring.samples import sample_of
-from benchmark.store import Store, unpack
+from benchmark.store import Store
 from benchmark.units import axis_value, density_text
 
 MOST_STEPS = 150  # points of a learning curve; a screen shows no more

@@ -18,10 +18,11 @@ from typing import Any
 
 from filelock import FileLock
 
+from benchmark.files import write_atomically
 from benchmark.protocol import load_all
 from benchmark.provenance import commit, packages
 from benchmark.speed.many import MANY, copy_records
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 
 SCHEMA = "lotterybench/speed/1"
 REPEATS = 3

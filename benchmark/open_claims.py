@@ -1,0 +1,61 @@
+"""Claims to which planned runs can add, remembered beside the results while what they rest on stays. No torch.
+
+Statistics take half as long as all else that a plan does, and every worker of a run plans when it starts. Only the
+order of work rests on what is remembered: what is shown of a claim is always worked out anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from benchmark.errors import LotterybenchError
+from benchmark.files import sha256, write_atomically
+from benchmark.limited import read_limited
+from benchmark.scoring.observations import Observations
+from benchmark.store import Store
+from benchmark.verdicts import Decision, decide_open
+
+MOST_BYTES = 16 * 1024 * 1024  # 216 claims take 0.2 MB
+PACKAGE = Path(__file__).parent
+RESTS_ON = (".py", ".yaml", ".csv")
+
+_DECISIONS = TypeAdapter(tuple[str, list[Decision]])
+
+
+def open_claims(store: Store, seen: Mapping[str, Observations], retry_failed: bool = False) -> list[Decision]:
+    """`decide_open` of what was seen of each protocol, by id, in the records of `store`."""
+    state = _state(store, seen, retry_failed)
+    path = store.work / "open-claims" / f"{sha256(json.dumps([*sorted(seen), retry_failed]).encode())[:16]}.json"
+    with suppress(LotterybenchError, ValueError):  # not there, or damaged: worked out anew
+        known, decisions = _DECISIONS.validate_json(read_limited(path, MOST_BYTES))
+        if known == state:
+            return decisions
+    decisions = decide_open(seen, retry_failed)
+    if any(observations.records for observations in seen.values()):  # no folder is made for nothing
+        with suppress(LotterybenchError):  # read-only, or full
+            write_atomically(path, _DECISIONS.dump_json((state, decisions)), store.work)
+    return decisions
+
+
+def _state(store: Store, seen: Mapping[str, Observations], retry_failed: bool) -> str:
+    """Digest of all that decisions rest on: protocols, files of records, and this package, claims and code."""
+    protocols = [(name, observations.protocol.digest) for name, observations in sorted(seen.items())]
+    records = store.marks(observations.protocol for observations in seen.values())
+    return sha256(json.dumps([protocols, records, sorted(_files(PACKAGE)), retry_failed]).encode())
+
+
+def _files(folder: Path | str) -> Iterator[tuple[str, int, int]]:
+    """(path, bytes, time of change) of every file below that code or claims are in."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            elif entry.name.endswith(RESTS_ON):
+                found = entry.stat()
+                yield entry.path, found.st_size, found.st_mtime_ns
