@@ -3,7 +3,7 @@
 <root>/<protocol>@<version>/<method>/<cell>.json          the record; its presence means finished
 <root>/<protocol>@<version>/<method>/<cell>.curves.npz    what was seen at every evaluation
 <root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `Survival`
-<root>/.work/                                             leases, checkpoints, weights between rounds, open claims; not committed
+<root>/.work/                                             leases, checkpoints, weights, open claims; not committed
 """
 
 from __future__ import annotations

@@ -179,8 +179,12 @@ def test_places_follow_a_mask_that_is_changed() -> None:
     assert index.places(mask).tolist() == [0, 3]
     mask[0, 1] = True
     assert (index.places(mask).tolist(), index.count(mask)) == ([0, 1, 3], 3)
-    del mask
-    assert index.count(torch.zeros(3, dtype=torch.bool)) == 0
+    with torch.inference_mode():
+        uncounted = torch.tensor([False, True])
+    assert index.places(uncounted).tolist() == [1]
+    with torch.inference_mode():
+        uncounted[0] = True
+    assert index.places(uncounted).tolist() == [0, 1]
 
 
 def test_a_mask_without_some_of_its_entries() -> None:

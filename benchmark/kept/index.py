@@ -24,7 +24,7 @@ def places(mask: Tensor) -> Places:
     found = _found(mask)
     if found is None:
         found = np.flatnonzero(mask.numpy())  # torch.nonzero takes ten times as long
-        _known[mask] = mask._version, found
+        _remember(mask, found)
     return found
 
 
@@ -36,14 +36,19 @@ def count(mask: Tensor) -> int:
 
 def _found(mask: Tensor) -> Places | None:
     version, found = _known.get(mask, (-1, None))
-    return found if version == mask._version else None
+    return None if found is None or version != mask._version else found
+
+
+def _remember(mask: Tensor, found: Places) -> None:
+    if not mask.is_inference():  # torch counts no changes of these
+        _known[mask] = mask._version, found
 
 
 def only(mask: Tensor, kept: Places) -> Tensor:
     """A mask of the same shape that keeps the entries at places `kept`, in order, and no others."""
     narrower = mask.new_zeros(mask.shape)
     narrower.view(-1).numpy()[kept] = True
-    _known[narrower] = narrower._version, kept
+    _remember(narrower, kept)
     return narrower
 
 
@@ -55,5 +60,5 @@ def without(mask: Tensor, dropped: Places, among: NDArray[np.intp] | None = None
     narrower = mask.clone(memory_format=torch.contiguous_format)
     narrower.view(-1).numpy()[dropped] = False
     if among is not None and len(before := places(mask)) < NARROW * mask.numel():
-        _known[narrower] = narrower._version, np.delete(before, among)
+        _remember(narrower, np.delete(before, among))
     return narrower

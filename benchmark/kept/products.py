@@ -15,7 +15,7 @@ from benchmark.kept.pattern import Pattern
 # Sparse products win below these densities, measured in float64 on one core of an EPYC: with few columns a product
 # waits for its weights, with many it computes.
 FEW_COLUMNS, SPARSE_WITH_FEW, SPARSE_WITH_MANY = 16, 0.3, 0.25
-NARROW = 64  # so many columns or fewer are multiplied from the other side, in half to four fifths of the time
+NARROW = 64  # so many columns or fewer are multiplied from the other side, in 0.4 to 0.8 of the time
 COMPRESSIBLE = (torch.float32, torch.float64)  # scipy's
 
 
