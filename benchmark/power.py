@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmark import published
 from benchmark.plan import expected_seconds, is_chain
 from benchmark.protocol import ControlSpec, Protocol
-from benchmark.published import Claim
 from benchmark.records import DENSE, Cell
 from benchmark.scoring.evidence import Verdict
 from benchmark.scoring.gathering import all_gathered
@@ -63,11 +61,8 @@ def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
 def needs_of(seen: Mapping[str, Observations], decisions: Sequence[Decision]) -> list[Need]:
     """The same from what was seen of each protocol, by id, and all decisions that follow."""
     costs = {key: _cost(observations) for key, observations in seen.items()}
-    claims = published.claims_as_written()
     needs = [
-        _need(claims[decision.claim], decision, seen, costs)
-        for decision in decisions
-        if decision.verdict in ("inconclusive", "not measured")
+        _need(decision, seen, costs) for decision in decisions if decision.verdict in ("inconclusive", "not measured")
     ]
     return sorted(needs, key=lambda n: (n.core_seconds is None, n.core_seconds or 0.0, n.claim))
 
@@ -98,9 +93,9 @@ def _cost(seen: Observations) -> Cost:
     return expected_seconds(seen.protocol, [record for group in seen.records.values() for record in group])
 
 
-def _need(claim: Claim, decision: Decision, seen: Mapping[str, Observations], costs: Mapping[str, Cost]) -> Need:
+def _need(decision: Decision, seen: Mapping[str, Observations], costs: Mapping[str, Cost]) -> Need:
     protocol = seen[decision.protocol].protocol
-    cells = {name: cells_for_one_seed(seen[name].protocol, points) for name, points in claim.cells.items()}
+    cells = {name: cells_for_one_seed(seen[name].protocol, points) for name, points in decision.cells.items()}
     open_ = [c for c in decision.checks if c.verdict in ("inconclusive", "not measured")]
     fewest = min(len(check.seeds) for check in open_) if open_ else 0
     seeds = decision.seeds_still_needed

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark import published
 from benchmark.errors import BadInput, did_you_mean
 from benchmark.plan import cells_of, is_chain, method_names
 from benchmark.protocol import ControlSpec, Protocol
@@ -46,7 +45,7 @@ class Wanted:
         return not self.only or (protocol.key, cell) in self.tiers
 
 
-def cells_needed(claim: Claim, protocol: Protocol) -> list[Cell]:
+def cells_needed(claim: Claim | Decision, protocol: Protocol) -> list[Cell]:
     """Every planned cell of a protocol that a claim rests on, with the levels and networks that lead to them."""
     levels: dict[str, int] = {}
     exact: set[tuple[str, int]] = set()
@@ -81,13 +80,12 @@ def wanted(decisions: Sequence[Decision], protocols: Sequence[Protocol], purpose
     Raises BadInput for a purpose that is none of these.
     """
     known = {protocol.id: protocol for protocol in protocols}
-    claims = published.claims_as_written()
     if purpose is not None:
-        decisions = _meant(purpose, decisions, claims, protocols)
+        decisions = _meant(purpose, decisions, protocols)
     tiers: dict[tuple[str, Cell], Tier] = {}
     for place, decision in enumerate(decisions):
-        for protocol in [known[name] for name in claims[decision.claim].cells]:
-            for cell in cells_needed(claims[decision.claim], protocol):
+        for protocol in [known[name] for name in decision.cells]:
+            for cell in cells_needed(decision, protocol):
                 tier = _tier(decision, protocol.seeds.index(cell.seed)), place
                 tiers[protocol.key, cell] = min(tier, tiers.get((protocol.key, cell), NOBODY_ASKS))
     if purpose is not None:
@@ -98,18 +96,16 @@ def wanted(decisions: Sequence[Decision], protocols: Sequence[Protocol], purpose
     return Wanted(tiers, purpose is not None)
 
 
-def _meant(
-    purpose: str, decisions: Iterable[Decision], claims: Mapping[str, Claim], protocols: Sequence[Protocol]
-) -> list[Decision]:
+def _meant(purpose: str, decisions: Iterable[Decision], protocols: Sequence[Protocol]) -> list[Decision]:
     """The decisions that belong to a claim, to a statement that claims are parts of, to a paper or to a method."""
     known = list(decisions)
     methods = {name for protocol in protocols for name in method_names(protocol)}
-    found = [d for d in known if purpose in (d.claim, d.paper, claims[d.claim].part_of)]
+    found = [d for d in known if purpose in (d.claim, d.paper, d.part_of)]
     if found:
         return found
     if purpose in methods:
-        return [d for d in known if purpose in {m for cells in claims[d.claim].cells.values() for m, _ in cells}]
-    whole = {name for d in known if (name := claims[d.claim].part_of)}
+        return [d for d in known if purpose in {m for cells in d.cells.values() for m, _ in cells}]
+    whole = {name for d in known if (name := d.part_of)}
     names = sorted({d.claim for d in known} | whole | {d.paper for d in known} | methods)
     raise BadInput(
         f"--for {purpose}", "is no claim, paper or method of the selected protocols", did_you_mean(purpose, names)

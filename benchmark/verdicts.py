@@ -18,7 +18,7 @@ from benchmark.published import Claim, Published
 from benchmark.published.rules import Rule
 from benchmark.scoring.evaluate import evaluate, orders
 from benchmark.scoring.evidence import Evidence, Verdict
-from benchmark.scoring.observations import Observations
+from benchmark.scoring.observations import Observations, Point
 from benchmark.scoring.wording import evidence_text, rule_text, seeds_text, window_text
 from benchmark.store import Store
 
@@ -55,6 +55,8 @@ class Check:
 class Decision:
     """One claim, decided. `seeds_still_needed`: None if decided, or if 1,000 more seeds would not do.
 
+    `cells`: what it rests on, as `Claim.cells`. `part_of`: the divided statement that it is a part of.
+
     `runs_missing`: runs of its cells that the protocol plans and nobody made; a verdict reached without them is
     provisional, because whoever may stop when a test comes out well finds effects more often than alpha says.
     """
@@ -74,6 +76,8 @@ class Decision:
     checks: tuple[Check, ...]
     failures: tuple[str, ...]
     patterns: tuple[str, ...]
+    cells: Mapping[str, tuple[Point, ...]]
+    part_of: str | None
 
     @property
     def provisional(self) -> bool:
@@ -214,6 +218,8 @@ def _decision(paper: Published, claim: Claim, seen: Mapping[str, Observations], 
         checks=tuple(checks),
         failures=tuple(dict.fromkeys(text for check in checks for text in check.failures)),
         patterns=tuple(pattern for name in claim.cells for pattern in _patterns(claim, seen[name].protocol)),
+        cells=claim.cells,
+        part_of=claim.part_of,
     )
 
 
@@ -224,6 +230,5 @@ def _patterns(claim: Claim, protocol: Protocol) -> tuple[str, ...]:
 
 def to_json(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
     """Plain JSON types, with the re-run command. Densities in levels, ratios on the natural log scale."""
-    return [
-        {**asdict(decision), "command": decision.command, "provisional": decision.provisional} for decision in decisions
-    ]
+    documents = [{**asdict(d), "command": d.command, "provisional": d.provisional} for d in decisions]
+    return [{name: value for name, value in each.items() if name not in ("cells", "part_of")} for each in documents]

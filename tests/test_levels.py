@@ -190,3 +190,28 @@ def test_equal_rates_are_the_general_rule(counts: list[int], data: st.DataObject
     current = {f"layer{i}": count for i, count in enumerate(counts)}
     total = data.draw(st.integers(0, sum(counts)))
     assert layerwise_counts(current, total, {}) == layerwise_counts(current, total, dict.fromkeys(current, 1.0))
+
+
+@given(
+    data=st.data(),
+    sizes=st.lists(st.integers(0, 3000), min_size=1, max_size=6),
+    rates=st.lists(st.sampled_from([1.0, 0.5, 0.1, 0.75, 1 / 3]), min_size=6, max_size=6),
+)
+def test_counts_are_those_of_exact_fractions(data: st.DataObject, sizes: list[int], rates: list[float]) -> None:
+    """The slow reference: count * (1 - p * rate) as a Fraction, floors, then the largest remainders in order."""
+    current = {f"l{i}": size for i, size in enumerate(sizes)}
+    weight = {name: Fraction(rate) for name, rate in zip(current, rates, strict=False)}
+    total = data.draw(st.integers(0, sum(sizes)))
+    removable = sum((count * weight[name] for name, count in current.items()), Fraction())
+    given_rates = {name: rate for name, rate in zip(current, rates, strict=False) if rate != 1.0}
+    surplus = sum(sizes) - total
+    if surplus and surplus * max(weight[n] for n, count in current.items() if count) > removable:
+        with pytest.raises(ValueError, match="cannot be reached"):
+            layerwise_counts(current, total, given_rates)
+        return
+    p = surplus / removable if surplus else Fraction()
+    shares = {name: count * (1 - p * weight[name]) for name, count in current.items()}
+    expected = {name: int(share) for name, share in shares.items()}
+    for name in sorted(shares, key=lambda n: expected[n] - shares[n])[: total - sum(expected.values())]:
+        expected[name] += 1
+    assert layerwise_counts(current, total, given_rates) == expected

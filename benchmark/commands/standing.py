@@ -21,7 +21,6 @@ from benchmark.leases import Holder
 from benchmark.plan import Job, cells_of, expected_seconds
 from benchmark.priorities import cells_needed
 from benchmark.protocol import Protocol
-from benchmark.published import load_all
 from benchmark.records import Cell, Record
 from benchmark.scoring.observations import Observations
 from benchmark.store import Store
@@ -118,12 +117,11 @@ def _claims(
 ) -> list[dict[str, Any]]:
     """Every claim of these protocols with what its planned cells still cost."""
     by_id = {protocol.id: protocol for protocol in records}
-    rules = {claim.id: claim for paper in load_all() for claim in paper.claims}
     found = []
     for decision in decide_all({protocol.id: Observations(protocol, own) for protocol, own in records.items()}):
         cells, cost = 0, 0.0
-        for protocol in [by_id[name] for name in rules[decision.claim].cells]:
-            needed = cells_needed(rules[decision.claim], protocol)
+        for protocol in [by_id[name] for name in decision.cells]:
+            needed = cells_needed(decision, protocol)
             left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in known[protocol]]
             cells += len(left)
             cost += hours[protocol](left)

@@ -26,7 +26,7 @@ from benchmark.spec.frozen import Frozen
 
 __all__ = [
     "Claim", "Fact", "NotDecided", "Published", "Record", "Result", "Setting", "Source", "Statement", "Table",
-    "all_as_written", "as_written", "available", "claims_as_written", "folder", "forget", "load", "load_all",
+    "all_as_written", "as_written", "available", "folder", "forget", "load", "load_all",
     "load_file", "load_record", "parse", "parse_record", "results",
 ]  # fmt: skip
 
@@ -122,11 +122,6 @@ def load_all() -> list[Published]:
 def all_as_written() -> list[Published]:
     """The same, as `as_written`."""
     return [as_written(key) for key in available()]
-
-
-def claims_as_written() -> dict[str, Claim]:
-    """Every claim, by id."""
-    return {claim.id: claim for paper in all_as_written() for claim in paper.claims}
 
 
 @cache
