@@ -16,12 +16,12 @@ from pydantic import TypeAdapter
 
 from benchmark.errors import LotterybenchError
 from benchmark.files import sha256, write_atomically
-from benchmark.limited import read_limited
+from benchmark.limited import MIB, read_limited
 from benchmark.scoring.observations import Observations
 from benchmark.store import Store
 from benchmark.verdicts import Decision, decide_open
 
-MOST_BYTES = 16 * 1024 * 1024  # 216 claims take 0.2 MB
+MOST_BYTES = 16 * MIB  # 216 claims take 0.2 MB
 PACKAGE = Path(__file__).parent
 RESTS_ON = (".py", ".yaml", ".csv")
 
@@ -30,7 +30,7 @@ _DECISIONS = TypeAdapter(tuple[str, list[Decision]])
 
 def open_claims(store: Store, seen: Mapping[str, Observations], retry_failed: bool = False) -> list[Decision]:
     """`decide_open` of what was seen of each protocol, by id, in the records of `store`."""
-    state = _state(store, seen, retry_failed)
+    state = _state(store, seen)
     path = store.work / "open-claims" / f"{sha256(json.dumps([*sorted(seen), retry_failed]).encode())[:16]}.json"
     with suppress(LotterybenchError, ValueError):  # not there, or damaged: worked out anew
         known, decisions = _DECISIONS.validate_json(read_limited(path, MOST_BYTES))
@@ -43,11 +43,11 @@ def open_claims(store: Store, seen: Mapping[str, Observations], retry_failed: bo
     return decisions
 
 
-def _state(store: Store, seen: Mapping[str, Observations], retry_failed: bool) -> str:
+def _state(store: Store, seen: Mapping[str, Observations]) -> str:
     """Digest of all that decisions rest on: protocols, files of records, and this package, claims and code."""
     protocols = [(name, observations.protocol.digest) for name, observations in sorted(seen.items())]
     records = store.marks(observations.protocol for observations in seen.values())
-    return sha256(json.dumps([protocols, records, sorted(_files(PACKAGE)), retry_failed]).encode())
+    return sha256(json.dumps([protocols, records, sorted(_files(PACKAGE))]).encode())
 
 
 def _files(folder: Path | str) -> Iterator[tuple[str, int, int]]:

@@ -88,12 +88,10 @@ def layerwise_counts(current: Mapping[str, int], total: int, rates: Mapping[str,
     surplus = sum(current.values()) - total
     if surplus == 0:
         return dict(current)
-    if not any(name in rates for name in current):
-        return _equal_rates(current, total)
-    # Whole numbers throughout, all multiplied by `scale`: Fractions take ten times as long, and plans cut thousands.
-    exact = {name: Fraction(rates.get(name, 1.0)) for name in current}
+    # Whole numbers, all multiplied by `scale`: Fractions take ten times as long, and plans cut thousands of layers.
+    exact = {name: Fraction(rate) for name, rate in rates.items() if name in current}
     scale = math.lcm(*(rate.denominator for rate in exact.values()))
-    weight = {name: int(rate * scale) for name, rate in exact.items()}
+    weight = {name: int(exact.get(name, 1) * scale) for name in current}
     removable = sum(count * weight[name] for name, count in current.items())
     if removable == 0 or surplus * max(weight[name] for name, count in current.items() if count) > removable:
         raise ValueError(
@@ -103,11 +101,6 @@ def layerwise_counts(current: Mapping[str, int], total: int, rates: Mapping[str,
     return _split(
         {name: count * (removable - surplus * weight[name]) for name, count in current.items()}, removable, total
     )
-
-
-def _equal_rates(current: Mapping[str, int], total: int) -> dict[str, int]:
-    """Counts after one round in which every layer loses at the same rate."""
-    return _split({name: count * total for name, count in current.items()}, sum(current.values()), total)
 
 
 def _split(shares: Mapping[str, int], unit: int, total: int) -> dict[str, int]:
