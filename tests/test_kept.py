@@ -317,3 +317,15 @@ def test_selection_agrees_with_a_sort_whatever_the_sample_says(data: st.DataObje
     ranked = torch.from_numpy(scores).masked_fill(~alive, -torch.inf)
     kept_ones[torch.sort(ranked, descending=True, stable=True).indices[:count]] = True
     assert torch.equal(keep_highest(torch.from_numpy(scores), alive, count), kept_ones)
+
+
+@pytest.mark.parametrize("high", [True, False])
+def test_a_sample_that_misleads_is_noticed(high: bool) -> None:
+    """All that is sampled lies at one end, and twice as many are wanted from there: the rest is looked at after all."""
+    size, step = 5 * SAMPLED, 5
+    rest = np.random.default_rng(0).permutation(size).astype(float)
+    scores = np.where(np.arange(size) % step == 0, 1e9 if high else -1e9, rest)
+    count = 2 * SAMPLED if high else size - 2 * SAMPLED
+    expected = torch.zeros(size, dtype=torch.bool)
+    expected[torch.sort(torch.from_numpy(scores), descending=True, stable=True).indices[:count]] = True
+    assert torch.equal(keep_highest(torch.from_numpy(scores), torch.ones(size, dtype=torch.bool), count), expected)
