@@ -122,6 +122,7 @@ def is_large(path: str) -> bool:
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes: else each answer waits 40 ms for an ACK
     fault: Fault | None = None
 
     def log_message(self, *_: object) -> None:

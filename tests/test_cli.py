@@ -80,7 +80,7 @@ def test_a_whole_run_from_nothing_and_again(tmp_path: Path, tiny_path: Path) -> 
     rows = json.loads(invoke("status", str(tiny_path), "--results", str(tmp_path / "r"), "--json").stdout)["methods"]
     assert sum(row["finished"] for row in rows) == len(records)
     assert sum(row["missing"] for row in rows) == 0
-    again = lotterybench(*arguments, "--recheck", str(tmp_path / "again"))
+    again = lotterybench(*arguments, "--workers", "1", "--recheck", str(tmp_path / "again"))
     assert again.returncode == 0, again.stderr
     assert "Nothing is missing" in again.stdout
     assert f"{len(records)} cells measured again here, {len(records)} identical bit for bit" in again.stdout
@@ -89,7 +89,7 @@ def test_a_whole_run_from_nothing_and_again(tmp_path: Path, tiny_path: Path) -> 
 def test_ctrl_c_stops_every_worker_and_says_so_once(tmp_path: Path, tiny_path: Path) -> None:
     """SIGINT to `run`: exit code 130, one line, no process left behind, and the same command goes on."""
     path = tmp_path / "long.yaml"
-    path.write_text(tiny_path.read_text().replace("steps: 20\n", "steps: 20000000\n"))
+    path.write_text(tiny_path.read_text().replace("steps: 20\n", "steps: 2000000\n"))
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in a background run
     command = [sys.executable, "-c", f"{heard}; from benchmark.cli import main; main()", "run", f"{path}:dense"]
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Methods that plugins add: names, levels, files beside records, refusals. No training, no torch in the parent."""
+"""Methods that plugins add: names, levels, files beside records, refusals. No training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from builders import Outcome, record
 from click.testing import CliRunner, Result
 
+from benchmark import plugin_facts, submissions
 from benchmark import protocol as protocols
-from benchmark import submissions
 from benchmark.cli import cli
 from benchmark.commands.plugins import plugin_files, settings_of
 from benchmark.errors import BadInput, BadPruner
@@ -79,7 +79,13 @@ def test_hyper_parameters_are_read_as_annotated_and_defaults_are_left_out(plugin
     assert (found.name, found.kind, found.needs, found.rounds, found.allocation) == (
         "mine", "score", "labels", 3, "global",
     )  # fmt: skip
-    assert described(plugin, {"alpha": "1"}).parameters == {}
+    assert said(plugin, {"alpha": "1"})["parameters"] == {}
+
+
+def said(path: Path, given: dict[str, str]) -> dict[str, Any]:
+    """What `described` asks its confined process about a plugin's own words, asked in this one: starting it takes
+    seconds."""
+    return plugin_facts.facts(path, given, lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +103,17 @@ def test_hyper_parameters_are_read_as_annotated_and_defaults_are_left_out(plugin
 )
 def test_hyper_parameters_that_do_not_fit(plugin: Path, name: str, text: str, words: list[str]) -> None:
     with pytest.raises((BadInput, BadPruner)) as caught:
-        described(plugin, {name: text})
+        said(plugin, {name: text})
     for word in words:
         assert word in str(caught.value)
+
+
+def test_the_confined_process_tells_the_two_errors_apart(plugin: Path) -> None:
+    with pytest.raises(BadInput, match=r"--set alpha=much: .*valid number.* Give a value of float"):
+        described(plugin, {"alpha": "much"})
+    plugin.write_text(PLUGIN.replace('needs = "labels"', 'needs = "test labels"'))
+    with pytest.raises(BadPruner, match=r"Mine\.needs: is 'test labels'"):
+        described(plugin, {})
 
 
 @pytest.mark.parametrize(
@@ -111,14 +125,26 @@ def test_hyper_parameters_that_do_not_fit(plugin: Path, name: str, text: str, wo
         ("rounds = 3", 'allocation = "erk"', "is 'erk'"),
         ("paper = ", "paper = 3 #", "is 3"),
         ('needs = "labels"', 'needs = "trained weights"', "nothing is trained between rounds"),
-        ("class Mine", "import os\nos._exit(3)\nclass Mine", "ended the process with code 3"),
         ("class Mine", "raise SystemExit(3)\nclass Mine", "SystemExit"),
-        ("class Mine", "print('x' * 10**6)\nraise RuntimeError('broken')\nclass Mine", "broken"),
         ("Pruner)", "Plugin)", "no complete Pruner"),
     ],
 )
 def test_plugins_that_cannot_be_used(plugin: Path, old: str, new: str, cause: str) -> None:
     plugin.write_text(PLUGIN.replace("import Pruner", "import Plugin, Pruner").replace(old, new))
+    with pytest.raises(BadPruner) as caught:
+        said(plugin, {})
+    assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("import os\nos._exit(3)", "ended the process with code 3"),
+        ("print('x' * 10**6)\nraise RuntimeError('broken')", "broken"),
+    ],
+)
+def test_a_plugin_that_ends_or_fills_its_process_is_named(plugin: Path, code: str, cause: str) -> None:
+    plugin.write_text(PLUGIN.replace("class Mine", f"{code}\nclass Mine"))
     with pytest.raises(BadPruner) as caught:
         described(plugin, {})
     assert cause in str(caught.value)
@@ -128,9 +154,9 @@ def test_a_mask_learner_has_no_rounds(plugin: Path) -> None:
     text = PLUGIN.replace("Pruner", "MaskLearner").replace("score(self, network, examples,", "learn(self, n, e, d,")
     plugin.write_text(text)
     with pytest.raises(BadPruner, match="makes the whole mask itself"):
-        described(plugin, {})
+        said(plugin, {})
     plugin.write_text(text.replace("    rounds = 3\n", ""))
-    assert described(plugin, {}).kind == "mask"
+    assert said(plugin, {})["kind"] == "mask"
 
 
 def test_names_carry_hyper_parameters_sorted() -> None:
@@ -297,7 +323,16 @@ def planned(*arguments: str) -> dict[str, int]:
     return {row["method"]: row["cells"] for row in json.loads(result.stdout)}
 
 
-def test_what_plan_selects(plugin: Path, tmp_path: Path, tiny_path: Path) -> None:
+def test_what_plan_selects(plugin: Path, tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, PluginFacts] = {}
+
+    def once(path: Path, given: dict[str, str]) -> PluginFacts:
+        """The file stays as it is, so its process is asked once for each of the settings."""
+        key = repr(given)
+        asked[key] = asked.get(key) or described(path, given)
+        return asked[key]
+
+    monkeypatch.setattr("benchmark.commands.plugins.described", once)
     place = ["--results", str(tmp_path / "r"), "--plugin", str(plugin)]
     assert planned("mnist1d/mlp", *place) == {"dense": 5, "mine": 30}
     assert planned("mnist1d/mlp:mine", *place, "--set", "alpha=0.5") == {"mine@alpha=0.5": 30}

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.networks.layers import dropouts, give_words
 from benchmark.training.batches import Tables
+from benchmark.training.optimizers import updating
 from benchmark.training.precision import arithmetic
 
 
@@ -60,6 +61,7 @@ class Step:
         masks: Mapping[str, Tensor],
     ) -> None:
         self.trained, self.tables, self.optimizer, self.rates = trained, tables, optimizer, rates
+        self._update = updating(optimizer)
         # A mask of ones changes nothing: skip the multiplication.
         self.masked = [(trained.parameters[n], m.to(torch.float32)) for n, m in masks.items() if not bool(m.all())]
 
@@ -75,8 +77,9 @@ class Step:
         for parameter, mask in self.masked:
             assert parameter.grad is not None
             parameter.grad.mul_(mask)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._update()
+        for parameter in self.trained.parameters.values():
+            parameter.grad = None
         tables.counter.add_(1)
 
 
