@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import published
 from benchmark.errors import BadInput, EnvironmentProblem
+from benchmark.metrics import Metric
 from benchmark.palette import COLOURS
 from benchmark.protocol import Protocol
-from benchmark.published.rules import Curve, Metric
+from benchmark.published.rules import Curve
 from benchmark.records import DENSE
 from benchmark.scoring.observations import Observations, reported_metric
 from benchmark.scoring.published_runs import published_runs

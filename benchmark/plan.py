@@ -76,16 +76,6 @@ def cells_of(protocol: Protocol, method: str) -> tuple[Cell, ...]:
     return tuple(Cell(method, lv, seed, draw) for seed in protocol.seeds for draw in range(draws) for lv in levels)
 
 
-def urgency(protocol: Protocol, cell: Cell) -> tuple[bool, bool, int, int]:
-    """Sort key: wanted levels, first draws, three seeds of everything, then the rest.
-
-    Three seeds of every method decide more claims than five of the first one.
-    """
-    later = cell.level in _later(protocol, cell.method)
-    position = protocol.seeds.index(cell.seed)
-    return later, cell.draw > 0, position // 3, position
-
-
 def _later(protocol: Protocol, method: str) -> tuple[int, ...]:
     spec = None if method == DENSE else protocol.method(method)
     return () if spec is None or isinstance(spec, ControlSpec) else spec.later
@@ -135,18 +125,22 @@ def _ranked(
     wanted: Mapping[str, int],
     purpose: Purpose,
 ) -> list[tuple[tuple[int, int], tuple[Cell, ...]]]:
-    """Cells of each job, with their tier."""
+    """Cells of each job, with their tier. Among cells of a tier: wanted levels, first draws, three seeds of everything,
+    then the rest: three seeds of every method decide more claims than five of the first one.
+    """
     groups: dict[tuple[tuple[int, int], tuple[int, ...], int, tuple[int, int]], list[Cell]] = {}
+    positions = {seed: position for position, seed in enumerate(protocol.seeds)}
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
         alone = method != DENSE and not shares_work(protocol, method)
         places = {level: place for place, level in enumerate(protocol.measured_levels(method))} if alone else {}
+        later, fewest = frozenset(_later(protocol, method)), wanted.get(method, sys.maxsize)
         for cell in cells_of(protocol, method):
             if (method, cell.level, cell.seed, cell.draw) in done or not purpose.includes(protocol, cell):
                 continue
-            later, redrawn, group, position = urgency(protocol, cell)
-            rank = (later, redrawn, group, wanted.get(method, sys.maxsize), position)
+            position = positions[cell.seed]
+            rank = (cell.level in later, cell.draw > 0, position // 3, fewest, position)
             key = (purpose.tier(protocol, cell), rank, order, (cell.draw, places[cell.level]) if alone else (0, 0))
             groups.setdefault(key, []).append(cell)
     return [(key[0], tuple(sorted(groups[key], key=lambda c: c.level))) for key in sorted(groups)]
@@ -217,14 +211,16 @@ def plan(
 
     `wanted`: of each protocol id, see `jobs`. `purpose`: see there. `device`: cpu or cuda.
     """
-    records = {protocol: store.records(protocol) for protocol in dict.fromkeys(protocol for protocol, _ in selection)}
+    methods_of: dict[Protocol, list[str]] = {}
+    for protocol, method in selection:
+        methods_of.setdefault(protocol, []).append(method)
+    records = {protocol: store.records(protocol) for protocol in methods_of}
     costs, place = CostModel.learn(records), this_device(device)
     planned = list[PlannedJob]()
     for protocol, own in records.items():
         expected = expected_seconds(protocol, own, costs, place)
-        methods = [method for owner, method in selection if owner.key == protocol.key]
         done = _settled(own, retry_failed)
-        for tier, cells in _ranked(protocol, methods, done, (wanted or {}).get(protocol.id, {}), purpose):
+        for tier, cells in _ranked(protocol, methods_of[protocol], done, (wanted or {}).get(protocol.id, {}), purpose):
             planned.append(PlannedJob(Job(protocol, cells), expected(cells), tier[0]))
     # Stable: else in the order above.
     return sorted(planned, key=lambda item: (item.tier, training_work(item.job.protocol)))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmark.plan import expected_seconds, is_chain
-from benchmark.protocol import ControlSpec, Protocol
-from benchmark.records import DENSE, Cell
-from benchmark.scoring.evidence import Verdict
+from benchmark.plan import expected_seconds
+from benchmark.priorities import cells_for_one_seed
+from benchmark.protocol import Protocol
+from benchmark.records import Cell
 from benchmark.scoring.gathering import all_gathered
-from benchmark.scoring.observations import Observations, Point
+from benchmark.scoring.observations import Observations
+from benchmark.scoring.verdict import UNDECIDED, Verdict
 from benchmark.scoring.wording import needed_text
 from benchmark.store import Store
 from benchmark.verdicts import Decision, decide_all
 
 Cost = Callable[[Sequence[Cell]], float]
-NEVER = 1_000_000  # seeds: sorts behind every number that could be needed
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,8 @@ def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
 def needs_of(seen: Mapping[str, Observations], decisions: Sequence[Decision]) -> list[Need]:
     """The same from what was seen of each protocol, by id, and all decisions that follow."""
     costs = {key: _cost(observations) for key, observations in seen.items()}
-    needs = [
-        _need(decision, seen, costs) for decision in decisions if decision.verdict in ("inconclusive", "not measured")
-    ]
+    needs = [_need(decision, seen, costs) for decision in decisions if decision.verdict in UNDECIDED]
     return sorted(needs, key=lambda n: (n.core_seconds is None, n.core_seconds or 0.0, n.claim))
-
-
-def wanted_methods(needs: Iterable[Need]) -> dict[str, dict[str, int]]:
-    """Protocol id -> method -> the fewest further seeds that decide an open claim on it, for the order of a plan."""
-    wanted: dict[str, dict[str, int]] = {}
-    for need in needs:
-        for protocol, method in [*((need.protocol, own) for own in need.methods), *need.elsewhere]:
-            methods = wanted.setdefault(protocol, {})
-            methods[method] = min(methods.get(method, NEVER), NEVER if need.seeds is None else need.seeds)
-    return wanted
 
 
 def to_json(needs: Sequence[Need]) -> list[dict[str, Any]]:
@@ -96,7 +84,7 @@ def _cost(seen: Observations) -> Cost:
 def _need(decision: Decision, seen: Mapping[str, Observations], costs: Mapping[str, Cost]) -> Need:
     protocol = seen[decision.protocol].protocol
     cells = {name: cells_for_one_seed(seen[name].protocol, points) for name, points in decision.cells.items()}
-    open_ = [c for c in decision.checks if c.verdict in ("inconclusive", "not measured")]
+    open_ = [c for c in decision.checks if c.verdict in UNDECIDED]
     fewest = min(len(check.seeds) for check in open_) if open_ else 0
     seeds = decision.seeds_still_needed
     return Need(
@@ -112,26 +100,3 @@ def _need(decision: Decision, seen: Mapping[str, Observations], costs: Mapping[s
         command=decision.command,
         elsewhere=tuple(dict.fromkeys((n, c.method) for n, own in cells.items() if n != protocol.id for c in own)),
     )
-
-
-def cells_for_one_seed(protocol: Protocol, points: Iterable[Point]) -> list[Cell]:
-    """Everything that is trained before one seed has these (method, level) points: a chain's earlier levels, a
-    control's parent, the dense network that masks or rewinding start from. Seed 0 stands for any."""
-    cells: set[Cell] = set()
-    for method, level in points:
-        cells.update(_behind(protocol, method if level else DENSE, level))
-    return sorted(cells)
-
-
-def _behind(protocol: Protocol, method: str, level: int) -> set[Cell]:
-    if method == DENSE:
-        return {Cell(DENSE, 0, 0)}
-    spec = protocol.method(method)
-    if isinstance(spec, ControlSpec):
-        own = {Cell(method, level, 0, draw) for draw in range(spec.draws)}
-        # A parent's mask needs the networks before it, not the parent's own training at this level.
-        return own | (_behind(protocol, spec.of, level) - {Cell(spec.of, level, 0)})
-    if is_chain(protocol, method):
-        return {Cell(method, lower, 0) for lower in range(1, level + 1)} | {Cell(DENSE, 0, 0)}
-    starts_trained = spec.schedule.scores == "trained" or spec.schedule.restart != 0
-    return {Cell(method, level, 0)} | ({Cell(DENSE, 0, 0)} if starts_trained else set())

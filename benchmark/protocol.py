@@ -88,7 +88,7 @@ class Protocol(Frozen):
         """Whether final networks are trained; False for an analysis of masks alone."""
         return self.measures == "trained-networks"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """`id@version`, the name of the results folder."""
         return f"{self.id}@{self.version}"

@@ -22,9 +22,9 @@ from typing import Literal
 import click
 from tabulate import tabulate
 
+from benchmark.commands.ordering import planned_for
 from benchmark.commands.selecting import protocols_in, selection_of
 from benchmark.commands.tables import spoken
-from benchmark.commands.working import planned_for
 from benchmark.costs import CostModel, this_device
 from benchmark.executors.order import Order
 from benchmark.packing import estimate, packed

@@ -74,6 +74,11 @@ class Store:
         found = self._files.read_all(self._files.of_protocol(protocol.key))
         return [record for record in found if record.protocol.digest == protocol.digest]
 
+    def as_it_is(self) -> Store:
+        """This folder as a plan sees it, which asks for the same records again and again: each protocol's are looked at
+        once, and what others write meanwhile is not seen."""
+        return _AsItIs(self.root)
+
     def marks(self, protocols: Iterable[Protocol]) -> list[tuple[str, Mark]]:
         """What marks each record of protocols that was read: another file, or a changed one, has another."""
         return self._files.marks({protocol.key for protocol in protocols})
@@ -149,3 +154,21 @@ class Store:
         finally:
             if lease is not None:
                 lease.release()
+
+
+class _AsItIs(Store):
+    """See `Store.as_it_is`."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._seen: dict[str, list[Record]] = {}
+
+    def as_it_is(self) -> Store:
+        """Itself."""
+        return self
+
+    def records(self, protocol: Protocol) -> list[Record]:
+        """See `Store.records`."""
+        if protocol.digest not in self._seen:
+            self._seen[protocol.digest] = super().records(protocol)
+        return self._seen[protocol.digest]

@@ -17,8 +17,9 @@ from benchmark.protocol import Protocol
 from benchmark.published import Claim, Published
 from benchmark.published.rules import Rule
 from benchmark.scoring.evaluate import evaluate, orders
-from benchmark.scoring.evidence import Evidence, Verdict
+from benchmark.scoring.evidence import Evidence
 from benchmark.scoring.observations import Observations, Point
+from benchmark.scoring.verdict import UNDECIDED, Verdict
 from benchmark.scoring.wording import evidence_text, rule_text, seeds_text, window_text
 from benchmark.store import Store
 
@@ -198,7 +199,7 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
 def _decision(paper: Published, claim: Claim, seen: Mapping[str, Observations], checks: Sequence[Check]) -> Decision:
     protocol = seen[claim.protocol].protocol
     verdict = combined([check.verdict for check in checks])
-    open_ = [c.seeds_still_needed for c in checks if c.verdict in ("inconclusive", "not measured")]
+    open_ = [c.seeds_still_needed for c in checks if c.verdict in UNDECIDED]
     needed = [n for n in open_ if n is not None]
     rests_on = any(claim.cells.values())
     decided = verdict in ("reproduced", "deviates")

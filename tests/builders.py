@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.open_claims import status_of
 from benchmark.plan import cells_of, method_names
+from benchmark.priorities import ClaimStatus
 from benchmark.protocol import Protocol
 from benchmark.records import (
     DENSE,
@@ -23,6 +25,7 @@ from benchmark.records import (
 )
 from benchmark.spec.pruning import Scoring
 from benchmark.store import Store
+from benchmark.verdicts import decide
 
 PROVENANCE = Provenance(
     commit=None,
@@ -127,3 +130,8 @@ def fill(store: Store, protocol: Protocol, world: World, methods: Iterable[str] 
         path = store.record_path(protocol, cell)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(made.dumps(), encoding="utf-8")
+
+
+def standing(store: Store, protocols: Sequence[Protocol]) -> list[ClaimStatus]:
+    """How every claim on these protocols stands, by the records of a folder."""
+    return [status_of(decision) for decision in decide(store, protocols)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from builders import Outcome, record, records_of
+from builders import Outcome, record, records_of, standing
 from click.testing import CliRunner
 from pydantic import TypeAdapter, ValidationError
 from test_verdicts import judge, paper_of
@@ -21,8 +21,8 @@ from benchmark import published
 from benchmark.cli import cli
 from benchmark.errors import BadInput
 from benchmark.plan import cells_of
-from benchmark.power import claim_needs, wanted_methods
-from benchmark.priorities import cells_needed, wanted
+from benchmark.power import claim_needs
+from benchmark.priorities import cells_needed, wanted, wanted_methods
 from benchmark.published.fits import check_fits
 from benchmark.published.rules import Curve, Rule, Sample, needed_cells
 from benchmark.records import Cell
@@ -31,7 +31,7 @@ from benchmark.scoring.ledger import ledger, undecided
 from benchmark.scoring.observations import Observations
 from benchmark.scoring.published_runs import published_runs
 from benchmark.store import Store
-from benchmark.verdicts import Decision, decide, decide_paper
+from benchmark.verdicts import Decision, decide_paper
 
 CONV2, DROPOUT = protocols.load("lth/conv2-cifar10"), protocols.load("lth/conv2-dropout-cifar10")
 PANEL = protocols.load("synflow/vgg11-tiny")
@@ -206,17 +206,18 @@ def test_a_claim_on_two_protocols_waits_for_both_and_asks_for_cells_of_both(tmp_
     assert name not in {need.claim for need in claim_needs(store, [DROPOUT])}
     (need,) = (need for need in claim_needs(store, [CONV2, DROPOUT]) if need.claim == name)
     assert (need.methods, need.elsewhere) == (("dense",), ((CONV2.id, "dense"),))
-    assert wanted_methods([need]) == {DROPOUT.id: {"dense": 2}, CONV2.id: {"dense": 2}}
-    asked = wanted(decide(store, [CONV2, DROPOUT]), [CONV2, DROPOUT], name)
+    asking = [status for status in standing(store, [CONV2, DROPOUT]) if status.claim == name]
+    assert wanted_methods(asking, [CONV2, DROPOUT]) == {DROPOUT.id: {"dense": 2}, CONV2.id: {"dense": 2}}
+    asked = wanted(standing(store, [CONV2, DROPOUT]), [CONV2, DROPOUT], name)
     assert {key for key, _ in asked.tiers} == {CONV2.key, DROPOUT.key}
     assert len(asked.tiers) == 10
     with pytest.raises(BadInput, match="no claim, paper or method"):
-        wanted(decide(store, [DROPOUT]), [DROPOUT], name)
+        wanted(standing(store, [DROPOUT]), [DROPOUT], name)
 
 
 def test_a_purpose_may_be_a_statement_in_parts(tmp_path: Path) -> None:
     known = [protocols.load(f"lth/conv{n}-cifar10") for n in (2, 4, 6)]
-    asked = wanted(decide(Store(tmp_path), known), known, "lth-21")
+    asked = wanted(standing(Store(tmp_path), known), known, "lth-21")
     assert {key for key, _ in asked.tiers} == {protocol.key for protocol in known}
 
 

@@ -21,8 +21,9 @@ from scipy import special, stats
 from test_verdicts import paper_of
 
 from benchmark import protocol as protocols
+from benchmark.metrics import Metric
 from benchmark.protocol import Protocol
-from benchmark.published.rules import Metric, Rule
+from benchmark.published.rules import Rule
 from benchmark.scoring import evaluate as evaluation
 from benchmark.scoring.evaluate import evaluate
 from benchmark.scoring.evidence import Item, LargestItem

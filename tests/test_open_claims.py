@@ -11,12 +11,13 @@ from builders import Outcome, fill, record
 
 from benchmark import open_claims as remembering
 from benchmark import protocol as protocols
-from benchmark.open_claims import open_claims
+from benchmark.open_claims import open_claims, worked_out
+from benchmark.priorities import ClaimStatus
 from benchmark.records import Cell
 from benchmark.scoring.gathering import all_gathered
 from benchmark.scoring.observations import Observations
 from benchmark.store import Store
-from benchmark.verdicts import Decision, decide_open
+from benchmark.verdicts import decide_open
 
 LTH, MNIST1D = protocols.load("lth/lenet-mnist"), protocols.load("mnist1d/mlp")
 
@@ -40,23 +41,26 @@ def gathered(store: Store) -> dict[str, Observations]:
     return all_gathered([LTH, MNIST1D], [store])
 
 
-def asked(store: Store, monkeypatch: pytest.MonkeyPatch, retry_failed: bool = False) -> tuple[list[Decision], bool]:
+def asked(store: Store, monkeypatch: pytest.MonkeyPatch, retry_failed: bool = False) -> tuple[list[ClaimStatus], bool]:
     """(what a new process is told, whether that was worked out anew)."""
     calls = []
 
-    def decide(seen: Mapping[str, Observations], retry: bool) -> list[Decision]:
+    def decide(seen: Mapping[str, Observations], retry: bool) -> list[ClaimStatus]:
         calls.append(retry)
-        return decide_open(seen, retry)
+        return worked_out(seen, retry)
 
-    monkeypatch.setattr(remembering, "decide_open", decide)
+    monkeypatch.setattr(remembering, "worked_out", decide)
     fresh = Store(store.root)
     return open_claims(fresh, gathered(fresh), retry_failed), bool(calls)
 
 
 def test_what_is_remembered_is_what_was_decided(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = decide_open(gathered(store))
-    assert {d.verdict for d in expected} >= {"inconclusive", "not measured"}
-    assert any(check.estimate is not None for d in expected for check in d.checks)
+    decisions = decide_open(gathered(store))
+    expected = worked_out(gathered(store), False)
+    assert [(s.paper, s.claim, s.part_of, s.verdict, s.seeds_still_needed, s.cells) for s in expected] == [
+        (d.paper, d.claim, d.part_of, d.verdict, d.seeds_still_needed, d.cells) for d in decisions
+    ]
+    assert {(s.verdict, s.seeds_measured) for s in expected} >= {("inconclusive", 2), ("not measured", 0)}
     assert asked(store, monkeypatch) == (expected, True)
     assert asked(store, monkeypatch) == (expected, False)
     assert asked(store, monkeypatch, retry_failed=True) == (expected, True)
@@ -69,7 +73,7 @@ def test_another_record_is_noticed(store: Store, monkeypatch: pytest.MonkeyPatch
     store.write(LTH, cell, record(LTH, cell, Outcome(97.0, 4000)), None)
     found, anew = asked(store, monkeypatch)
     assert anew
-    assert found == decide_open(gathered(store))
+    assert found == worked_out(gathered(store), False)
     store.write(LTH, cell, record(LTH, cell, Outcome(99.0, 100)), None)
     assert asked(store, monkeypatch)[1]
     store.record_path(LTH, cell).unlink()

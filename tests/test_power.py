@@ -13,10 +13,12 @@ from benchmark import leaderboard
 from benchmark import protocol as protocols
 from benchmark.cli import cli
 from benchmark.plan import jobs
-from benchmark.power import NEVER, Need, cells_for_one_seed, claim_needs, wanted_methods
+from benchmark.power import Need, claim_needs
+from benchmark.priorities import NEVER, ClaimStatus, cells_for_one_seed, wanted_methods
 from benchmark.protocol import Protocol
 from benchmark.records import DENSE, Cell, Record
 from benchmark.scoring.observations import Observations
+from benchmark.scoring.verdict import Verdict
 from benchmark.store import Store
 from benchmark.verdicts import decide, decide_all, decide_open
 
@@ -139,12 +141,19 @@ def test_a_failed_run_can_add_to_a_claim_if_it_is_tried_again(store: Store) -> N
     assert "mnist1d-2" in {d.claim for d in again}
 
 
-def test_methods_are_wanted_by_the_claim_that_needs_fewest_seeds() -> None:
-    def need(methods: tuple[str, ...], seeds: int | None) -> Need:
-        return Need("c", "p", "x/y", "s", "inconclusive", seeds, 2, None, methods, "run")
+def test_methods_are_wanted_by_the_claim_that_needs_fewest_seeds(tiny_protocol: Protocol) -> None:
+    def claim(methods: tuple[str, ...], seeds: int | None, verdict: Verdict = "inconclusive") -> ClaimStatus:
+        cells = {tiny_protocol.id: tuple((method, 1) for method in methods)}
+        return ClaimStatus("paper", "claim", None, verdict, 1, seeds, cells)
 
-    found = wanted_methods([need(("dense", "imp"), 9), need(("dense", "random"), 2), need(("snip",), None)])
-    assert found == {"x/y": {"dense": 2, "imp": 9, "random": 2, "snip": NEVER}}
+    claims = [
+        claim(("imp",), 9),  # and the dense network, which every chain starts from
+        claim(("dense", "random"), 2, "not measured"),
+        claim(("snip",), None),
+        claim(("magnitude", "dense"), 1, "reproduced"),
+    ]
+    found = wanted_methods(claims, [tiny_protocol])
+    assert found == {tiny_protocol.id: {"dense": 2, "imp": 9, "random": 2, "snip": NEVER}}
 
 
 def test_a_plan_takes_first_what_decides_with_few_seeds(tiny_protocol: Protocol, tmp_path: Path) -> None:

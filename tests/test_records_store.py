@@ -191,6 +191,19 @@ def test_store_round_trip_and_order(tmp_path: Path, tiny_protocol: Protocol, doc
     assert not list((tmp_path / ".work" / "unfinished").iterdir())
 
 
+def test_a_folder_as_it_is_stays_as_it_was_seen(
+    tmp_path: Path, tiny_protocol: Protocol, document: dict[str, Any]
+) -> None:
+    """What others write after the first look is seen by the store, and not by what a plan is made from."""
+    store, record = Store(tmp_path), record_of(document)
+    now = store.as_it_is()
+    assert now.records(tiny_protocol) == [] == store.records(tiny_protocol)
+    store.write(tiny_protocol, CELL, record, None)
+    assert now.as_it_is().records(tiny_protocol) == []
+    assert store.records(tiny_protocol) == store.as_it_is().records(tiny_protocol) == [record]
+    assert now.read(tiny_protocol, CELL) == record  # single cells are looked at when asked for
+
+
 def test_records_of_another_digest_are_ignored_and_kept(
     tmp_path: Path, tiny_protocol: Protocol, document: dict[str, Any]
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import standing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from benchmark.protocol import Protocol, load
 from benchmark.records import DENSE, Cell, Record
 from benchmark.simulation import World, ideal, simulate
 from benchmark.store import Store
-from benchmark.verdicts import decide
 
 LENGTHS = st.lists(st.floats(0.01, 100), min_size=1, max_size=40)
 
@@ -141,7 +141,7 @@ def test_a_profile_that_cannot_be_used(tmp_path: Path, text: str) -> None:
 def test_what_nothing_is_known_of_comes_first(tmp_path: Path) -> None:
     """In an empty folder: three seeds of what claims need, in front of all else."""
     protocol = load("mnist1d/mlp")
-    asked = wanted(decide(Store(tmp_path), [protocol]), [protocol])
+    asked = wanted(standing(Store(tmp_path), [protocol]), [protocol])
     selection = [(protocol, method) for method in method_names(protocol)]
     tiers = [asked.tier(protocol, cell)[0] for item in plan(selection, Store(tmp_path), False, None, asked)
              for cell in item.job.cells]  # fmt: skip
@@ -155,22 +155,22 @@ def test_for_a_claim_nothing_else_is_run(tmp_path: Path) -> None:
     protocol = load("mnist1d/mlp")
     selection = [(protocol, method) for method in method_names(protocol)]
     everything = {cell for _, method in selection for cell in cells_of(protocol, method)}
-    asked = wanted(decide(Store(tmp_path), [protocol]), [protocol], "mnist1d-curve-random")
+    asked = wanted(standing(Store(tmp_path), [protocol]), [protocol], "mnist1d-curve-random")
     cells = {cell for item in plan(selection, Store(tmp_path), False, None, asked) for cell in item.job.cells}
     assert cells < everything
     assert {cell.method for cell in cells} == {"random", DENSE}
-    method = wanted(decide(Store(tmp_path), [protocol]), [protocol], "imp+reinit")
+    method = wanted(standing(Store(tmp_path), [protocol]), [protocol], "imp+reinit")
     planned = {cell for item in plan(selection, Store(tmp_path), False, None, method) for cell in item.job.cells}
     assert set(cells_of(protocol, "imp+reinit")) <= planned
     with pytest.raises(BadInput, match="mnist1d-4"):
-        wanted(decide(Store(tmp_path), [protocol]), [protocol], "mnist1d-44")
+        wanted(standing(Store(tmp_path), [protocol]), [protocol], "mnist1d-44")
 
 
 def test_decided_claims_want_nothing_more() -> None:
     """Of the committed records: what claims that are decided rest on comes after what open ones need."""
     protocol = load("mnist1d/mlp")
     store = Store(Path(__file__).parent.parent / "results")
-    tiers = wanted(decide(store, [protocol]), [protocol]).tiers
+    tiers = wanted(standing(store, [protocol]), [protocol]).tiers
     assert {tier for tier, _ in tiers.values()} <= {1, 2, 3}
 
 

@@ -332,7 +332,7 @@ def test_what_plan_selects(plugin: Path, tmp_path: Path, tiny_path: Path, monkey
         asked[key] = asked.get(key) or described(path, given)
         return asked[key]
 
-    monkeypatch.setattr("benchmark.commands.plugins.described", once)
+    monkeypatch.setattr("benchmark.plugins.described", once)
     place = ["--results", str(tmp_path / "r"), "--plugin", str(plugin)]
     assert planned("mnist1d/mlp", *place) == {"dense": 5, "mine": 30}
     assert planned("mnist1d/mlp:mine", *place, "--set", "alpha=0.5") == {"mine@alpha=0.5": 30}

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import click
 
+from benchmark.commands.ordering import batches_for, planned_for
 from benchmark.commands.plugins import chosen, waiting_entry, waiting_words
 from benchmark.commands.runnable import affordable
 from benchmark.commands.selecting import Selection, protocols_in
 from benchmark.commands.tables import show_table, spoken, unit_of
-from benchmark.commands.working import batches_for, planned_for
 from benchmark.data_root import data_root, needs_download
 from benchmark.executors.devices import gpus
 from benchmark.executors.order import Order, Shard
@@ -69,7 +69,7 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     as_json: bool,
 ) -> None:
     """What is left to measure, how long it should take here, what is skipped and why."""
-    store = Store(results)
+    store = Store(results).as_it_is()
     picked = chosen(only, store, plugins, settings)
     if device == "cuda" and gpus():
         workers = min(workers, len(gpus()))

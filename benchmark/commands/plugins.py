@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark import submissions
 from benchmark.commands.selecting import Selection, patterns_of, selection_of
 from benchmark.errors import BadInput
 from benchmark.plan import cells_of, plan
-from benchmark.plugins import PluginFacts, described, overrides, submission_to
 from benchmark.protocol import MethodSpec, Protocol
 from benchmark.records import DENSE
 from benchmark.store import Store
 from benchmark.submissions import Submission, method_name
+
+if TYPE_CHECKING:  # what examines plugins is imported where there is one
+    from benchmark.plugins import PluginFacts
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,11 @@ def chosen(only: Sequence[str], store: Store, plugins: Sequence[Path], given: Se
     """The selection of `run` and `plan`. Raises BadInput or BadPruner for what cannot be used, before any worker."""
     files = plugin_files(plugins)
     settings = settings_of(given, files)
-    facts = [described(path, settings) for path in files.values()]
+    facts = _facts(files, settings)
     added: dict[tuple[str, str], Submission] = {}
 
     def widened(protocol: Protocol) -> Protocol:
-        own = {s.name: s for s in (submission_to(protocol, f) for f in facts if _adds(protocol, f, settings))}
+        own = _added(protocol, facts, settings)
         added.update({(protocol.key, name): submission for name, submission in own.items()})
         return submissions.added_to(submissions.with_submissions(store, protocol), own)
 
@@ -108,12 +110,28 @@ def _exact(pattern: str, names: Mapping[str, str]) -> str:
     return protocol + colon + names.get(method, method)
 
 
-def _adds(protocol: Protocol, plugin: PluginFacts, settings: Mapping[str, str]) -> bool:
-    """Whether a plugin adds a method, or stands in for one of the user's own protocol."""
-    stands_in = overrides(protocol, plugin.name)
-    if stands_in and settings:
-        raise BadInput("--set", f"{protocol.argument} names {plugin.name} itself", "Write its parameters there")
-    return not stands_in
+def _facts(files: Mapping[str, Path], settings: Mapping[str, str]) -> list[PluginFacts]:
+    if not files:
+        return []
+    from benchmark.plugins import described
+
+    return [described(path, settings) for path in files.values()]
+
+
+def _added(protocol: Protocol, facts: Sequence[PluginFacts], settings: Mapping[str, str]) -> dict[str, Submission]:
+    """The methods that plugins add; one may stand in for a pruner of the user's own protocol instead."""
+    if not facts:
+        return {}
+    from benchmark.plugins import overrides, submission_to
+
+    own: dict[str, Submission] = {}
+    for plugin in facts:
+        if not overrides(protocol, plugin.name):
+            submission = submission_to(protocol, plugin)
+            own[submission.name] = submission
+        elif settings:
+            raise BadInput("--set", f"{protocol.argument} names {plugin.name} itself", "Write its parameters there")
+    return own
 
 
 def _has_its_file(pair: tuple[Protocol, str], files: Mapping[str, Path]) -> bool:

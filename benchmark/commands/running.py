@@ -9,12 +9,13 @@ from typing import Literal
 
 import click
 
+from benchmark.commands.ordering import batches_for, planned_for
 from benchmark.commands.planning import Outlook, show_plan
 from benchmark.commands.plugins import Chosen, chosen, waiting_words
 from benchmark.commands.runnable import affordable, require_device, with_data
 from benchmark.commands.selecting import Selection, protocols_in
 from benchmark.commands.trying import try_out
-from benchmark.commands.working import Where, batches_for, planned_for
+from benchmark.commands.working import Where
 from benchmark.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
 from benchmark.executors.devices import gpus
 from benchmark.executors.order import Order

@@ -1,11 +1,10 @@
-"""What `run` and the workers it starts share: where work is done, which jobs an order means, and the worker itself."""
+"""What `run` and the workers it starts share: where work is done, and the worker itself."""
 
 from __future__ import annotations
 
 import json
 import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,17 +13,13 @@ from typing import Any, Literal
 import click
 
 from benchmark import stopping
-from benchmark.commands.selecting import Selection, protocols_in, selection_of
+from benchmark.commands.ordering import planned_for
+from benchmark.commands.selecting import selection_of
 from benchmark.errors import BadInput
 from benchmark.executors.in_process import InProcess
 from benchmark.executors.local import Local
 from benchmark.executors.order import Executor, Order, Shard
 from benchmark.executors.profile import Profile, load_profile
-from benchmark.executors.shards import part
-from benchmark.executors.slurm import Slurm
-from benchmark.packing import Batch, costs_of, packed
-from benchmark.plan import PlannedJob, only_recorded, plan
-from benchmark.scoring.gathering import all_gathered
 from benchmark.store import Store
 from benchmark.submissions import with_submissions
 
@@ -72,29 +67,11 @@ class Where:
         """The executor of that name."""
         if self.place == "in-process":
             return InProcess()
-        return Slurm(self.profile, self.wait) if self.profile else Local(self.workers)
+        if self.profile is None:
+            return Local(self.workers)
+        from benchmark.executors.slurm import Slurm
 
-
-def planned_for(order: Order, selection: Selection, store: Store) -> list[PlannedJob]:
-    """The jobs that an order means now, in the order in which they are wanted."""
-    from benchmark.open_claims import open_claims
-    from benchmark.power import needs_of, wanted_methods
-    from benchmark.priorities import wanted
-    from benchmark.verdicts import decide_all
-
-    protocols = protocols_in(selection)
-    seen = all_gathered(protocols, [store])
-    # Of these protocols: what is open decides what is wanted, and by which methods.
-    decisions = decide_all(seen) if order.wanted else open_claims(store, seen, order.retry_failed)
-    purpose, methods = wanted(decisions, protocols, order.wanted), wanted_methods(needs_of(seen, decisions))
-    planned = plan(selection, store, order.retry_failed, methods, purpose, order.device)
-    planned = only_recorded(planned, Store(order.like)) if order.like else planned
-    return part(planned, selection, order.shard) if order.shard else planned
-
-
-def batches_for(order: Order, planned: Sequence[PlannedJob], store: Store) -> list[Batch]:
-    """How the workers of an order take these jobs, by what is known now of their cost."""
-    return packed(planned, costs_of(planned, store), order.device, order.hands)
+        return Slurm(self.profile, self.wait)
 
 
 def worker(  # noqa: PLR0913, PLR0917 - one for each option

@@ -13,9 +13,10 @@ from typing import get_args
 
 from benchmark import protocol as protocols
 from benchmark.errors import BadInput, did_you_mean
+from benchmark.metrics import MaskMetric
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.published.claims import Claim, Published
-from benchmark.published.mask_rules import Collapse, LayerDensity, MaskMetric
+from benchmark.published.mask_rules import Collapse, LayerDensity
 from benchmark.published.rules import Curve, LayerShare, Rule
 from benchmark.records import DENSE
 

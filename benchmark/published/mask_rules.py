@@ -9,8 +9,6 @@ from pydantic import Field, model_validator
 from benchmark.published.points import Points
 from benchmark.spec.frozen import Frozen
 
-MaskMetric = Literal["empty-layers", "layer-density", "unit-error", "score-slope", "prune-to-cut"]
-
 
 class Emptied(Frozen):
     """At every level named, more than half of the masks have an empty layer, or more than half have none."""

@@ -10,13 +10,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from benchmark.metrics import Accuracy, TrainedMetric
 from benchmark.protocol import Frozen
-from benchmark.published.mask_rules import MaskMetric, MaskRule
+from benchmark.published.mask_rules import MaskRule
 from benchmark.published.points import Levels, Points, Span, listed
-
-Accuracy = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy"]
-TrainedMetric = Accuracy | Literal["train-accuracy", "early-stop-step"]
-Metric = TrainedMetric | MaskMetric | Literal["layer-share"]
 
 
 class TableRow(Frozen):
@@ -215,9 +212,9 @@ TrainedRule = Value | Curve | Difference | Between | LargestGain | Ratio | Order
 Rule = Annotated[TrainedRule | MaskRule | LayerShare, Field(discriminator="rule")]
 
 __all__ = [
-    "Between", "Curve", "Difference", "LargestGain", "LayerShare", "Levels", "Metric", "Ordering", "Peak", "Points",
-    "Ratio", "Rule", "Sample", "Span", "TableRow", "Threshold", "TrainedMetric", "TrainedRule", "Value", "elsewhere",
-    "listed", "needed_cells", "points_of",
+    "Between", "Curve", "Difference", "LargestGain", "LayerShare", "Levels", "Ordering", "Peak", "Points", "Ratio",
+    "Rule", "Sample", "Span", "TableRow", "Threshold", "TrainedRule", "Value", "elsewhere", "listed", "needed_cells",
+    "points_of",
 ]  # fmt: skip
 
 

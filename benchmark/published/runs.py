@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from benchmark.metrics import Metric
 from benchmark.protocol import Protocol
 from benchmark.published.record import Moment
-from benchmark.published.rules import Curve, Metric, listed
+from benchmark.published.rules import Curve, listed
 from benchmark.published.tables import Result
 
 TAKEN: Mapping[Metric, Moment] = {

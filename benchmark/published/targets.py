@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 
 from benchmark.errors import BadInput, did_you_mean
+from benchmark.metrics import Metric
 from benchmark.protocol import load
 from benchmark.published.claims import Claim, Published
 from benchmark.published.mask_rules import Collapse, LayerDensity
 from benchmark.published.record import Record, Table
-from benchmark.published.rules import Curve, Metric, Rule, Sample, TableRow, Value, listed
+from benchmark.published.rules import Curve, Rule, Sample, TableRow, Value, listed
 from benchmark.published.runs import TAKEN, percent_accuracy, runs_by_level
 from benchmark.published.tables import Result
 from benchmark.published.trust import why_no_target

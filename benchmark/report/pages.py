@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmark.method_text import method_words
+from benchmark.metrics import Metric
 from benchmark.plan import method_names
 from benchmark.published import Published
-from benchmark.published.rules import Metric
 from benchmark.records import DENSE
 from benchmark.report import charts, facts
 from benchmark.report.series import layer_map, learning, line, published_lines

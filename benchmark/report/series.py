@@ -11,9 +11,10 @@ import numpy as np
 
 from benchmark import statistics
 from benchmark.arrays import unpack
+from benchmark.metrics import Metric
 from benchmark.protocol import Protocol
 from benchmark.published import Published
-from benchmark.published.rules import Curve, Metric, Rule, Value
+from benchmark.published.rules import Curve, Rule, Value
 from benchmark.records import DENSE, Cell, Record
 from benchmark.scoring.observations import Observations
 from benchmark.scoring.published_runs import published_runs

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from benchmark import statistics
+from benchmark.metrics import Metric
 from benchmark.published.mask_rules import MaskRule
 from benchmark.published.rules import (
     Between,
@@ -14,7 +15,6 @@ from benchmark.published.rules import (
     Difference,
     LargestGain,
     LayerShare,
-    Metric,
     Ordering,
     Peak,
     Points,

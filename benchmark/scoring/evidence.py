@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark import statistics
+from benchmark.scoring.verdict import Verdict
 from benchmark.statistics import Estimate
 
-Verdict = Literal["reproduced", "deviates", "inconclusive", "not measured"]
 Scale = Literal["points", "log-ratio", "rounds", "decades", "log10", "slope", "share", "percent"]
 """What the numbers of items are: points of accuracy, natural logarithms of ratios, levels, exponents of 10 of the
 compression, exponents of 10 of an error, a slope of logarithms, a share of seeds, percent of the weights."""

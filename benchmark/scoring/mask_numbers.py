@@ -6,7 +6,7 @@ import math
 from statistics import linear_regression
 from typing import get_args
 
-from benchmark.published.mask_rules import MaskMetric
+from benchmark.metrics import MaskMetric
 from benchmark.records import Record
 
 MASK_METRICS: tuple[str, ...] = get_args(MaskMetric)

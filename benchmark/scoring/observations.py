@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from statistics import fmean
 
+from benchmark.metrics import Metric
 from benchmark.plan import cells_of
 from benchmark.protocol import Protocol
-from benchmark.published.rules import Metric
 from benchmark.records import DENSE, Measured, Record
 from benchmark.scoring.mask_numbers import MASK_METRICS, mask_number
 from benchmark.submissions import Submission

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from benchmark import statistics
-from benchmark.published.rules import Metric, Points, Sample
+from benchmark.metrics import Metric
+from benchmark.published.rules import Points, Sample
 from benchmark.records import DENSE
 from benchmark.scoring.curves import mean_curve
 from benchmark.scoring.observations import Observations, Point

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from benchmark.metrics import Metric
 from benchmark.protocol import Protocol
 from benchmark.published.rules import (
     Between,
@@ -12,7 +13,6 @@ from benchmark.published.rules import (
     Difference,
     LargestGain,
     LayerShare,
-    Metric,
     Ordering,
     Peak,
     Ratio,
