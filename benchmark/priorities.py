@@ -15,9 +15,9 @@ from benchmark.errors import BadInput, did_you_mean
 from benchmark.plan import cells_of, is_chain, method_names
 from benchmark.protocol import ControlSpec, Protocol
 from benchmark.records import DENSE, Cell
+from benchmark.scoring.observations import Point
 from benchmark.scoring.verdict import UNDECIDED, Verdict
 
-Point = tuple[str, int]  # method, level
 NEVER = 1_000_000  # seeds: sorts behind every number that could be needed
 FIRST_SEEDS = 3  # of a claim that nothing is known of: enough for a first interval
 NOBODY_ASKS = (4, 0)
