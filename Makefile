@@ -28,7 +28,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 # make itself ends with 2 for whatever a recipe ends with; the last line says which: 1 a regression, 2 nothing is
 # measured, 3 the environment. `.venv/bin/lotterybench regression` ends with that code itself.

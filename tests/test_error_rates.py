@@ -30,7 +30,8 @@ from benchmark.scoring.evidence import Item, LargestItem
 from benchmark.scoring.observations import Observations, Point
 from benchmark.verdicts import decide_paper
 
-ALPHA, DRAWS, SEEDS = 0.05, 500, (3, 5, 10)
+ALPHA, DRAWS = 0.05, 500
+SEEDS = (3, 5, pytest.param(10, marks=pytest.mark.long))
 ACCURACY, STEP = "early-stop-accuracy", "early-stop-step"
 NOISE = 0.1  # points, of one network
 COMMON = 0.1  # points that a seed adds to all its networks

@@ -114,7 +114,12 @@ PULL_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("what", PULL_FAULTS)
+SLOW_TO_GIVE_UP = {"downloads stall", "looking stalls"}  # seconds each: every wait runs to its end
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[pytest.mark.long] * (what in SLOW_TO_GIVE_UP)) for what in PULL_FAULTS]
+)
 def test_a_pull_that_fails_takes_nothing_over_and_goes_on(
     hub: Hub, results: Path, selection: Selection, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ def test_from_a_plugin_to_records_and_back(tmp_path: Path, tiny_path: Path, plug
     protocol, root = load_file(tiny_path), tmp_path / "r"
     place = ["--results", str(root), "--workers", "1"]
     with_plugin = ["--plugin", str(plugin), "--set", "alpha=0.5"]
-    done = lotterybench("run", str(tiny_path), "--results", str(root), "--workers", "2", *with_plugin)
+    done = lotterybench("run", str(tiny_path), *place, *with_plugin)
     assert done.returncode == 0, done.stderr
     records = Store(root).records(protocol)
     assert {r.status for r in records} == {"finished"}
