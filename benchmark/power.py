@@ -55,13 +55,8 @@ def claim_needs(store: Store, protocols: Sequence[Protocol]) -> list[Need]:
     Raises BadInput if a record or a published file is damaged.
     """
     seen = all_gathered(protocols, [store])
-    return needs_of(seen, decide_all(seen))
-
-
-def needs_of(seen: Mapping[str, Observations], decisions: Sequence[Decision]) -> list[Need]:
-    """The same from what was seen of each protocol, by id, and all decisions that follow."""
     costs = {key: _cost(observations) for key, observations in seen.items()}
-    needs = [_need(decision, seen, costs) for decision in decisions if decision.verdict in UNDECIDED]
+    needs = [_need(decision, seen, costs) for decision in decide_all(seen) if decision.verdict in UNDECIDED]
     return sorted(needs, key=lambda n: (n.core_seconds is None, n.core_seconds or 0.0, n.claim))
 
 

@@ -146,8 +146,10 @@ def test_methods_are_wanted_by_the_claim_that_needs_fewest_seeds(tiny_protocol: 
         cells = {tiny_protocol.id: tuple((method, 1) for method in methods)}
         return ClaimStatus("paper", "claim", None, verdict, 1, seeds, cells)
 
+    # A chain takes the dense network as well, which it starts from.
+    assert wanted_methods([claim(("imp",), 9)], [tiny_protocol]) == {tiny_protocol.id: {"dense": 9, "imp": 9}}
     claims = [
-        claim(("imp",), 9),  # and the dense network, which every chain starts from
+        claim(("imp",), 9),
         claim(("dense", "random"), 2, "not measured"),
         claim(("snip",), None),
         claim(("magnitude", "dense"), 1, "reproduced"),

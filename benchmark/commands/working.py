@@ -20,6 +20,7 @@ from benchmark.executors.in_process import InProcess
 from benchmark.executors.local import Local
 from benchmark.executors.order import Executor, Order, Shard
 from benchmark.executors.profile import Profile, load_profile
+from benchmark.executors.slurm import Slurm
 from benchmark.store import Store
 from benchmark.submissions import with_submissions
 
@@ -67,11 +68,7 @@ class Where:
         """The executor of that name."""
         if self.place == "in-process":
             return InProcess()
-        if self.profile is None:
-            return Local(self.workers)
-        from benchmark.executors.slurm import Slurm
-
-        return Slurm(self.profile, self.wait)
+        return Slurm(self.profile, self.wait) if self.profile else Local(self.workers)
 
 
 def worker(  # noqa: PLR0913, PLR0917 - one for each option
