@@ -15,7 +15,7 @@ BIN     := .venv/bin
 # Hundreds of processes start; none is to compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: reproduce test test-long regression leaderboard report clean
+.PHONY: reproduce fmt test test-long regression leaderboard report clean
 .DELETE_ON_ERROR:
 
 reproduce: .venv/installed
@@ -28,7 +28,13 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -n auto --dist worksteal
+
+# Layout and import order, as `make test` wants them.
+fmt: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 # make itself ends with 2 for whatever a recipe ends with; the last line says which: 1 a regression, 2 nothing is
 # measured, 3 the environment. `.venv/bin/lotterybench regression` ends with that code itself.

@@ -1,4 +1,4 @@
-"""The conformance suite that a pruner must pass, for authors and for CI.
+"""The conformance suite that a plugin must pass, for authors and for CI. This path never moves.
 
 In an author's own tests:
 
@@ -15,109 +15,8 @@ On the command line: `lotterybench check my_method.py`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from benchmark.api import Examples, Network, Plugin
-from benchmark.conformance import checks as look
-from benchmark.conformance.cases import Case, cases
-from benchmark.conformance.checks import Check
-from benchmark.conformance.findings import Finding, Report
-from benchmark.conformance.trials import Subject
+from benchmark.plugins.conformance.checks import Check, Finding, Report
+from benchmark.plugins.conformance.suite import CHECKS, Duty, conformance, examine, examined, tiny
+from benchmark.plugins.conformance.trials import Subject
 
 __all__ = ["CHECKS", "Check", "Duty", "Finding", "Report", "Subject", "conformance", "examine", "examined", "tiny"]
-
-CHECKS = (
-    Check("runs on every family", "a protocol may use any of these networks", look.runs),
-    Check(
-        "declared needs", "what a method is given decides with which others it may be compared", look.declared_needs
-    ),
-    Check("dtype and device", "a coarser type merges scores that differ, so ties decide", look.dtype_and_device),
-    Check("finite scores", "NaN has no rank; the harness refuses it and the cell fails", look.finite),
-    Check("exact density", "methods are compared at equal counts of weights", look.exact_density),
-    Check("nested masks", "a weight that returns would have been trained as if it were zero", look.nested),
-    Check("nothing changed", "the harness trains these very weights afterwards", look.nothing_changed),
-    Check("same seed, same mask", "a number that cannot be repeated cannot be verified", look.same_seed),
-    Check("own generator", "a shared generator ties results to whatever ran before", look.own_generator),
-    Check("no global state", "a network's result must not depend on its neighbours", look.no_global_state),
-    Check("settings kept", "they would change how everything after it is computed", look.settings_kept),
-    Check("density 1", "the dense end of every curve", look.density_one),
-    Check("one weight per layer", "at high sparsity a network may be dead, and then every gradient is zero",
-          look.one_weight_per_layer),
-    Check("layer collapse", "an emptied layer cuts the network; more rounds or layerwise allocation may keep it",
-          look.layer_collapse),
-    Check("another seed", "a random method needs more seeds until it can be told apart", look.another_seed),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Duty:
-    """One check of one pruner, to be called in a test. Raises AssertionError with every failure in words."""
-
-    check: Check
-    subject: Subject
-
-    def __str__(self) -> str:
-        return self.check.name.replace(" ", "-").replace(",", "")
-
-    def __call__(self) -> None:
-        failures = [str(f) for f in findings(self.subject, self.check, _fit(self.subject, self.check)) if f.failed]
-        assert not failures, "\n" + "\n".join(failures)
-
-
-def conformance(kind: type[Plugin], **parameters: Any) -> list[Duty]:
-    """Every check of a pruner class with its hyper-parameters, for `pytest.mark.parametrize`."""
-    return [Duty(check, Subject(kind, parameters)) for check in CHECKS]
-
-
-def examine(kind: type[Plugin], **parameters: Any) -> Report:
-    """Run all checks on all networks."""
-    return examined(Subject(kind, parameters))
-
-
-def examined(subject: Subject, tell: Callable[[str], None] | None = None) -> Report:
-    """Run all checks on all networks; `tell` hears the name of each check before it is made."""
-    started = time.perf_counter()
-    found: list[Finding] = []
-    networks: Sequence[Case] = cases()
-    for check in CHECKS:
-        if tell is not None:
-            tell(check.name)
-        found += findings(subject, check, networks)
-        if check == CHECKS[1]:
-            networks = _fit(subject, CHECKS[-1])
-    names = tuple(check.name for check in CHECKS)
-    return Report(tuple(found), names, tuple(case.name for case in cases()), time.perf_counter() - started)
-
-
-def tiny(name: str = "mlp") -> tuple[Network, Examples]:
-    """A tiny network as a pruner sees it and five examples of each of four classes, for an author's own tests.
-
-    Raises ValueError for a name that is not mlp, residual-mlp, lenet-5, conv-2, vgg-11 or resnet-20.
-    """
-    for case in cases():
-        if case.name == name:
-            return case.network(), case.examples()
-    raise ValueError(f"'{name}': there are only {', '.join(case.name for case in cases())}")
-
-
-def _fit(subject: Subject, check: Check) -> Sequence[Case]:
-    """Networks worth trying a check on: one that a pruner cannot run on would fail them all."""
-    first = CHECKS[:2]
-    if check in first:
-        return cases()
-    return [case for case in cases() if not any(f.failed for c in first for f in c.on(subject, case))]
-
-
-def findings(subject: Subject, check: Check, networks: Sequence[Case]) -> list[Finding]:
-    """What one check finds; the same finding on several networks is told once, with their names."""
-    found: dict[tuple[bool, str, str], list[Finding]] = {}
-    for case in networks:
-        for finding in check.on(subject, case):
-            found.setdefault((finding.failed, finding.expected, finding.seen), []).append(finding)
-    return [
-        Finding(check.name, ", ".join(f.network for f in group), failed, expected, seen, check.why)
-        for (failed, expected, seen), group in found.items()
-    ]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.protocol import Protocol, load_file
+from benchmark.protocols import Protocol, load_file
 
-TINY = Path(__file__).parent / "protocols" / "tiny.yaml"
+TINY = Path(__file__).parent / "support" / "protocols" / "tiny.yaml"
 
 
 @pytest.fixture(scope="session", autouse=True)

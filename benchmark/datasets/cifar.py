@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data_root import CIFAR10_FILES, CIFAR100_FILES, cache_root, way_present
-from benchmark.datasets.checked import ByteArrays, read_checked
-from benchmark.datasets.loading import digest_of
-from benchmark.spec.data import SAMPLE
+from benchmark.datasets.dataset import digest_of
+from benchmark.datasets.download import ByteArrays, read_checked
+from benchmark.datasets.paths import CIFAR10_FILES, CIFAR100_FILES, cache_root, way_present
+from benchmark.protocols.data import SAMPLE
 
 # md5 of each file as torchvision publishes them.
 CIFAR10_MD5 = dict(
@@ -67,7 +67,8 @@ def load10(root: Path) -> ByteArrays:
 
     A compact form under `root` is restored into the user's cache, once. Raises EnvironmentProblem.
     """
-    from benchmark.datasets import compact_images, fetching
+    from benchmark.datasets import cifar_lossless as compact_images
+    from benchmark.datasets import download as fetching
 
     home = next((place for place in (root, cache_root()) if way_present("cifar10", 0, place)), None)
     if home is None and way_present("cifar10", 1, root):
@@ -81,7 +82,7 @@ def load10(root: Path) -> ByteArrays:
 
 def load100(root: Path) -> ByteArrays:
     """CIFAR-100 with its hundred fine labels, shapes as CIFAR-10's. Raises EnvironmentProblem."""
-    from benchmark.datasets import fetching
+    from benchmark.datasets import download as fetching
 
     if not way_present("cifar100", 0, root):
         fetching.fetch("cifar100", root)

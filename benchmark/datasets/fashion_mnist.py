@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data_root import MNIST_FILES, way_present
-from benchmark.datasets.checked import ByteArrays, read_checked
-from benchmark.datasets.loading import digest_of
+from benchmark.datasets.dataset import digest_of
+from benchmark.datasets.download import ByteArrays, read_checked
+from benchmark.datasets.paths import MNIST_FILES, way_present
 
 # md5 of each .gz as torchvision publishes them. Unpacked files beside them have no published digest and are not read.
 MD5 = dict(
@@ -36,7 +36,7 @@ def _idx(content: bytes) -> NDArray[np.uint8]:
 
 def load(root: Path) -> ByteArrays:
     """(60000, 1, 28, 28) and (10000, 1, 28, 28) uint8, ten classes. Raises EnvironmentProblem."""
-    from benchmark.datasets import fetching
+    from benchmark.datasets import download as fetching
 
     if not way_present("fashion-mnist", 0, root):
         fetching.fetch("fashion-mnist", root)

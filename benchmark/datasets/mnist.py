@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data_root import mnist_present
-from benchmark.datasets.fetching import fetch
-from benchmark.datasets.loading import digest_of
-from benchmark.errors import EnvironmentProblem
+from benchmark.datasets.dataset import digest_of
+from benchmark.datasets.download import fetch
+from benchmark.datasets.paths import mnist_present
+from benchmark.utils.errors import EnvironmentProblem
 
 # name -> (md5 of the .gz, as torchvision publishes; sha256 and shape of the unpacked file, measured from it)
 FILES: dict[str, tuple[str, str, tuple[int, ...]]] = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets.loading import digest_of
-from benchmark.errors import EnvironmentProblem
+from benchmark.datasets.dataset import digest_of
+from benchmark.utils.errors import EnvironmentProblem
 
 # Of the arrays rounded to 6 decimals: the generator's own rounding differs at 1e-15 between numpy versions.
 DIGEST = "22f158bbd3d64aafbc276437afb3ff036377ad96d51be51036bfd9d8b50b8d0a"

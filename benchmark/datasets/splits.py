@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from benchmark.api import Examples
-from benchmark.datasets.loading import Dataset
-from benchmark.datasets.preparing import drawn
-from benchmark.errors import BadInput
-from benchmark.spec.pruning import Scoring
-from benchmark.streams import stream
+from benchmark.datasets.augment import drawn
+from benchmark.datasets.dataset import Dataset, Examples
+from benchmark.protocols.methods import Scoring
+from benchmark.utils.errors import BadInput
+from benchmark.utils.seeding import stream
 
 
 @dataclass(frozen=True)

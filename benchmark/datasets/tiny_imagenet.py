@@ -17,13 +17,11 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data_root import way_present
-from benchmark.datasets.checked import REPAIR, ByteArrays
-from benchmark.datasets.loading import digest_of
-from benchmark.errors import EnvironmentProblem
+from benchmark.datasets.dataset import digest_of
+from benchmark.datasets.download import REPAIR, TINY_IMAGENET, ByteArrays
+from benchmark.datasets.paths import way_present
+from benchmark.utils.errors import EnvironmentProblem
 
-URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-ZIP_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"  # 248,100,043 bytes; the sum that public loaders agree on
 CLASSES, PER_CLASS, VALIDATION, SIDE = 200, 500, 10_000, 64
 
 Read = Callable[[str], bytes]
@@ -35,7 +33,7 @@ def load(root: Path) -> ByteArrays:
 
     Raises EnvironmentProblem naming the file that is missing, truncated or altered.
     """
-    from benchmark.datasets import fetching
+    from benchmark.datasets import download as fetching
 
     packed, folder = root / "tiny-imagenet-200.zip", root / "tiny-imagenet-200"
     if not packed.exists() and not way_present("tiny-imagenet", 1, root):
@@ -51,8 +49,8 @@ def check_zip(packed: Path) -> None:
     """Raise EnvironmentProblem unless the zip is the published one."""
     with packed.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != ZIP_MD5:
-        cause = f"truncated or altered: {packed.stat().st_size} bytes with md5 {found}, expected {ZIP_MD5}"
+    if found != TINY_IMAGENET.md5:
+        cause = f"truncated or altered: {packed.stat().st_size} bytes with md5 {found}, expected {TINY_IMAGENET.md5}"
         raise EnvironmentProblem(str(packed), cause, REPAIR)
 
 

@@ -1,7 +1,8 @@
-"""Networks by the fields of a protocol, and their initial weights by seed."""
+"""Networks by the fields of a protocol, and their initial weights by seed. One module a family.
 
-from __future__ import annotations
+May import `datasets`, `records`, `protocols` and `utils`.
+"""
 
-from benchmark.networks.build import build, initial_state, make
+from benchmark.networks.registry import build, initial_state, make
 
 __all__ = ["build", "initial_state", "make"]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from benchmark.networks.layers import Head, dropout
-from benchmark.spec.network import ConvSpec
+from benchmark.protocols.network import ConvSpec
 
 
 class Conv(nn.Module):

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from benchmark.spec.network import BatchNormSpec, DropoutSpec
+from benchmark.protocols.network import BatchNormSpec, DropoutSpec
 
 _LOW = 0xFFFFFFFF
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from benchmark.networks.layers import Head
-from benchmark.spec.network import LeNet5Spec
+from benchmark.protocols.network import LeNet5Spec
 
 
 class LeNet5(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
 from benchmark.networks.layers import batch_norm
-from benchmark.spec.network import ResNetSpec
+from benchmark.protocols.network import ResNetSpec
 
 
 class Block(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from benchmark.networks.layers import Head, batch_norm
-from benchmark.spec.network import VggSpec
+from benchmark.protocols.network import VggSpec
 
 
 class Vgg(nn.Module):

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.api import Masks, Scores
-from benchmark.errors import BadPruner
-from benchmark.kept import Pattern, count, places
-from benchmark.pruning.ranking import Ranked, highest
+from benchmark.pruning.interface import Masks, Scores
+from benchmark.pruning.mask_index import count, places
+from benchmark.pruning.sparse import Pattern
+from benchmark.pruning.topk import Ranked, highest
+from benchmark.utils.errors import BadPruner
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 RANKABLE = {*FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool}  # exact as float64
@@ -148,7 +149,7 @@ def check_masks(masks: Masks, before: Masks, kept: int | None, pruner: str) -> N
         )
 
 
-def mask_digest(masks: Masks) -> str:
+def tensor_mask_digest(masks: Masks) -> str:
     """sha256 over names, shapes and bits, in name order."""
     digest = hashlib.sha256()
     for name in sorted(masks):

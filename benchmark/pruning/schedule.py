@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmark.api import Examples, Masks, Plugin, Scores
-from benchmark.errors import BadPruner
-from benchmark.protocol import MethodSpec, PruningSpec
-from benchmark.pruning.levels import Level, exponential_totals, layerwise_counts, linear_totals
+from benchmark.datasets.dataset import Examples
+from benchmark.protocols.levels import Level, exponential_totals, layerwise_counts, linear_totals
+from benchmark.protocols.methods import MethodSpec, PruningSpec
+from benchmark.pruning.interface import Masks, Plugin, Scores
 from benchmark.pruning.masks import check_masks, check_scores, full_masks, masks_from_scores
-from benchmark.pruning.scoring import DirectScorer, Scorer, Subject
+from benchmark.pruning.scorer import DirectScorer, Scorer, Subject
+from benchmark.utils.errors import BadPruner
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,3 @@ def cut_again(
     masks = scored.narrowest = masks_from_scores(scored.scores, inside, groups, counts)
     watch(scored.scores, scored.full, masks)
     return masks, replace(scored.cost, seconds=scored.cost.seconds + time.perf_counter() - started)
-
-
-__all__ = [
-    "PruneCost", "Scored", "Subject", "Watcher", "cut", "cut_again", "layer_groups", "nobody", "prune", "score_once",
-]  # fmt: skip

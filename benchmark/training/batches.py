@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.datasets import Dataset
-from benchmark.errors import BadInput
-from benchmark.protocol import Recipe
-from benchmark.streams import stream
-from benchmark.training.augmenting import augmentation_table
+from benchmark.datasets.augment import augmentation_table
+from benchmark.datasets.dataset import Dataset
+from benchmark.protocols.recipe import Recipe
+from benchmark.utils.errors import BadInput
+from benchmark.utils.seeding import stream
 
 
 def batches_per_epoch(recipe: Recipe, examples: int) -> int:

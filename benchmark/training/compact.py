@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.datasets import Dataset
+from benchmark.datasets.dataset import Dataset
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.networks.layers import dropouts, give_words
 from benchmark.training.batches import Tables
-from benchmark.training.optimizers import updating
+from benchmark.training.optim import updating
 from benchmark.training.precision import arithmetic
 
 

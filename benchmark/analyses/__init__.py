@@ -1,0 +1,1 @@
+"""Functions of finished networks or masks to named numbers. May import `training` and below."""

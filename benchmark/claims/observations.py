@@ -1,0 +1,237 @@
+"""Records of one protocol as numbers by (metric, method, level, seed). The unit of every test is the seed.
+
+Numbers of one record's mask and of the scores behind it. No torch.
+
+Records of several results folders as one set of observations, with the methods that plugins added. No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from statistics import fmean, linear_regression
+from typing import get_args
+
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE, cells_of
+from benchmark.protocols.describe import density_text
+from benchmark.records import submissions
+from benchmark.records.schema import MaskMetric, Measured, Metric, Record
+from benchmark.records.store import Store
+from benchmark.records.submissions import Submission, Verification
+from benchmark.utils.errors import BadInput
+
+MASK_METRICS: tuple[str, ...] = get_args(MaskMetric)
+
+
+def mask_number(record: Record, metric: str) -> float | None:
+    """One mask metric of a record; None where the record does not hold it. Errors and ratios as they are.
+
+    `empty-layers` is their number, `layer-density` of the whole mask.
+    """
+    if record.mask is not None and metric == "empty-layers":
+        return float(len(record.mask.collapsed_layers))
+    if record.mask is not None and metric == "layer-density":
+        return record.mask.density
+    if metric == "score-slope":
+        return score_slope(record)
+    fields = {"unit-error": "unit_error_largest", "prune-to-cut": "prune_to_cut_largest"}
+    return getattr(record.scores, fields[metric], None) if metric in fields else None
+
+
+def score_slope(record: Record) -> float | None:
+    """Least-squares slope of log(mean score of a layer) on log(its size); -1 if the sums are equal.
+
+    The mean is over the weights that were scored, by the absolute value of their sum: GraSP's has a sign. None if
+    fewer than two layers, or a layer without score, were scored.
+    """
+    if record.scores is None:
+        return None
+    layers = record.scores.layers.values()
+    if len(layers) < 2 or not all(layer.sum and layer.scored for layer in layers):
+        return None
+    sizes = [math.log(layer.scored) for layer in layers]
+    if len(set(sizes)) < 2:
+        return None
+    return linear_regression(sizes, [math.log(abs(layer.sum) / layer.scored) for layer in layers]).slope
+
+
+Point = tuple[str, int]  # method, level
+
+_NUMBERS: Mapping[str, Callable[[Measured], float | None]] = {
+    "early-stop-accuracy": lambda measured: measured.test_accuracy_percent.early_stop,
+    "last-accuracy": lambda measured: measured.test_accuracy_percent.last,
+    "best-accuracy": lambda measured: measured.test_accuracy_percent.best,
+    "train-accuracy": lambda measured: measured.train_accuracy_percent_last,
+    "early-stop-step": lambda measured: measured.early_stop_step,
+}
+ACCURACY_STEP = 0.01  # points; the finest grid of the suite, one of 10,000 test examples
+
+
+class Observations:
+    """All records of a protocol. Draws of a control are averaged within their seed.
+
+    `submissions` and `marks`: what plugins added, by method, and whether that is `reported` or `verified (...)`.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        records: Iterable[Record],
+        submissions: Mapping[str, Submission] | None = None,
+        marks: Mapping[str, str] | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.submissions, self.marks = dict(submissions or {}), dict(marks or {})
+        self.records: dict[tuple[str, int, int], list[Record]] = {}
+        for record in records:
+            key = (record.method.name, record.cell.level, record.cell.seed)
+            self.records.setdefault(key, []).append(record)
+        self._values: dict[tuple[Metric, str, int, int], float | None] = {}
+        self._complete: dict[tuple[Metric, str, int], frozenset[int]] = {}
+
+    @cached_property
+    def _seeds(self) -> Mapping[Point, Sequence[int]]:
+        """The seeds of every point that has records, sorted."""
+        found: dict[Point, list[int]] = {}
+        for method, level, seed in sorted(self.records):
+            found.setdefault((method, level), []).append(seed)
+        return found
+
+    @cached_property
+    def failures(self) -> list[Record]:
+        """Every failed record, in the order of method, level, seed."""
+        found = [r for _, group in sorted(self.records.items()) for r in group if r.status == "failed"]
+        return sorted(found, key=lambda r: (r.method.name, r.cell.level, r.cell.seed, r.cell.draw))
+
+    def value(self, metric: Metric, point: Point, seed: int) -> float | None:
+        """A metric of one seed, averaged over its finished draws; None if there is none.
+
+        Accuracies are in percent. A record of a mask that nothing was trained with has none.
+        """
+        method, level = point
+        key = (metric, method if level else DENSE, level, seed)
+        if key not in self._values:
+            found = [
+                value
+                for record in self.records.get(key[1:], [])
+                if record.status == "finished" and (value := number_of(record, metric)) is not None
+            ]
+            self._values[key] = fmean(found) if found else None
+        return self._values[key]
+
+    def by_seed(self, metric: Metric, point: Point) -> dict[int, float]:
+        """Value of every seed that has one."""
+        method, level = point
+        seeds = self._seeds.get((method if level else DENSE, level), ())
+        return {seed: value for seed in seeds if (value := self.value(metric, point, seed)) is not None}
+
+    def complete_seeds(self, metric: Metric, points: Iterable[Point]) -> tuple[int, ...]:
+        """Seeds that have every one of some points: comparisons use the same seeds on both sides."""
+        found = [self._measured_seeds(metric, method if level else DENSE, level) for method, level in points]
+        return tuple(sorted(frozenset.intersection(*found))) if found else ()
+
+    def _measured_seeds(self, metric: Metric, method: str, level: int) -> frozenset[int]:
+        key = (metric, method, level)
+        if key not in self._complete:
+            self._complete[key] = frozenset(self.by_seed(metric, (method, level)))
+        return self._complete[key]
+
+    def failed(self, points: Iterable[Point]) -> tuple[str, ...]:
+        """The failed runs among the points, in words."""
+        wanted = {(method if level else DENSE, level) for method, level in points}
+        return tuple(failure_text(self.protocol, r) for r in self.failures if (r.method.name, r.cell.level) in wanted)
+
+    def missing(self, points: Iterable[Point]) -> int:
+        """Planned runs of the points, over all seeds and draws, that have no record."""
+        wanted = {(method if level else DENSE, level) for method, level in points}
+        planned = [c for method in {m for m, _ in wanted} for c in cells_of(self.protocol, method)]
+        counted = Counter((c.method, c.level, c.seed) for c in planned if (c.method, c.level) in wanted)
+        return sum(max(0, n - len(self.records.get(key, []))) for key, n in counted.items())
+
+    def resolution(self, metric: Metric) -> float:
+        """Step of the grid on which the metric is recorded, in its unit."""
+        if metric == "early-stop-step":
+            return float(self.protocol.evaluation.every)
+        return 1.0 if metric == "empty-layers" else ACCURACY_STEP
+
+    def logarithm(self, step: float) -> float:
+        """Log of a step; a minimum at update 0 counts as half an evaluation interval."""
+        return math.log(max(step, self.protocol.evaluation.every / 2))
+
+
+def number_of(record: Record, metric: Metric) -> float | None:
+    """One metric of one record, of its training or of its mask; None where it has none."""
+    if metric in MASK_METRICS:
+        return mask_number(record, metric)
+    return None if record.measured is None else metric_of(record.measured, metric)
+
+
+def metric_of(measured: Measured, metric: Metric) -> float | None:
+    """One metric of one record; None where the protocol has no early stopping."""
+    return _NUMBERS[metric](measured)
+
+
+def reported_metric(protocol: Protocol) -> Metric:
+    """The accuracy that the protocol's paper reports; the number of empty layers where nothing is trained."""
+    if not protocol.trains:
+        return "empty-layers"
+    metrics: dict[str, Metric] = {
+        "last": "last-accuracy",
+        "best": "best-accuracy",
+        "early-stop": "early-stop-accuracy",
+    }
+    return metrics[protocol.evaluation.reported]
+
+
+def failure_text(protocol: Protocol, record: Record) -> str:
+    """A failed run in words."""
+    draw = f", draw {record.cell.draw}" if record.cell.draw else ""
+    where = f"{record.method.name} at {density_text(protocol, record.cell.level)}, seed {record.cell.seed}{draw}"
+    return f"{where}: {record.reason}"
+
+
+REPORTED = "reported"
+
+
+def mark_text(verification: Verification | None) -> str:
+    """How far a row can be trusted: `reported` by its author, or measured again by somebody."""
+    if verification is None:
+        return REPORTED
+    v = verification
+    return f"verified ({' '.join(v.by.split())}, {v.when}, {v.cells} cell{'s' if v.cells > 1 else ''})"
+
+
+def all_gathered(protocols: Iterable[Protocol], stores: Sequence[Store]) -> dict[str, Observations]:
+    """What `gathered` gives of each protocol, by its id. Raises BadInput."""
+    return {protocol.id: gathered(protocol, stores) for protocol in protocols}
+
+
+def gathered(protocol: Protocol, stores: Sequence[Store]) -> Observations:
+    """All records of a protocol, and the methods of plugins. Where two folders hold one cell, the first one counts.
+
+    Raises BadInput if two folders hold different code under one name, or a record that other code made.
+    """
+    added: dict[str, Submission] = {}
+    marks: dict[str, str] = {}
+    records: dict[tuple[str, int, int, int], Record] = {}
+    for store in stores:
+        own = submissions.of_protocol(store, protocol)
+        found = store.records(protocol)
+        for name, submission in own.items():
+            submissions.refuse_mixed(submission, (r for r in found if r.method.name == name))
+            if added.setdefault(name, submission) != submission:
+                raise BadInput(
+                    f"{protocol.key} {name}",
+                    f"{store.root} and a folder before it hold different plugins of this name",
+                    "Rename one of the plugin files, and measure it again",
+                )
+            verification = submissions.verification(store, protocol, submission)
+            if verification or name not in marks:
+                marks[name] = mark_text(verification)
+        for r in found:
+            records.setdefault((r.method.name, r.cell.level, r.cell.seed, r.cell.draw), r)
+    wider = submissions.added_to(protocol, added)
+    return Observations(wider, (records[key] for key in sorted(records)), added, marks)

@@ -1,0 +1,1 @@
+"""Rules that decide claims: data, evaluation and wording of each."""

@@ -1,0 +1,234 @@
+"""Verdicts: committed records and published claims to decisions. Pure functions; no torch.
+
+A claim is `reproduced` only if every one of its checks is, `deviates` if any check does, `not measured` if any check
+lacks all data, else `inconclusive`. See benchmark/scoring/evidence.py for one check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmark.claims import papers as published
+from benchmark.claims import statistics
+from benchmark.claims.evidence import UNDECIDED, Evidence, Verdict
+from benchmark.claims.observations import Observations, Point
+from benchmark.claims.published import Claim, Published
+from benchmark.claims.rules.accuracy import Rule, evaluate, orders
+from benchmark.claims.wording import evidence_text, rule_text, seeds_text, window_text
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import method_names
+from benchmark.records.store import Store
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a claim. Numbers are None where nothing was measured or a bound is infinite.
+
+    `estimate`, `low`, `high`: the deciding quantity with its 1 - alpha interval; on the natural log scale for ratios,
+    in levels for thresholds. `window`: where it must lie, in words. p values are corrected (Holm) where the check is
+    an ordering.
+    """
+
+    rule: str
+    window: str
+    measured: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p_reproduced: float | None
+    p_deviates: float | None
+    seeds: tuple[int, ...]
+    verdict: Verdict
+    seeds_still_needed: int | None
+    failures: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is known; what is counted from the protocol alone needs no seeds."""
+        return self.verdict != "not measured"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One claim, decided. `seeds_still_needed`: None if decided, or if 1,000 more seeds would not do.
+
+    `cells`: what it rests on, as `Claim.cells`. `part_of`: the divided statement that it is a part of.
+
+    `runs_missing`: runs of its cells that the protocol plans and nobody made; a verdict reached without them is
+    provisional, because whoever may stop when a test comes out well finds effects more often than alpha says.
+    """
+
+    paper: str
+    protocol: str
+    claim: str
+    statement: str
+    published: str
+    source: str
+    note: str | None
+    measured: str
+    seeds: str
+    verdict: Verdict
+    seeds_still_needed: int | None
+    runs_missing: int
+    checks: tuple[Check, ...]
+    failures: tuple[str, ...]
+    patterns: tuple[str, ...]
+    cells: Mapping[str, tuple[Point, ...]]
+    part_of: str | None
+
+    @property
+    def provisional(self) -> bool:
+        """Decided before all planned runs were made."""
+        return self.verdict in ("reproduced", "deviates") and self.runs_missing > 0
+
+    @property
+    def spoken_verdict(self) -> str:
+        """The verdict, marked if it is provisional."""
+        return f"{self.verdict}, provisional" if self.provisional else self.verdict
+
+    @property
+    def command(self) -> str:
+        """What re-runs everything that the claim rests on; shows the protocol where nothing is run."""
+        return "lotterybench run " + " ".join(self.patterns) if self.patterns else f"lotterybench info {self.protocol}"
+
+
+def decide(store: Store, protocols: Sequence[Protocol]) -> list[Decision]:
+    """Every published claim that these protocols decide, in the order of the papers' files."""
+    known = {protocol.id: protocol for protocol in protocols}
+    return decide_all({key: Observations(protocol, store.records(protocol)) for key, protocol in known.items()})
+
+
+def decide_all(seen: Mapping[str, Observations]) -> list[Decision]:
+    """Every published claim on these protocols, by id, in the order of the papers' files."""
+    return [decision for paper in published.load_all() for decision in decide_paper(paper, seen)]
+
+
+def decide_open(seen: Mapping[str, Observations], retry_failed: bool = False) -> list[Decision]:
+    """The same of those claims to which a planned run can still add; with `retry_failed`, one that failed as well.
+
+    For plans: the numbers of papers are taken as they are written.
+    """
+
+    def can_change(claim: Claim) -> bool:
+        return any(
+            seen[name].missing(cells) or (retry_failed and seen[name].failed(cells))
+            for name, cells in claim.cells.items()
+        )
+
+    return [d for paper in published.all_as_written() for d in decide_paper(paper, seen, can_change)]
+
+
+def decide_paper(
+    paper: Published, seen: Mapping[str, Observations], asked: Callable[[Claim], bool] = lambda _: True
+) -> list[Decision]:
+    """The claims of one paper, or those `asked` for.
+
+    Holm's correction runs over the claims that hold orderings, asked for or not, measured or not. Counting unmeasured
+    ones (with p = 1) keeps a verdict from getting easier while results are missing.
+    """
+    claims = [claim for claim in paper.claims if claim.cells.keys() <= seen.keys()]
+    wanted = {claim.id for claim in claims if asked(claim)}
+    if not wanted:
+        return []
+    evidence = [
+        [evaluate(rule, seen[claim.protocol], seen) for rule in claim.checks if claim.id in wanted or orders(rule)]
+        for claim in claims
+    ]
+    raw_for = [[e.p_reproduced for e in row if e.orders] for row in evidence]
+    raw_against = [[e.p_deviates] for row in evidence for e in row if e.orders]
+    corrected_for = iter([p for row in statistics.holm_over_groups([r for r in raw_for if r]) for p in row])
+    corrected_against = iter([p for row in statistics.holm_over_groups(raw_against) for p in row])
+    family = sum(1 for r in raw_for if r)
+    decisions = []
+    for claim, row in zip(claims, evidence, strict=True):
+        p = [
+            (next(corrected_for), next(corrected_against)) if found.orders else (found.p_reproduced, found.p_deviates)
+            for found in row
+        ]
+        if claim.id not in wanted:
+            continue
+        protocol = seen[claim.protocol].protocol
+        checks = [
+            _check(rule, found, protocol, *corrected, family if found.orders else 1)
+            for rule, found, corrected in zip(claim.checks, row, p, strict=True)
+        ]
+        decisions.append(_decision(paper, claim, seen, checks))
+    return decisions
+
+
+def _check(rule: Rule, found: Evidence, protocol: Protocol, p_for: float, p_against: float, family: int) -> Check:
+    alpha = protocol.statistics.alpha
+    verdict = found.verdict(alpha, p_for, p_against)
+    shown = found.centre or (found.weakest if found.items else None)
+    low, high = shown.interval(alpha) if shown else (math.nan, math.nan)
+    settled = verdict in ("reproduced", "deviates")
+    return Check(
+        rule=rule_text(rule, protocol),
+        window=window_text(shown, found.scale, protocol) if shown else "",
+        measured=evidence_text(rule, found, protocol),
+        estimate=_finite(shown.estimate.mean) if shown else None,
+        low=_finite(low),
+        high=_finite(high),
+        p_reproduced=p_for if found.seeds else None,  # nothing is left to chance where no seed is needed
+        p_deviates=p_against if found.seeds else None,
+        seeds=found.seeds,
+        verdict=verdict,
+        # The whole correction is taken, as if this claim stood first in Holm's order: an upper estimate.
+        seeds_still_needed=None if settled else found.seeds_still_needed(alpha / family),
+        failures=found.failures,
+    )
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None
+
+
+def combined(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict of a claim from those of its checks."""
+    if "deviates" in verdicts:
+        return "deviates"
+    if "not measured" in verdicts:
+        return "not measured"
+    return "reproduced" if all(v == "reproduced" for v in verdicts) else "inconclusive"
+
+
+def _decision(paper: Published, claim: Claim, seen: Mapping[str, Observations], checks: Sequence[Check]) -> Decision:
+    protocol = seen[claim.protocol].protocol
+    verdict = combined([check.verdict for check in checks])
+    open_ = [c.seeds_still_needed for c in checks if c.verdict in UNDECIDED]
+    needed = [n for n in open_ if n is not None]
+    rests_on = any(claim.cells.values())
+    decided = verdict in ("reproduced", "deviates")
+    return Decision(
+        paper=paper.paper.key,
+        protocol=protocol.id,
+        claim=claim.id,
+        statement=claim.statement,
+        published=claim.published,
+        source=claim.source,
+        note=claim.note,
+        measured="; ".join(dict.fromkeys(check.measured for check in checks)),
+        seeds=f"{seeds_text([len(c.seeds) for c in checks])} of {len(protocol.seeds)}" if rests_on else "none needed",
+        verdict=verdict,
+        seeds_still_needed=None if decided or len(needed) < len(open_) else max(needed),
+        runs_missing=sum(seen[name].missing(cells) for name, cells in claim.cells.items()),
+        checks=tuple(checks),
+        failures=tuple(dict.fromkeys(text for check in checks for text in check.failures)),
+        patterns=tuple(pattern for name in claim.cells for pattern in _patterns(claim, seen[name].protocol)),
+        cells=claim.cells,
+        part_of=claim.part_of,
+    )
+
+
+def _patterns(claim: Claim, protocol: Protocol) -> tuple[str, ...]:
+    methods = {method for method, _ in claim.cells[protocol.id]}
+    return tuple(f"{protocol.id}:{method}" for method in method_names(protocol) if method in methods)
+
+
+def to_json(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
+    """Plain JSON types, with the re-run command. Densities in levels, ratios on the natural log scale."""
+    documents = [{**asdict(d), "command": d.command, "provisional": d.provisional} for d in decisions]
+    return [{name: value for name, value in each.items() if name not in ("cells", "part_of")} for each in documents]

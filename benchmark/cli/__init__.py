@@ -1,0 +1,4 @@
+"""The command line: `lotterybench VERB`, one file per group of verbs.
+
+Imports everything below; nothing imports it.
+"""

@@ -1,0 +1,5 @@
+"""`python -m benchmark.cli`: what `lotterybench` starts."""
+
+from benchmark.cli.main import main
+
+main()

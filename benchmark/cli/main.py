@@ -1,0 +1,81 @@
+"""The command line: `lotterybench VERB`. No verb imports torch before it needs it, and `--help` nothing but click.
+
+Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import signal
+import sys
+import traceback
+
+import click
+
+from benchmark import __version__
+from benchmark.cli.verbs_authoring import check, new_pruner
+from benchmark.cli.verbs_judging import figure, leaderboard, power, regression, report, score
+from benchmark.cli.verbs_reading import info, list_, plan_, status
+from benchmark.cli.verbs_running import run, speed, worker
+from benchmark.cli.verbs_sharing import pull, push, submit, verify
+from benchmark.utils.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
+
+EXIT_INTERNAL = 70
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lotterybench")
+def cli() -> None:
+    """Do published claims about lottery tickets and pruning at initialization hold?
+
+    \b
+    Examples:
+      lotterybench list                          what there is
+      lotterybench run --budget 25m              measure what is missing
+      lotterybench score                         decide the claims
+      lotterybench leaderboard                   regenerate leaderboard.md
+
+    Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment.
+    """
+
+
+VERBS = (
+    list_, info, plan_, run, status, score, power, leaderboard, regression, report, figure, new_pruner, check, submit,
+    verify, push, pull, speed, worker,
+)  # fmt: skip
+
+for _verb in VERBS:
+    cli.add_command(_verb)
+
+
+def main() -> None:
+    """Entry point: an error the user can act on becomes one line and an exit code."""
+    # Else pydantic reads the metadata of every installed package, looking for plugins that nothing here needs.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the program as it ends others, not with code 1
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without the sign for infinity is no reason to fail
+    try:
+        code = cli(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except LotterybenchError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        print("Stopped. Finished cells are kept; the same command goes on.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        print(f"Error: {error}. Check the path, its permissions and the disk.", file=sys.stderr)
+        sys.exit(EXIT_ENVIRONMENT)
+    except Exception:  # a defect of this program: not one of the codes that a script may act on
+        traceback.print_exc()
+        sys.exit(EXIT_INTERNAL)
+    finally:
+        gc.freeze()  # the end: Python would look for cycles once more, a tenth of a second among thousands of records

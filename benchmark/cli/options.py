@@ -1,0 +1,167 @@
+"""Arguments that several verbs share, and how their values are read."""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable
+from functools import reduce, wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from benchmark.utils.files import DEFAULT_RESULTS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+WATCH_SECONDS = 5.0
+PLACES = ("in-process", "local", "slurm")
+WHERE = ("place", "workers", "shard", "profile", "wait", "purpose")  # what `where_options` gives
+
+
+class Duration(click.ParamType[float]):
+    """Seconds from text such as 90s, 25m, 2h or 1h30m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds; fails with what is accepted."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value))
+        seconds = sum(int(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+        if not seconds:
+            self.fail(f"'{value}' is no duration. Write 90s, 25m, 2h or 1h30m", param, ctx)
+        return float(seconds)
+
+
+class Counts(click.ParamType[tuple[int, ...]]):
+    """Numbers of replicas from text such as 1,2,4."""
+
+    name = "counts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Fails with what is accepted."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            counts = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            counts = ()
+        if not counts or min(counts) < 1:
+            self.fail(f"'{value}' are no numbers of replicas. Write 1,2,4", param, ctx)
+        return counts
+
+
+def soon_over(command: Command) -> Command:
+    """A verb that reads and ends: it looks for no cycles, which takes longer among 20,000 records than reading them."""
+
+    @wraps(command)
+    def uncollected(**given: Any) -> Any:
+        gc.disable()
+        try:
+            return command(**given)
+        finally:
+            gc.enable()
+
+    return cast(Command, uncollected)
+
+
+def only_argument(command: Command) -> Command:
+    """ONLY...: patterns that narrow a verb to protocols or methods."""
+    return click.argument("only", nargs=-1, metavar="[PROTOCOL[:METHOD]]...")(command)
+
+
+def folder_option(flag: str, default: Path, text: str) -> Callable[[Command], Command]:
+    """An option whose value is a folder."""
+    kind = click.Path(path_type=Path, file_okay=False)
+    return click.option(flag, type=kind, default=default, show_default=True, help=text)
+
+
+def results_option(command: Command) -> Command:
+    """--results: the results folder."""
+    return folder_option("--results", DEFAULT_RESULTS, "Results folder.")(command)
+
+
+def workers_option(command: Command) -> Command:
+    """--workers: processes side by side."""
+
+    def every_core() -> int:
+        from benchmark.utils.hardware import cores
+
+        return cores()
+
+    return click.option(
+        "--workers", type=click.IntRange(1), default=every_core, show_default="one per core", help="Processes."
+    )(command)
+
+
+def retry_option(command: Command) -> Command:
+    """--retry-failed: failed cells are work again."""
+    text = "Try cells again that ended in a failed record."
+    return click.option("--retry-failed", is_flag=True, help=text)(command)
+
+
+def device_option(command: Command) -> Command:
+    """--device: where networks are trained."""
+    return click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda"]),
+        default="cpu",
+        show_default=True,
+        help="cuda: many networks side by side on one GPU.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """--json: machine-readable output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
+
+
+def plugin_option(command: Command) -> Command:
+    """--plugin FILE, repeatable."""
+    return click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A pruner in a Python file. Adds a method, called as the file's stem, to every selected protocol; where "
+        "your own protocol file names that pruner, it is used there instead. A protocol without :METHOD then means "
+        "the added method and the dense network it is compared with.",
+    )(command)
+
+
+def set_option(command: Command) -> Command:
+    """--set NAME=VALUE, repeatable."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A hyper-parameter of the plugin, read as its constructor annotates it. It becomes part of the method's "
+        "name, as in my_method@alpha=0.5, unless it is the constructor's default.",
+    )(command)
+
+
+purpose_option = click.option(
+    "--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."
+)
+shard_option = click.option(
+    "--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."
+)
+
+
+def where_options(command: Command) -> Command:
+    """--executor, --workers, --shard, --profile, --wait, --for: see `WHERE`."""
+    options = (
+        purpose_option,
+        click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
+        click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
+        shard_option,
+        workers_option,
+        click.option(
+            "--executor", "place", type=click.Choice(PLACES), default="local", show_default=True,
+            help="in-process: here, one job after another. local: --workers processes. slurm: an array of tasks.",
+        ),
+    )  # fmt: skip
+    return reduce(lambda wrapped, option: option(wrapped), options, command)

@@ -1,0 +1,252 @@
+"""What `list` and `info` show of papers: sources, settings, result tables, claims with what decides them, gaps.
+
+Verbs that only read: list, info.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from benchmark import protocols
+from benchmark.claims import papers as published
+from benchmark.claims.published import Published
+from benchmark.claims.tables import Record, Result, Setting, Table, results, why_no_target
+from benchmark.cli.tables import show_table
+from benchmark.plugins.registry import names as pruner_names
+from benchmark.protocols import Protocol, load, load_all
+from benchmark.protocols.cells import DENSE, method_names
+from benchmark.protocols.describe import density_text, method_words
+from benchmark.utils.errors import BadInput, did_you_mean
+from benchmark.utils.strict_model import flat
+
+PREVIEW = 8  # rows of the first table in the overview of a paper
+UNITS = {
+    "percent-remaining": "% remaining",
+    "percent-pruned": "% pruned",
+    "sparsity": "sparsity",
+    "density": "density",
+    "log10-compression": "log10 compression",
+}
+
+
+def paper_counts() -> list[dict[str, Any]]:
+    """Every paper with its numbers of statements, of those that a rule decides, in one piece or in parts, of claims,
+    which are those pieces and parts, and of rows of published results."""
+    return [
+        {
+            "key": paper.paper.key,
+            "title": paper.paper.title,
+            "statements": len(paper.whole_statements),
+            "with_a_rule": paper.with_a_rule,
+            "claims": len(paper.claims),
+            "result_rows": published.load_record(paper.paper.key).rows,
+        }
+        for paper in published.load_all()
+    ]
+
+
+def show_paper_counts() -> None:
+    """The table of papers of `list`."""
+    rows = [
+        [c["key"], c["title"], f"{c['with_a_rule']} of {c['statements']}", c["claims"] or "", c["result_rows"] or ""]
+        for c in paper_counts()
+    ]
+    show_table("Papers", ["paper", "title", "statements with a rule", "claims", "result rows"], rows)
+
+
+def show_names() -> None:
+    """What `info` can be asked for."""
+    click.echo(f"Protocols: {', '.join(protocols.available())}")
+    click.echo(f"Papers: {', '.join(published.available())}")
+    click.echo("Ask for one: lotterybench info lth/lenet-mnist, lotterybench info grasp --table table-2")
+
+
+def show_paper(key: str, table: str | None, limit: int, as_json: bool) -> None:
+    """The published record of one paper, or of it one table. Raises BadInput for an unknown key or table.
+
+    `limit`: rows of a table that are printed, 0 for all. JSON is always complete.
+    """
+    if key not in published.available():
+        names = [*published.available(), *protocols.available()]
+        raise BadInput(f"'{key}'", "is neither a protocol nor a paper", did_you_mean(key, names))
+    paper, record = published.load(key), published.load_record(key)
+    tables = [t for t in record.tables if table in (None, t.name)]
+    if as_json:
+        click.echo(json.dumps(_document(paper, record, tables), indent=1))
+    elif table is None:
+        _show_overview(paper, record)
+    else:
+        results(key, table)  # an unknown table is an error
+        _show_rows(key, tables[0], limit)
+
+
+def _document(paper: Published, record: Record, tables: Sequence[Table]) -> dict[str, Any]:
+    key = paper.paper.key
+    settings = [record.resolved(setting.id).model_dump(mode="json", exclude_none=True) for setting in record.settings]
+    described = [t.model_dump(mode="json", exclude_none=True) for t in tables]
+    for each in described:
+        each["results"] = [asdict(result) for result in results(key, each["name"])]
+    return {
+        **paper.model_dump(mode="json", by_alias=True),
+        "settings": settings,
+        "tables": described,
+        "gaps": list(record.gaps),
+    }
+
+
+def _show_overview(paper: Published, record: Record) -> None:
+    p = paper.paper
+    read = f" Read: {p.versions_read}." if p.versions_read else ""
+    arxiv = f", arXiv {p.arxiv}" if p.arxiv[:1].isdigit() else ""
+    click.echo(f"{p.title}\n{p.authors} {p.year}{arxiv}{f', {p.venue}' if p.venue else ''}.{read}\n")
+    show_table("Sources", ["id", "kind", "where"], [[s.id, s.kind, s.where] for s in paper.sources])
+    if record.settings:
+        rows = [
+            [s.id, ", ".join(s.protocols) or "none", _setting_words(record.resolved(s.id))] for s in record.settings
+        ]
+        show_table("\nSettings", ["id", "protocol", "what"], rows)
+    if record.tables:
+        _show_tables(paper, record)
+    decided = [[c.id, f"{c.statement} ({c.source})", f"{c.protocol}@{c.version}"] for c in paper.claims]
+    parts = {whole.id: [c.id for c in paper.claims if c.part_of == whole.id] for whole in paper.divided}
+    decided += [[d.id, f"{d.statement} ({d.source})", f"in parts: {', '.join(parts[d.id])}"] for d in paper.divided]
+    left = [[n.id, f"{n.statement} ({n.source})", f"nothing: {n.reason}"] for n in paper.not_decided]
+    if decided or left:
+        show_table("\nClaims", ["claim", "statement", "what decides it"], [*decided, *left])
+    if record.gaps:
+        click.echo("\nNot read:\n" + "\n".join(f"- {gap}" for gap in record.gaps))
+    click.echo(f"\nEverything, with all numbers: lotterybench info {p.key} --json")
+
+
+def _setting_words(s: Setting) -> str:
+    parts = (
+        s.architecture,
+        s.dataset,
+        s.optimizer,
+        s.lr is not None and f"learning rate {s.lr}",
+        s.batch_size and f"batches of {s.batch_size}",
+        s.epochs and f"epochs {s.epochs}",
+        s.iterations and f"iterations {s.iterations:,}",
+    )
+    return "; ".join(part for part in parts if part)
+
+
+def _show_tables(paper: Published, record: Record) -> None:
+    rows = []
+    for t in record.tables:
+        source = paper.source(t.read_from)
+        target = "no" if why_no_target(source, t.status) else "by row" if t.having("status") else "yes"
+        rows.append([t.name, t.what, t.source, t.rows, f"{source.kind}, {t.status}", target])
+    show_table("\nResults", ["table", "what it holds", "source", "rows", "trust", "may decide"], rows)
+    first = record.tables[0]
+    click.echo()
+    _show_rows(paper.paper.key, first, PREVIEW)
+    click.echo(f"A table in full: lotterybench info {paper.paper.key} --table {first.name} --rows 0")
+
+
+def _show_rows(key: str, table: Table, limit: int) -> None:
+    """The rows of one table, one line per key, and what its columns mean."""
+    lines: dict[tuple[Any, ...], dict[str, Result]] = {}
+    for result in results(key, table.name):
+        lines.setdefault((result.setting, result.method, result.x, result.labels), {})[result.column] = result
+    columns, labels = table.having("value"), table.having("label")
+    headings = ["setting", "method", *([UNITS[table.x], "density"] if table.x != "none" else []), *labels, *columns]
+    rows = []
+    for line in list(lines.values())[: limit or None]:
+        any_ = next(iter(line.values()))
+        x = [_number(any_.x), _number(any_.density)] if table.x != "none" else []
+        cells = [text for _, text in any_.labels]
+        rows.append([any_.setting, any_.method, *x, *cells, *(_cell(line.get(name)) for name in columns)])
+    show_table(f"{key}, {table.name}: {table.what} ({table.source})", headings, rows)
+    if len(lines) > len(rows):
+        click.echo(f"... {len(lines) - len(rows):,} more lines (--rows 0 shows all)")
+    if table.why:
+        click.echo(f"Status {table.status}: {table.why}")
+    for name, column in table.columns.items():
+        if column.role == "value":
+            taken = f", taken at: {column.at}" if column.at else ""
+            click.echo(f"{name}: {column.quantity}, {column.unit}{taken}; {column.meaning}{_spread_words(table, name)}")
+
+
+def _spread_words(table: Table, name: str) -> str:
+    kinds = [c.kind for c in table.columns.values() if c.of == name and c.kind]
+    if table.having("run"):
+        kinds = ["sample-sd"]
+    return f"; ± is {kinds[0].replace('-', ' ')}" if kinds else ""
+
+
+def _cell(result: Result | None) -> str:
+    if result is None:
+        return ""
+    text = _number(result.mean)
+    text += f" ± {_number(result.spread)}" if result.spread is not None else ""
+    text += f" (n {result.n})" if result.n else ""
+    return text if result.status == "read" else f"{text} [{result.status}]"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def list_(as_json: bool) -> None:
+    """What there is: protocols, their methods, pruners, papers with published results."""
+    pruners = pruner_names()
+    known = load_all()
+    if as_json:
+        document = {
+            "protocols": [
+                {"id": p.id, "version": p.version, "title": p.title, "methods": method_names(p), "seeds": list(p.seeds)}
+                for p in known
+            ],
+            "pruners": pruners,
+            "papers": paper_counts(),
+        }
+        click.echo(json.dumps(document, indent=1))
+        return
+    rows = [[p.key, p.title, ", ".join(method_names(p))] for p in known]
+    show_table("Protocols", ["protocol", "what it is", "methods"], rows)
+    click.echo(f"Pruners: {', '.join(pruners)}\n")
+    show_paper_counts()
+
+
+def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
+    """One protocol, field by field with sources; or the published record of a paper."""
+    if name is None:
+        show_names()
+        return
+    if "/" not in name and not name.endswith((".yaml", ".yml")):
+        show_paper(name, table, rows, as_json)
+        return
+    if table is not None:
+        raise BadInput(f"--table {table}", f"'{name}' is a protocol, which has no tables", "Name a paper")
+    protocol = load(name)
+    if as_json:
+        click.echo(json.dumps({**protocol.document, "digest": protocol.digest}, indent=1))
+        return
+    click.echo(f"{protocol.key}  {protocol.title}\ndigest {protocol.digest}\n")
+    sections = ("network", "data", "recipe", "evaluation", "pruning", "levels", "statistics")
+    if not protocol.trains:
+        click.echo("measures: masks; no network is trained, so there is no recipe and no accuracy\n")
+    for section in (name for name in sections if name in protocol.document):
+        click.echo(f"{section}:")
+        for field, value in flat(section, protocol.document[section]):
+            click.echo(f"  {field.partition('.')[2]} = {value}")
+        for field, source in protocol.sources.items():
+            if field.split(".")[0] == section:
+                click.echo(f"    source of {field}: {source}")
+    click.echo("methods:")
+    for method in method_names(protocol):
+        click.echo(f"  {method}: {_method_words(protocol, method)}")
+    for deviation in protocol.deviations:
+        click.echo(f"deviation: {deviation}")
+
+
+def _method_words(protocol: Protocol, method: str) -> str:
+    levels = protocol.measured_levels(method) if method != DENSE else ()
+    shown = ", ".join(density_text(protocol, level) for level in levels[:6]) + (", ..." if len(levels) > 6 else "")
+    return method_words(protocol, method) + (f", at {shown}" if levels else "")

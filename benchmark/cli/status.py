@@ -1,0 +1,179 @@
+"""status: what is done, running, failed and missing, what verdicts still cost, and where the logs are. No torch."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from benchmark.claims.observations import Observations
+from benchmark.claims.verdicts import decide_all
+from benchmark.cli.options import WATCH_SECONDS
+from benchmark.cli.tables import show_table, unit_of
+from benchmark.harness.executors.slurm import states, submissions
+from benchmark.planning.cost import CostModel, this_device
+from benchmark.planning.plan import Job, expected_seconds
+from benchmark.planning.priority import cells_needed
+from benchmark.planning.select import Selection, existing_results, protocols_in, selection_of
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import Cell, cells_of
+from benchmark.records.leases import Holder
+from benchmark.records.schema import Record
+from benchmark.records.store import Store
+from benchmark.records.submissions import with_submissions
+from benchmark.utils.files import spoken
+
+Done = dict[tuple[str, int, int, int], str]
+Hours = Callable[[Sequence[Cell]], float]
+
+
+def status(only: tuple[str, ...], results: Path, watch: bool, device: Literal["cpu", "cuda"], as_json: bool) -> None:
+    """What is done, running, failed and missing, what each open verdict still costs, and where the logs are."""
+    store = existing_results(results)
+    selection = selection_of(only, partial(with_submissions, store))
+    while True:
+        document = seen(store, selection, device)
+        if as_json:
+            click.echo(json.dumps(document, indent=1))
+        else:
+            if watch:
+                click.clear()
+            _show(document, unit_of(device))
+        if not watch:
+            return
+        gc.collect()  # a verb that reads does not, but this one may run for days
+        time.sleep(WATCH_SECONDS)
+
+
+def seen(store: Store, selection: Selection, device: str = "cpu") -> dict[str, Any]:
+    """The whole of `status` as plain JSON types. Hours are of one core of this machine, or of its GPU: `device`."""
+    records = {protocol: store.records(protocol) for protocol in protocols_in(selection)}
+    costs, place, unit = CostModel.learn(records), this_device(device), unit_of(device).lower()
+    known = {protocol: _done(own) for protocol, own in records.items()}
+    hours = {protocol: _hours(expected_seconds(protocol, own, costs, place)) for protocol, own in records.items()}
+    document: dict[str, Any] = {"methods": [], "costs": [], "claims": [], "workers": [], "submissions": []}
+    for protocol, done in known.items():
+        holders = {holder.name: holder for holder in store.leases(protocol).holders()}
+        for method in (m for p, m in selection if p.key == protocol.key):
+            cells = cells_of(protocol, method)
+            found = [_state(cell, done, protocol, holders) for cell in cells]
+            left = [cell for cell, state in zip(cells, found, strict=True) if state in ("missing", "running")]
+            counted = Counter(found)
+            document["methods"].append(
+                {
+                    "protocol": protocol.id,
+                    "method": method,
+                    **{word: counted[word] for word in ("finished", "running", "failed", "missing")},
+                    f"{unit}_hours_left": hours[protocol](left),
+                }
+            )
+        error = costs.error(protocol, place)
+        document["costs"].append(
+            {
+                "protocol": protocol.id,
+                "seconds_per_step": costs.share(protocol, place),
+                "records": error.count if error else 0,
+                "error": error.middle if error else None,
+                "error_90": error.ninetieth if error else None,
+            }
+        )
+        document["workers"] += [
+            {"protocol": protocol.id, "job": holder.name, **{k: holder.facts.get(k) for k in ("host", "pid", "log")}}
+            for holder in holders.values()
+        ]
+    document["claims"] = _claims(records, known, hours, unit)
+    found_states = states([each.job for each in submissions(store)])
+    for each in submissions(store):
+        mine = Counter(state for task, state in found_states.items() if task.split("_")[0] == each.job)
+        document["submissions"].append({**each.__dict__, "states": dict(mine)})
+    return document
+
+
+def _done(records: Sequence[Record]) -> Done:
+    return {(r.method.name, r.cell.level, r.cell.seed, r.cell.draw): r.status for r in records}
+
+
+def _state(cell: Cell, done: Done, protocol: Protocol, holders: dict[str, Holder]) -> str:
+    found = done.get((cell.method, cell.level, cell.seed, cell.draw))
+    if found is not None:
+        return found
+    return "running" if Job(protocol, (cell,)).name in holders else "missing"
+
+
+def _hours(expected: Callable[[Sequence[Cell]], float]) -> Hours:
+    return lambda cells: round(expected(cells) / 3600, 2)
+
+
+def _claims(
+    records: Mapping[Protocol, Sequence[Record]],
+    known: Mapping[Protocol, Done],
+    hours: Mapping[Protocol, Hours],
+    unit: str,
+) -> list[dict[str, Any]]:
+    """Every claim of these protocols with what its planned cells still cost."""
+    by_id = {protocol.id: protocol for protocol in records}
+    found = []
+    for decision in decide_all({protocol.id: Observations(protocol, own) for protocol, own in records.items()}):
+        cells, cost = 0, 0.0
+        for protocol in [by_id[name] for name in decision.cells]:
+            needed = cells_needed(decision, protocol)
+            left = [cell for cell in needed if (cell.method, cell.level, cell.seed, cell.draw) not in known[protocol]]
+            cells += len(left)
+            cost += hours[protocol](left)
+        found.append(
+            {
+                "claim": decision.claim,
+                "verdict": decision.spoken_verdict,
+                "cells_left": cells,
+                f"{unit}_hours_left": cost,
+                "seeds_still_needed": decision.seeds_still_needed,
+            }
+        )
+    return found
+
+
+def _show(document: dict[str, Any], unit: str) -> None:
+    show_table("Status", list(document["methods"][0]), [list(row.values()) for row in document["methods"]])
+    rows = [list(row.values()) for row in document["claims"] if row["verdict"] != "not measured"]
+    if rows:
+        show_table("Verdicts", ["claim", "verdict", "cells left", f"{unit}-hours left", "more seeds"], rows)
+    if waiting := len(document["claims"]) - len(rows):
+        click.echo(f"{waiting} more claim{'s are' if waiting > 1 else ' is'} not measured: --json lists them too")
+    rows = [
+        [
+            c["protocol"],
+            f"{1000 * c['seconds_per_step']:.3g} ms",
+            c["records"],
+            _percent(c["error"]),
+            _percent(c["error_90"]),
+        ]
+        for c in document["costs"]
+    ]
+    show_table("Expected cost of an update here", ["protocol", "update", "records", "error", "9 of 10 within"], rows)
+    if document["workers"]:
+        rows = [[w["protocol"], w["job"], w["host"], w["pid"]] for w in document["workers"]]
+        show_table("Running", ["protocol", "job", "host", "process"], rows)
+        for log in dict.fromkeys(w["log"] for w in document["workers"] if w["log"]):
+            click.echo(f"Log: {log}")  # not in the table, which breaks long words
+    if document["submissions"]:
+        rows = [[s["job"], s["submitted"], s["tasks"], _words(s["states"])] for s in document["submissions"]]
+        show_table("Slurm", ["job", "submitted", "tasks", "states"], rows)
+        for each in document["submissions"]:
+            click.echo(f"Logs of job {each['job']}: {each['logs']}")
+    left = sum(row[f"{unit.lower()}_hours_left"] for row in document["methods"])
+    click.echo(f"About {spoken(3600 * left)} of one {unit} left.")
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.0f} %"
+
+
+def _words(found: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state.lower()}" for state, count in sorted(found.items())) or "not known any more"

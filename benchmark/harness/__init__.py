@@ -1,0 +1,4 @@
+"""The experiment: ensure the dense network, then for each level make the mask, train, record.
+
+Imports `planning`, `training` and below.
+"""

@@ -1,0 +1,134 @@
+"""Dry runs: a cell's whole path, from masks to evaluation, for a few updates on little data, and nothing recorded.
+
+What is shortened is a copy of the protocol, run by the ordinary harness into a folder that is removed afterwards.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.datasets.dataset import Dataset
+from benchmark.datasets.load import load, prepared
+from benchmark.datasets.paths import data_root, needs_download
+from benchmark.datasets.synthetic import random_dataset
+from benchmark.harness.harness import Harness
+from benchmark.harness.settings import Settings
+from benchmark.planning.plan import Job
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import Cell
+from benchmark.protocols.data import GENERATED
+from benchmark.protocols.evaluation import EvaluationSpec
+from benchmark.protocols.methods import MethodSpec
+from benchmark.records.schema import Record
+from benchmark.records.store import Store
+from benchmark.utils.errors import BadInput
+
+TEST_EXAMPLES = 200
+SAMPLES = {"cifar100": "cifar100-train-20-per-class"}
+"""Smaller forms of data sets, for when the whole is not there."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What happened. `data` says which examples were used. An accuracy after a few updates would mean nothing."""
+
+    protocol: str
+    cell: Cell
+    updates: int
+    data: str
+    mask: str
+
+
+def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, Path] | None = None) -> DryRun:
+    """Run the first cell of a method for `steps` updates. Raises BadInput if it fails, with the reason."""
+    short = shortened(protocol, steps) if protocol.trains else protocol
+    dataset, words = little_data(protocol, scored=method != "dense")
+    seed = protocol.seeds[0]
+    cell = Cell(method, 0 if method == "dense" else protocol.measured_levels(method)[0], seed)
+    with tempfile.TemporaryDirectory() as folder:
+        store, seen = Store(Path(folder)), dict[Cell, Record]()
+        settings = Settings(plugins=plugins, on_record=seen.__setitem__)
+        harness = Harness(short, store, settings)
+        harness.__dict__["dataset"] = dataset  # in the place of the cached property
+        harness.run(Job(short, (cell,)))
+    record = seen[cell]
+    if record.status == "failed" or record.mask is None or record.cost is None:
+        raise BadInput(f"{protocol.id}:{method}", f"failed: {record.reason}", "Correct the protocol or the pruner")
+    mask = f"{record.mask.kept:,} of {record.mask.prunable:,} weights"
+    return DryRun(protocol.id, cell, record.cost.train_steps, words, mask)
+
+
+def shortened(protocol: Protocol, steps: int) -> Protocol:
+    """The protocol with `steps` updates, looked at before and after, little held out; its digest is its own."""
+    recipe = protocol.recipe.model_copy(update={"steps": steps})
+    when = {"first": 0, "every": steps, "test_every": steps}
+    evaluation = EvaluationSpec.model_validate({**protocol.evaluation.model_dump(), **when})
+    methods = {name: _shorter(spec, steps) for name, spec in protocol.methods.items()}
+    data = protocol.data.model_copy(update={"validation": min(protocol.data.validation, 60)})
+    fields: dict[str, Any] = {"recipe": recipe, "evaluation": evaluation, "methods": methods, "data": data}
+    return protocol.model_copy(update=fields)
+
+
+def _shorter(spec: Any, steps: int) -> Any:
+    if not isinstance(spec, MethodSpec):
+        return spec
+    schedule = spec.schedule
+    fields: dict[str, Any] = {}
+    if isinstance(schedule.restart, int):
+        fields["restart"] = min(schedule.restart, steps - 1)
+    if schedule.retrain_steps is not None:
+        fields["retrain_steps"] = min(schedule.retrain_steps, steps)
+    return spec.model_copy(update={"schedule": schedule.model_copy(update=fields)})
+
+
+def little_data(protocol: Protocol, scored: bool = True) -> tuple[Dataset, str]:
+    """Some examples of every class, and where they come from: the data set, a sample of it, or random numbers.
+
+    `scored`: enough of each class for a pruner; else a few batches, for the networks are large and processors slow.
+    """
+    name, root = protocol.data.name, data_root()
+    if name in GENERATED:
+        return prepared(protocol, root), f"{name}, whole"
+    if not needs_download(name, root):
+        whole, words = prepared(protocol, root), f"some examples of {name}"
+    elif name in SAMPLES and not needs_download(SAMPLES[name], root):
+        sample = load(SAMPLES[name], root)
+        whole = replace(  # it has no test set
+            sample,
+            prepare=random_dataset(protocol, 1).prepare,
+            test_inputs=sample.train_inputs,
+            test_labels=sample.train_labels,
+        )
+        words = f"some examples of {name} from {SAMPLES[name]}"
+    else:
+        whole, words = random_dataset(protocol, 100 * _classes(protocol)), f"RANDOM PIXELS: {name} is not here"
+    per_class = max(60 if protocol.data.validation else 12, protocol.pruning.scoring.examples_per_class)
+    if not scored:
+        per_class = 2 + -(-(min(protocol.data.validation, 60) + protocol.recipe.batch_size) // _classes(protocol))
+    rows = _balanced(whole.train_labels, per_class)
+    little = replace(
+        whole,
+        train_inputs=whole.train_inputs[rows],
+        train_labels=whole.train_labels[rows],
+        test_inputs=whole.test_inputs[:TEST_EXAMPLES],
+        test_labels=whole.test_labels[:TEST_EXAMPLES],
+    )
+    return little, words
+
+
+def _classes(protocol: Protocol) -> int:
+    network = protocol.network
+    return int(getattr(network, "classes", 0) or network.widths[-1])  # type: ignore[union-attr]
+
+
+def _balanced(labels: Tensor, per_class: int) -> Tensor:
+    """Rows of the first `per_class` examples of every class, in stored order."""
+    chosen = [(labels == label).nonzero().flatten()[:per_class] for label in range(int(labels.max()) + 1)]
+    return torch.cat(chosen).sort().values

@@ -1,0 +1,89 @@
+"""Local workers: one process per core or GPU, one thread each, sharing the results folder through leases."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from benchmark.harness.executors.order import Listen, Message, WorkerFailed
+from benchmark.planning.plan import PlannedJob
+from benchmark.planning.select import Order
+from benchmark.utils.hardware import gpus, share_of
+
+
+@dataclass(frozen=True)
+class Local:
+    """`workers` processes on this machine. Returns when nothing is left or time is up."""
+
+    workers: int
+
+    def execute(self, order: Order, planned: Sequence[PlannedJob], listen: Listen) -> None:
+        """See `Executor`."""
+        run_workers(order.arguments(), min(self.workers, len(planned)), listen)
+
+
+def run_workers(arguments: Sequence[str], workers: int, listen: Listen) -> None:
+    """Start `workers` times `lotterybench worker ARGUMENTS` and hand every message to `listen` until all ended.
+
+    A worker that fails does not stop the others. Raises WorkerFailed afterwards, for the first that failed.
+    On KeyboardInterrupt the workers are stopped; whatever they had finished is on disk.
+    """
+    messages: queue.Queue[Message | None] = queue.Queue()
+    found = gpus()
+    processes = [_start(arguments, share_of(number, found)) for number in range(workers)]
+    readers = [
+        threading.Thread(target=_read, args=(number, process.stdout, messages), daemon=True)
+        for number, process in enumerate(processes)
+    ]
+    failures: dict[int, str] = {}
+    try:
+        for reader in readers:
+            reader.start()
+        open_pipes = len(readers)
+        while open_pipes:
+            message = messages.get()
+            if message is None:
+                open_pipes -= 1
+            elif message.event == "error":
+                failures[message.worker] = str(message.fields["text"])
+            else:
+                listen(message)
+        codes = [process.wait() for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    for worker, code in enumerate(codes):
+        if code:
+            text = failures.get(worker) or (f"was killed by signal {-code}" if code < 0 else f"ended with code {code}")
+            raise WorkerFailed(worker, text.rstrip("."), code if code > 0 else 3)
+
+
+def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmark.cli", "worker", *arguments],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers
+        env={**os.environ, **environment},
+    )
+
+
+def _read(worker: int, pipe: IO[str] | None, messages: queue.Queue[Message | None]) -> None:
+    assert pipe is not None
+    for line in pipe:
+        try:
+            fields = json.loads(line)
+            messages.put(Message(worker, fields.pop("event"), fields))
+        except (json.JSONDecodeError, KeyError, AttributeError):
+            print(line, end="", file=sys.stderr)  # a library's own words
+    messages.put(None)

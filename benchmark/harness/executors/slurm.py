@@ -1,0 +1,141 @@
+"""Slurm through submitit: an array of tasks, each a machine's share of workers on the one results folder.
+
+A task takes what nobody else holds, so tasks need no list of their own: any number of them, of any number of
+submissions and users, share the work, and one that is requeued goes on with whatever is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.harness.executors.order import Listen, Message
+from benchmark.harness.executors.profile import Profile
+from benchmark.planning.plan import PlannedJob
+from benchmark.planning.select import Order
+from benchmark.records.store import Store
+from benchmark.utils.errors import EnvironmentProblem
+from benchmark.utils.files import write_atomically
+
+OFTEN = 1_000_000  # times that a task may run into its time limit: it ends when nothing is left
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One array: its Slurm job id, how many tasks, and the folder of their logs, `<job>_<task>_0_log.out`."""
+
+    job: str
+    tasks: int
+    logs: str
+    submitted: str
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Submit and return at once, telling `listen` of the submission; with `wait`, return when all tasks ended."""
+
+    profile: Profile
+    wait: bool = False
+
+    def execute(self, order: Order, planned: Sequence[PlannedJob], listen: Listen) -> None:
+        """See `Executor`. Raises EnvironmentProblem without submitit or Slurm, or if Slurm refuses."""
+        executor, folder = self._executor(Store(order.results))
+        tasks = min(self.profile.tasks, -(-len(planned) // self.profile.workers))
+        job = Task(tuple(order.arguments()), min(self.profile.workers, len(planned)))
+        try:
+            jobs = executor.map_array(job, range(tasks))
+        except Exception as error:  # submitit passes on what sbatch said under several types
+            raise EnvironmentProblem("Slurm", f"did not take the tasks ({error})", "Check the profile") from error
+        made = Submission(jobs[0].job_id.partition("_")[0], tasks, str(folder), time.strftime("%Y-%m-%d %H:%M:%S"))
+        note = json.dumps(asdict(made), indent=1).encode()
+        write_atomically(folder / "submission.json", note, Store(order.results).work)
+        listen(Message(0, "submitted", asdict(made)))
+        if self.wait:
+            while not all(state_is_final(state) for state in states([made.job]).values()):
+                time.sleep(1.0)
+
+    def _executor(self, store: Store) -> tuple[Any, Path]:
+        try:
+            import submitit
+        except ImportError as error:
+            raise EnvironmentProblem(
+                "submitit", "is not installed", "Run: pip install 'lotterybench[slurm]'"
+            ) from error
+        if shutil.which("sbatch") is None:
+            raise EnvironmentProblem("sbatch", "is not on this machine", "Run this on a login node of the cluster")
+        folder = store.work.absolute() / "slurm" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=OFTEN)
+        executor.update_parameters(**self.profile.parameters())
+        return executor, folder
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task of the array runs. submitit stores it as a pickle of its own, which nobody else reads."""
+
+    arguments: tuple[str, ...]
+    workers: int
+
+    def __call__(self, number: int) -> int:
+        """Be a machine's share of workers; the number of cells recorded. `number` is only for the log."""
+        from benchmark.harness.executors.local import run_workers
+
+        array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+        job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else job  # a single task is no array
+        os.environ["LOTTERYBENCH_LOG"] = f"{os.environ.get('SUBMITIT_FOLDER')}/{job}_0_log.out"
+        recorded = 0
+
+        def listen(message: Message) -> None:
+            nonlocal recorded
+            if message.event == "recorded":
+                recorded += 1
+                print(json.dumps(message.fields), flush=True)
+
+        print(f"Task {number} on {os.environ.get('SLURMD_NODENAME')}: {self.workers} worker(s)", flush=True)
+        run_workers(self.arguments, self.workers, listen)
+        return recorded
+
+    def checkpoint(self, number: int) -> Any:
+        """What submitit puts in the queue again before the time limit: the same, for whatever is left then."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, number)
+
+
+def submissions(store: Store) -> list[Submission]:
+    """All submissions of a results folder, oldest first."""
+    found = []
+    for path in sorted(store.work.glob("slurm/*/submission.json")):
+        try:
+            found.append(Submission(**json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError):
+            print(f"{path} is not readable; left out", file=sys.stderr)
+    return found
+
+
+def states(jobs: Sequence[str]) -> dict[str, str]:
+    """Slurm's word for every task of these jobs that it still knows, `<job>_<task>` -> RUNNING, PENDING, ...
+
+    Empty where there is no Slurm or it does not answer.
+    """
+    if not jobs or shutil.which("squeue") is None:
+        return {}
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={','.join(jobs)}"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {parts[0]: parts[1] for line in lines if len(parts := line.split()) == 2}
+
+
+def state_is_final(state: str) -> bool:
+    """Whether a task will not run again."""
+    return state not in {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD"}

@@ -1,0 +1,120 @@
+"""One process working through a plan: takes the next job nobody else holds, until nothing is left or time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from benchmark.datasets.paths import data_root
+from benchmark.harness.batch import run_together
+from benchmark.harness.harness import Harness
+from benchmark.harness.settings import Settings
+from benchmark.planning.batching import Batch, Pace, costs_of, packed
+from benchmark.planning.cost import CostModel, this_device
+from benchmark.planning.plan import PlannedJob
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import Cell
+from benchmark.records.schema import Record
+from benchmark.records.store import Store
+from benchmark.training.loop import Place
+from benchmark.training.replicas import way_for
+from benchmark.utils.errors import OutOfTime
+
+POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a worker tells its listener."""
+
+    progress: Callable[[Protocol, Cell, int, int], None]
+    recorded: Callable[[Protocol, Cell, Record], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to work. `deadline` is a time.monotonic() value; `plugins` maps names to files.
+
+    On "cuda" jobs are run in batches, see `packing`. `hands`: workers that share the work, as far as is known.
+    """
+
+    deadline: float | None = None
+    plugins: Mapping[str, Path] = field(default_factory=dict)
+    retry_failed: bool = False
+    second_tries: bool = True
+    checkpoint_seconds: float = 60.0
+    device: Literal["cpu", "cuda"] = "cpu"
+    hands: int = 1
+
+    @property
+    def late(self) -> bool:
+        """Whether time is up."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+
+def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Events) -> None:
+    """Run `jobs` in order until all are finished or none fits the time.
+
+    A job held by another process is come back to: it may need finishing if that process dies.
+    """
+    costs = costs_of(jobs, store)
+    harnesses: dict[str, Harness] = {}
+    waiting = list(jobs)
+    while waiting:
+        held, refused = list[PlannedJob](), 0
+        for batch in packed(waiting, costs, options.device, options.hands):
+            if options.late:
+                return  # a look at each of thousands of jobs would take minutes
+            protocol = batch.jobs[0].job.protocol
+            if protocol.key not in harnesses:
+                harnesses[protocol.key] = _harness(protocol, store, options, events, costs)
+            harness = harnesses[protocol.key]
+            harness.tries.left = 0
+            try:
+                held += _run(harness, batch)
+            except OutOfTime:
+                continue
+            refused += harness.tries.left
+        if options.late:
+            return
+        if len(held) == len(waiting):
+            time.sleep(POLL_SECONDS)
+        # What failed here is tried here again only if, after a while, everything left is of that kind: had others been
+        # there, they would have taken it.
+        for harness in harnesses.values():
+            harness.tries.alone = refused == len(held) == len(waiting)
+        waiting = held
+
+
+def _run(harness: Harness, batch: Batch) -> list[PlannedJob]:
+    """The part of a batch that has to be come back to."""
+    if harness.settings.place is None or not harness.protocol.trains:
+        return [item for item in batch.jobs if not harness.run(item.job)]
+    left = {job.name for job in run_together(harness, batch)}
+    return [item for item in batch.jobs if item.job.name in left]
+
+
+def place_for(protocol: Protocol, device: str) -> Place | None:
+    """Where a protocol's networks are trained; None is one after another on this core."""
+    return None if device == "cpu" else Place("cuda", way_for(protocol.network))
+
+
+def _harness(protocol: Protocol, store: Store, options: Options, events: Events, costs: CostModel) -> Harness:
+    def fits(seconds: float) -> bool:
+        return options.deadline is None or time.monotonic() + seconds <= options.deadline
+
+    settings = Settings(
+        data_root=data_root(),
+        plugins=options.plugins,
+        retry_failed=options.retry_failed,
+        second_tries=options.second_tries,
+        checkpoint_seconds=options.checkpoint_seconds,
+        place=place_for(protocol, options.device),
+        may_start=fits,
+        on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
+        on_record=lambda cell, record: events.recorded(protocol, cell, record),
+    )
+    return Harness(protocol, store, settings, Pace(costs.wall(protocol, this_device(options.device))))

@@ -1,0 +1,165 @@
+"""The loops that are timed: the engine's, and the two that people write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from benchmark.networks import build
+from benchmark.perf.subject import Subject
+from benchmark.training.cuda_graphs import Replay
+from benchmark.training.loop import TEAMS, on_device
+from benchmark.training.replicas import Way, masked_start
+from benchmark.training.step import eagerly
+
+Loop = Literal["engine", "in-memory", "dataloader"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A loop and the resources it gets. `processes` run it side by side, with `replicas` networks in each."""
+
+    loop: Loop
+    device: str = "cpu"
+    processes: int = 1
+    threads: int = 1
+    replicas: int = 1
+    way: Way = "forked"
+
+    @property
+    def networks(self) -> int:
+        """Networks trained at the same time."""
+        return self.processes * self.replicas
+
+    @property
+    def label(self) -> str:
+        """What a table calls it."""
+        where = f"{self.processes} x {self.threads} thread{'s' * (self.threads > 1)}"
+        if self.device != "cpu":
+            where = f"{self.device}, {self.way}" if self.loop == "engine" else self.device
+        return f"{LABELS[self.loop]} ({where})"
+
+
+LABELS: dict[Loop, str] = {
+    "engine": "engine",
+    "in-memory": "plain loop, in memory",
+    "dataloader": "plain loop, DataLoader",
+}
+
+
+def updates(contender: Contender, subject: Subject, seed: int) -> Callable[[int], None]:
+    """A function that makes so many updates of all networks of one process."""
+    if contender.loop == "engine":
+        return _engine(contender, subject, seed)
+    network = build(subject.protocol)
+    network.load_state_dict(masked_start(subject.replica(seed)))
+    network.to(contender.device)
+    batches = _loaded(subject) if contender.loop == "dataloader" else _indexed(subject, contender.device)
+    return _plain(network, subject, batches, contender.device, seed)
+
+
+def _engine(contender: Contender, subject: Subject, seed: int) -> Callable[[int], None]:
+    replicas = [subject.replica(seed * contender.replicas + number) for number in range(contender.replicas)]
+    dataset = on_device(subject.dataset, contender.device)
+    team = TEAMS[contender.way](replicas, lambda _: build(subject.protocol), subject.recipe, dataset)
+    advance = Replay.of(team.steps) if contender.device == "cuda" else eagerly
+    done = 0
+
+    def go(count: int) -> None:
+        nonlocal done
+        advance(team.steps, done, done + count)
+        done += count
+
+    return go
+
+
+def _plain(
+    network: nn.Module, subject: Subject, batches: Iterator[tuple[Tensor, Tensor]], device: str, seed: int
+) -> Callable[[int], None]:
+    """One network, PyTorch's defaults, weights multiplied by their masks after every update."""
+    recipe, parameters = subject.recipe, dict(network.named_parameters())
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "adam":
+        optimizer = torch.optim.Adam(parameters.values(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    else:
+        fields: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+        optimizer = torch.optim.SGD(
+            parameters.values(), recipe.learning_rate, weight_decay=recipe.weight_decay, **fields
+        )
+    masks = {name: mask.to(device) for name, mask in subject.masks(seed).items()}
+
+    def go(count: int) -> None:
+        for _ in range(count):
+            inputs, labels = next(batches)
+            optimizer.zero_grad()
+            loss = cross_entropy(network(inputs.to(device)), labels.to(device))
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            with torch.no_grad():
+                for name, mask in masks.items():
+                    parameters[name].mul_(mask)
+
+    return go
+
+
+def _indexed(subject: Subject, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches by index from tensors that lie in memory, scaled and augmented as a whole."""
+    dataset, size = on_device(subject.dataset, device), subject.recipe.batch_size
+    spec = dataset.prepare.augmentation
+    while True:
+        for rows in torch.split(torch.randperm(len(dataset.train_labels), device=device), size):
+            stored = dataset.train_inputs[rows]
+            if spec is None:
+                yield dataset.prepare(stored), dataset.train_labels[rows]
+                continue
+            offsets = torch.randint(0, 2 * spec.crop_padding + 1, (len(rows), 2), device=device)
+            flips = torch.rand(len(rows), device=device) < 0.5
+            yield dataset.prepare.augmented(stored, offsets, flips), dataset.train_labels[rows]
+
+
+class _Pictures(TorchDataset[tuple[Tensor, int]]):
+    """One example at a time, through PIL and transforms, as torchvision's data sets do it."""
+
+    def __init__(self, subject: Subject) -> None:
+        from torchvision import transforms
+
+        data, spec = subject.as_pictures(), subject.protocol.data
+        shape = data.train_inputs.shape[1:]
+        self.square = len(shape) == 3 or (len(shape) == 1 and round(shape[0] ** 0.5) ** 2 == shape[0])
+        images = data.train_inputs
+        if len(shape) == 1 and self.square:
+            images = images.reshape(len(images), 1, round(shape[0] ** 0.5), -1)
+        self.images: Any = images.permute(0, 2, 3, 1).numpy() if self.square else subject.dataset.train_inputs
+        self.labels = data.train_labels.tolist()
+        steps: list[Any] = []
+        if spec.augmentation is not None:
+            steps.append(transforms.RandomCrop(shape[-1], spec.augmentation.crop_padding))
+            steps += [transforms.RandomHorizontalFlip()] if spec.augmentation.flip != "none" else []
+        steps.append(transforms.ToTensor())
+        if spec.mean is not None:
+            steps.append(transforms.Normalize(spec.mean, spec.std))
+        self.transform = transforms.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        if not self.square:
+            return self.images[index], self.labels[index]
+        return self.transform(Image.fromarray(self.images[index].squeeze())), self.labels[index]
+
+
+def _loaded(subject: Subject) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches from a DataLoader with its defaults, shuffled."""
+    loader = DataLoader(_Pictures(subject), batch_size=subject.recipe.batch_size, shuffle=True)
+    while True:
+        yield from loader

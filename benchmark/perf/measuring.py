@@ -1,0 +1,84 @@
+"""Putting a run of `lotterybench speed` together: which contenders, which ratios."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from benchmark.perf.device import ceiling
+from benchmark.perf.loops import Contender
+from benchmark.perf.many import MANY
+from benchmark.perf.pruning import prune_times, synflow_times
+from benchmark.perf.race import Rate, race
+from benchmark.perf.report import Loop, Report, Timed, many_times, verb_times
+from benchmark.protocols import Protocol
+from benchmark.training.device import device_name
+
+PARTS = ("train", "prune", "verbs", "many", "synflow")
+USUAL = ("train", "prune", "verbs")
+
+
+def contenders(device: str, counts: Sequence[int]) -> list[Contender]:
+    """The engine with so many replicas, then the two plain loops, with one thread and with all."""
+    cores = os.cpu_count() or 1
+    if device == "cpu":
+        engine = [Contender("engine", processes=count) for count in counts]
+        threads = sorted({1, cores})
+        return [*engine, *(Contender(loop, threads=n) for loop in ("in-memory", "dataloader") for n in threads)]
+    engine = [Contender("engine", device, 1, 1, count, way) for count in counts for way in ("stacked", "forked")]
+    return [*engine, Contender("in-memory", device), Contender("dataloader", device, threads=cores)]
+
+
+def measured(
+    protocol: Protocol,
+    device: str,
+    counts: Sequence[int],
+    parts: Sequence[str],
+    seconds: float,
+    turns: int,
+    say: Callable[[str], None],
+) -> Report:
+    """Measure the parts asked for. `load_average`: of the minute before, for whoever reads the figures."""
+    load = os.getloadavg()[0]
+    rates: list[Rate] = []
+    top: dict[str, float] = {}
+    timed: list[Timed] = []
+    if "train" in parts:
+        who = contenders(device, counts)
+        say(f"Training {protocol.id} on random data: {len(who)} loops take turns, {turns} x {seconds:.0f} s each.")
+        found = ceiling(device, protocol.recipe.precision)
+        top = {"matmul_flops": found.matmul_flops, "copy_bytes_per_second": found.copy_bytes}
+        rates = race(who, protocol.argument, seconds, turns)
+    if "prune" in parts:
+        say("Pruning once with every pruner.")
+        timed += [Timed(f"prune with {p.what}, {p.rounds} round(s)", p.seconds) for p in prune_times(protocol)]
+    if "verbs" in parts:
+        say("Verbs that only read.")
+        timed += verb_times()
+    if "many" in parts:
+        say(f"Verbs that only read, where there are {MANY:,} records: a minute.")
+        timed += many_times()
+    ratios = _ratios(rates)
+    if "synflow" in parts:
+        say("SynFlow on VGG-16, 100 rounds, twice: some minutes.")
+        ours, direct = synflow_times()
+        timed += [Timed(p.what, p.seconds) for p in (ours, direct)]
+        ratios["synflow VGG-16: direct implementation / this harness"] = direct.seconds / ours.seconds
+    flops = 6 * protocol.network.multiply_adds * protocol.recipe.batch_size
+    loops = [
+        Loop(r.contender.label, r.contender.loop, r.contender.networks, r.median, r.lowest, r.highest,
+             r.per_core_second, r.median * flops / top["matmul_flops"])
+        for r in rates
+    ]  # fmt: skip
+    return Report(protocol.id, device_name(device), load, loops, ratios, top, timed)
+
+
+def _ratios(rates: Sequence[Rate]) -> dict[str, float]:
+    """The engine at its best over each plain loop at its best, in networks' updates per second.
+
+    Not more processes than cores: on a busy machine they would be given more of it than a loop of one process.
+    """
+    fair = [r for r in rates if r.contender.processes <= (os.cpu_count() or 1)]
+    best = {loop: max((r.median for r in fair if r.contender.loop == loop), default=0.0) for loop in
+            ("engine", "in-memory", "dataloader")}  # fmt: skip
+    return {f"engine / {loop}": best["engine"] / best[loop] for loop in ("in-memory", "dataloader") if best[loop]}

@@ -1,0 +1,131 @@
+"""Timing contenders against each other: in processes of their own, taking turns, so that all meet the same machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from statistics import median
+
+from benchmark.perf.loops import Contender
+from benchmark.utils.errors import EnvironmentProblem
+
+WARM_UP_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Updates per second, summed over a contender's networks: the median over turns, the slowest and the fastest.
+
+    `per_core_second`: updates by the processor time that its processes used, the median over turns.
+    """
+
+    contender: Contender
+    median: float
+    lowest: float
+    highest: float
+    per_core_second: float
+
+
+def race(contenders: Sequence[Contender], protocol: str, seconds: float, turns: int) -> list[Rate]:
+    """Every contender runs `turns` times for `seconds`, in rotation. `protocol`: an id or a path.
+
+    Raises EnvironmentProblem if a contender's process ends.
+    """
+    teams = [_Running(contender, protocol) for contender in contenders]
+    try:
+        for team in teams:
+            team.turn(WARM_UP_SECONDS)
+        found = [[team.turn(seconds) for team in teams] for _ in range(turns)]
+    finally:
+        for team in teams:
+            team.stop()
+    return [_summary(*pair) for pair in zip(contenders, zip(*found, strict=True), strict=True)]
+
+
+def _summary(contender: Contender, turns: Sequence[tuple[float, float]]) -> Rate:
+    rates, by_core = [rate for rate, _ in turns], [per_core for _, per_core in turns]
+    return Rate(contender, median(rates), min(rates), max(rates), median(by_core))
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What one process did in its turn."""
+
+    updates: int
+    seconds: float
+    cpu_seconds: float
+
+
+class _Running:
+    """The processes of one contender."""
+
+    def __init__(self, contender: Contender, protocol: str) -> None:
+        context, self.contender = get_context("spawn"), contender
+        self.pipes, self.processes = list[Connection](), []
+        for seed in range(contender.processes):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, contender, protocol, seed), daemon=True)
+            process.start()
+            theirs.close()
+            self.pipes.append(ours)
+            self.processes.append(process)
+
+    def turn(self, seconds: float) -> tuple[float, float]:
+        """(updates per second of all its networks together, updates per second of processor time)."""
+        try:
+            for pipe in self.pipes:
+                pipe.send(seconds)
+            found = [_Turn(*pipe.recv()) for pipe in self.pipes]
+        except (EOFError, OSError) as error:
+            raise EnvironmentProblem(self.contender.label, "its process ended", "See its message above") from error
+        updates = self.contender.replicas * sum(turn.updates for turn in found)
+        rate = self.contender.replicas * sum(turn.updates / turn.seconds for turn in found)
+        return rate, updates / sum(turn.cpu_seconds for turn in found)
+
+    def stop(self) -> None:
+        """End the processes that this contender started."""
+        for pipe, process in zip(self.pipes, self.processes, strict=True):
+            with suppress(OSError):
+                pipe.send(None)
+            process.join(5)
+            process.kill()
+
+
+def _serve(pipe: Connection, contender: Contender, protocol: str, seed: int) -> None:
+    """One process: make the network, then run for as long as asked, again and again."""
+    import torch
+
+    from benchmark.perf.loops import updates
+    from benchmark.perf.subject import Subject
+    from benchmark.protocols import load
+    from benchmark.training.precision import cuda_settings
+    from benchmark.utils.cpu import configure_cpu
+
+    configure_cpu()
+    torch.set_num_threads(contender.threads)
+    subject = Subject.of(load(protocol))
+    with cuda_settings(subject.recipe.precision):
+        go = updates(contender, subject, seed)
+        while (seconds := pipe.recv()) is not None:
+            pipe.send(_turn(go, seconds, contender.device))
+
+
+def _turn(go: Callable[[int], None], seconds: float, device: str) -> tuple[int, float, float]:
+    """Run for about so long, the device's work included; the fields of a `_Turn`."""
+    import torch
+
+    started, cpu_started, done, chunk = time.perf_counter(), time.process_time(), 0, 1
+    while True:
+        go(chunk)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        done += chunk
+        passed = time.perf_counter() - started
+        if passed >= seconds:
+            return done, passed, time.process_time() - cpu_started
+        # Look at the clock about ten times: on CUDA every look waits for the device.
+        chunk = max(1, min(int(done / passed * seconds / 10), int(done / passed * (seconds - passed)) + 1))

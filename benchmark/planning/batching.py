@@ -1,0 +1,196 @@
+"""Which jobs a worker takes at once, and how long that takes. No torch.
+
+A core trains one network after another. A GPU is given many side by side: `packed` says which, `side_by_side` does it
+and `estimate` foresees it, all by the same few rules. A batch is what is equally wanted of one protocol, dense networks
+in front of what starts from them. A worker has up to `width` of its jobs in hand, and takes the next when one has
+ended. Where fewer are left than a GPU trains in the time of one, less wanted jobs of the protocol ride along.
+
+How fast a worker really is, beside what the cost model expects of it: whether one more training fits the budget.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmark.planning.cost import CostModel, Wall, nearly_free, round_seconds, side_by_side, this_device
+from benchmark.planning.plan import PlannedJob
+from benchmark.protocols.cells import DENSE, train_steps
+from benchmark.records.store import Store
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Jobs of one protocol in the order in which they are taken. `width`: how many side by side at most; `free`: how
+    many if some of them are riders, which are taken only while a job is in hand. `wall`: None on a core."""
+
+    jobs: tuple[PlannedJob, ...]
+    riders: tuple[PlannedJob, ...] = ()
+    width: int = 1
+    free: int = 1
+    wall: Wall | None = None
+
+
+def costs_of(planned: Sequence[PlannedJob], store: Store) -> CostModel:
+    """What the records of a plan's protocols say of its cost."""
+    protocols = {item.job.protocol.key: item.job.protocol for item in planned}
+    return CostModel.learn({protocol: store.records(protocol) for protocol in protocols.values()})
+
+
+def packed(planned: Sequence[PlannedJob], costs: CostModel, device: str = "cpu", hands: int = 1) -> list[Batch]:
+    """A plan in batches for a device, cpu or cuda, most wanted first. `hands`: workers that share the plan; none is to
+    take what keeps the others busy."""
+    if device == "cpu":
+        return [Batch((item,)) for item in planned]
+    groups = _groups(planned)
+    keys = list(groups)
+    batches = []
+    for place, (tier, protocol_key, stage, alone) in enumerate(keys):
+        jobs = groups[tier, protocol_key, stage, alone]
+        if not jobs[0].job.protocol.trains:
+            batches.append(Batch(tuple(jobs)))
+            continue
+        later = [key for key in keys[place + 1 :] if key[1:3] == (protocol_key, stage)]
+        riders = [item for key in later for item in groups[key]]
+        wall = costs.wall(jobs[0].job.protocol, this_device(device))
+        share, all_share = (max(1, -(-count // hands)) for count in (len(jobs), len(jobs) + len(riders)))
+        width, free = min(side_by_side(wall), share), min(nearly_free(wall), all_share)
+        batches.append(Batch(tuple(jobs), tuple(riders), width, free, wall))
+    return batches
+
+
+Key = tuple[int, str, bool, int]
+
+
+def _groups(planned: Sequence[PlannedJob]) -> dict[Key, list[PlannedJob]]:
+    """Jobs by tier, protocol and whether they are of pruned networks, in order; masks without training each alone."""
+    groups: dict[Key, list[PlannedJob]] = {}
+    first: dict[tuple[int, str], int] = {}
+    for place, item in enumerate(planned):
+        protocol = item.job.protocol
+        first.setdefault((item.tier, protocol.key), place)
+        alone = 0 if protocol.trains else place
+        groups.setdefault((item.tier, protocol.key, item.job.method != DENSE, alone), []).append(item)
+    order = sorted(groups, key=lambda key: (key[0], first[key[:2]], key[2], key[3]))
+    return {key: groups[key] for key in order}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How many cells of each job, in the order of the plan, are done in time, and when the last is, in seconds."""
+
+    cells: tuple[int, ...]
+    seconds: float
+
+
+def estimate(
+    planned: Sequence[PlannedJob], batches: Sequence[Batch], workers: int = 1, budget: float | None = None
+) -> Estimate:
+    """What `workers` do with a plan in `budget` seconds, by the cost model; the run itself looks at the clock.
+
+    Left out: making masks, and that a control waits for the chain whose masks it takes.
+    """
+    lines = {id(item): _Line(item) for item in planned}
+    crew = [_Worker(batches, lines) for _ in range(workers)]
+    clock, ended = [(0.0, number) for number in range(workers)], 0.0
+    while clock:
+        now, number = heapq.heappop(clock)
+        seconds = crew[number].begins(None if budget is None else budget - now)
+        if seconds is not None:
+            ended = max(ended, now + seconds)
+            heapq.heappush(clock, (now + seconds, number))
+    return Estimate(tuple(lines[id(item)].done for item in planned), ended)
+
+
+@dataclass
+class _Line:
+    """A job, whether a worker has it in hand, and how many of its cells are done."""
+
+    item: PlannedJob
+    taken: bool = False
+    done: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.done == len(self.item.job.cells)
+
+    @property
+    def steps(self) -> int:
+        """Updates of the next cell."""
+        return train_steps(self.item.job.protocol, self.item.job.cells[self.done])
+
+
+class _Worker:
+    """One of those who share the lines: goes through the batches, and in each from round to round."""
+
+    def __init__(self, batches: Sequence[Batch], lines: Mapping[int, _Line]) -> None:
+        self._batches, self._lines = iter(batches), lines
+        self._batch: Batch | None = next(self._batches, None)
+        self._peers, self._riders = list[_Line](), list[_Line]()
+
+    def begins(self, left: float | None) -> float | None:
+        """Seconds of the next round that fits those left; None if there is none, ever."""
+        self._peers, self._riders = _going_on(self._peers), _going_on(self._riders)
+        while self._batch is not None:
+            batch = self._batch
+            self._take(batch.jobs, self._peers, batch.width - len(self._peers))
+            if self._peers:
+                self._take(batch.riders, self._riders, batch.free - len(self._peers) - len(self._riders))
+                seconds = self._round(batch, self._peers + self._riders, left)
+                if seconds is not None:
+                    return seconds
+            for line in self._peers + self._riders:
+                line.taken = False
+            self._peers, self._riders, self._batch = [], [], next(self._batches, None)
+        return None
+
+    def _take(self, items: Iterable[PlannedJob], hand: list[_Line], room: int) -> None:
+        for item in items:
+            if room <= 0:
+                return
+            line = self._lines[id(item)]
+            if not line.taken and not line.over:
+                line.taken = True
+                hand.append(line)
+                room -= 1
+
+    @staticmethod
+    def _round(batch: Batch, hand: Sequence[_Line], left: float | None) -> float | None:
+        """Train the next cell of as many as fit the time, in order; seconds, None if not even one fits."""
+        for count in range(len(hand), 0, -1):
+            seconds = _seconds(batch, hand[:count])
+            if left is None or seconds <= left:
+                for line in hand[:count]:
+                    line.done += 1
+                return seconds
+        return None
+
+
+def _going_on(hand: Iterable[_Line]) -> list[_Line]:
+    return [line for line in hand if not line.over]
+
+
+def _seconds(batch: Batch, hand: Sequence[_Line]) -> float:
+    if batch.wall is None:
+        return sum(line.item.seconds / len(line.item.job.cells) for line in hand)
+    return round_seconds(batch.wall, [line.steps for line in hand])
+
+
+class Pace:
+    """Of one protocol in one process. Nothing is known at first if no model is given."""
+
+    def __init__(self, expected: Wall | None = None) -> None:
+        self._expected: Wall = expected if expected and expected(1) > 0 else float
+        # The median of a few runs: one that was held up by a busy machine must not end the budget early.
+        self._ratios = deque([1.0 if self._expected is expected else 0.0], maxlen=5)
+
+    def seen(self, company: int, seconds_per_step: float) -> None:
+        """A training of a company took so long for each update."""
+        self._ratios.append(seconds_per_step / self._expected(company))
+
+    def seconds(self, steps: Sequence[int]) -> float:
+        """Of trainings side by side, with so many updates each."""
+        return median(self._ratios) * round_seconds(self._expected, steps)

@@ -1,0 +1,184 @@
+"""What a cell should cost: seconds per update, from floating-point operations until records say it better. No torch.
+
+On a GPU networks are trained side by side, so what an update takes depends on how many it is for: a company.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from math import log
+from statistics import median
+
+from benchmark.protocols import Protocol
+from benchmark.records.provenance import cpu_name
+from benchmark.records.schema import Record
+from benchmark.utils.hardware import gpu_name
+
+
+def round_seconds(wall: Wall, steps: Iterable[int]) -> float:
+    """One round: networks with as many updates are trained side by side, others before or after them."""
+    return sum(updates * wall(company) for updates, company in Counter(steps).items())
+
+
+MOST = 64  # networks that are tried side by side; what memory does not hold is halved
+# Only used before anything was measured. Operations per second: of one core in small matrix products, of a GPU in
+# kernels of the size that these networks have. Seconds per layer: on a GPU no update is shorter than the starts of its
+# kernels.
+FLOPS_PER_SECOND = 3.0e10
+GPU_FLOPS_PER_SECOND = 2.0e13
+GPU_SECONDS_PER_LAYER = 3.0e-5
+
+Seen = Mapping[int, Sequence[float]]
+Wall = Callable[[int], float]
+"""Seconds of one update of a company of so many."""
+
+
+def this_device(device: str = "cpu") -> str:
+    """The device that trainings of this process run on, as records name it."""
+    return f"cpu: {cpu_name()}" if device == "cpu" else f"{device}: {gpu_name() or 'unknown'}"
+
+
+def kind(device: str) -> str:
+    """`cuda` or `cpu` of a device's name in records."""
+    return "cuda" if device.partition(":")[0] == "cuda" else "cpu"
+
+
+@cache
+def flops_per_step(protocol: Protocol) -> float:
+    """Operations of one update: forward, and backward at twice its cost, with evaluations in their proportion.
+
+    A multiply-add counts as two operations.
+    """
+    evaluated = (10_000 + protocol.data.validation) / protocol.evaluation.every
+    return float(protocol.network.multiply_adds * (6 * protocol.recipe.batch_size + 2 * evaluated))
+
+
+def assumed(protocol: Protocol, device: str, company: int = 1) -> float:
+    """Seconds of an update where nothing was measured: a GPU is idle until its company gives it enough to do."""
+    if not protocol.trains:
+        return 0.0
+    if kind(device) == "cpu":
+        return company * flops_per_step(protocol) / FLOPS_PER_SECOND
+    least = GPU_SECONDS_PER_LAYER * len(protocol.pruning.prunable)
+    return max(least, company * flops_per_step(protocol) / GPU_FLOPS_PER_SECOND)
+
+
+def company_of(words: str | None) -> int:
+    """How many were trained side by side, as a record's provenance says it: `5 side by side, stacked`."""
+    return int(words.split()[0]) if words else 1
+
+
+def training_work(protocol: Protocol) -> float:
+    """Operations of one whole training; 0 where nothing is trained. Orders protocols alike on every machine."""
+    return protocol.recipe.steps * flops_per_step(protocol) if protocol.trains else 0.0
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far predictions were off, as a fraction of what was measured: middle and 90th percentile of `count`."""
+
+    count: int
+    middle: float
+    ninetieth: float
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Learned from records: seconds per update of (protocol key, device) by size of the company, and how many times
+    as long as assumed a device takes."""
+
+    speeds: Mapping[tuple[str, str], Seen] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def learn(records: Mapping[Protocol, Iterable[Record]]) -> CostModel:
+        """From the records of any number of protocols."""
+        speeds: defaultdict[tuple[str, str], defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for protocol, found in records.items():
+            for record in found:
+                if record.cost and record.cost.train_steps > 0:
+                    company = company_of(record.provenance.company)  # each record has its share of the seconds
+                    speed = company * record.cost.train_seconds / record.cost.train_steps
+                    speeds[protocol.key, record.provenance.device][company].append(speed)
+        known = {protocol.key: protocol for protocol in records}
+        factors: defaultdict[str, list[float]] = defaultdict(list)
+        for (key, device), sizes in speeds.items():
+            if known[key].trains:
+                found_here = [median(v) / assumed(known[key], device, n) for n, v in sizes.items()]
+                factors[device].append(median(found_here))
+        return CostModel(
+            {key: {n: tuple(sorted(v)) for n, v in sizes.items()} for key, sizes in speeds.items()},
+            {device: median(values) for device, values in factors.items() if median(values) > 0},
+        )
+
+    def seconds_per_step(self, protocol: Protocol, device: str | None = None, company: int = 1) -> float:
+        """Of a whole company: measured on this device; else on one of its kind, corrected by what both are known to do;
+        else from operations. A company that was not measured is expected from the one nearest in size."""
+        device = device or this_device()
+        guess = assumed(protocol, device, company)
+        if own := self.speeds.get((protocol.key, device)):
+            return _corrected(protocol, device, own, company)
+        here = self.factors.get(device)
+        elsewhere = [
+            _corrected(protocol, other, sizes, company) * ((here or self.factors[other]) / self.factors[other])
+            for (key, other), sizes in self.speeds.items()
+            if key == protocol.key and kind(other) == kind(device) and other in self.factors
+        ]  # fmt: skip
+        return median(elsewhere) if elsewhere else guess * self.factors.get(device, 1.0)
+
+    def wall(self, protocol: Protocol, device: str | None = None) -> Wall:
+        """The same as a function of the company."""
+        known: dict[int, float] = {}
+
+        def seconds(company: int) -> float:
+            if company not in known:
+                known[company] = self.seconds_per_step(protocol, device, company)
+            return known[company]
+
+        return seconds
+
+    def share(self, protocol: Protocol, device: str | None = None) -> float:
+        """What an update of one network takes of the device, in the company that it is given there."""
+        wall = self.wall(protocol, device)
+        width = side_by_side(wall) if kind(device or this_device()) == "cuda" else 1
+        return wall(width) / width
+
+    def error(self, protocol: Protocol, device: str | None = None) -> Error | None:
+        """Each record of a device predicted from all others of it in such a company; None where there are no two."""
+        off = []
+        for values in self.speeds.get((protocol.key, device or this_device()), {}).values():
+            if len(values) > 1:
+                off += [abs(_median_without(values, n) - value) / value for n, value in enumerate(values) if value]
+        off.sort()
+        return Error(len(off), median(off), off[int(0.9 * (len(off) - 1))]) if off else None
+
+
+def side_by_side(wall: Wall) -> int:
+    """The fewest networks side by side that give nine tenths of what a device can do: a larger company only ends later,
+    and loses more if it is killed."""
+    best = max((n / wall(n) for n in range(1, MOST + 1) if wall(n)), default=1.0)
+    return next((n for n in range(1, MOST + 1) if not wall(n) or n / wall(n) >= 0.9 * best), MOST)
+
+
+def nearly_free(wall: Wall) -> int:
+    """Up to how many networks cost a device at most a tenth more than one."""
+    return max(n for n in range(1, MOST + 1) if wall(n) <= 1.1 * wall(1))
+
+
+def _corrected(protocol: Protocol, device: str, seen: Seen, company: int) -> float:
+    near = min(seen, key=lambda size: (abs(log(size / company)), size))
+    guess, there = assumed(protocol, device, company), assumed(protocol, device, near)
+    return median(seen[near]) * (guess / there if there else 1.0)
+
+
+def _median_without(values: Sequence[float], left_out: int) -> float:
+    """The median of sorted values but one."""
+    rest = len(values) - 1
+
+    def at(place: int) -> float:
+        return values[place if place < left_out else place + 1]
+
+    return at(rest // 2) if rest % 2 else (at(rest // 2 - 1) + at(rest // 2)) / 2

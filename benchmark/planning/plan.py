@@ -1,0 +1,198 @@
+"""Plans: protocols expanded into cells, minus what is recorded, grouped into jobs, most wanted first. No torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import median
+
+from benchmark.planning.cost import FLOPS_PER_SECOND, CostModel, this_device, training_work
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import AS_WRITTEN, DENSE, Cell, Purpose, cells_of, method_names, shares_work, train_steps
+from benchmark.protocols.methods import ControlSpec
+from benchmark.records.schema import Record
+from benchmark.records.store import Store
+
+
+def speed_from(
+    planned: Sequence[PlannedJob], store: Store, costs: CostModel | None = None, device: str | None = None
+) -> list[PlannedJob]:
+    """The same plan with expected seconds from the records of `store`, the folder that has some."""
+    expected: dict[str, Callable[[Sequence[Cell]], float]] = {}
+    timed = []
+    for item in planned:
+        protocol = item.job.protocol
+        if protocol.key not in expected:
+            expected[protocol.key] = expected_seconds(protocol, store.records(protocol), costs, device)
+        timed.append(replace(item, seconds=expected[protocol.key](item.job.cells)))
+    return timed
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cells that must run in one process, in this order: a chain's levels, levels scored once, or a single cell."""
+
+    protocol: Protocol
+    cells: tuple[Cell, ...]
+
+    @property
+    def method(self) -> str:
+        """The method all its cells belong to."""
+        return self.cells[0].method
+
+    @property
+    def name(self) -> str:
+        """Unique within the protocol; also the name of its lock."""
+        first = self.cells[0]
+        return f"{first.method}_{f'seed-{first.seed}' if shares_work(self.protocol, first.method) else first.name}"
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job with the seconds it should take of a core here, or of a GPU. `tier`: how much wanted, lowest first."""
+
+    job: Job
+    seconds: float
+    tier: int = 0
+
+
+def _later(protocol: Protocol, method: str) -> tuple[int, ...]:
+    spec = None if method == DENSE else protocol.method(method)
+    return () if spec is None or isinstance(spec, ControlSpec) else spec.later
+
+
+def jobs(
+    protocol: Protocol,
+    methods: Sequence[str],
+    store: Store,
+    retry_failed: bool = False,
+    wanted: Mapping[str, int] | None = None,
+) -> list[Job]:
+    """Unfinished work of `methods`, most wanted first; failed cells count as finished unless `retry_failed`.
+
+    `wanted`: method -> further seeds that decide an open claim on it. Among cells as urgent, down to the group of three
+    seeds, those that decide with fewer seeds come first.
+    """
+    done = _settled(store.records(protocol), retry_failed)
+    return [Job(protocol, cells) for _, cells in _ranked(protocol, methods, done, wanted or {}, AS_WRITTEN)]
+
+
+def _settled(records: Iterable[Record], retry_failed: bool) -> set[tuple[str, int, int, int]]:
+    """(method, level, seed, draw) of every cell of which nothing is left to do."""
+    return {
+        (r.method.name, r.cell.level, r.cell.seed, r.cell.draw)
+        for r in records
+        if r.status == "finished" or not retry_failed
+    }
+
+
+def _ranked(
+    protocol: Protocol,
+    methods: Collection[str],
+    done: Collection[tuple[str, int, int, int]],
+    wanted: Mapping[str, int],
+    purpose: Purpose,
+) -> list[tuple[tuple[int, int], tuple[Cell, ...]]]:
+    """Cells of each job, with their tier. Among cells of a tier: wanted levels, first draws, three seeds of everything,
+    then the rest: three seeds of every method decide more claims than five of the first one.
+    """
+    groups: dict[tuple[tuple[int, int], tuple[int, ...], int, tuple[int, int]], list[Cell]] = {}
+    positions = {seed: position for position, seed in enumerate(protocol.seeds)}
+    for order, method in enumerate(method_names(protocol)):
+        if method not in methods:
+            continue
+        alone = method != DENSE and not shares_work(protocol, method)
+        places = {level: place for place, level in enumerate(protocol.measured_levels(method))} if alone else {}
+        later, fewest = frozenset(_later(protocol, method)), wanted.get(method, sys.maxsize)
+        for cell in cells_of(protocol, method):
+            if (method, cell.level, cell.seed, cell.draw) in done or not purpose.includes(protocol, cell):
+                continue
+            position = positions[cell.seed]
+            rank = (cell.level in later, cell.draw > 0, position // 3, fewest, position)
+            key = (purpose.tier(protocol, cell), rank, order, (cell.draw, places[cell.level]) if alone else (0, 0))
+            groups.setdefault(key, []).append(cell)
+    return [(key[0], tuple(sorted(groups[key], key=lambda c: c.level))) for key in sorted(groups)]
+
+
+def expected_seconds(
+    protocol: Protocol, records: Sequence[Record], costs: CostModel | None = None, device: str | None = None
+) -> Callable[[Sequence[Cell]], float]:
+    """How long cells of a protocol should take on one core, from its records, else from the size of the network.
+
+    Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once. `costs`: a
+    model that has seen more than these records. `device`: another than this core, as records name it; of a GPU, what
+    a cell takes of it in company.
+    """
+    speed = (costs or CostModel.learn({protocol: records})).share(protocol, device)
+    taken: dict[str, list[float]] = {}
+    for record in records:
+        if not protocol.trains and record.cost:
+            taken.setdefault(record.method.name, []).append(record.cost.prune_seconds)
+
+    @cache
+    def steps(method: str, level: int) -> int:
+        return train_steps(protocol, Cell(method, level, 0))
+
+    def seconds(cells: Sequence[Cell]) -> float:
+        if protocol.trains:
+            return speed * sum(steps(cell.method, cell.level) for cell in cells)
+        each = {cell.method: _mask_seconds(protocol, cell.method, taken.get(cell.method, [])) for cell in cells}
+        masks = {(c.method, c.seed, 0 if shares_work(protocol, c.method) else c.level) for c in cells}
+        return sum(each[method] for method, _, _ in sorted(masks))  # sums of one order: sets have none
+
+    return seconds
+
+
+def _mask_seconds(protocol: Protocol, method: str, taken: Sequence[float]) -> float:
+    if taken:
+        return median(taken)
+    rounds = protocol.pruning_method(method).schedule.rounds
+    weights = sum(protocol.pruning.layer_sizes.values())
+    work = 6 * protocol.network.multiply_adds + 3000 * weights  # one example; moving and ranking scores, 0.1 us each
+    return (rounds if isinstance(rounds, int) else 1) * work / FLOPS_PER_SECOND
+
+
+def plan(
+    selection: Sequence[tuple[Protocol, str]],
+    store: Store,
+    retry_failed: bool = False,
+    wanted: Mapping[str, Mapping[str, int]] | None = None,
+    purpose: Purpose = AS_WRITTEN,
+    device: str = "cpu",
+) -> list[PlannedJob]:
+    """All unfinished jobs of a selection with their expected seconds: most wanted first, then small trainings before
+    large ones, which would take any budget, protocol by protocol.
+
+    `wanted`: of each protocol id, see `jobs`. `purpose`: see there. `device`: cpu or cuda.
+    """
+    methods_of: dict[Protocol, list[str]] = {}
+    for protocol, method in selection:
+        methods_of.setdefault(protocol, []).append(method)
+    records = {protocol: store.records(protocol) for protocol in methods_of}
+    costs, place = CostModel.learn(records), this_device(device)
+    planned = list[PlannedJob]()
+    for protocol, own in records.items():
+        expected = expected_seconds(protocol, own, costs, place)
+        done = _settled(own, retry_failed)
+        for tier, cells in _ranked(protocol, methods_of[protocol], done, (wanted or {}).get(protocol.id, {}), purpose):
+            planned.append(PlannedJob(Job(protocol, cells), expected(cells), tier[0]))
+    # Stable: else in the order above.
+    return sorted(planned, key=lambda item: (item.tier, training_work(item.job.protocol)))
+
+
+def only_recorded(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
+    """The part of a plan whose cells have a finished record in `store`: what can be checked against it."""
+    kept = []
+    for item in planned:
+        cells = tuple(c for c in item.job.cells if _finished(store, item.job.protocol, c))
+        if cells:
+            seconds = item.seconds * len(cells) / len(item.job.cells)
+            kept.append(replace(item, job=Job(item.job.protocol, cells), seconds=seconds))
+    return kept
+
+
+def _finished(store: Store, protocol: Protocol, cell: Cell) -> bool:
+    record = store.read(protocol, cell)
+    return record is not None and record.status == "finished"

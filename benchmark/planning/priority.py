@@ -1,0 +1,188 @@
+"""Which cells decide most: the order in which a budget is spent. No torch.
+
+First come claims that nothing is known of, then inconclusive ones that a few more seeds would settle, then the seeds
+that other open claims still lack, then those that a verdict was reached without; what no claim asks for comes last.
+Among equals the claims stand in the order of their papers' files, where headline claims come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+from benchmark.claims.evidence import UNDECIDED, Verdict
+from benchmark.claims.observations import Point
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE, Cell, cells_of, is_chain, method_names
+from benchmark.protocols.methods import ControlSpec
+from benchmark.utils.errors import BadInput, did_you_mean
+
+NEVER = 1_000_000  # seeds: sorts behind every number that could be needed
+FIRST_SEEDS = 3  # of a claim that nothing is known of: enough for a first interval
+NOBODY_ASKS = (4, 0)
+REASONS = (
+    "first seeds of a claim not measured",
+    "a few more seeds decide",
+    "further seeds of an open claim",
+    "further seeds of a decided claim",
+    "no claim asks for it",
+)  # by tier
+Tier = tuple[int, int]
+
+
+class RestsOnCells(Interface):
+    """A claim, or what was decided of it."""
+
+    @property
+    def cells(self) -> Mapping[str, Sequence[Point]]:
+        """Protocol id -> the points whose numbers it rests on."""
+
+
+@dataclass(frozen=True)
+class ClaimStatus:
+    """A claim as far as the order of work follows from it.
+
+    `seeds_measured`: of the check that has fewest. `seeds_still_needed`, `cells`, `part_of`: as in a `Decision`.
+    """
+
+    paper: str
+    claim: str
+    part_of: str | None
+    verdict: Verdict
+    seeds_measured: int
+    seeds_still_needed: int | None
+    cells: Mapping[str, tuple[Point, ...]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Tier by cell, lowest first; cells that are not in it decide nothing."""
+
+    tiers: Mapping[tuple[str, Cell], Tier]
+    only: bool = False
+
+    def tier(self, protocol: Protocol, cell: Cell) -> Tier:
+        """How much a cell is wanted."""
+        return self.tiers.get((protocol.key, cell), NOBODY_ASKS)
+
+    def includes(self, protocol: Protocol, cell: Cell) -> bool:
+        """Whether it is to be run at all: with --for, nothing but what that needs."""
+        return not self.only or (protocol.key, cell) in self.tiers
+
+
+def cells_needed(claim: RestsOnCells, protocol: Protocol) -> list[Cell]:
+    """Every planned cell of a protocol that a claim rests on, with the levels and networks that lead to them."""
+    levels: dict[str, int] = {}
+    exact: set[tuple[str, int]] = set()
+    for method, level in claim.cells.get(protocol.id, ()):
+        name = method if level else DENSE
+        exact.add((name, level))
+        if name in protocol.all_methods:
+            _leading_to(protocol, name, level, levels)
+    if not exact:
+        return []
+    points = exact | {(method, level) for method, top in levels.items() for level in range(1, top + 1)}
+    methods = {method for method, _ in points} | {DENSE}
+    return [
+        cell
+        for method in method_names(protocol)
+        if method in methods
+        for cell in cells_of(protocol, method)
+        if method == DENSE or (method, cell.level) in points
+    ]
+
+
+def _leading_to(protocol: Protocol, method: str, level: int, levels: dict[str, int]) -> None:
+    """Note that a chain is needed down to `level`, for itself or for a control of it."""
+    spec = protocol.method(method)
+    chain = spec.of if isinstance(spec, ControlSpec) else method
+    if is_chain(protocol, chain):
+        levels[chain] = max(levels.get(chain, 0), level)
+
+
+def cells_for_one_seed(protocol: Protocol, points: Iterable[Point]) -> list[Cell]:
+    """Everything that is trained before one seed has these (method, level) points: a chain's earlier levels, a
+    control's parent, the dense network that masks or rewinding start from. Seed 0 stands for any."""
+    cells: set[Cell] = set()
+    for method, level in points:
+        cells.update(_behind(protocol, method if level else DENSE, level))
+    return sorted(cells)
+
+
+def _behind(protocol: Protocol, method: str, level: int) -> set[Cell]:
+    if method == DENSE:
+        return {Cell(DENSE, 0, 0)}
+    spec = protocol.method(method)
+    if isinstance(spec, ControlSpec):
+        own = {Cell(method, level, 0, draw) for draw in range(spec.draws)}
+        # A parent's mask needs the networks before it, not the parent's own training at this level.
+        return own | (_behind(protocol, spec.of, level) - {Cell(spec.of, level, 0)})
+    if is_chain(protocol, method):
+        return {Cell(method, lower, 0) for lower in range(1, level + 1)} | {Cell(DENSE, 0, 0)}
+    starts_trained = spec.schedule.scores == "trained" or spec.schedule.restart != 0
+    return {Cell(method, level, 0)} | ({Cell(DENSE, 0, 0)} if starts_trained else set())
+
+
+def wanted_methods(claims: Iterable[ClaimStatus], protocols: Sequence[Protocol]) -> dict[str, dict[str, int]]:
+    """Protocol id -> method -> the fewest further seeds that decide an open claim on it."""
+    known = {protocol.id: protocol for protocol in protocols}
+    fewest: dict[str, dict[str, int]] = {}
+    for claim in claims:
+        if claim.verdict not in UNDECIDED:
+            continue
+        seeds = NEVER if claim.seeds_still_needed is None else claim.seeds_still_needed
+        for name, points in claim.cells.items():
+            methods = fewest.setdefault(name, {})
+            for cell in cells_for_one_seed(known[name], points):
+                methods[cell.method] = min(methods.get(cell.method, NEVER), seeds)
+    return fewest
+
+
+def wanted(claims: Sequence[ClaimStatus], protocols: Sequence[Protocol], purpose: str | None = None) -> Wanted:
+    """Tiers of all cells of `protocols`, from how claims stand; of one claim, paper or method only with `purpose`.
+
+    Raises BadInput for a purpose that is none of these.
+    """
+    known = {protocol.id: protocol for protocol in protocols}
+    if purpose is not None:
+        claims = _meant(purpose, claims, protocols)
+    tiers: dict[tuple[str, Cell], Tier] = {}
+    for place, claim in enumerate(claims):
+        for protocol in [known[name] for name in claim.cells]:
+            of_seed = {seed: (_tier(claim, number), place) for number, seed in enumerate(protocol.seeds)}
+            for cell in cells_needed(claim, protocol):
+                asked, tier = (protocol.key, cell), of_seed[cell.seed]
+                if tier < tiers.get(asked, NOBODY_ASKS):
+                    tiers[asked] = tier
+    if purpose is not None:
+        for protocol in protocols:
+            if purpose in method_names(protocol):
+                for cell in cells_of(protocol, purpose):
+                    tiers.setdefault((protocol.key, cell), NOBODY_ASKS)
+    return Wanted(tiers, purpose is not None)
+
+
+def _meant(purpose: str, claims: Iterable[ClaimStatus], protocols: Sequence[Protocol]) -> list[ClaimStatus]:
+    """Those that belong to a claim, to a statement that claims are parts of, to a paper or to a method."""
+    known = list(claims)
+    methods = {name for protocol in protocols for name in method_names(protocol)}
+    found = [c for c in known if purpose in (c.claim, c.paper, c.part_of)]
+    if found:
+        return found
+    if purpose in methods:
+        return [c for c in known if purpose in {m for points in c.cells.values() for m, _ in points}]
+    whole = {name for c in known if (name := c.part_of)}
+    names = sorted({c.claim for c in known} | whole | {c.paper for c in known} | methods)
+    raise BadInput(
+        f"--for {purpose}", "is no claim, paper or method of the selected protocols", did_you_mean(purpose, names)
+    )
+
+
+def _tier(claim: ClaimStatus, seed: int) -> int:
+    if claim.verdict == "not measured":
+        return 0 if seed < FIRST_SEEDS else 2
+    if claim.verdict == "inconclusive":
+        needed = claim.seeds_still_needed
+        return 1 if needed is not None and seed < claim.seeds_measured + needed else 2
+    return 3

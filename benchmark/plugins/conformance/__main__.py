@@ -1,0 +1,28 @@
+"""The checks of one plugin file, in a confined process: `python -m benchmark.plugins.conformance FILE VALUES`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmark.plugins.conformance.suite import examined
+from benchmark.plugins.conformance.trials import Subject
+from benchmark.plugins.describe import Tell, respond
+from benchmark.plugins.examine import hyper_parameters
+from benchmark.plugins.load import from_file
+from benchmark.plugins.sandbox.limits import Limits
+
+
+def checked(path: Path, given: Mapping[str, str], tell: Tell) -> dict[str, Any]:
+    """The report of all checks as JSON. Raises BadPruner or BadInput if the pruner cannot be made at all."""
+    tell("import")
+    found = from_file(path)
+    parameters = hyper_parameters(found, given)
+    found.make(parameters)
+    return asdict(examined(Subject(found.kind, parameters), lambda check: tell(f"check '{check}'")))
+
+
+if __name__ == "__main__":
+    respond(checked, Limits())

@@ -1,0 +1,117 @@
+"""What a plugin file says of itself, found in a confined process of its own (`python -m benchmark.plugins.examine`).
+
+The author's code runs here, so that neither `run` nor `plan` imports it (or torch) themselves."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark.plugins.describe import Tell, respond
+from benchmark.plugins.load import FoundPruner, from_file
+from benchmark.plugins.sandbox.limits import Limits
+from benchmark.protocols.methods import Allocation, Needs
+from benchmark.pruning.interface import Pruner
+from benchmark.records.submissions import Value
+from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
+
+
+def facts(path: Path, given: Mapping[str, str], tell: Tell) -> dict[str, Any]:
+    """What only its code can tell of a plugin. `given`: hyper-parameters as text. Raises BadPruner or BadInput."""
+    tell("import")
+    found = from_file(path)
+    parameters = hyper_parameters(found, given)
+    plugin = found.make(parameters)
+    return {
+        "needs": _declared(plugin, "needs", get_args(Needs)),
+        "paper": _paper(plugin),
+        **_schedule(plugin),
+        "parameters": {name: value for name, value in parameters.items() if value != defaults(found).get(name)},
+    }
+
+
+def hyper_parameters(found: FoundPruner, given: Mapping[str, str]) -> dict[str, Value]:
+    """Text from the command line as values of the types that the constructor annotates.
+
+    Raises BadInput naming the parameter: unknown, annotated with no plain type, or not a value of that type.
+    """
+    taken = _constructor(found)
+    values: dict[str, Value] = {}
+    for name, text in given.items():
+        thing = f"--set {name}={text}"
+        if name not in taken:
+            known = did_you_mean(name, list(taken)) if taken else "Its constructor takes none"
+            raise BadInput(thing, f"pruner '{found.name}' has no such hyper-parameter", known)
+        annotation = taken[name].annotation
+        if annotation not in (bool, int, float, str) and get_origin(annotation) is not Literal:
+            raise BadInput(thing, "it has no plain type in the constructor", "Annotate it: bool, int, float or str")
+        try:
+            value = TypeAdapter(annotation).validate_strings(text)
+        except ValidationError as error:
+            raise BadInput(thing, error.errors()[0]["msg"], f"Give a value of {_spoken(annotation)}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(thing, "it is not finite", "Give a finite number")
+        values[name] = value
+    return values
+
+
+def defaults(found: FoundPruner) -> dict[str, Any]:
+    """Hyper-parameters with the values they have when none is given."""
+    taken = _constructor(found)
+    return {name: p.default for name, p in taken.items() if p.default is not inspect.Parameter.empty}
+
+
+def _constructor(found: FoundPruner) -> dict[str, inspect.Parameter]:
+    try:
+        signature = inspect.signature(found.kind, eval_str=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise BadPruner(
+            f"pruner '{found.name}'", f"its constructor cannot be read ({error})", "Annotate it with plain types"
+        ) from error
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: p for name, p in signature.parameters.items() if p.kind in named}
+
+
+def _spoken(annotation: Any) -> str:
+    return annotation.__name__ if inspect.isclass(annotation) else str(annotation).removeprefix("typing.")
+
+
+def _declared(plugin: object, name: str, allowed: tuple[str, ...]) -> str:
+    value = getattr(plugin, name)
+    if value not in allowed:
+        raise BadPruner(f"{type(plugin).__name__}.{name}", f"is {value!r}", f"Declare one of: {', '.join(allowed)}")
+    return str(value)
+
+
+def _paper(plugin: object) -> str:
+    paper = getattr(plugin, "paper", "")
+    if not isinstance(paper, str):
+        raise BadPruner(f"{type(plugin).__name__}.paper", f"is {paper!r}", "Say in words where it was published")
+    return paper
+
+
+def _schedule(plugin: object) -> dict[str, Any]:
+    kind = type(plugin).__name__
+    if not isinstance(plugin, Pruner):
+        for name in ("rounds", "allocation"):
+            if hasattr(plugin, name):
+                raise BadPruner(f"{kind}.{name}", "a MaskLearner makes the whole mask itself", "Remove it")
+        return {"kind": "mask", "rounds": 1, "allocation": "global"}
+    rounds: object = plugin.rounds
+    if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= 10_000:
+        raise BadPruner(f"{kind}.rounds", f"is {rounds!r}", "Declare a whole number from 1 to 10000")
+    if plugin.needs == "trained weights" and rounds != 1:
+        raise BadPruner(
+            f"{kind}.rounds", f"is {rounds}, but nothing is trained between rounds", "Trained weights take 1 round"
+        )
+    allocation = _declared(plugin, "allocation", get_args(Allocation))
+    return {"kind": "score", "rounds": rounds, "allocation": allocation}
+
+
+if __name__ == "__main__":
+    respond(facts, Limits())

@@ -1,0 +1,99 @@
+"""Importing a plugin: by entry-point name, or from a file given by path. Runs the author's code."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from benchmark.plugins.registry import GROUP, names, read_plugin, source_digest
+from benchmark.pruning.interface import MaskLearner, Plugin, Pruner
+from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
+
+
+@dataclass(frozen=True)
+class FoundPruner:
+    """A pruner class with the digest of its source, comments and docstrings aside."""
+
+    name: str
+    kind: type[Plugin]
+    digest: str
+
+    def make(self, parameters: Mapping[str, Any]) -> Plugin:
+        """An instance with the protocol's parameters. Raises BadPruner if it does not take them."""
+        try:
+            return self.kind(**parameters)
+        except Exception as error:
+            raise BadPruner(
+                f"pruner '{self.name}'",
+                f"cannot be made with {dict(parameters)} ({error})",
+                "Correct its parameters",
+            ) from error
+
+
+def find(name: str, plugins: Mapping[str, Path] | None = None) -> FoundPruner:
+    """The pruner called `name`: from `plugins` (name -> file) first, then from entry points.
+
+    Raises BadInput if there is none, BadPruner if its module cannot be used.
+    """
+    if plugins and name in plugins:
+        return from_file(plugins[name])
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    if not points:
+        raise BadInput(f"pruner '{name}'", "none is registered under this name", did_you_mean(name, names()))
+    return from_entry_point(points[0])
+
+
+def from_entry_point(point: EntryPoint) -> FoundPruner:
+    """The pruner class an entry point names. Imports it. Raises BadPruner."""
+    try:
+        kind = point.load()
+    except (Exception, SystemExit) as error:
+        raise BadPruner(
+            f"pruner '{point.name}'", f"{point.value} cannot be imported ({error})", "Correct its entry point"
+        ) from error
+    return _checked(point.name, kind)
+
+
+def from_file(path: Path) -> FoundPruner:
+    """The one pruner class defined in a Python file. Its name is the file's stem. Raises BadPruner."""
+    return from_source(path, read_plugin(path))
+
+
+def from_source(path: Path, source: bytes) -> FoundPruner:
+    """The one pruner class that `source`, the content of `path`, defines. Runs it. Raises BadPruner."""
+    name = f"lotterybench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise BadPruner(
+            f"plugin {path}", f"cannot be imported ({type(error).__name__}: {error})", "Correct the file"
+        ) from error
+    own = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Plugin) and value.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise BadPruner(f"plugin {path}", f"defines {len(own)} pruner classes", "Define exactly one per file")
+    return _checked(path.stem, own[0], source)
+
+
+def _checked(name: str, kind: Any, source: str | bytes | None = None) -> FoundPruner:
+    if not (inspect.isclass(kind) and issubclass(kind, Pruner | MaskLearner)) or inspect.isabstract(kind):
+        raise BadPruner(
+            f"pruner '{name}'",
+            "is no complete Pruner or MaskLearner",
+            "Subclass one and define score() or learn()",
+        )
+    return FoundPruner(name, kind, source_digest(source or inspect.getsource(inspect.getmodule(kind) or kind)))

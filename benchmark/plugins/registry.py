@@ -1,0 +1,144 @@
+"""Which plugins there are, where their code is, and its digest, without running any of it. No torch."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
+
+
+def plugin_files(plugins: Sequence[Path]) -> dict[str, Path]:
+    """Files by stem. Raises BadInput for a missing file or two of one name."""
+    files: dict[str, Path] = {}
+    for path in plugins:
+        if not path.is_file():
+            raise BadInput(f"plugin {path}", "there is no such file", "Give the path of a Python file")
+        if path.stem in files:
+            raise BadInput(f"plugin {path}", f"{files[path.stem]} has the same name", "Rename one of them")
+        files[path.stem] = path
+    return files
+
+
+GROUP = "lotterybench.pruners"
+LONGEST_SOURCE = 2**20  # bytes of a plugin file
+
+
+def source_digest(source: str | bytes) -> str:
+    """sha256 of what the code does: its syntax tree without docstrings, comments and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def names() -> list[str]:
+    """Every registered pruner."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def read_plugin(path: Path) -> bytes:
+    """The source in a plugin's file, unread and unrun. Raises BadPruner if there is no such Python file."""
+    try:
+        if path.suffix == ".py" and path.is_file():  # not a pipe, which might never end
+            with path.open("rb") as file:
+                source = file.read(LONGEST_SOURCE + 1)
+            if len(source) <= LONGEST_SOURCE:
+                return source
+            raise BadPruner(f"plugin {path}", f"is longer than {LONGEST_SOURCE} bytes", "Keep to one readable file")
+    except OSError:
+        pass
+    raise BadPruner(f"plugin {path}", "is not a Python file", "Give the path of a .py file with one pruner class")
+
+
+@dataclass(frozen=True)
+class PrunerSource:
+    """A pruner that a plugin process can load.
+
+    `file`: its file, with `source` its content; or, for an entry point `module:Class`, the file of the package that
+    it is in, which may be read from (`readable`).
+    """
+
+    name: str
+    digest: str
+    file: Path
+    source: bytes = b""
+    entry_point: str | None = None
+    readable: tuple[str, ...] = ()
+
+
+def locate(name: str, plugins: Mapping[str, Path] | None = None) -> PrunerSource:
+    """The pruner called `name`: from `plugins` (name -> file) first, then from entry points.
+
+    Raises BadInput if there is none, BadPruner if its source cannot be read or is not Python.
+    """
+    if plugins and name in plugins:
+        path = plugins[name].resolve()
+        source = read_plugin(path)
+        return PrunerSource(path.stem, _digest(f"plugin {path}", source), path, source)
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    if not points:
+        raise BadInput(f"pruner '{name}'", "none is registered under this name", did_you_mean(name, names()))
+    return _from_entry_point(points[0])
+
+
+def declared_needs(name: str) -> str | None:
+    """What the class of a registered pruner says it needs, read from its source and not run; None if it is not found.
+
+    Without a `needs` of its own a pruner needs nothing, as `benchmark.api.Pruner` says.
+    """
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    try:
+        tree = ast.parse(_file_of(points[0])[1].read_bytes())
+    except (IndexError, BadPruner, OSError, SyntaxError, ValueError):
+        return None
+    wanted = points[0].attr
+    for node in (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == wanted):
+        for line in node.body:
+            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            value = getattr(line, "value", None)
+            named = any(isinstance(target, ast.Name) and target.id == "needs" for target in targets)
+            if named and isinstance(value, ast.Constant):
+                return str(value.value)
+        return "nothing"
+    return None
+
+
+def _from_entry_point(point: EntryPoint) -> PrunerSource:
+    package, file, readable = _file_of(point)
+    digest = _digest(f"pruner '{point.name}'", file.read_bytes())
+    return PrunerSource(point.name, digest, package, b"", point.value, readable)
+
+
+def _file_of(point: EntryPoint) -> tuple[Path, Path, tuple[str, ...]]:
+    """(package or module to load, the file of the class, what may be read from), without importing anything."""
+    top, *rest = point.module.split(".")
+    thing = f"pruner '{point.name}'"
+    spec = find_spec(top)  # of a top-level name: looks for it and imports nothing
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise BadPruner(thing, f"{point.value} cannot be imported (no package '{top}')", "Correct its entry point")
+    package = Path(spec.origin).resolve()
+    inside = package.name == "__init__.py"
+    module = package.parent.joinpath(*rest) if inside else package
+    candidates = (module.with_suffix(".py"), module / "__init__.py")
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None or (rest and not inside):
+        raise BadPruner(thing, f"{point.value} cannot be imported (no such module)", "Correct its entry point")
+    readable = (str(package.parent if inside else package),)
+    return package, file, readable
+
+
+def _digest(thing: str, source: bytes) -> str:
+    try:
+        return source_digest(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadPruner(thing, f"cannot be imported ({type(error).__name__}: {error})", "Correct the file") from error

@@ -1,0 +1,136 @@
+"""The process a plugin runs in: confined first, then loads the plugin and answers until the harness hangs up."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import EntryPoint
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from benchmark.datasets.dataset import Examples
+from benchmark.networks import make
+from benchmark.plugins.load import FoundPruner, from_entry_point, from_source
+from benchmark.plugins.registry import GROUP
+from benchmark.plugins.sandbox.limits import MIB, Limits
+from benchmark.plugins.sandbox.sandbox import SCRATCH, Protections, confine
+from benchmark.plugins.sandbox.wire import (
+    Answer,
+    Begin,
+    BrokenAnswer,
+    Load,
+    Loaded,
+    Refusal,
+    Round,
+    pack,
+    read_mask_bits,
+    receive,
+    send,
+    unpack,
+)
+from benchmark.protocols.methods import Needs
+from benchmark.protocols.network import NetworkSpec
+from benchmark.pruning.interface import Plugin
+from benchmark.pruning.masks import check_masks, check_scores
+from benchmark.pruning.scorer import DirectScorer, Subject, kind_of
+from benchmark.utils.cpu import configure_cpu
+from benchmark.utils.errors import BadPruner
+
+NETWORK: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
+LARGEST = 64 * 1024 * MIB  # of what the harness sends; it is trusted
+
+
+def serve(channel: socket.socket, limits: Limits, namespaces: bool, readable: Sequence[str]) -> None:
+    """Confine this process, then answer on `channel` until it closes or the plugin breaks its contract."""
+    protections = confine(limits, namespaces, readable)
+    if protections.scratch:
+        os.chdir(SCRATCH)
+    configure_cpu()
+    torch.manual_seed(0)  # global generators are not the plugin's: the same start for every mask
+    random.seed(0)
+    np.random.seed(0)
+    try:
+        _answer(channel, protections)
+    except BrokenAnswer:  # the harness has hung up
+        return
+    except BadPruner as error:
+        _refuse(channel, error.cause, error.fix)
+    except BaseException as error:  # a plugin may raise anything, also what is no Exception
+        _refuse(channel, f"raised {type(error).__name__}: {error}", "Correct the pruner")
+
+
+def _refuse(channel: socket.socket, cause: str, fix: str) -> None:
+    words = (text[:2000].encode(errors="replace").decode() for text in (cause, fix))
+    send(channel, Refusal(cause=next(words), fix=next(words)))
+
+
+def _answer(channel: socket.socket, protections: Protections) -> None:
+    header, source = receive(channel, LARGEST)
+    asked = Load.model_validate_json(header)
+    plugin = _found(asked, source).make(asked.parameters)
+    kind = kind_of(plugin, asked.pruner)
+    send(channel, Loaded(kind=kind, needs=_needs(plugin, asked.pruner), protections=asdict(protections)))
+    header, payload = receive(channel, LARGEST)
+    begin, tensors = Begin.model_validate_json(header), unpack(payload)
+    shapes = {name: tensors[f"state.{name}"].shape for name in begin.prunable}
+    scorer = _scorer(begin, tensors, plugin, asked.pruner)
+    while True:
+        header, payload = receive(channel, LARGEST)
+        density = Round.model_validate_json(header).density
+        masks = read_mask_bits(payload, shapes)
+        # Checked here for the words of the refusal; the harness does not take this process's word for it.
+        if density is None:
+            given = scorer.scores(masks)
+            check_scores(given, masks, asked.pruner)
+        else:
+            given = scorer.masks(masks, density)
+            check_masks(given, masks, None, asked.pruner)
+        ordered = {name: given[name].detach().cpu() for name in masks}
+        send(channel, Answer(**asdict(scorer.cost)), pack(ordered))
+
+
+def _found(asked: Load, source: bytes) -> FoundPruner:
+    if asked.entry_point is None:
+        return from_source(Path(asked.file), source)
+    point = EntryPoint(asked.pruner, asked.entry_point, GROUP)
+    _introduce(point.module.partition(".")[0], Path(asked.file))
+    return from_entry_point(point)
+
+
+def _introduce(name: str, file: Path) -> None:
+    """Import the package that a plugin is in from its own file: the folder around it may not be listed here."""
+    if name in sys.modules:
+        return
+    inside = [str(file.parent)] if file.name == "__init__.py" else None
+    spec = spec_from_file_location(name, file, submodule_search_locations=inside)
+    if spec is not None and spec.loader is not None:
+        sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+
+
+def _needs(plugin: Plugin, pruner: str) -> Needs:
+    if plugin.needs not in get_args(Needs):
+        raise BadPruner(f"pruner '{pruner}'", f"needs {plugin.needs!r}", f"Declare one of {get_args(Needs)}")
+    return plugin.needs
+
+
+def _scorer(begin: Begin, tensors: dict[str, Tensor], plugin: Plugin, pruner: str) -> DirectScorer:
+    state = {name: tensors[f"state.{name}"] for name in begin.tensors}
+    module = make(NETWORK.validate_json(begin.network))
+    module.load_state_dict(state)
+    module.train(begin.train_mode)
+    examples = Examples(tensors["inputs"], tensors["labels"]) if "inputs" in tensors else None
+    rng = torch.Generator()
+    rng.set_state(tensors["generator"])
+    subject = Subject(module, state, begin.input_shape, begin.classes)
+    return DirectScorer(plugin, pruner, begin.prunable, subject, examples, rng)

@@ -1,0 +1,169 @@
+"""What harness and plugin process say to each other: JSON headers of known fields, tensors as safetensors, no pickle.
+
+A message is two lengths, a header and a payload. The reader says how long either may be before it reads them, and what
+fields the header has; anything else is a BrokenAnswer. Nothing that arrives is ever run.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, TypeVar
+
+import numpy as np
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from benchmark.protocols.methods import Needs
+from benchmark.utils.strict_model import Frozen
+
+LENGTHS = struct.Struct("!IQ")
+HEADER_BYTES = 256 * 1024
+NO_ANSWER = "ended without an answer"
+SLACK_BYTES = 64 * 1024  # safetensors' own header
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Text = Annotated[str, Field(max_length=2000)]
+
+
+class BrokenAnswer(Exception):
+    """What arrived is not a message, or the other side is gone. Its text continues "the plugin ..."."""
+
+
+class Load(Frozen):
+    """Harness: load this plugin.
+
+    Without an entry point, the payload is the source of `file`; with one, `file` is the package it is in.
+    """
+
+    pruner: str
+    file: str
+    entry_point: str | None
+    parameters: dict[str, bool | int | float | str]
+
+
+class Loaded(Frozen):
+    """Plugin process: what it declares, and what confines it (told before its own code ran)."""
+
+    say: Literal["loaded"] = "loaded"
+    kind: Literal["scores", "masks"]
+    needs: Needs
+    protections: dict[str, bool]
+
+
+class Begin(Frozen):
+    """Harness: the subject. The payload holds `state.<name>`, `inputs`, `labels` and `generator`.
+
+    `network`: a protocol's network fields as JSON; `prunable`: tensor names in tie order; `tensors`: all names in
+    the network's order, which safetensors does not keep.
+    """
+
+    network: str
+    train_mode: bool
+    input_shape: tuple[int, ...]
+    classes: int
+    tensors: tuple[str, ...]
+    prunable: tuple[str, ...]
+
+
+class Round(Frozen):
+    """Harness: score, or learn a mask of this density. The payload is `mask_bits`."""
+
+    density: float | None
+
+
+class Answer(Frozen):
+    """Plugin process: scores or masks, in the payload, and the passes and examples that were counted so far."""
+
+    say: Literal["answer"] = "answer"
+    forward_passes: Count
+    backward_passes: Count
+    examples_seen: Count
+
+
+class Refusal(Frozen):
+    """Plugin process: the plugin broke its contract, in the words of a BadPruner."""
+
+    say: Literal["refusal"] = "refusal"
+    cause: Text
+    fix: Text
+
+
+Header = TypeVar("Header", bound=Frozen)
+REPLY: TypeAdapter[Loaded | Answer | Refusal] = TypeAdapter(
+    Annotated[Loaded | Answer | Refusal, Field(discriminator="say")]
+)
+
+
+def pack(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as safetensors."""
+    return save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+
+
+def unpack(payload: bytes) -> dict[str, Tensor]:
+    """Tensors in memory of their own, aligned as torch aligns. Raises BrokenAnswer."""
+    try:
+        return {name: tensor.clone() for name, tensor in load(payload).items()}
+    except Exception as error:  # the library's own error, and what torch says to a type or shape it does not know
+        raise BrokenAnswer(f"sent tensors that cannot be read ({error})") from error
+
+
+def mask_bits(masks: Mapping[str, Tensor], names: Sequence[str]) -> bytes:
+    """Masks in the order of `names`, one bit a weight: small enough for a channel to take at once."""
+    return np.packbits(torch.cat([masks[name].flatten() for name in names]).numpy()).tobytes()
+
+
+def read_mask_bits(bits: bytes, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """The masks again; `shapes` in the order in which they were packed."""
+    sizes = [shape.numel() for shape in shapes.values()]
+    flat = np.unpackbits(np.frombuffer(bits, np.uint8), count=sum(sizes)).view(np.bool_)
+    parts = torch.split(torch.from_numpy(flat), sizes)
+    return {name: part.reshape(shape).clone() for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def send(channel: socket.socket, header: Frozen, payload: bytes = b"") -> None:
+    """Write one message. Raises OSError if the other side is gone, TimeoutError if the channel has a timeout."""
+    text = header.model_dump_json().encode()
+    channel.sendall(LENGTHS.pack(len(text), len(payload)) + text)
+    if payload:
+        channel.sendall(payload)
+
+
+def receive(channel: socket.socket, longest_payload: int, deadline: float | None = None) -> tuple[bytes, bytes]:
+    """(header, payload) of one message, read until time.monotonic() is `deadline`.
+
+    Raises BrokenAnswer for too long a message or none, TimeoutError at the deadline.
+    """
+    header_bytes, payload_bytes = LENGTHS.unpack(_exactly(channel, LENGTHS.size, deadline))
+    if header_bytes > HEADER_BYTES or payload_bytes > longest_payload:
+        raise BrokenAnswer(f"announced {header_bytes + payload_bytes} bytes, more than its tensors can have")
+    return _exactly(channel, header_bytes, deadline), _exactly(channel, payload_bytes, deadline)
+
+
+def read_reply(header: bytes) -> Loaded | Answer | Refusal:
+    """The header of a plugin process's message. Raises BrokenAnswer."""
+    try:
+        return REPLY.validate_json(header)
+    except ValidationError as error:
+        raise BrokenAnswer("sent something that is no answer") from error
+
+
+def _exactly(channel: socket.socket, count: int, deadline: float | None) -> bytes:
+    parts, missing = [], count
+    while missing:
+        if deadline is not None:
+            channel.settimeout(max(1e-3, deadline - time.monotonic()))
+        try:
+            part = channel.recv(min(missing, 1 << 20))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise BrokenAnswer(NO_ANSWER) from error
+        if not part:
+            raise BrokenAnswer(NO_ANSWER)
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,50 @@
+"""LOCK.json: the digest of every protocol version. A frozen protocol that changed is caught here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmark.protocols.protocol import Protocol, load_all, protocols_folder
+from benchmark.utils.errors import BadInput
+
+
+def lock_path() -> Path:
+    """Where the lock lies."""
+    return protocols_folder() / "LOCK.json"
+
+
+def read() -> dict[str, str]:
+    """`<id>@<version>` -> sha256. Raises BadInput if the lock cannot be read."""
+    try:
+        locked = json.loads(lock_path().read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise BadInput(str(lock_path()), f"cannot be read ({error})", "Restore it from git") from error
+    return {str(key): str(value) for key, value in locked.items()}
+
+
+def problem(protocol: Protocol, locked: dict[str, str]) -> str | None:
+    """Why this protocol is not the locked one, with the way out; None if it is."""
+    if protocol.key not in locked:
+        return f"{protocol.key} is not locked. Lock it: python -m benchmark.protocols.lock"
+    if locked[protocol.key] != protocol.digest:
+        return (
+            f"{protocol.key} was edited after it was locked. Frozen protocols do not change: undo the edit, or set "
+            f"version: {protocol.version + 1} in {protocol.id}.yaml and run python -m benchmark.protocols.lock. "
+            "Records of the old version stay and are no longer scored."
+        )
+    return None
+
+
+def main() -> None:
+    """Add new versions to the lock; refuses to change a locked one."""
+    locked = read() if lock_path().exists() else {}
+    for protocol in load_all():
+        if protocol.key in locked and (why := problem(protocol, locked)):
+            raise SystemExit(why)
+        locked[protocol.key] = protocol.digest
+    lock_path().write_text(json.dumps(dict(sorted(locked.items())), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Methods: a pruner with its schedule, or a control of one.
+
+What is prunable and how masks are cut: the conventions on which the repositories of this field differ.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from benchmark.utils.errors import did_you_mean
+from benchmark.utils.strict_model import ADDED, Frozen
+
+Allocation = Literal["layerwise", "global"]
+Needs = Literal["nothing", "inputs", "labels", "trained weights"]
+
+
+class Schedule(Frozen):
+    """How scores become a mask and what the final network starts from.
+
+    `rounds`: "levels" prunes level after level (one network per level is trained and recorded); a number
+    reaches one density in that many rounds, along `curve`: the density falls by equal factors or by equal amounts.
+    `scores` says whether initial or trained weights are scored. `restart`: a step to rewind to (0 = initialization),
+    or "trained" to fine-tune the trained weights. `weights: kept` rewinds the learning rate to `restart` and nothing
+    else (Renda et al. 2020, arXiv 2003.02389). "levels" fine-tunes, or keeps, the weights that the level before ended
+    with. `scored: once-for-all-levels`: the masks of all levels of a seed are cut from one set of scores, so they are
+    nested.
+    """
+
+    rounds: Literal["levels"] | int
+    scores: Literal["initial", "trained"]
+    restart: Literal["trained"] | int
+    retrain_steps: int | None = Field(default=None, gt=0, description="fine-tuning updates; absent = the recipe's")
+    curve: Annotated[Literal["exponential", "linear"], ADDED] = "exponential"
+    scored: Annotated[Literal["for-each-level", "once-for-all-levels"], ADDED] = "for-each-level"
+    weights: Annotated[Literal["rewound", "kept"], ADDED] = "rewound"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if isinstance(self.rounds, int) and self.rounds < 1:
+            raise ValueError(f"rounds is {self.rounds}, below 1")
+        if isinstance(self.restart, int) and self.restart < 0:
+            raise ValueError(f"restart is {self.restart}, below 0")
+        if self.restart == "trained" and self.scores != "trained":
+            raise ValueError("restart: trained needs scores: trained")
+        if self.scores == "trained" and isinstance(self.rounds, int) and self.rounds != 1:
+            raise ValueError("scores: trained needs rounds: levels (iterative) or rounds: 1 (one-shot)")
+        if self.rounds == "levels" and self.scores != "trained":
+            raise ValueError("rounds: levels needs scores: trained")
+        if self.curve != "exponential" and (not isinstance(self.rounds, int) or self.rounds == 1):
+            raise ValueError(f"curve: {self.curve} needs a number of rounds above 1")
+        if self.scored == "once-for-all-levels" and (self.rounds != 1 or self.scores != "initial"):
+            raise ValueError("scored: once-for-all-levels needs rounds: 1 and scores: initial")
+        if self.weights == "kept" and (self.scores != "trained" or self.restart == "trained"):
+            raise ValueError("weights: kept needs scores: trained and the step at which the learning rate starts again")
+        if self.retrain_steps is not None and self.restart != "trained":
+            raise ValueError("retrain_steps needs restart: trained; a rewound network trains to the recipe's last step")
+        return self
+
+
+class MethodSpec(Frozen):
+    """A pruner with its schedule."""
+
+    pruner: str
+    parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    allocation: Allocation
+    keep: Annotated[Literal["highest", "lowest"], ADDED] = Field(
+        default="highest", description="which scores stay; lowest turns the pruner's ranking around"
+    )
+    schedule: Schedule
+    levels: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)]
+    later: tuple[int, ...] = Field(default=(), description="levels measured once all else is done")
+
+
+class ControlSpec(Frozen):
+    """A method that takes another's mask: `reinitialise` redraws the weights, `shuffle` permutes within layers."""
+
+    of: str
+    control: Literal["reinitialise", "shuffle"]
+    draws: int = Field(gt=0, description="independent repetitions per ticket; later ones are run last")
+    levels: tuple[int, ...] = Field(min_length=1)
+
+
+class Scoring(Frozen):
+    """Which examples a pruner at initialization sees, and how the network is run on them.
+
+    The conventions behind the published tables: Missing the Mark scores in train mode on balanced, plain examples;
+    Synaptic-Flow in eval mode on as many drawn at random, augmented; SNIP's own code on one plain training batch, and
+    with weights that are drawn anew before training. GraSP's own code runs in train mode.
+    """
+
+    examples_per_class: int = Field(gt=0, description="drawn at random: in the mean, times the number of classes")
+    draw: Literal["balanced-from-training-set", "at-random-from-training-set"]
+    augmentation: Literal["none", "as-in-training"]
+    batch: Literal["all-at-once"]
+    batch_norm: Literal["train", "eval", "network-has-none"]
+    biases: Literal["not-scored", "scored-with-their-layer"]
+    weights: Annotated[Literal["those-trained", "another-draw"], ADDED] = "those-trained"
+
+
+class PruningSpec(Frozen):
+    """What is prunable and how masks are cut. A layer is the module that owns the tensors."""
+
+    prunable: dict[str, tuple[int, ...]] = Field(min_length=1, description="tensor name -> shape, in tie order")
+    layer_rates: dict[str, float] = Field(description="rate of a layer relative to the others; absent = 1")
+    ties: Literal["lower-index-stays"]
+    pruned_weights: Literal["never-return"]
+    pruned_values: Literal["zero-after-every-update"]
+    rewound: Literal["weights-and-biases", "weights-biases-and-batch-norm"] = Field(
+        description="every parameter and, where there is batch norm, its running statistics"
+    )
+    optimizer_state: Literal["fresh"]
+    scoring: Scoring
+
+    @cached_property
+    def layer_of(self) -> dict[str, str]:
+        """Layer name of each prunable tensor, in tie order."""
+        return {name: name.rpartition(".")[0] for name in self.prunable}
+
+    @cached_property
+    def tensor_sizes(self) -> dict[str, int]:
+        """Number of weights in each prunable tensor."""
+        sizes = {}
+        for name, shape in self.prunable.items():
+            sizes[name] = 1
+            for extent in shape:
+                sizes[name] *= extent
+        return sizes
+
+    @cached_property
+    def layer_sizes(self) -> dict[str, int]:
+        """Number of prunable weights in each layer."""
+        sizes: dict[str, int] = {}
+        for name, size in self.tensor_sizes.items():
+            sizes[self.layer_of[name]] = sizes.get(self.layer_of[name], 0) + size
+        return sizes
+
+    @model_validator(mode="after")
+    def _rates_name_layers(self) -> Self:
+        for layer, rate in self.layer_rates.items():
+            if layer not in self.layer_sizes:
+                raise ValueError(f"layer_rates names '{layer}'. {did_you_mean(layer, list(self.layer_sizes))}")
+            if not 0 <= rate <= 1:
+                raise ValueError(f"layer_rates.{layer} is {rate}, outside [0, 1]")
+        return self

@@ -1,0 +1,134 @@
+"""The only module a pruner imports.
+
+A pruner says which weights stay; it never trains the final network and never sees the test set. Subclass
+`Pruner` (score every weight, higher stays) or `MaskLearner` (return the mask itself), and register the class
+as an entry point of group `lotterybench.pruners`, or name the file on the command line.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from benchmark.datasets.dataset import Examples
+from benchmark.protocols.methods import Allocation, Needs
+from benchmark.pruning.sparse import Copied, KeptWeight, Masked, Pattern
+
+Scores = dict[str, Tensor]
+Masks = dict[str, Tensor]
+
+
+@dataclass
+class Cost:
+    """What a pruner caused, counted here rather than reported by its author."""
+
+    forward_passes: int = 0
+    backward_passes: int = 0
+    examples_seen: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to be pruned: a pure function of its weights.
+
+    `weights`: the prunable tensors by name, already multiplied by `masks`; `others`: every other parameter and
+    buffer. Nothing here may be changed in place: the harness compares and refuses.
+    """
+
+    module: nn.Module
+    weights: Mapping[str, Tensor]
+    others: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    input_shape: tuple[int, ...]
+    classes: int
+    cost: Cost = field(default_factory=Cost)
+
+    def kept(self) -> Scores:
+        """The weights that `masks` keep, in new tensors: (kept,) each, in order; whole ones, in their shape.
+
+        For methods of many rounds: such vectors may stand for whole tensors in `logits`, `gradients` and a pruner's
+        scores. The later rounds of a large network are then several times as fast: what is pruned is neither
+        multiplied nor differentiated.
+        """
+        state = self.weights.state if isinstance(self.weights, Masked) else self.weights
+        return {name: self._patterns[name].of(state[name]) for name in self.weights}
+
+    @cached_property
+    def _patterns(self) -> Mapping[str, Pattern]:
+        masks = self.masks.given if isinstance(self.masks, Copied) else self.masks
+        return {name: Pattern(masks[name]) for name in self.weights}
+
+    def logits(
+        self, inputs: Tensor, weights: Mapping[str, Tensor], others: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Outputs of shape (n, classes) for `inputs` (n, *input_shape) with the given weights: each a whole tensor or
+        what `kept` gives of it.
+
+        In train mode batch norm uses the statistics of `inputs`; the update of its running statistics is discarded.
+        """
+        self.cost.forward_passes += 1
+        self.cost.examples_seen += len(inputs)
+        given = {name: self._whole_or_kept(name, weight) for name, weight in weights.items()}
+        state = {**dict(self.module.named_buffers()), **(self.others if others is None else others), **given}
+        # In train mode a forward pass writes to the buffers it is given: give it copies.
+        state |= {name: state[name].clone() for name, _ in self.module.named_buffers()}
+        outputs: Tensor = functional_call(self.module, state, (inputs,))
+        return outputs
+
+    def _whole_or_kept(self, name: str, weight: Tensor) -> Tensor:
+        whole = weight.shape == self.module.get_parameter(name).shape
+        return weight if whole else KeptWeight(weight, self._patterns[name])
+
+    def gradients(self, value: Callable[[Scores], Tensor], weights: Mapping[str, Tensor] | None = None) -> Scores:
+        """d value(w) / d w at w = `weights` (default: the network's own): a tensor of each one's shape."""
+        leaves = {name: w.detach().requires_grad_() for name, w in (weights or self.weights).items()}
+        self.cost.backward_passes += 1
+        return dict(zip(leaves, torch.autograd.grad(value(leaves), list(leaves.values())), strict=True))
+
+
+class Plugin(ABC):  # noqa: B024 - the abstract methods are its two kinds'
+    """What every pruner declares about itself.
+
+    `needs`: "nothing", "inputs" (examples without labels), "labels" (examples with them), or "trained weights": the
+    network is then shown at the end of dense training, and the final training starts again at its initial weights.
+    `paper`: where the method was published, in words.
+    """
+
+    needs: ClassVar[Needs] = "nothing"
+    paper: ClassVar[str] = ""
+
+
+class Pruner(Plugin):
+    """Scores weights; the harness does allocation, rounds, ties, rewinding and controls.
+
+    `rounds` and `allocation` say how scores become a mask where the method is added to a frozen protocol with
+    `--plugin`; a protocol that names the pruner itself says it there. `rounds`: in how many exponential steps the
+    density is reached, with new scores for each. `allocation`: whether all layers compete ("global") or each keeps the
+    protocol's share ("layerwise").
+    """
+
+    rounds: ClassVar[int] = 1
+    allocation: ClassVar[Allocation] = "global"
+
+    @abstractmethod
+    def score(self, network: Network, examples: Examples | None, rng: torch.Generator) -> Scores:
+        """One finite score per prunable weight, same names and shapes as `network.weights`; higher stays. Or, for any
+        tensor, one per weight that is left, like `network.kept()`.
+
+        `examples` is None unless `needs` says "inputs" or "labels"; `rng` is this cell's own generator.
+        """
+
+
+class MaskLearner(Plugin):
+    """Returns a mask of exactly the asked size, for methods that optimise the mask itself."""
+
+    @abstractmethod
+    def learn(self, network: Network, examples: Examples | None, density: float, rng: torch.Generator) -> Masks:
+        """One boolean tensor per prunable weight tensor, keeping exactly round(density * prunable) weights."""

@@ -1,0 +1,1 @@
+"""Records of cells: schema, store, locks, provenance. Imports `protocols` and `utils`; no torch."""

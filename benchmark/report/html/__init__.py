@@ -1,0 +1,1 @@
+"""The HTML report: pages, charts, and the data behind them. No torch."""

@@ -1,0 +1,195 @@
+"""What the charts show, as numbers: curves over levels, published values, learning curves, densities by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from statistics import fmean
+
+import numpy as np
+
+from benchmark.claims import statistics
+from benchmark.claims.observations import Observations
+from benchmark.claims.published import Published
+from benchmark.claims.rules.accuracy import Curve, Rule, Value, published_runs
+from benchmark.claims.rules.base import sample_of
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE, Cell
+from benchmark.protocols.describe import axis_value, density_text
+from benchmark.records.schema import Metric, Record
+from benchmark.records.store import Store
+from benchmark.utils.npz import unpack
+
+MOST_STEPS = 150  # points of a learning curve; a screen shows no more
+
+
+@dataclass(frozen=True)
+class Place:
+    """One method at one level. `low`, `high`: 1 - alpha t interval over seeds, None with one seed."""
+
+    level: int
+    x: float
+    density: str
+    mean: float
+    low: float | None
+    high: float | None
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A measured curve over levels; the dense network has one place, at level 0."""
+
+    method: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class PublishedLine:
+    """Published values of a method: mean, and the lowest and highest of what was printed or a standard deviation."""
+
+    method: str
+    places: tuple[Place, ...]
+    spread: str
+
+
+@dataclass(frozen=True)
+class Learning:
+    """A learning curve averaged over seeds: `steps` at which every seed was looked at, and the means there."""
+
+    method: str
+    density: str
+    seeds: int
+    steps: tuple[int, ...]
+    test_steps: tuple[int, ...]
+    test_accuracy: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """Densities kept in each layer, averaged over runs: one row per layer, one column per level."""
+
+    method: str
+    layers: tuple[str, ...]
+    densities: tuple[str, ...]
+    kept: tuple[tuple[float, ...], ...]
+    sizes: tuple[int, ...]
+
+
+def line(seen: Observations, metric: Metric, method: str) -> Line:
+    """The measured curve of a method; no places if nothing is measured."""
+    levels = [0] if method == DENSE else sorted({level for name, level, _ in seen.records if name == method})
+    found = (place(seen, metric, method, level) for level in levels)
+    return Line(method, tuple(p for p in found if p is not None))
+
+
+def place(seen: Observations, metric: Metric, method: str, level: int) -> Place | None:
+    """One method at one level; None if no run of it has the metric."""
+    values = tuple(seen.by_seed(metric, (method, level)).values())
+    if not values:
+        return None
+    protocol = seen.protocol
+    estimate = statistics.estimate(values, seen.resolution(metric))
+    bounds: tuple[float | None, float | None] = (None, None)
+    if estimate.n > 1:
+        bounds = statistics.interval(estimate, 1 - protocol.statistics.alpha)
+    return _place(protocol, level, estimate.mean, *bounds, values)
+
+
+def published_lines(protocol: Protocol, metric: Metric, papers: Sequence[Published]) -> list[PublishedLine]:
+    """Whole published curves, and single published values, of this metric."""
+    claims = [claim for paper in papers for claim in paper.claims if claim.protocol == protocol.id]
+    rules: list[Rule] = [rule for claim in claims for rule in claim.checks if rule.metric == metric]
+    lines = [_published_curve(protocol, rule) for rule in rules if isinstance(rule, Curve)]
+    known = {found.method for found in lines}
+    single: dict[str, list[Value]] = {}
+    for rule in rules:
+        if isinstance(rule, Value) and rule.of.method not in known:
+            single.setdefault(rule.of.method, []).append(rule)
+    return [*lines, *(_published_values(protocol, method, own) for method, own in single.items())]
+
+
+def _published_curve(protocol: Protocol, rule: Curve) -> PublishedLine:
+    curve = sorted(published_runs(protocol, rule).items())
+    places = [_place(protocol, lv, fmean(v), min(v), max(v), v) for lv, v in curve]
+    return PublishedLine(rule.of.method, tuple(places), "lowest to highest trial")
+
+
+def _published_values(protocol: Protocol, method: str, rules: Sequence[Value]) -> PublishedLine:
+    """Single published values of a method; one place a level, that of the first rule that names it."""
+    places: dict[int, Place] = {}
+    spread = False
+    for rule in rules:
+        estimate, sd = sample_of(rule.published)
+        half, spread = sd or 0.0, spread or bool(sd)
+        raw = rule.published.values or (estimate.mean,)
+        for _, level in rule.of.cells:
+            place = _place(protocol, level, estimate.mean, estimate.mean - half, estimate.mean + half, raw)
+            places.setdefault(level, place)
+    words = "± 1 standard deviation" if spread else "no spread published"
+    return PublishedLine(method, tuple(places[level] for level in sorted(places)), words)
+
+
+def _place(
+    protocol: Protocol, level: int, mean: float, low: float | None, high: float | None, values: Sequence[float]
+) -> Place:
+    return Place(level, axis_value(protocol, level), density_text(protocol, level), mean, low, high, tuple(values))
+
+
+def learning(store: Store, seen: Observations, method: str, level: int) -> Learning | None:
+    """Mean learning curve over the finished first draws of a cell; None if there is none with curves."""
+    protocol = seen.protocol
+    paths = [store.curves_path(protocol, cell) for cell in _finished(seen, method, level)]
+    curves = [unpack(path) for path in paths if path.exists()]
+    if not curves:
+        return None
+    test_steps = _common(curves, "test_steps")
+    steps = _common(curves, "steps") if all("validation_loss" in c for c in curves) else []
+    return Learning(
+        method,
+        density_text(protocol, level),
+        len(curves),
+        tuple(steps),
+        tuple(test_steps),
+        _mean_at(curves, "test_steps", "test_accuracy_percent", test_steps),
+        _mean_at(curves, "steps", "validation_loss", steps) if steps else (),
+    )
+
+
+def _finished(seen: Observations, method: str, level: int) -> Iterator[Cell]:
+    for (name, at, seed), group in sorted(seen.records.items(), key=lambda item: item[0]):
+        if (name, at) == (method, level) and any(r.status == "finished" and not r.cell.draw for r in group):
+            yield Cell(method, level, seed)
+
+
+def _common(curves: Sequence[dict[str, np.ndarray]], name: str) -> list[int]:
+    """Steps that all curves have, thinned to what a screen shows; the last one stays."""
+    shared: np.ndarray = reduce(np.intersect1d, (curve[name] for curve in curves))
+    every = -(-len(shared) // MOST_STEPS)
+    kept = [int(step) for step in shared[::every]]
+    return kept if kept and kept[-1] == int(shared[-1]) else [*kept, int(shared[-1])]
+
+
+def _mean_at(curves: Sequence[dict[str, np.ndarray]], axis: str, name: str, steps: Sequence[int]) -> tuple[float, ...]:
+    rows = [curve[name][np.searchsorted(curve[axis], steps)] for curve in curves]
+    return tuple(float(f"{value:.5g}") for value in np.mean(rows, axis=0))
+
+
+def layer_map(seen: Observations, method: str) -> LayerMap | None:
+    """Weights kept by layer of a method's masks; None if no record holds a mask."""
+    by_level: dict[int, list[Record]] = {}
+    for (name, level, _), group in seen.records.items():
+        if name == method:
+            by_level.setdefault(level, []).extend(r for r in group if r.mask is not None)
+    levels = sorted(level for level, group in by_level.items() if group)
+    if not levels:
+        return None
+    sizes = seen.protocol.pruning.layer_sizes
+    kept = tuple(
+        tuple(fmean(r.mask.layers[layer].kept for r in by_level[level] if r.mask) for level in levels)
+        for layer in sizes
+    )
+    densities = tuple(density_text(seen.protocol, level) for level in levels)
+    return LayerMap(method, tuple(sizes), densities, kept, tuple(sizes.values()))

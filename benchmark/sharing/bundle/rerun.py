@@ -1,0 +1,191 @@
+"""Measuring a sample of a bundle's cells again, with its plugin in its confined process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmark.harness.harness import Harness
+from benchmark.harness.settings import Settings
+from benchmark.harness.start import State, Tickets
+from benchmark.planning.plan import Job
+from benchmark.protocols.cells import DENSE, Cell, title
+from benchmark.records.masks import mask_digest
+from benchmark.records.schema import Record, cell_of
+from benchmark.records.store import Store
+from benchmark.records.submissions import write
+from benchmark.sharing.bundle.verify import Claimed
+from benchmark.sharing.recheck import compare, same_machine
+from benchmark.utils.cpu import cpu_settings
+from benchmark.utils.errors import LotterybenchError
+from benchmark.utils.seeding import stream
+
+Say = Callable[[str, int, int], None]
+NUDGE = 1e-5  # relative; float32 has 6e-8
+ALIKE = 0.9  # of what the masks of other seeds share with those of nudged weights
+
+
+@dataclass
+class Measured:
+    """What measuring again found: how many masks and cells, of which how many the same to the bit, and `reasons`
+    against the bundle. `shares`: see `_recognised`."""
+
+    masks: int = 0
+    cells: int = 0
+    identical: int = 0
+    shares: dict[int, float] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+
+def sampled(cells: Sequence[Cell], count: int, *key: str | int) -> list[Cell]:
+    """`count` of the cells, the same for the same key; which ones cannot be known before the bundle is made."""
+
+    def place(cell: Cell) -> str:
+        return hashlib.sha256(f"{key} {cell.method} {cell.name}".encode()).hexdigest()
+
+    return sorted(sorted(cells, key=place)[:count])
+
+
+def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, int], say: Say) -> Measured:
+    """Make `sample` masks and train `sample` cells and a dense network again, in the empty `folder`; compare.
+
+    `key`: the bundle's digest and the verifier's number, which decide what is sampled.
+    """
+    found, method = Measured(), claimed.submission.name
+    again, files = Store(folder), {claimed.plugin.stem: claimed.plugin}
+    write(again, claimed.protocol, claimed.submission)
+    harness = Harness(claimed.protocol, again, Settings(plugins=files))
+    finished = claimed.finished(method)
+    with cpu_settings():
+        _masks(claimed, harness, sampled(finished, sample, *key, "masks"), found, say)
+        _recognised(claimed, harness, found, say)
+    _failures(claimed, harness, again, sample, key, found, say)
+    chosen = sampled(claimed.finished(DENSE), 1, *key, "dense") + sampled(finished, sample, *key, "cells")
+    for number, cell in enumerate(chosen):
+        harness.run(Job(claimed.protocol, (cell,)))
+        say("cells trained again", number + 1, len(chosen))
+    _compared(claimed, again, chosen, found)
+    return found
+
+
+def _masks(claimed: Claimed, harness: Harness, cells: Sequence[Cell], found: Measured, say: Say) -> None:
+    for number, cell in enumerate(cells):
+        record = claimed.store.read(claimed.protocol, cell)
+        assert record is not None  # and it is finished, so it has a mask
+        assert record.mask is not None
+        try:
+            masks = harness.tickets.masks(cell)[0]
+        except LotterybenchError as error:
+            found.reasons.append(f"{title(cell)}: the plugin makes no mask here: {error.cause}")
+            continue
+        found.masks += 1
+        if mask_digest({name: mask.numpy() for name, mask in masks.items()}) != record.mask.sha256:
+            found.reasons.append(f"{title(cell)}: the plugin makes another mask than the bundle holds")
+        say("masks made again", number + 1, len(cells))
+
+
+def _failures(
+    claimed: Claimed, harness: Harness, again: Store, sample: int, key: tuple[str, int], found: Measured, say: Say
+) -> None:
+    """What failed must fail here: a bad seed could be hidden as a failure. Every cell that has no mask is tried; of
+    networks that are said to have diverged, `sample`.
+    """
+    failed = claimed.failed()
+    diverged = sampled([cell_of(record) for record in failed if record.mask is not None], sample, *key, "diverged")
+    chosen = [cell_of(record) for record in failed if record.mask is None] + diverged
+    for number, cell in enumerate(chosen):
+        harness.run(Job(claimed.protocol, (cell,)))
+        record = again.read(claimed.protocol, cell)
+        if record is not None and record.status == "finished":
+            found.reasons.append(f"{title(cell)}: failed in the bundle, and ends well here")
+        say("failed cells tried again", number + 1, len(chosen))
+
+
+class _Nudged(Tickets):
+    """The same cells from initial weights that differ in their last digits."""
+
+    def initial(self, seed: int, *purpose: str | int) -> State:
+        rng = stream(seed, "nudge")
+        exact = super().initial(seed, *purpose)
+        return {
+            name: tensor * (1 + NUDGE * torch.randn(tensor.shape, generator=rng))
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in exact.items()
+        }
+
+
+def _recognised(claimed: Claimed, harness: Harness, found: Measured, say: Say) -> None:
+    """A mask that a plugin brings along for weights it recognises is lost when these change a little.
+
+    `shares`: which part of each seed's mask, at the sparsest level, stays when the weights are nudged. A method may
+    hang on every digit, but then at every seed. Not done for trained weights: it would take every dense network.
+    """
+    method, spec = claimed.submission.name, claimed.submission.method
+    if spec.schedule.scores == "trained":
+        return
+    levels = [cell.level for cell in claimed.finished(method)]
+    cells = [cell for cell in claimed.finished(method) if cell.level == max(levels)]
+    own = harness.tickets
+    nudged = _Nudged(claimed.protocol, harness.store, lambda: harness.dataset, harness.found, own.trained, own.limits)
+    for number, cell in enumerate(cells):
+        try:
+            exact, other = own.masks(cell)[0], nudged.masks(cell)[0]
+        except LotterybenchError as error:
+            found.reasons.append(f"{title(cell)}: the plugin makes no mask here: {error.cause}")
+            continue
+        kept = sum(int(mask.sum()) for mask in exact.values())
+        found.shares[cell.seed] = sum(int((mask & other[name]).sum()) for name, mask in exact.items()) / kept
+        say("masks of nudged weights", number + 1, len(cells))
+    usual = median(found.shares.values()) if found.shares else 1.0
+    for seed, share in found.shares.items():
+        if share < ALIKE * usual:
+            found.reasons.append(
+                f"{method} seed {seed}: {share:.0%} of its mask stays when the weights change by {NUDGE:g} of "
+                f"themselves, {usual:.0%} at the usual seed: made for the weights of this seed"
+            )
+
+
+def _compared(claimed: Claimed, again: Store, chosen: Sequence[Cell], found: Measured) -> None:
+    """Bit for bit on the same hardware and versions, else equivalent in the mean, inside the protocol's margin."""
+    alike, protocol = True, claimed.protocol
+    for cell in chosen:
+        first, second = claimed.store.read(protocol, cell), again.read(protocol, cell)
+        if first is None or second is None or second.status == "failed":
+            reason = "nothing was recorded" if second is None else second.reason
+            found.reasons.append(f"{title(cell)}: could not be trained again: {reason}")
+            continue
+        found.cells += 1
+        same = first.fingerprint() == second.fingerprint()
+        found.identical += same
+        if first.mask and second.mask and first.mask.sha256 != second.mask.sha256:
+            found.reasons.append(f"{title(cell)}: trained again, it has another mask")
+        if first.provenance.data_digest != second.provenance.data_digest:
+            found.reasons.append(f"{title(cell)}: was measured with other data")
+        if not same and same_machine(first.provenance, second.provenance):
+            found.reasons.append(f"{title(cell)}: {_difference(first, second)}, on the same hardware and versions")
+        alike &= same or not same_machine(first.provenance, second.provenance)
+    outcome = compare(protocol, claimed.store, again)
+    if alike and outcome.identical < outcome.cells:
+        distance, half, margin = abs(outcome.mean_difference), outcome.half_width, outcome.margin
+        if outcome.deviates or distance + half > margin:
+            more = "" if outcome.deviates else " (a larger --sample may show that it is)"
+            found.reasons.append(
+                f"{protocol.key}: {outcome.cells} cells trained again differ by {outcome.mean_difference:+.2f} +- "
+                f"{half:.2f} points, which is not inside the margin of {margin:.2f}{more}"
+            )
+
+
+def _difference(first: Record, second: Record) -> str:
+    """Where two records of one cell differ, in words."""
+    if first.measured is None or second.measured is None:
+        return "it gives another outcome"
+    a, b = first.measured.test_accuracy_percent, second.measured.test_accuracy_percent
+    if a != b:
+        return f"test accuracies {tuple(a.model_dump().values())} in the bundle, {tuple(b.model_dump().values())} here"
+    return "its record differs from the one made here"

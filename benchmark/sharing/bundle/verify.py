@@ -1,0 +1,293 @@
+"""Is a bundle whole, and does it agree with itself and with the protocols here? Nothing of it is run. No torch.
+
+Moving a verified method into a results folder: all of it in one step, its mark last. No torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from benchmark.plugins.registry import locate
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE, Cell, title
+from benchmark.records import submissions
+from benchmark.records.masks import mask_digest, masks_from_bytes
+from benchmark.records.paths import LIMITS, Place, Places, units_of
+from benchmark.records.schema import Record, cell_of
+from benchmark.records.store import Store
+from benchmark.records.submissions import (
+    SUBMISSION_FILE,
+    VERIFICATION_FILE,
+    VERIFICATION_SCHEMA,
+    Submission,
+    Verification,
+)
+from benchmark.sharing.bundle.format import ENVIRONMENT, MASKS, PLUGIN, RESULTS, Bundle, Claim, Environment
+from benchmark.sharing.integrity import (
+    Intake,
+    contradictions,
+    level_means,
+    mask_contradictions,
+    missing_cells,
+    repeated_cells,
+)
+from benchmark.utils.errors import BadInput, Conflict, EnvironmentProblem, LotterybenchError
+from benchmark.utils.files import CURVES_BYTES, read_limited, write_atomically
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """One claim, laid out: `protocol` has the method beside its own, `store` holds the claimed records."""
+
+    protocol: Protocol
+    submission: Submission
+    store: Store
+    plugin: Path
+
+    def records(self) -> list[Record]:
+        """Records of the method and of its dense networks, by method, level and seed."""
+        return sorted(self.store.records(self.protocol), key=cell_of)
+
+    def finished(self, method: str) -> list[Cell]:
+        """Finished cells of one method."""
+        return [cell_of(r) for r in self.records() if r.method.name == method and r.status == "finished"]
+
+    def failed(self) -> list[Record]:
+        """Records of what failed, of the method and of its dense networks."""
+        return [record for record in self.records() if record.status == "failed"]
+
+
+@dataclass
+class Checks:
+    """What checking found: `reasons` against the bundle, and its claims as far as they could be read."""
+
+    bundle: Bundle
+    folder: Path
+    known: Sequence[Protocol]
+    reasons: list[str] = field(default_factory=list)
+    claims: list[Claimed] = field(default_factory=list)
+
+    @property
+    def plugin(self) -> Path:
+        """The plugin's source in the folder, under its own name."""
+        return self.folder / PLUGIN / f"{self.bundle.manifest.stem}.py"
+
+    @cached_property
+    def store(self) -> Store:
+        """The claimed results."""
+        return Store(self.folder / RESULTS)
+
+    def run(self) -> None:
+        """All of them."""
+        self._plugin()
+        self._environment()
+        for claim in self.bundle.manifest.claims:
+            try:
+                self.claims.append(self._claimed(claim))
+            except LotterybenchError as error:
+                self._add(error)
+        places = self._lay_out()
+        intake = Intake(self.store.root)
+        for claim, claimed in [(c, d) for c in self.bundle.manifest.claims for d in self.claims if _about(c, d)]:
+            before = len(self.reasons)
+            for unit in units_of([place for place in places if place.protocol is claimed.protocol]):
+                try:
+                    intake.unit(unit)
+                except BadInput as error:
+                    self._add(error)
+            if len(self.reasons) == before:  # else records cannot be read, or are not of this protocol
+                self.reasons += self._figures(claim, claimed)
+
+    def _add(self, error: LotterybenchError) -> None:
+        thing = error.thing.replace(f"{self.folder}/", "")
+        self.reasons.append(f"{thing}: {error.cause}"[:500])
+
+    def _plugin(self) -> None:
+        manifest = self.bundle.manifest
+        source = self.bundle.files.get(manifest.plugin)
+        if source is None:
+            self.reasons.append(f"{manifest.plugin}: is not in the bundle")
+            return
+        self.plugin.parent.mkdir(parents=True)
+        self.plugin.write_bytes(source)
+        try:
+            found = locate(manifest.stem, {manifest.stem: self.plugin}).digest
+        except LotterybenchError as error:
+            self._add(error)
+            return
+        if found != manifest.plugin_digest:
+            self.reasons.append(f"{manifest.plugin}: is not the code whose digest the manifest names")
+
+    def _environment(self) -> None:
+        try:
+            Environment.model_validate_json(self.bundle.files.get(ENVIRONMENT, b""))
+        except (ValidationError, ValueError, RecursionError):
+            self.reasons.append(f"{ENVIRONMENT}: is missing or of another form")
+
+    def _claimed(self, claim: Claim) -> Claimed:
+        """The claim with its protocol as it is here. Raises BadInput if there is no such, or for its submission."""
+        named, key = claim.protocol, f"{claim.protocol.id}@{claim.protocol.version}"
+        protocol = next((p for p in self.known if p.id == named.id), None)
+        if protocol is None:
+            raise BadInput(key, "there is no such protocol here", "Give its file with --protocol")
+        if (protocol.version, protocol.digest) != (named.version, named.digest):
+            cause = f"is another version or document than {protocol.key} here ({protocol.digest[:12]})"
+            raise BadInput(f"{key} ({named.digest[:12]})", cause, "Measure under the protocol as it is")
+        path = f"{RESULTS}/{key}/{claim.name}/{SUBMISSION_FILE}"
+        if path not in self.bundle.files:
+            raise BadInput(path, "is not in the bundle", "Make the bundle with `lotterybench submit`")
+        try:
+            submission = submissions.parse(self.bundle.files[path].decode(), path)
+        except UnicodeDecodeError as error:
+            raise BadInput(path, f"not JSON ({error})", "Make the bundle with `lotterybench submit`") from error
+        said = (submission.name, submission.protocol, submission.plugin_digest, submission.method.pruner)
+        if said != (claim.name, named, self.bundle.manifest.plugin_digest, self.bundle.manifest.stem):
+            raise BadInput(path, "is about another method, protocol or plugin than the manifest", "Submit again")
+        if submission.method.schedule.rounds == "levels" or submission.method.schedule.restart != 0:
+            raise BadInput(path, "has a schedule that no added method has", "Submit again")
+        return Claimed(submissions.added_to(protocol, {claim.name: submission}), submission, self.store, self.plugin)
+
+    def _lay_out(self) -> list[Place]:
+        """Write result files to their places in the folder; anything else is a reason."""
+        known = Places([(c.protocol, m) for c in self.claims for m in (DENSE, c.submission.name)])
+        places, others = known.all_in(self.bundle.under(RESULTS))
+        for place in places:
+            path = place.under(self.store.root)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.bundle.files[f"{RESULTS}/{place.path}"])
+        extra = [f"{RESULTS}/{path}" for path in others]
+        extra += [path for path in self.bundle.files if path.split("/")[0] not in (RESULTS, MASKS)]
+        expected = {self.bundle.manifest.plugin, ENVIRONMENT}
+        self.reasons += [f"{path}: no file of the claimed method" for path in sorted(extra) if path not in expected]
+        return places
+
+    def _figures(self, claim: Claim, claimed: Claimed) -> Iterator[str]:
+        protocol, method, records = claimed.protocol, claimed.submission.name, claimed.records()
+        yield from missing_cells(protocol, method, records)
+        yield from repeated_cells(records)
+        if len({record.provenance.data_digest for record in records}) > 1:
+            yield f"{protocol.key}: its records were made with different data"
+        finished = [record for record in records if record.status == "finished"]
+        for record in finished:
+            path = self.store.curves_path(protocol, cell_of(record))
+            curves = read_limited(path, CURVES_BYTES) if path.exists() else None
+            yield from contradictions(protocol, record, curves)
+        yield from self._masks(protocol, method, finished)
+        own = [record for record in records if record.method.name == method]
+        counts = (sum(r.status == "finished" for r in own), sum(r.status == "failed" for r in own))
+        if counts != (claim.cells, claim.failed) or level_means(protocol, method, own) != claim.accuracies:
+            yield f"{protocol.key} {method}: counts or means in the manifest are not those of its records"
+
+    def _masks(self, protocol: Protocol, method: str, finished: Sequence[Record]) -> Iterator[str]:
+        files = self.bundle.under(f"{MASKS}/{protocol.key}/{method}")
+        full = mask_digest({name: np.ones(shape, bool) for name, shape in protocol.pruning.prunable.items()})
+        for record in finished:
+            cell = cell_of(record)
+            if cell.method == DENSE:
+                if record.mask is None or record.mask.sha256 != full:
+                    yield f"{title(cell)}: its mask is not full"
+                continue
+            content = files.pop(f"{cell.name}.safetensors", None)
+            if content is None:
+                yield f"{title(cell)}: its mask is not in the bundle"
+                continue
+            try:
+                yield from mask_contradictions(protocol, record, masks_from_bytes(content, protocol))
+            except ValueError as error:
+                yield f"{title(cell)}: its mask cannot be read ({error})"
+        yield from (f"{MASKS}/{protocol.key}/{method}/{name}: the mask of no finished cell" for name in sorted(files))
+
+
+def _about(claim: Claim, claimed: Claimed) -> bool:
+    return claim.protocol == claimed.submission.protocol
+
+
+def check(bundle: Bundle, folder: Path, known: Sequence[Protocol]) -> Checks:
+    """Check a bundle against the protocols `known` here; its files are laid out in the empty `folder`."""
+    checks = Checks(bundle, folder, known)
+    checks.run()
+    return checks
+
+
+FIX = "Nothing was taken over. Give another --results folder"
+
+
+def mark(claimed: Claimed, by: str, cells: int) -> Verification:
+    """Who measured how many cells again, now."""
+    return Verification(
+        schema=VERIFICATION_SCHEMA,
+        name=claimed.submission.name,
+        protocol=claimed.submission.protocol,
+        plugin_digest=claimed.submission.plugin_digest,
+        by=by,
+        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        cells=cells,
+    )
+
+
+def refuse_differing(claimed: Claimed, store: Store) -> None:
+    """Raise Conflict if a results folder holds anything of this method that the bundle does not hold."""
+    submissions.refuse_changed(store, claimed.protocol, claimed.submission)
+    target = store.folder(claimed.protocol, claimed.submission.name)
+    offered = {place.path for place in _places(claimed)}
+    for path in sorted(target.glob("*")):
+        name = path.relative_to(store.root).as_posix()
+        if path.name == VERIFICATION_FILE:
+            continue
+        place = next((p for p in _places(claimed) if p.path == name), None)
+        limit = LIMITS[place.kind] if place else 0
+        if name not in offered or read_limited(path, limit) != read_limited(claimed.store.root / name, limit):
+            raise Conflict(str(path), "is not what the bundle holds there, and stays", FIX)
+
+
+def take_over(claimed: Claimed, store: Store, verification: Verification) -> int:
+    """Move the method's files in, with the mark; the number of files. Raises Conflict as `refuse_differing` does.
+
+    A method that is not there yet appears as one whole folder. Its dense networks are added where there are none:
+    those that are there stay, because other methods are compared with them.
+    """
+    refuse_differing(claimed, store)
+    protocol, name = claimed.protocol, claimed.submission.name
+    content = (verification.model_dump_json(by_alias=True, indent=1) + "\n").encode()
+    target, places = store.folder(protocol, name), _places(claimed)
+    for unit in units_of(Places([(protocol, DENSE)]).in_folder(claimed.store.root)):
+        if not unit.places[-1].under(store.root).exists():
+            _copy(unit.places, claimed.store, store)
+    if target.exists():
+        _copy(places, claimed.store, store)
+        write_atomically(target / VERIFICATION_FILE, content, store.work)
+        return len(places) + 1
+    staging = Store(store.work / "unfinished" / f"bundle-{os.getpid()}")
+    shutil.rmtree(staging.root, ignore_errors=True)
+    try:
+        _copy(places, claimed.store, staging)
+        write_atomically(staging.folder(protocol, name) / VERIFICATION_FILE, content, staging.work)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging.folder(protocol, name).rename(target)
+    except OSError as error:
+        cause = f"cannot be written ({error.strerror or error})"
+        raise EnvironmentProblem(str(target), cause, "Give a writable --results folder") from error
+    finally:
+        shutil.rmtree(staging.root, ignore_errors=True)
+    return len(places) + 1
+
+
+def _places(claimed: Claimed) -> list[Place]:
+    """The method's files, what it is first and records last."""
+    found = Places([(claimed.protocol, claimed.submission.name)]).in_folder(claimed.store.root)
+    return [place for unit in units_of(found) for place in unit.places]
+
+
+def _copy(places: list[Place] | tuple[Place, ...], source: Store, target: Store) -> None:
+    for place in places:
+        content = read_limited(place.under(source.root), LIMITS[place.kind])
+        write_atomically(Path(place.under(target.root)), content, target.work, replace=False)

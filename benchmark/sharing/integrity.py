@@ -1,0 +1,335 @@
+"""Is what a results folder holds what the harness could have written? Asked before files leave or enter it. No torch.
+
+This finds damage, mix-ups and clumsy forgery: every number that the protocol fixes must be there, and the masks must
+be those whose digest the records name. It cannot tell an invented accuracy from a measured one; re-running can.
+
+Do the figures of records follow from what lies beside them? Every check gives reasons in words. No torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from benchmark.claims.observations import metric_of, reported_metric
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE, Cell, is_chain, title, train_steps
+from benchmark.protocols.methods import MethodSpec
+from benchmark.records import submissions
+from benchmark.records.masks import Bits, Survival, mask_digest, survival_in
+from benchmark.records.paths import LIMITS, Place, Unit
+from benchmark.records.schema import MaskFacts, Measured, Record, cell_of, parse
+from benchmark.records.submissions import SUBMISSION_FILE, Submission
+from benchmark.utils.errors import BadInput
+from benchmark.utils.files import CURVES_BYTES, read_limited, read_text_limited, sha256
+from benchmark.utils.npz import DAMAGED, Array, comment_of, unpack_bytes
+from benchmark.utils.strict_model import Frozen
+
+
+class LevelMean(Frozen):
+    """The accuracy that the protocol's paper reports, in percent, averaged over the seeds of one level."""
+
+    level: int
+    seeds: int
+    mean_percent: float
+
+
+FIX = "Move it away, or restore it from where it was made"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file held when it was checked: `blob_id` is the sha1 that git gives it."""
+
+    place: Place
+    size: int
+    sha256: str
+    blob_id: str
+
+
+def blob_id(content: bytes) -> str:
+    """The name that git gives to a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+class Intake:
+    """Checks of one folder. Every method raises BadInput naming the file and what is wrong with it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._survival = cache(self._read_survival)
+        self._submission = cache(self._read_submission)
+
+    def unit(self, unit: Unit) -> list[Content]:
+        """Check files that belong together; what they held."""
+        kinds = {place.kind: place for place in unit.places}
+        contents = {place.kind: self._read(place) for place in unit.places}
+        if "submission" in kinds:
+            self._submission(kinds["submission"].protocol, kinds["submission"].method)
+        elif "masks" in kinds:
+            self._survival(kinds["masks"].protocol, kinds["masks"].method, kinds["masks"].seed)
+        elif "record" not in kinds:
+            self._refuse(unit.places[0], "are curves without their record")
+        else:
+            record = self._record(kinds["record"], contents["record"])
+            self._curves(kinds["record"], record, contents.get("curves"))
+        return [
+            Content(place, len(contents[place.kind]), sha256(contents[place.kind]), blob_id(contents[place.kind]))
+            for place in unit.places
+        ]
+
+    def record(self, place: Place) -> Record:
+        """Check one record without its curves."""
+        return self._record(place, self._read(place))
+
+    def _refuse(self, place: Place, cause: str) -> None:
+        raise BadInput(str(place.under(self._root)), cause, FIX)
+
+    def _read(self, place: Place) -> bytes:
+        path = self._root
+        for part in place.path.split("/"):
+            path = path / part
+            try:
+                linked = stat.S_ISLNK(path.lstat().st_mode)
+            except OSError as error:
+                raise BadInput(str(path), f"cannot be read ({error})", FIX) from error
+            if linked:
+                self._refuse(place, "is or lies behind a symbolic link")
+        return read_limited(path, LIMITS[place.kind])
+
+    def _record(self, place: Place, content: bytes) -> Record:
+        name = str(place.under(self._root))
+        try:
+            record = parse(content.decode("utf-8"), name)
+        except UnicodeDecodeError as error:
+            raise BadInput(name, f"not JSON ({error})", FIX) from error
+        protocol, cell = place.protocol, place.cell
+        assert cell is not None  # places of records name a cell
+        if Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw) != cell:
+            self._refuse(place, "is the record of another cell")
+        if (record.protocol.id, record.protocol.version, record.protocol.digest) != (
+            protocol.id,
+            protocol.version,
+            protocol.digest,
+        ):
+            self._refuse(place, f"was made with another document than {protocol.key} of this version")
+        if wrong := impossible(protocol, cell, record):
+            self._refuse(place, wrong)
+        self._mask(place, cell, record)
+        if cell.method in protocol.added:
+            submissions.refuse_mixed(self._submission(protocol, cell.method), [record])
+        return record
+
+    def _mask(self, place: Place, cell: Cell, record: Record) -> None:
+        """The mask of a chain's record against the chain's masks, as far as they are there."""
+        protocol = place.protocol
+        masks = self._root / protocol.key / cell.method / f"seed-{cell.seed}.masks.npz"
+        if record.mask is None or not is_chain(protocol, cell.method) or not masks.exists():
+            return
+        survival = self._survival(protocol, cell.method, cell.seed)
+        if cell.level <= survival.last_level and mask_digest(survival.mask(cell.level)) != record.mask.sha256:
+            self._refuse(place, f"names another mask than {masks.name} holds for level {cell.level}")
+
+    def _read_submission(self, protocol: Protocol, method: str) -> Submission:
+        path = self._root / protocol.key / method / SUBMISSION_FILE
+        found = submissions.parse(read_text_limited(path, LIMITS["submission"]), str(path))
+        if (found.name, found.protocol.digest) != (method, protocol.digest):
+            raise BadInput(str(path), f"is about {found.name} of another document than {protocol.key}", FIX)
+        if found.method != protocol.added[method]:
+            raise BadInput(str(path), "describes another method than the one in use here", FIX)
+        return found
+
+    def _read_survival(self, protocol: Protocol, method: str, seed: int) -> Survival:
+        path = self._root / protocol.key / method / f"seed-{seed}.masks.npz"
+        if comment_of(path) not in ("", protocol.digest):
+            raise BadInput(str(path), f"was made with another document than {protocol.key} of this version", FIX)
+        return survival_in(path, protocol)
+
+    def _curves(self, place: Place, record: Record, content: bytes | None) -> None:
+        if (record.curves_sha256 is None) != (content is None):
+            self._refuse(place, "has no curves beside it" if content is None else "names no curves, but some are there")
+        if content is None:
+            return
+        if sha256(content) != record.curves_sha256:
+            self._refuse(place, "names other curves than those beside it")
+        try:
+            unpack_bytes(content, CURVES_BYTES)
+        except DAMAGED as error:  # the digest is right, so the record was made with something unreadable
+            raise BadInput(str(place.under(self._root)), f"its curves cannot be read ({error})", FIX) from error
+
+
+def impossible(protocol: Protocol, cell: Cell, record: Record) -> str | None:
+    """What in a record contradicts its protocol, in words; None if nothing does."""
+    level = protocol.level_table[cell.level]
+    pruner = None if cell.method == DENSE else protocol.pruning_method(cell.method).pruner
+    wrong: list[tuple[bool, str]] = [
+        (record.cell.density_asked != level.density, f"density_asked is not the {level.density} of its level"),
+        (record.method.pruner != pruner, f"its pruner is {record.method.pruner!r}, the protocol's is {pruner!r}"),
+    ]
+    if record.status == "failed":
+        wrong.append((not record.reason, "it failed without a reason"))
+    elif record.cost is None or record.mask is None or (record.measured is None) == protocol.trains:
+        has = "without figures" if protocol.trains else "with figures of a training, or without a mask"
+        wrong.append((True, f"it is finished {has}"))
+    else:
+        wrong += _about_mask(protocol, cell, record.mask)
+        wrong += _about_figures(record.measured) if record.measured else _about_scores(protocol, record)
+    return next((cause for is_so, cause in wrong if is_so), None)
+
+
+def _about_mask(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator[tuple[bool, str]]:
+    level, sizes = protocol.level_table[cell.level], protocol.pruning.layer_sizes
+    fits = (mask.kept, mask.prunable) == (level.kept, level.prunable)
+    yield not fits, f"its mask keeps {mask.kept} of {mask.prunable}, the protocol {level.kept}"
+    yield {name: layer.size for name, layer in mask.layers.items()} != sizes, "its layers are not the protocol's"
+    kept = {name: layer.kept for name, layer in mask.layers.items()}
+    outside = any(not 0 <= count <= sizes.get(name, 0) for name, count in kept.items())
+    yield outside or sum(kept.values()) != mask.kept, f"its layers keep {sum(kept.values())}, its mask {mask.kept}"
+    yield mask.density != mask.kept / mask.prunable, f"its density is not {mask.kept} / {mask.prunable}"
+    empty = tuple(name for name in sizes if kept.get(name) == 0)
+    yield mask.collapsed_layers != empty, f"it names other collapsed layers than {', '.join(empty) or 'none'}"
+
+
+def _about_figures(figures: Measured) -> Iterator[tuple[bool, str]]:
+    accuracies = [*figures.test_accuracy_percent.model_dump().values(), figures.train_accuracy_percent_last]
+    outside = any(value is not None and not 0 <= value <= 100 for value in accuracies)
+    yield outside, "an accuracy lies outside 0 to 100 percent"
+
+
+def _about_scores(protocol: Protocol, record: Record) -> Iterator[tuple[bool, str]]:
+    if record.scores is None or record.mask is None:  # masks may be learned without scores
+        return
+    rounds = protocol.pruning_method(record.method.name).schedule.rounds
+    yield record.scores.rounds != rounds, f"its scores are of {record.scores.rounds} rounds, the protocol has {rounds}"
+    given, kept = record.scores.layers, record.mask.layers
+    fits = given.keys() == kept.keys() and all(kept[n].kept <= given[n].scored <= kept[n].size for n in kept)
+    yield not fits, "its scores are not of the layers it cut"
+    errors = (record.scores.unit_error_largest, record.scores.prune_to_cut_largest)
+    yield any(error is not None and error < 0 for error in errors), "an error or ratio is below 0"
+
+
+def missing_cells(protocol: Protocol, method: str, there: Sequence[Record]) -> Iterator[str]:
+    """Seeds left out: of the dense network, of every level that the method must have, of every other that it has."""
+    have = {(r.method.name, r.cell.level, r.cell.seed) for r in there}
+    spec = protocol.added[method]
+    measured = {level for name, level, _ in have if name == method}
+    levels = [level for level in protocol.measured_levels(method) if level not in spec.later or level in measured]
+    for name, level in [(DENSE, 0), *((method, level) for level in levels)]:
+        if left_out := [seed for seed in protocol.seeds if (name, level, seed) not in have]:
+            yield f"{name} level {level}: no record for seed {', '.join(map(str, left_out))}"
+
+
+def repeated_cells(records: Sequence[Record]) -> Iterator[str]:
+    """The same training under two seeds. With a collapsed layer, networks of two seeds may really end up alike."""
+    first: dict[str, Cell] = {}
+    for record in records:
+        if record.curves_sha256 is None or record.mask is None or record.mask.collapsed_layers:
+            continue
+        cell = cell_of(record)
+        other = first.setdefault(record.curves_sha256, cell)
+        if other.seed != cell.seed:
+            yield f"{title(cell)}: its curves are those of {title(other)}"
+
+
+def contradictions(protocol: Protocol, record: Record, curves: bytes | None) -> Iterator[str]:
+    """What a finished record says and its curves or its protocol do not."""
+    cell, name = cell_of(record), title(cell_of(record))
+    if record.measured is None or record.cost is None or curves is None:
+        yield f"{name}: finished without figures or curves"
+        return
+    arrays = unpack_bytes(curves, CURVES_BYTES)
+    for cause in _against_curves(protocol, record.measured, arrays):
+        yield f"{name}: {cause}"
+    if record.cost.train_steps != train_steps(protocol, cell):
+        yield f"{name}: {record.cost.train_steps} training steps, the protocol has {train_steps(protocol, cell)}"
+    spec = None if cell.method == DENSE else protocol.pruning_method(cell.method)
+    before = protocol.recipe.steps if isinstance(spec, MethodSpec) and spec.schedule.scores == "trained" else 0
+    if record.cost.mask_train_steps != before:
+        yield f"{name}: {record.cost.mask_train_steps} steps for its mask, the method takes {before}"
+
+
+def _against_curves(protocol: Protocol, figures: Measured, curves: dict[str, Array]) -> Iterator[str]:
+    """Curves are float32; a record's figures, rounded to that, must stand in them."""
+    steps, tested = _numbers(curves, "steps"), _numbers(curves, "test_steps")
+    accuracy, loss = _numbers(curves, "test_accuracy_percent"), _numbers(curves, "test_loss")
+    total = protocol.recipe.steps  # an added method starts at 0
+    if tuple(steps) != protocol.evaluation.steps(total):
+        yield "its curves do not have the steps of the protocol's evaluations"
+        return
+    if not set(protocol.evaluation.test_steps(total)) <= set(tested) <= set(steps) or len(set(tested)) != len(tested):
+        yield "its test curve does not have the steps of the protocol"
+        return
+    if not len(accuracy) == len(loss) == len(tested):
+        yield "its test curves have other lengths than their steps"
+        return
+    said = figures.test_accuracy_percent
+    facts: list[tuple[str, float | None, Any]] = [
+        ("last test accuracy", said.last, accuracy[-1]),
+        ("best test accuracy", said.best, accuracy.max()),
+        ("last test loss", figures.test_loss_last, loss[-1]),
+        ("step of the last evaluation", figures.last_evaluation_step, tested[-1]),
+    ]
+    validation = _numbers(curves, "validation_loss")
+    if protocol.evaluation.early_stop != "none":
+        if len(validation) != len(steps):
+            yield "its validation curve has another length than its steps"
+            return
+        # Two losses may differ in float64 and not here: the record's step must be one of the least.
+        at = next((i for i, step in enumerate(steps) if step == figures.early_stop_step), int(validation.argmin()))
+        facts += [
+            ("step of early stopping", figures.early_stop_step, steps[at]),
+            ("least validation loss", figures.validation_loss_minimum, validation.min()),
+            ("validation loss at early stopping", float(validation[at]), validation.min()),
+        ]
+        seen = [a for step, a in zip(tested, accuracy, strict=True) if step == steps[at]]
+        facts.append(("test accuracy at early stopping", said.early_stop, seen[0] if seen else None))
+    elif said.early_stop is not None or figures.early_stop_step is not None:
+        yield "it names an early stop, the protocol has none"
+    for what, stated, found in facts:
+        with np.errstate(over="ignore"):
+            differ = stated is None or found is None or np.float32(stated) != np.float32(found)
+        if differ:
+            yield f"{what} is {stated} in the record and {found} in its curves"
+
+
+def _numbers(curves: dict[str, Array], name: str) -> Array:
+    """One curve as a vector; empty if it is not there."""
+    found = curves.get(name)
+    return found if found is not None and found.ndim == 1 else np.zeros(0, np.float32)
+
+
+def mask_contradictions(protocol: Protocol, record: Record, masks: Bits) -> Iterator[str]:
+    """What a record says of its mask and the mask does not."""
+    name, facts = title(cell_of(record)), record.mask
+    assert facts is not None  # finished
+    if mask_digest(masks) != facts.sha256:
+        yield f"{name}: its mask is not the one whose digest its record names"
+        return
+    kept = dict.fromkeys(protocol.pruning.layer_sizes, 0)
+    for tensor, mask in masks.items():
+        kept[protocol.pruning.layer_of[tensor]] += int(mask.sum())
+    sizes = {layer: (count, protocol.pruning.layer_sizes[layer]) for layer, count in kept.items()}
+    said = {layer: (count.kept, count.size) for layer, count in facts.layers.items()}
+    total, collapsed = sum(kept.values()), tuple(layer for layer, count in kept.items() if count == 0)
+    if said != sizes or facts.kept != total or facts.density != total / facts.prunable:
+        yield f"{name}: the record counts other weights than its mask keeps"
+    elif facts.collapsed_layers != collapsed:
+        yield f"{name}: the record names other collapsed layers than its mask has"
+
+
+def level_means(protocol: Protocol, method: str, records: Sequence[Record]) -> tuple[LevelMean, ...]:
+    """The accuracy that the paper reports, averaged over the seeds of every level of the method."""
+    values: dict[int, list[float]] = {}
+    for record in sorted(records, key=cell_of):
+        if record.method.name == method and record.status == "finished" and record.measured:
+            value = metric_of(record.measured, reported_metric(protocol))
+            values.setdefault(record.cell.level, []).extend([] if value is None else [value])
+    return tuple(LevelMean(level=lv, seeds=len(v), mean_percent=fmean(v)) for lv, v in sorted(values.items()) if v)

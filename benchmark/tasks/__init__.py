@@ -1,0 +1,4 @@
+"""What is learned and how it is measured: losses, outputs, metrics with units.
+
+Imports `networks` and below.
+"""

@@ -1,0 +1,93 @@
+"""A plugin on a protocol that does not name it, from the command line: real processes, real training."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from submissions import PLUGIN
+
+from benchmark.protocols import load_file
+from benchmark.records.store import Store
+
+
+def lotterybench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "benchmark.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ})
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+def test_from_a_plugin_to_records_and_back(tmp_path: Path, tiny_path: Path, plugin: Path) -> None:
+    """Measured beside dense; known to every verb from the folder alone; refused once edited; left out without file."""
+    protocol, root = load_file(tiny_path), tmp_path / "r"
+    place = ["--results", str(root), "--workers", "1"]
+    with_plugin = ["--plugin", str(plugin), "--set", "alpha=0.5"]
+    done = lotterybench("run", str(tiny_path), *place, *with_plugin)
+    assert done.returncode == 0, done.stderr
+    records = Store(root).records(protocol)
+    assert {r.status for r in records} == {"finished"}
+    mine = [r for r in records if r.method.name == "mine@alpha=0.5"]
+    assert len(mine) == 4
+    assert {(r.method.pruner, r.method.parameters["alpha"]) for r in mine} == {("mine", 0.5)}
+    assert {r.protocol.digest for r in records} == {protocol.digest}
+
+    rows = json.loads(lotterybench("status", str(tiny_path), "--results", str(root), "--json").stdout)["methods"]
+    assert {row["method"]: row["finished"] for row in rows}["mine@alpha=0.5"] == 4
+    nothing = lotterybench("run", f"{tiny_path}:mine@alpha=0.5", *place)
+    assert "Nothing is missing" in nothing.stdout
+
+    next(root.glob("tests/tiny@1/mine@*/level-03_seed-0.json")).unlink()
+    left_out = lotterybench("run", f"{tiny_path}:mine@alpha=0.5", *place)
+    assert left_out.returncode == 2
+    assert "--plugin mine.py" in left_out.stderr
+    again = lotterybench("run", f"{tiny_path}:mine", *place, *with_plugin, "--recheck", str(tmp_path / "again"))
+    assert again.returncode == 0, again.stderr
+    assert "4 cells measured again here, 4 identical bit for bit" in again.stdout
+
+    plugin.write_text(PLUGIN.replace("w.abs()", "-w.abs()"))
+    edited = lotterybench("run", str(tiny_path), *place, *with_plugin, "--retry-failed")
+    assert edited.returncode == 2
+    assert "its code changed" in edited.stderr
+    assert "Traceback" not in edited.stderr
+
+
+@pytest.mark.long
+def test_existing_methods_train_to_the_same_bits_beside_a_plugin(tmp_path: Path, tiny_path: Path, plugin: Path) -> None:
+    protocol = load_file(tiny_path)
+    prints = []
+    for name, extra in (("with", [f"{tiny_path}:mine", "--plugin", str(plugin)]), ("without", [])):
+        arguments = [f"{tiny_path}:snip", f"{tiny_path}:one-shot", *extra, "--results", str(tmp_path / name)]
+        assert lotterybench("run", *arguments, "--workers", "1").returncode == 0
+        records = Store(tmp_path / name).records(protocol)
+        prints.append({r.fingerprint() for r in records if r.method.name != "mine"})
+    assert prints[0] == prints[1]
+    assert len(prints[0]) == 8  # snip 2, one-shot 4, and the dense networks that one-shot starts from
+
+
+def test_trained_weights_come_from_the_dense_network(tmp_path: Path, tiny_path: Path, plugin: Path) -> None:
+    """Magnitude of trained weights as a plugin makes the masks of the protocol's own one-shot magnitude pruning."""
+    text = PLUGIN.replace('"labels"', '"trained weights"').replace("rounds = 3", 'rounds, allocation = 1, "layerwise"')
+    plugin.write_text(text)
+    root = tmp_path / "r"
+    arguments = ["run", f"{tiny_path}:mine", f"{tiny_path}:one-shot", "--results", str(root)]
+    done = lotterybench(*arguments, "--plugin", str(plugin), "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    records = Store(root).records(load_file(tiny_path))
+    figures = {
+        name: {(r.cell.level, r.cell.seed): (r.mask, r.measured) for r in records if r.method.name == name}
+        for name in ("mine", "one-shot")
+    }
+    common = figures["mine"].keys() & figures["one-shot"].keys()
+    assert len(common) == 2
+    assert all(figures["mine"][key] == figures["one-shot"][key] for key in common)

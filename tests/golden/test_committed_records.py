@@ -1,0 +1,98 @@
+"""The committed records: made by the pruners as they are now, each with its curves and its mask."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.networks import build, initial_state
+from benchmark.plugins.load import find
+from benchmark.protocols import Protocol, load_all
+from benchmark.protocols.cells import Cell, method_names
+from benchmark.pruning.masks import tensor_mask_digest as mask_digest
+from benchmark.records.schema import Record
+from benchmark.records.store import Store
+from benchmark.sharing.integrity import impossible
+from benchmark.utils.seeding import stream
+
+ROOT = Path(__file__).parents[2]
+STORE = Store(ROOT / "results")
+PROTOCOLS = {protocol.key: protocol for protocol in load_all() if (STORE.root / protocol.key).exists()}
+
+
+def cell_of(record: Record) -> Cell:
+    return Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
+
+
+@pytest.fixture(scope="module", params=sorted(key for key in PROTOCOLS if (STORE.root / key).is_dir()))
+def committed(request: pytest.FixtureRequest) -> tuple[Protocol, list[Record]]:
+    protocol = PROTOCOLS[request.param]
+    records = STORE.records(protocol)
+    assert records, f"{protocol.key} has a folder without a record of this version"
+    return protocol, records
+
+
+def test_the_required_experiments_are_committed() -> None:
+    assert {"mnist1d/mlp@1", "lth/lenet-mnist@1"} <= set(PROTOCOLS)
+
+
+def test_records_come_from_the_pruners_as_they_are_now(committed: tuple[Protocol, list[Record]]) -> None:
+    _, records = committed
+    digests = {(r.method.pruner, r.method.pruner_digest) for r in records if r.method.pruner}
+    for pruner, digest in sorted(digests):
+        assert digest == find(str(pruner)).digest, (
+            f"the code of '{pruner}' changed after records of it were committed: "
+            "give the new code another name, or move its records away and measure them again"
+        )
+
+
+def test_a_records_curves_are_the_ones_it_was_written_with(committed: tuple[Protocol, list[Record]]) -> None:
+    protocol, records = committed
+    for record in records:
+        path = STORE.curves_path(protocol, cell_of(record))
+        if not protocol.trains:
+            assert (record.curves_sha256, path.exists()) == (None, False), path
+            continue
+        assert record.curves_sha256 == hashlib.sha256(path.read_bytes()).hexdigest(), path
+
+
+def test_a_chains_masks_are_those_of_its_records(committed: tuple[Protocol, list[Record]]) -> None:
+    """A file of another seed has the same counts everywhere: only the digest tells."""
+    protocol, records = committed
+    for record in records:
+        path = STORE.survival_path(protocol, record.method.name, record.cell.seed)
+        if not path.exists():
+            continue
+        masks = STORE.read_survival(protocol, record.method.name, record.cell.seed).mask(record.cell.level)
+        assert record.mask is not None
+        assert mask_digest({name: torch.from_numpy(mask) for name, mask in masks.items()}) == record.mask.sha256, path
+
+
+def test_no_record_contradicts_its_protocol(committed: tuple[Protocol, list[Record]]) -> None:
+    protocol, records = committed
+    for record in records:
+        if record.method.name in method_names(protocol):  # those of plugins are checked with their submissions
+            assert impossible(protocol, cell_of(record), record) is None, (record.method.name, record.cell)
+
+
+@pytest.mark.slow
+def test_committed_magnitude_masks_of_vgg_are_a_stable_sort_of_the_initial_weights() -> None:
+    """Made again without the harness, at three compressions: the mask, and with it every count by layer."""
+    protocol = PROTOCOLS["synflow/vgg16-cifar100-masks@1"]
+    state = initial_state(build(protocol), protocol.network, stream(0, "init"))
+    shapes = protocol.pruning.prunable
+    order = torch.sort(
+        torch.cat([state[name].abs().flatten() for name in shapes]), descending=True, stable=True
+    ).indices
+    for level in (4, 11, 12):
+        record = STORE.read(protocol, Cell("magnitude", level, 0))
+        assert record is not None
+        assert record.mask is not None
+        kept = torch.zeros(len(order), dtype=torch.bool)
+        kept[order[: protocol.level_table[level].kept]] = True
+        parts = torch.split(kept, [state[name].numel() for name in shapes])
+        masks = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        assert mask_digest(masks) == record.mask.sha256

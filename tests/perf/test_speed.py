@@ -1,0 +1,156 @@
+"""`speed`: that loops do the work they are timed for, and that what is written is whole. No figure is asserted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmark.cli.main import cli
+from benchmark.datasets.synthetic import random_dataset
+from benchmark.perf import pruning
+from benchmark.perf.loops import Contender, Loop, updates
+from benchmark.perf.measuring import _ratios
+from benchmark.perf.race import Rate
+from benchmark.perf.report import Loop as ReportedLoop
+from benchmark.perf.report import Report, Timed, append
+from benchmark.perf.subject import Subject
+from benchmark.plugins.load import find
+from benchmark.protocols import load, load_file
+from benchmark.pruning.masks import full_masks, masks_from_scores
+from benchmark.pruning.scorer import DirectScorer
+from benchmark.pruning.scorer import Subject as Pruned
+from benchmark.utils.seeding import stream
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_path: Path) -> Subject:
+    """The tiny protocol on few random examples."""
+    protocol = load_file(tiny_path)
+    return Subject(protocol, random_dataset(protocol, 200))
+
+
+@pytest.mark.parametrize("loop", get_args(Loop))
+def test_every_loop_trains_and_keeps_pruned_weights_at_zero(
+    tiny: Subject, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizers: list[Any] = []
+    init = torch.optim.Adam.__init__
+
+    def kept(self: Any, parameters: Any, *rest: Any, **more: Any) -> None:
+        optimizers.append((self, own := list(parameters)))
+        init(self, own, *rest, **more)
+
+    monkeypatch.setattr(torch.optim.Adam, "__init__", kept)
+    go = updates(Contender(loop), tiny, 3)
+    optimizer, parameters = optimizers[0]
+    before = [p.detach().clone() for p in parameters]
+    go(7)
+    assert {int(state["step"]) for state in optimizer.state.values()} == {7}
+    masks = {mask.shape: mask for mask in tiny.masks(3).values()}
+    for old, new in zip(before, parameters, strict=True):
+        mask = masks.get(new.shape, torch.ones_like(new, dtype=torch.bool))
+        assert not new[~mask].any()
+        assert not torch.equal(old[mask], new[mask])
+
+
+@pytest.mark.parametrize("way", ["stacked", "forked"])
+def test_an_engine_of_several_replicas_trains_them_all(tiny: Subject, way: Any) -> None:
+    updates(Contender("engine", replicas=3, way=way), tiny, 0)(4)
+
+
+@pytest.mark.parametrize("name", ["missingmark/resnet20-cifar10", "lth/lenet-mnist"])
+def test_the_dataloader_hands_out_what_the_network_reads(name: str) -> None:
+    """Pictures through PIL and transforms have the scale of the engine's batches."""
+    from benchmark.perf.loops import _indexed, _loaded
+
+    protocol = load(name)
+    subject = Subject(protocol, random_dataset(protocol, 300))
+    theirs, _ = next(_loaded(subject))
+    ours, _ = next(_indexed(subject, "cpu"))
+    assert theirs.flatten(1).shape == ours.flatten(1).shape
+    assert float(theirs.mean()) == pytest.approx(float(ours.mean()), abs=0.05)
+    assert float(theirs.std()) == pytest.approx(float(ours.std()), rel=0.05)
+
+
+def test_ratios_are_of_the_best_with_no_more_processes_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    def rate(loop: Loop, value: float, **fields: int) -> Rate:
+        return Rate(Contender(loop, **fields), value, value, value, value)  # type: ignore[arg-type]
+
+    found = _ratios(
+        [rate("engine", 10), rate("engine", 18, processes=2), rate("engine", 30, processes=4), rate("in-memory", 6),
+         rate("in-memory", 9, threads=2), rate("dataloader", 2)]
+    )  # fmt: skip
+    assert found == {"engine / in-memory": 2.0, "engine / dataloader": 9.0}
+
+
+def test_direct_synflow_keeps_what_the_pruner_keeps() -> None:
+    """The baseline that is timed is no straw man: without ties it gives the very masks."""
+    from benchmark.networks import initial_state, make
+
+    small = pruning.VGG_16.model_copy(update={"name": "vgg-11"})
+    module = make(small).eval()
+    state = initial_state(module, small, stream(0, "init"))
+    names = tuple(n for n, t in state.items() if n.endswith("weight") and t.dim() > 1)
+    shapes = {n: tuple(state[n].shape) for n in names}
+    ours, total = full_masks(shapes), sum(state[n].numel() for n in names)
+    totals = [round(total * kept) for kept in (0.1**0.5, 0.1)]
+    theirs = pruning.direct_synflow(module, state, names, totals)
+    subject = Pruned(module, state, small.input, small.classes)
+    scorer = DirectScorer(find("synflow").make({}), "synflow", names, subject, None, stream(0, "prune"))
+    for left in totals:
+        ours = masks_from_scores(scorer.scores(ours), ours, {"all": list(names)}, {"all": left})
+    assert all(torch.equal(ours[n], theirs[n]) for n in names)
+
+
+def test_figures_are_appended_whole_lines_with_provenance(tmp_path: Path) -> None:
+    loop = ReportedLoop("engine", "engine", 2, 10.0, 9.0, 11.0, 5.0, 0.5)
+    report = Report("p/q", "cpu: test", 0.5, [loop], {"engine / in-memory": 2.0}, {}, [Timed("--help", 0.2)])
+    path = tmp_path / "speed.jsonl"
+    append(report, path)
+    append(report, path)
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert first["updates_per_second"] == second["updates_per_second"] == [vars(loop)]
+    assert first["seconds"] == {"--help": 0.2}
+    assert first["provenance"]["device"] == "cpu: test"
+    assert first["provenance"]["packages"]["torch"]
+
+
+def test_the_verb_prints_json_and_appends(tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # fewer loops to start
+    target = tmp_path / "figures.jsonl"
+    command = ["speed", str(tiny_path), "--part", "train", "--replicas", "1", "--seconds", "0.05", "--turns", "1"]
+    outcome = CliRunner().invoke(cli, [*command, "--json", "--to", str(target)])
+    assert outcome.exit_code == 0, outcome.output
+    document = json.loads(target.read_text())
+    assert {loop["loop"] for loop in document["updates_per_second"]} == set(get_args(Loop))
+    assert all(loop["updates_per_second"] > 0 for loop in document["updates_per_second"])
+    assert set(document["ratios"]) == {"engine / in-memory", "engine / dataloader"}
+    assert document["ceiling"]["matmul_flops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--replicas", "0"], "are no numbers of replicas"),
+        (["--replicas", "1,x"], "Write 1,2,4"),
+        (["--to", "speed.csv"], "Name a .jsonl file"),
+        (["nowhere/net"], "there is none of this name"),
+    ],
+)
+def test_mistakes_are_named(arguments: list[str], message: str) -> None:
+    outcome = CliRunner().invoke(cli, ["speed", *arguments])
+    assert outcome.exit_code != 0
+    assert message in f"{outcome.output} {outcome.exception}"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    outcome = CliRunner().invoke(cli, ["speed", "--device", "cuda"])
+    assert "torch sees no CUDA device" in str(outcome.exception)

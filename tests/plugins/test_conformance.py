@@ -1,0 +1,137 @@
+"""Each broken pruner is caught by the check made for it, and by no other; every baseline passes all of them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import broken_pruners
+import pytest
+import torch
+from click.testing import CliRunner
+
+from baselines.grasp import Grasp
+from baselines.magnitude import Magnitude
+from baselines.random import Random
+from baselines.snip import Snip
+from baselines.synflow import SynFlow
+from benchmark.cli.main import cli
+from benchmark.plugins.conformance import trials as shared
+from benchmark.plugins.conformance.cases import CLASSES, cases
+from benchmark.plugins.conformance.suite import findings
+from benchmark.plugins.conformance.trials import Subject
+from benchmark.testing import CHECKS, Duty, conformance, examine
+
+BROKEN = [kind for _, kind in inspect.getmembers(broken_pruners, inspect.isclass) if hasattr(kind, "breaks")]
+BASELINES = [Magnitude, Random, Snip, Grasp, SynFlow]
+SMALL = [case for case in cases() if case.name in ("mlp", "conv-2")]
+
+
+def found_on(kind: type, names: list[str] | None = None, failed: bool = True) -> set[str]:
+    """Checks that find something on two small networks."""
+    subject = Subject(kind)
+    chosen = [check for check in CHECKS if names is None or check.name in names]
+    return {f.check for check in chosen for f in findings(subject, check, SMALL) if f.failed == failed}
+
+
+def test_there_is_a_broken_pruner_for_every_check_that_can_fail() -> None:
+    only_notes = {"layer collapse", "another seed"}
+    assert {kind.breaks for kind in BROKEN} == {check.name for check in CHECKS} - only_notes
+
+
+@pytest.mark.parametrize("kind", BROKEN, ids=lambda kind: kind.__name__)
+def test_a_broken_pruner_is_caught_by_its_check(kind: type) -> None:
+    assert found_on(kind, [kind.breaks]) == {kind.breaks}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        broken_pruners.Half, broken_pruners.Revives, broken_pruners.LeavesEvalMode,
+        broken_pruners.SeedOfGlobal, broken_pruners.FirstNetworkForAll,
+        broken_pruners.NoGradients, broken_pruners.NeverAll, broken_pruners.ShareOfTheSum,
+    ],
+    ids=lambda kind: kind.__name__,
+)  # fmt: skip
+def test_and_by_no_other(kind: type) -> None:
+    assert found_on(kind) == {kind.breaks}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "words"),
+    [
+        (broken_pruners.UnusedLabels, "declared needs", "'inputs' would do"),
+        (broken_pruners.UnusedTraining, "declared needs", "'nothing' would do"),
+        (broken_pruners.EmptiesLayers, "layer collapse", "none in fc1.weight"),
+        (broken_pruners.Dice, "another seed", "masks differ between seeds"),
+    ],
+)
+def test_notes_fail_nothing(kind: type, check: str, words: str) -> None:
+    report = findings(Subject(kind), next(c for c in CHECKS if c.name == check), SMALL[:1])
+    assert any(words in finding.seen for finding in report)
+    assert not any(finding.failed for finding in report)
+    assert found_on(kind) == set()
+
+
+@pytest.mark.parametrize("duty", [duty for kind in BASELINES for duty in conformance(kind)],
+                         ids=lambda duty: f"{duty.subject.kind.__name__}-{duty}")  # fmt: skip
+def test_baselines_keep_every_rule(duty: Duty) -> None:
+    duty()
+
+
+def test_a_plain_learner_keeps_every_rule() -> None:
+    assert found_on(broken_pruners.Learner) == set()
+
+
+def test_a_failure_says_what_was_expected_seen_and_why() -> None:
+    duty = next(d for d in conformance(broken_pruners.LabelsInSecret) if str(d) == "declared-needs")
+    with pytest.raises(AssertionError) as caught:
+        duty()
+    for word in ("expected", "needs = 'nothing'", "seen", "AttributeError", "why", "resnet-20"):
+        assert word in str(caught.value)
+
+
+def test_the_process_is_left_as_it_was() -> None:
+    before, states = shared.settings(), shared.random_states()
+    for kind in (broken_pruners.DefaultDtype, broken_pruners.NoGradients, broken_pruners.GlobalTorch):
+        found_on(kind)
+    assert shared.settings() == before
+    assert shared.random_states() == states
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_every_family_computes_what_its_shape_says(case: object) -> None:
+    """Independent of the checks: the tiny networks run, are the library's own, and have distinct prunable tensors."""
+    network, examples = case.network(), case.examples()  # type: ignore[attr-defined]
+    outputs = network.logits(examples.inputs, network.weights)
+    assert outputs.shape == (5 * CLASSES, CLASSES)
+    assert bool(torch.isfinite(outputs).all())
+    assert len(set(network.weights)) == len(network.weights) >= 3
+    assert type(network.module).__module__.startswith("benchmark.networks.")
+
+
+def test_check_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from benchmark.api import Pruner\n\n\nclass Mine(Pruner):\n"
+        "    def __init__(self, power: float = 1.0) -> None:\n        self.power = power\n\n"
+        "    def score(self, network, examples, rng):\n"
+        "        return {name: w.abs() ** self.power for name, w in network.weights.items()}\n"
+    )
+    good = CliRunner().invoke(cli, ["check", str(path), "--set", "power=2"])
+    assert good.exit_code == 0, good.output
+    assert "All 15 checks passed" in good.output
+    bad = CliRunner().invoke(cli, ["check", str(path), "--set", "power=-1e9", "--json"])
+    document = json.loads(bad.stdout)  # |w| ** -1e9 is infinite
+    assert bad.exit_code == 1
+    assert not document["passed"]
+    assert "finite scores" in {finding["check"] for finding in document["findings"] if finding["failed"]}
+    for arguments in (["check", str(tmp_path / "none.py")], ["check", str(path), "--set", "colour=1"]):
+        assert CliRunner().invoke(cli, arguments).exit_code != 0
+
+
+def test_examine_runs_everything_once() -> None:
+    report = examine(Magnitude)
+    assert report.failures == ()
+    assert len(report.networks) == 6

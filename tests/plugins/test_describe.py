@@ -1,0 +1,136 @@
+"""What `check`, `run --plugin` and `submit` ask of a plugin file is answered by a confined process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmark.cli.main import cli
+from benchmark.plugins.describe import ask, described
+from benchmark.plugins.sandbox.sandbox import describe
+from benchmark.utils.errors import BadPruner
+
+PLUGIN = """
+from benchmark.api import Pruner
+{at_import}
+
+class Mine(Pruner):
+    paper = {paper}
+
+    def score(self, network, examples, rng):
+        {in_score}
+        return {{name: w.abs() for name, w in network.weights.items()}}
+"""
+
+
+def write(folder: Path, at_import: str = "", paper: str = "''", in_score: str = "pass") -> Path:
+    path = folder / "mine.py"
+    path.write_text(PLUGIN.format(at_import=at_import, paper=paper, in_score=in_score))
+    return path
+
+
+def test_the_file_may_be_read_and_no_other(tmp_path: Path) -> None:
+    if not describe().landlock:
+        pytest.skip("this kernel has no Landlock")
+    secret = tmp_path / "secret"
+    secret.write_text("token")
+    code = f"""
+found = [open(__file__).read().split()[0]]
+for path, mode in (({str(secret)!r}, "r"), ({str(tmp_path / "new")!r}, "w")):
+    try:
+        found.append(open(path, mode))
+    except OSError as error:
+        found.append(error.strerror)
+"""
+    found = described(write(tmp_path, at_import=code, paper="repr(found)"), {})
+    assert found.paper == repr(["from", "Permission denied", "Permission denied"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_tokens_of_the_environment_are_out_of_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert described(write(tmp_path, at_import="import os", paper="os.environ.get('HF_TOKEN', 'none')"), {}).paper == (
+        "none"
+    )
+
+
+def test_a_digest_is_not_the_plugins_to_tell(tmp_path: Path) -> None:
+    """Two files of different code that answer the same questions alike have different digests, as the harness says."""
+    first = described(write(tmp_path), {})
+    second = described(write(tmp_path, in_score="print()"), {})
+    assert first.model_copy(update={"digest": ""}) == second.model_copy(update={"digest": ""})
+    assert first.digest != second.digest
+
+
+def test_a_check_that_never_ends_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, in_score="\n        while True: pass")
+    with pytest.raises(BadPruner, match=r"its check 'runs on every family' took more than 4 s"):
+        ask("benchmark.plugins.conformance", path, {}, 4)
+
+
+def test_a_check_that_ends_the_process_is_named_without_its_escapes(tmp_path: Path) -> None:
+    path = write(tmp_path, in_score="import os; os.write(2, b'\\x1b]0;owned\\x07bye'); os._exit(7)")
+    result = CliRunner().invoke(cli, ["check", str(path)])
+    assert isinstance(result.exception, BadPruner)
+    assert "its check 'runs on every family' ended the process with code 7" in str(result.exception)
+    assert "bye" in str(result.exception)
+    assert "\x1b" not in str(result.exception)
+
+
+def test_errors_move_no_cursor() -> None:
+    text = str(BadPruner("plugin \x1b[2J\nx", "raised \x07 ä", "Fix \x9b it"))
+    assert text == "plugin \\x1b[2J x: raised \\x07 ä. Fix \\x9b it"
+
+
+def answering(text: str) -> str:
+    """Lines for a plugin that writes `text` where answers are read, whatever number that file has, and ends."""
+    return f"import os\nfor n in range(3, 16):\n    try: os.write(n, {text})\n    except OSError: pass\nos._exit(0)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b'[' * 100_000 + b'\\n'",
+        "b'{\"error\": [1, 2]}\\n'",
+        "b'{\"answer\": [1]}\\n'",
+        'b\'{"answer": {"kind": []}}\\n\'',
+    ],
+    ids=["deep", "no error", "no answer", "other answer"],
+)
+def test_what_a_plugin_writes_in_place_of_an_answer_is_refused(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, at_import=answering(text))
+    with pytest.raises(BadPruner):
+        described(path, {})
+
+
+def test_check_reads_no_such_answer_either(tmp_path: Path) -> None:
+    """One that could be what a plugin says of itself, but is no report of checks."""
+    path = write(tmp_path, at_import=answering('b\'{"answer": {"kind": []}}\\n\''))
+    assert isinstance(CliRunner().invoke(cli, ["check", str(path)]).exception, BadPruner)
+
+
+def test_an_endless_answer_fills_no_memory(tmp_path: Path) -> None:
+    """More than a file of the child's may have ends the child; its parent reads the end of the file only."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    path = write(
+        tmp_path,
+        at_import=answering("bytes(2**20)")
+        .replace("os.write", "[os.write")
+        .replace(")\n", ") for _ in range(512)]\n", 1),
+    )
+    with pytest.raises(BadPruner):
+        described(path, {})
+    unit = 1024 if sys.platform == "linux" else 1
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < 256 * 2**20
+
+
+def test_findings_move_no_cursor(tmp_path: Path) -> None:
+    path = write(tmp_path, in_score="raise ValueError('\\x1b[2Jall ok')")
+    result = CliRunner().invoke(cli, ["check", str(path)])
+    assert result.exit_code == 1
+    assert "\\x1b[2Jall ok" in result.output
+    assert "\x1b" not in result.output

@@ -1,0 +1,123 @@
+"""Pruners by entry point and by file: found, digested by what they do, refused with a reason."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+
+from baselines.snip import Snip
+from benchmark.plugins import load, registry
+from benchmark.plugins.load import find, from_file
+from benchmark.plugins.registry import names, source_digest
+from benchmark.utils.errors import BadInput, BadPruner
+
+GOOD = '''
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.api import Pruner
+
+
+@dataclass
+class Mine(Pruner):
+    """score = w."""
+
+    power: float = 1.0
+
+    def __post_init__(self):
+        if self.power < 0:
+            raise ValueError("power is below 0")
+
+    def score(self, network, examples, rng):
+        return {name: w**self.power for name, w in network.weights.items()}
+'''
+
+
+def test_the_baselines_are_registered_as_plugins() -> None:
+    assert {"random", "magnitude", "snip", "grasp", "synflow"} <= set(names())
+    found = find("snip")
+    assert (found.kind, found.name) == (Snip, "snip")
+    assert isinstance(found.make({}), Snip)
+
+
+def test_an_unknown_pruner_comes_with_the_nearest() -> None:
+    with pytest.raises(BadInput, match=r"pruner 'synflo'.*Did you mean 'synflow'\?"):
+        find("synflo")
+
+
+def test_a_file_may_stand_in_for_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD)
+    for found in (from_file(path), find("snip", {"snip": path})):
+        assert found.kind.__name__ == "Mine"
+        assert found.digest == source_digest(GOOD)
+    assert vars(from_file(path).make({"power": 2.0}))["power"] == 2.0
+
+
+@pytest.mark.parametrize("parameters", [{"colour": 1}, {"power": -1.0}, {"power": "two"}])
+def test_parameters_that_do_not_fit(tmp_path: Path, parameters: dict[str, object]) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD)
+    with pytest.raises(BadPruner, match="cannot be made with"):
+        from_file(path).make(parameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("def f(:", "SyntaxError"),
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("x = 1", "defines 0 pruner classes"),
+        (GOOD + GOOD.replace("Mine", "Other"), "defines 2 pruner classes"),
+        ("from benchmark.api import Pruner\nclass Half(Pruner):\n    pass\n", "no complete Pruner"),
+        ("from benchmark.api import Plugin\nclass Neither(Plugin):\n    pass\n", "no complete Pruner"),
+    ],
+)
+def test_files_that_are_no_plugin(tmp_path: Path, text: str, cause: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text.replace("from __future__ import annotations\n", ""))
+    with pytest.raises(BadPruner) as caught:
+        from_file(path)
+    assert cause in caught.value.cause
+    assert "mine" in caught.value.thing
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.py", tmp_path, tmp_path / "none.txt"):
+        with pytest.raises(BadPruner, match="is not a Python file"):
+            from_file(path)
+
+
+def test_an_entry_point_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("odd", "no_such_package.module:Thing", registry.GROUP)
+    monkeypatch.setattr(load, "entry_points", lambda group: [point] if group == registry.GROUP else [])
+    with pytest.raises(BadPruner, match=r"no_such_package\.module:Thing cannot be imported"):
+        find("odd")
+
+
+def test_digest_sees_code_and_not_its_layout() -> None:
+    wanted = source_digest(GOOD)
+    assert source_digest(GOOD.replace('"""score = w."""', '"""Another text."""')) == wanted
+    assert (
+        source_digest(GOOD.replace("power: float", "power:  float").replace("    power", "    # why\n    power"))
+        == wanted
+    )
+    for old, new in (("w**self.power", "-w**self.power"), ("1.0", "1.5"), ("score(self", "scores(self")):
+        assert source_digest(GOOD.replace(old, new)) != wanted
+
+
+def test_plugin_files_with_one_name_do_not_mix(tmp_path: Path) -> None:
+    """Two folders, two files mine.py: each class keeps its own code."""
+    made = []
+    for folder, sign in (("a", ""), ("b", "-")):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "mine.py"
+        path.write_text(GOOD.replace("w**self.power", f"{sign}w"))
+        made.append(from_file(path).make({}))
+    weights = type("Weights", (), {"weights": {"w": torch.ones(1)}})()
+    assert [float(plugin.score(weights, None, None)["w"]) for plugin in made] == [1.0, -1.0]  # type: ignore[attr-defined]

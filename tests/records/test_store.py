@@ -1,0 +1,176 @@
+"""Records and the results folder: what is written is read back, what is damaged is refused, what is foreign ignored."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from record_documents import document_of
+
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import Cell
+from benchmark.records.schema import Record, parse
+from benchmark.records.store import Store
+from benchmark.utils.errors import BadInput
+
+CELL = Cell("imp", 2, 1)
+
+
+@pytest.fixture
+def document(tiny_protocol: Protocol) -> dict[str, Any]:
+    """A record to spoil."""
+    return document_of(tiny_protocol)
+
+
+def record_of(document: dict[str, Any]) -> Record:
+    """Through the parser, as from a file."""
+    return parse(json.dumps(document), "file.json")
+
+
+def test_round_trip_is_exact(document: dict[str, Any]) -> None:
+    record = record_of(document)
+    assert parse(record.dumps(), "again.json") == record
+    assert json.loads(record.dumps()) == document
+    assert list(json.loads(record.dumps())) == list(document)  # field order, so that diffs can be read
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_finite_number_survives(tiny_protocol: Protocol, number: float) -> None:
+    document = document_of(tiny_protocol)
+    document["measured"]["test_loss_last"] = number
+    measured = parse(record_of(document).dumps(), "f").measured
+    assert measured is not None
+    assert math.copysign(1, measured.test_loss_last) == math.copysign(1, number)
+    assert measured.test_loss_last == number
+
+
+def test_fingerprint_ignores_clocks_and_provenance_and_nothing_else(document: dict[str, Any]) -> None:
+    first = record_of(document).fingerprint()
+    for key in ("train_seconds", "train_cpu_seconds", "prune_seconds"):
+        document["cost"][key] += 1
+    document["provenance"].update(commit=None, device="other", finished_utc="later", python="4")
+    assert record_of(document).fingerprint() == first
+    changes: list[Callable[[dict[str, Any]], Any]] = [
+        lambda d: d["measured"].update(test_loss_last=math.nextafter(0.1, 1)),
+        lambda d: d["measured"]["test_accuracy_percent"].update(best=98.01),
+        lambda d: d["mask"].update(sha256="ce"),
+        lambda d: d["mask"]["layers"]["fc1"].update(kept=4),
+        lambda d: d["cell"].update(draw=1),
+        lambda d: d["protocol"].update(digest="0"),
+        lambda d: d["method"].update(pruner_digest="0"),
+        lambda d: d["method"]["parameters"].update(t=1e-3),
+        lambda d: d["cost"].update(prune_examples=11),
+        lambda d: d["cost"].update(train_steps=21),
+        lambda d: d.update(curves_sha256="0"),
+        lambda d: d.update(status="failed", reason="x"),
+    ]
+    seen = {first}
+    for change in changes:
+        altered = json.loads(json.dumps(document))
+        change(altered)
+        seen.add(record_of(altered).fingerprint())
+    assert len(seen) == 1 + len(changes)
+
+
+def test_a_failed_record_has_a_fingerprint_too(document: dict[str, Any]) -> None:
+    document.update(status="failed", reason="NaN", mask=None, measured=None, cost=None, curves_sha256=None)
+    assert len(record_of(document).fingerprint()) == 64
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_no_nan_gets_in_or_out(document: dict[str, Any], value: str) -> None:
+    text = json.dumps(document).replace("1e-12", value)
+    with pytest.raises(BadInput, match=r"measured\.train_loss_last"):
+        parse(text, "file.json")
+    record = record_of(document)
+    assert record.measured is not None
+    with pytest.raises(ValidationError, match="finite"):
+        type(record.measured).model_validate({**record.measured.model_dump(), "train_loss_last": float(value)})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda t: t[: len(t) // 2], "not JSON"),
+        (lambda _t: "", "not JSON"),
+        (lambda _t: "[" * 100_000, "not JSON"),
+        (lambda _t: "[]", "its schema is None"),
+        (lambda t: t.replace("record/1", "record/2"), "its schema is 'lotterybench/record/2', this version reads"),
+        (
+            lambda t: t.replace('"kept": 5, "prunable"', '"kept": "5", "prunable"'),
+            "mask.kept: Input should be a valid int",
+        ),
+        (lambda t: t.replace('"status"', '"stat"'), "status: Field required"),
+        (lambda t: t.replace("finished", "done", 1), "status"),
+    ],
+)
+def test_damaged_and_newer_records_are_refused(
+    document: dict[str, Any], spoil: Callable[[str], str], cause: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse(spoil(json.dumps(document)), "some/file.json")
+    assert caught.value.thing == "some/file.json"
+    assert cause in caught.value.cause
+    assert caught.value.fix
+
+
+def test_cells_have_their_own_files(tmp_path: Path, tiny_protocol: Protocol) -> None:
+    store = Store(tmp_path)
+    cells = [Cell(m, lv, s, d) for m in ("imp", "imp+reinit") for lv in (1, 10) for s in (0, 1) for d in (0, 1)]
+    assert len({store.record_path(tiny_protocol, cell) for cell in cells}) == len(cells)
+    assert str(store.record_path(tiny_protocol, CELL)).endswith("tests/tiny@1/imp/level-02_seed-1.json")
+
+
+def test_store_round_trip_and_order(tmp_path: Path, tiny_protocol: Protocol, document: dict[str, Any]) -> None:
+    store, record = Store(tmp_path), record_of(document)
+    assert store.read(tiny_protocol, CELL) is None
+    assert store.records(tiny_protocol) == []
+    store.write(tiny_protocol, CELL, record, b"curves")
+    assert store.read(tiny_protocol, CELL) == record
+    assert store.records(tiny_protocol) == [record]
+    assert store.curves_path(tiny_protocol, CELL).read_bytes() == b"curves"
+    assert not list((tmp_path / ".work" / "unfinished").iterdir())
+
+
+def test_a_folder_as_it_is_stays_as_it_was_seen(
+    tmp_path: Path, tiny_protocol: Protocol, document: dict[str, Any]
+) -> None:
+    """What others write after the first look is seen by the store, and not by what a plan is made from."""
+    store, record = Store(tmp_path), record_of(document)
+    now = store.as_it_is()
+    assert now.records(tiny_protocol) == [] == store.records(tiny_protocol)
+    store.write(tiny_protocol, CELL, record, None)
+    assert now.as_it_is().records(tiny_protocol) == []
+    assert store.records(tiny_protocol) == store.as_it_is().records(tiny_protocol) == [record]
+    assert now.read(tiny_protocol, CELL) == record  # single cells are looked at when asked for
+
+
+def test_records_of_another_digest_are_ignored_and_kept(
+    tmp_path: Path, tiny_protocol: Protocol, document: dict[str, Any]
+) -> None:
+    store = Store(tmp_path)
+    document["protocol"]["digest"] = "f" * 64
+    store.write(tiny_protocol, CELL, record_of(document), None)
+    assert store.read(tiny_protocol, CELL) is None
+    assert store.records(tiny_protocol) == []
+    assert store.record_path(tiny_protocol, CELL).exists()
+
+
+def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, tiny_protocol: Protocol) -> None:
+    store = Store(tmp_path)
+    path = store.record_path(tiny_protocol, CELL)
+    path.parent.mkdir(parents=True)
+    for content in (b'{"schema"', b"\xff\xfe"):
+        path.write_bytes(content)
+        for read in (lambda: store.read(tiny_protocol, CELL), lambda: store.records(tiny_protocol)):
+            with pytest.raises(BadInput) as caught:
+                read()
+            assert caught.value.thing == str(path)
+        assert path.read_bytes() == content

@@ -1,0 +1,68 @@
+"""Measuring again: identical bits, agreement in the mean, and a shift that must be noticed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmark.harness.harness import Harness
+from benchmark.harness.settings import Settings
+from benchmark.planning.plan import jobs
+from benchmark.protocols import Protocol
+from benchmark.records.store import Store
+from benchmark.sharing.recheck import compare
+
+
+@pytest.fixture
+def twice(tmp_path: Path, tiny_protocol: Protocol) -> tuple[Store, Store]:
+    """Two results folders with the same chain and dense cells."""
+    stores = Store(tmp_path / "first"), Store(tmp_path / "again")
+    for store in stores:
+        for job in jobs(tiny_protocol, ["dense", "imp"], store):
+            Harness(tiny_protocol, store, Settings()).run(job)
+    return stores
+
+
+def shift(store: Store, protocol: Protocol, points: list[float]) -> None:
+    """Add to the last accuracies of the records in `store`, one after another from `points`, repeated."""
+    paths = sorted((store.root / protocol.key).glob("*/level-*.json"))
+    for path, amount in zip(paths, points * len(paths), strict=False):
+        document = json.loads(path.read_text())
+        document["measured"]["test_accuracy_percent"]["last"] += amount
+        path.write_text(json.dumps(document))
+
+
+def test_the_same_machine_gives_the_same_bits(twice: tuple[Store, Store], tiny_protocol: Protocol) -> None:
+    found = compare(tiny_protocol, *twice)
+    assert found.cells == found.identical == 10
+    assert not found.deviates
+    assert "10 identical bit for bit" in found.sentence()
+
+
+def test_a_shift_beyond_the_margin_deviates(twice: tuple[Store, Store], tiny_protocol: Protocol) -> None:
+    shift(twice[1], tiny_protocol, [-0.9, -1.1])
+    found = compare(tiny_protocol, *twice)
+    assert found.identical == 0
+    assert found.mean_difference == pytest.approx(-1.0)
+    assert found.deviates
+    assert "DEVIATES" in found.sentence()
+
+
+def test_noise_around_nothing_does_not_deviate(twice: tuple[Store, Store], tiny_protocol: Protocol) -> None:
+    """+-2 points by turns: a mean of 0 whose 95 % half width is t(0.975, 9) * sd / sqrt(10) = 1.508 points."""
+    shift(twice[1], tiny_protocol, [2.0, -2.0])
+    found = compare(tiny_protocol, *twice)
+    assert found.mean_difference == pytest.approx(0.0, abs=1e-9)
+    assert found.half_width == pytest.approx(2.2622 * 2.1082 / 10**0.5, rel=1e-3)
+    assert not found.deviates
+
+
+def test_one_differing_cell_is_no_evidence(tmp_path: Path, tiny_protocol: Protocol) -> None:
+    """A single pair has no spread: nothing can be said, so nothing is called a deviation."""
+    stores = Store(tmp_path / "first"), Store(tmp_path / "again")
+    for store in stores:
+        Harness(tiny_protocol, store, Settings()).run(jobs(tiny_protocol, ["dense"], store)[0])
+    shift(stores[1], tiny_protocol, [5.0])
+    assert not compare(tiny_protocol, *stores).deviates

@@ -1,0 +1,197 @@
+"""submit and verify from the command line, and plugins that cheat: what re-running shows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from bundle_fixtures import PLUGIN, Document, Files, Made, forge, measure
+from click.testing import CliRunner, Result
+
+from benchmark import protocols
+from benchmark.cli.main import cli
+from benchmark.protocols import Protocol
+from benchmark.records import submissions
+from benchmark.records.store import Store
+from benchmark.report import leaderboard
+from benchmark.utils.errors import BadInput, Conflict
+from benchmark.utils.files import sha256
+from benchmark.utils.npz import pack, unpack_bytes
+
+pytest_plugins = ["bundle_fixtures"]
+METHOD = "tests/tiny@1/mine"
+
+
+def invoke(*arguments: object) -> Result:
+    """The command in this process."""
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def verified(bundle: Path, protocol_file: Path, *more: object) -> Document:
+    """What `verify --json` prints."""
+    result = invoke("verify", bundle, "--protocol", protocol_file, "--sample", 4, "--json", *more)
+    assert result.exit_code in (0, 1), result.output
+    document: Document = json.loads(result.output)
+    assert document["verified"] == (result.exit_code == 0) == (not document["reasons"])
+    return document
+
+
+def test_from_results_to_a_verified_row(made: Made, tiny_path: Path, tmp_path: Path) -> None:
+    """submit, verify, take over; the mark says who and how many; again, nothing changes."""
+    bundle, target = tmp_path / "mine.zip", tmp_path / "board"
+    sent = invoke("submit", made.plugin, tiny_path, "--results", made.store.root, "--to", bundle)
+    assert sent.exit_code == 0, sent.output
+    assert bundle.read_bytes() == made.bundle
+    assert "4 cells, 0 failed" in sent.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.zip"]
+    options = ("--protocol", tiny_path, "--sample", 2, "--results", target, "--by", "Ada")
+    for _ in range(2):
+        done = invoke("verify", bundle, *options)
+        assert done.exit_code == 0, done.output
+        assert "2 masks made again; 3 cells trained again, 3 identical bit for bit." in done.output
+    protocol, store = made.part.protocol, Store(target)
+    mark = submissions.verification(store, protocol, made.part.submission)
+    assert mark is not None
+    assert (mark.by, mark.cells) == ("Ada", 3)
+    names = {path.relative_to(target).as_posix() for path in target.rglob("*.json")}
+    assert f"{METHOD}/submission.json" in names
+    assert store.records(protocol) == made.store.records(protocol)
+    assert not list((target / ".work" / "unfinished").glob("*"))
+    assert "verified (Ada" in leaderboard_text(protocols.load_file(tiny_path), store)
+
+
+def test_what_differs_here_stays(made: Made, bundle: Path, tiny_path: Path, tmp_path: Path) -> None:
+    target = Store(tmp_path / "board")
+    first = measure(
+        tmp_path / "other", protocols.load_file(tiny_path), PLUGIN.replace("alpha: float = 1.0", "alpha: float = 2.0")
+    )
+    (tmp_path / "other" / "results").rename(target.root)
+    before = {path: path.read_bytes() for path in target.root.rglob("*.json")}
+    done = invoke("verify", bundle, "--protocol", tiny_path, "--results", target.root)
+    assert isinstance(done.exception, BadInput | Conflict), done.output
+    assert {path: path.read_bytes() for path in target.root.rglob("*.json")} == before
+    assert first.bundle != made.bundle
+
+
+def _inflate(files: Files) -> None:
+    """An accuracy and its curves, raised together: nothing contradicts anything."""
+    for name in [name for name in files if "/mine/level" in name and name.endswith(".json")]:
+        curves_name = name.replace(".json", ".curves.npz")
+        arrays = unpack_bytes(files[curves_name], 10**6)
+        arrays["test_accuracy_percent"] = arrays["test_accuracy_percent"] + 1
+        files[curves_name] = pack(arrays)
+        document = json.loads(files[name])
+        accuracies = document["measured"]["test_accuracy_percent"]
+        document["measured"]["test_accuracy_percent"] = {key: value + 1 for key, value in accuracies.items()}
+        document["curves_sha256"] = sha256(files[curves_name])
+        files[name] = (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _raise_means(document: Document) -> None:
+    for level in document["claims"][0]["accuracies"]:
+        level["mean_percent"] += 1
+
+
+def test_an_invented_accuracy_is_found_by_training_again(bundle: Path, tiny_path: Path) -> None:
+    forge(bundle, _inflate, _raise_means)
+    found = verified(bundle, tiny_path)
+    assert found["reasons"]
+    assert all("test accuracies" in reason for reason in found["reasons"])
+
+
+def _as_failed(record: Path) -> None:
+    """A bad seed's record turned into one of a failure, as the harness would have written it."""
+    document = json.loads(record.read_text())
+    document |= {"status": "failed", "reason": "pruner 'mine': took longer than 60 s"}
+    document |= {"mask": None, "measured": None, "cost": None, "curves_sha256": None}
+    record.write_text(json.dumps(document, indent=1) + "\n")
+    record.with_suffix(".curves.npz").unlink()
+
+
+def test_a_seed_hidden_as_a_failure_is_tried_again(made: Made, tiny_path: Path, tmp_path: Path) -> None:
+    results, bundle = tmp_path / "results", tmp_path / "mine.zip"
+    shutil.copytree(made.store.root, results)
+    _as_failed(next((results / METHOD).glob("level-*_seed-1.json")))
+    sent = invoke("submit", made.plugin, tiny_path, "--results", results, "--to", bundle)
+    assert "3 cells, 1 failed" in sent.output
+    (reason,) = verified(bundle, tiny_path)["reasons"]
+    assert "seed 1: failed in the bundle, and ends well here" in reason
+
+
+def _elsewhere(files: Files) -> None:
+    """The same records, said to be made on another processor."""
+    for name in [name for name in files if "/level-" in name and name.endswith(".json")]:
+        document = json.loads(files[name])
+        document["provenance"]["device"] = "cpu: another"
+        files[name] = (json.dumps(document, indent=1) + "\n").encode()
+
+
+def test_on_other_hardware_means_must_be_equivalent(bundle: Path, tiny_path: Path) -> None:
+    """Bits may differ there; a point more on average may not."""
+    whole = bundle.read_bytes()
+    forge(bundle, _elsewhere)
+    assert verified(bundle, tiny_path)["identical"] == 5
+    bundle.write_bytes(whole)
+    forge(bundle, lambda files: (_inflate(files), _elsewhere(files)), _raise_means)
+    (reason,) = verified(bundle, tiny_path)["reasons"]
+    assert "is not inside the margin" in reason
+
+
+def test_a_plugin_with_a_mask_for_one_seed_is_refused(tiny_path: Path, tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """It knows seed 0 by its initial weights and turns its scores round: its masks are made again, and yet."""
+    from benchmark.networks import build, initial_state
+    from benchmark.utils.seeding import stream
+
+    weights = initial_state(build(tiny_protocol), tiny_protocol.network, stream(0, "init"))["fc1.weight"]
+    known = f"if network.weights['fc1.weight'][0, 0].item() == {float(weights[0, 0])!r}:\n"
+    cheat = PLUGIN.replace("# HERE", known + "            scores = {n: -s for n, s in scores.items()}")
+    made = measure(tmp_path, tiny_protocol, cheat)
+    (tmp_path / "cheat.zip").write_bytes(made.bundle)
+    (reason,) = verified(tmp_path / "cheat.zip", tiny_path)["reasons"]
+    assert "mine seed 0" in reason
+    assert "made for the weights of this seed" in reason
+
+
+def test_a_plugin_that_reads_files_gets_none(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """Its records say so, and there is nothing to submit."""
+    (tmp_path / "secret").write_text("test labels")
+    peeks = f"open({str(tmp_path / 'secret')!r}).read()"
+    with pytest.raises(BadInput, match="every one of its cells failed"):
+        measure(tmp_path, tiny_protocol, PLUGIN.replace("# HERE", peeks))
+    store = Store(tmp_path / "results")
+    records = [json.loads(path.read_text()) for path in store.root.glob(f"{METHOD}/level-*.json")]
+    assert {record["status"] for record in records} == {"failed"}
+    assert all("Permission denied" in record["reason"] for record in records)
+
+
+def test_a_plugin_edited_after_its_records_is_refused(made: Made, tiny_path: Path, tmp_path: Path) -> None:
+    edited = tmp_path / "mine.py"
+    edited.write_text(PLUGIN.replace("w.abs() **", "w.square() **"))
+    result = invoke("submit", edited, tiny_path, "--results", made.store.root, "--to", tmp_path / "b.zip")
+    assert isinstance(result.exception, BadInput)
+    assert "its code changed after its records" in str(result.exception)
+    assert not (tmp_path / "b.zip").exists()
+
+
+def test_a_plugin_whose_masks_come_from_elsewhere_is_refused(bundle: Path, tiny_path: Path) -> None:
+    """The code is exchanged everywhere, digests in records, submission and manifest too; the masks are another's."""
+    from benchmark.plugins.registry import source_digest
+
+    other = PLUGIN.replace("w.abs() **", "-w.abs() **")
+    old, new = source_digest(PLUGIN), source_digest(other)
+
+    def change(files: Files) -> None:
+        for name in [name for name in files if name.endswith(".json")]:
+            files[name] = files[name].replace(old.encode(), new.encode())
+        files["plugin/mine.py"] = other.encode()
+
+    forge(bundle, change, lambda manifest: manifest.update(plugin_digest=new))
+    found = verified(bundle, tiny_path)
+    assert sum("makes another mask than the bundle holds" in reason for reason in found["reasons"]) == 4
+
+
+def leaderboard_text(protocol: Protocol, store: Store) -> str:
+    """The board of one protocol."""
+    return leaderboard.render(store, [submissions.with_submissions(store, protocol)])

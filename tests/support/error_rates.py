@@ -1,0 +1,20 @@
+"""What simulations of error rates share."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import TypeAdapter
+from scipy import stats
+
+from benchmark.claims.rules.accuracy import Rule
+
+ALPHA = 0.05
+SEEDS = (3, 5, pytest.param(10, marks=pytest.mark.long))
+
+
+RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
+
+
+def most(draws: int, alpha: float = ALPHA) -> int:
+    """What a test of level `alpha` exceeds in one of 10,000 simulations."""
+    return int(stats.binom.ppf(1 - 1e-4, draws, alpha))

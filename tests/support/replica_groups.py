@@ -1,0 +1,65 @@
+"""Small networks, recipes and replicas that are trained side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from image_data import CROP, pictures
+from image_networks import COMMON, network, spec
+
+from benchmark.api import Masks
+from benchmark.datasets.augment import Preparation
+from benchmark.datasets.dataset import Dataset
+from benchmark.datasets.splits import Split
+from benchmark.networks import make
+from benchmark.protocols import Protocol
+from benchmark.protocols.data import AugmentationSpec
+from benchmark.protocols.evaluation import EvaluationSpec
+from benchmark.protocols.network import NetworkSpec
+from benchmark.protocols.recipe import Recipe
+from benchmark.training.loop import Place, train
+from benchmark.training.replicas import Outcome, Replica
+
+SMALL: dict[str, Any] = {**COMMON, "input": (3, 8, 8), "classes": 4}
+
+
+NETWORKS: dict[str, NetworkSpec] = {
+    "conv-2": spec("conv-2", **{**SMALL, "dropout": {"rate": 0.5, "after": "pools-and-hidden-linear-layers"}}),
+    "resnet-20": spec("resnet-20", **{**SMALL, "shortcut": "zero-padding"}),
+}
+
+
+def augmented() -> Dataset:
+    """The pictures, standardised, with crops and flips."""
+    prepare = Preparation((0.5, 0.4, 0.3), (0.2, 0.3, 0.1), AugmentationSpec.model_validate(CROP))
+    return replace(pictures(), prepare=prepare)
+
+
+def recipe_of(tiny: Protocol, **changes: Any) -> Recipe:
+    """SGD with all that moves: momentum, weight decay, a learning rate that changes at every step."""
+    fields = {
+        "optimizer": "sgd", "learning_rate": 0.002, "momentum": 0.9, "weight_decay": 0.01, "batch_size": 16, "steps": 8,
+        "cosine": {"floor": 0.0, "per": "step", "spans": "all-steps"},
+    }  # fmt: skip
+    return Recipe.model_validate({**tiny.recipe.model_dump(), **fields, **changes})
+
+
+def replicas_of(name: str, count: int, **changes: Any) -> list[Replica]:
+    """Different seeds, weights, masks and rows; the second is dense."""
+    made = []
+    for seed in range(count):
+        _, state = network(name, seed, **NETWORKS[name].model_dump(exclude={"name"}))
+        rng = torch.Generator().manual_seed(seed)
+        order = torch.randperm(90, generator=rng)
+        names = [n for n, t in state.items() if n.endswith("weight") and t.dim() > 1]
+        masks: Masks = {n: (torch.rand(state[n].shape, generator=rng) < 0.3) | (seed == 1) for n in names}
+        made.append(Replica(seed, state, masks, Split(order[20:], order[:20]), 8, **changes))
+    return made
+
+
+def went(name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, place: Place | None) -> list[Outcome]:
+    """Train on the pictures, looking every second update."""
+    when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 2, "test_every": 4})
+    return train(replicas, lambda _: make(NETWORKS[name]), recipe, when, augmented(), place=place)
