@@ -9,6 +9,7 @@ import io
 import json
 import os
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -251,7 +252,8 @@ def npy(shape: str, descr: str = "|u1", data: bytes = b"\0" * 8) -> bytes:
 def zipped(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
     """An archive of any members, equal names included."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a name twice is the point
         for name, content in members:
             archive.writestr(zipfile.ZipInfo(name), content, compression)
     return buffer.getvalue()

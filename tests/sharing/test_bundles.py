@@ -27,7 +27,6 @@ from benchmark.sharing.bundle.verify import check
 from benchmark.utils.errors import BadInput, Conflict, LotterybenchError
 from benchmark.utils.files import sha256
 
-pytest_plugins = ["bundle_fixtures"]
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "loaders"))
 
 RECORD = "results/tests/tiny@1/mine/level-03_seed-0.json"

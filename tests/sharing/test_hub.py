@@ -25,8 +25,6 @@ from benchmark.sharing.hub.push import Pushed
 from benchmark.sharing.hub.remote import Remote
 from benchmark.utils.errors import BadInput, Conflict, EnvironmentProblem
 
-pytest_plugins = ["hub_fixtures"]
-
 
 def test_there_and_back(hub: Hub, results: Path, selection: Selection, tmp_path: Path) -> None:
     """What arrives is what was sent, byte for byte; again, nothing is sent or taken over."""

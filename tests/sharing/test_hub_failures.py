@@ -17,8 +17,6 @@ from benchmark.sharing.hub import push as pushing
 from benchmark.sharing.hub import remote
 from benchmark.utils.errors import Conflict, EnvironmentProblem
 
-pytest_plugins = ["hub_fixtures"]
-
 OFTEN = 1000
 
 PUSH_FAULTS = {

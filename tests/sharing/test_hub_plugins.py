@@ -20,7 +20,6 @@ from benchmark.sharing.hub.pull import Pulled, Widened, pull
 from benchmark.sharing.hub.remote import Remote
 from benchmark.utils.errors import BadInput, Conflict
 
-pytest_plugins = ["hub_fixtures", "bundle_fixtures"]
 FOLDER = "tests/tiny@1/mine"
 
 

@@ -54,7 +54,7 @@ class TransposedShape(Plain):
     breaks = "runs on every family"
 
     def one(self, w, rng):
-        return w.abs().T
+        return w.abs().permute(*reversed(range(w.dim())))
 
 
 class LabelsInSecret(Pruner):
