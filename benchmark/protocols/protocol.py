@@ -49,6 +49,7 @@ class Protocol(Frozen):
     reports_density_as: Literal["percent-remaining", "percent-pruned", "sparsity", "log10-compression"]
     network: NetworkSpec
     data: DataSpec
+    task: Annotated[str, ADDED] = Field(default="classification", description="what is learned; see benchmark/tasks")
     measures: Annotated[Literal["trained-networks", "masks"], ADDED] = "trained-networks"
     recipe: Annotated[Recipe, ADDED] = NO_TRAINING
     evaluation: Annotated[EvaluationSpec, ADDED] = NO_EVALUATION

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.nn.functional import cross_entropy
 
 from benchmark.protocols.evaluation import EvaluationSpec
+from benchmark.tasks import Task
 from benchmark.training.precision import arithmetic
 
 CHUNK = 1000  # examples a forward pass; fastest of 500, 1000 and 5000 for LeNet-300-100 on one core
@@ -49,45 +48,43 @@ def measure(
     forward: Callable[[Tensor], Tensor],
     inputs: Tensor,
     labels: Tensor,
+    task: Task,
     prepare: Callable[[Tensor], Tensor] = lambda stored: stored,
     precision: str = "fp32",
     chunk: int | None = None,
+    stacked: bool = False,
 ) -> Tensor:
-    """(loss, percent right) over stored `inputs` (n, ...), `labels` (n,), in chunks of fixed size.
+    """The task's metrics, as declared, over stored `inputs` (n, ...) and `labels` (n, ...), in chunks of fixed size.
 
-    `prepare` turns stored examples into what the network reads. float64, left on the device: reading it there would
-    make the host wait. Logits (replicas, chunk, classes) of a stack give (replicas, 2); each replica may have examples
-    of its own, `inputs` (replicas, n, ...) with `labels` (replicas, n).
+    `prepare` turns stored examples into what the network reads. Gives (metrics,) means in float64, left on the device:
+    reading them there would make the host wait. `stacked`: outputs have an axis of replicas in front, which gives
+    (replicas, metrics); each replica may have examples of its own, `inputs` (replicas, n, ...) with `labels`
+    (replicas, n).
     """
-    loss = correct = torch.zeros((), dtype=torch.float64, device=labels.device)
-    count, own = labels.shape[-1], labels.dim() == 2
+    totals = torch.zeros(len(task.declared), dtype=torch.float64, device=labels.device)
+    own = stacked and labels.dim() == 2
+    count = labels.shape[1] if own else len(labels)
+    sums = vmap(task.metrics, in_dims=(0, 0 if own else None)) if stacked else task.metrics
     chunk = chunk or (IMAGE_CHUNK if inputs.dim() == 4 else CHUNK)
     for start in range(0, count, chunk):
         part = slice(start, start + chunk)
         with arithmetic(precision, labels.device.type):
-            logits = forward(prepare(inputs[:, part] if own else inputs[part])).float()
-        wanted = labels[:, part] if own else labels[part]
-        loss = loss + _summed_loss(logits, wanted)
-        correct = correct + (logits.argmax(-1) == wanted).sum(-1)
-    return torch.stack([loss / count, 100.0 * correct / count], -1)
-
-
-def _summed_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    if logits.dim() == 2:
-        return cross_entropy(logits, wanted, reduction="sum")
-    each = vmap(partial(cross_entropy, reduction="sum"), in_dims=(0, 0 if wanted.dim() == 2 else None))
-    return each(logits, wanted)
+            outputs = forward(prepare(inputs[:, part] if own else inputs[part])).float()
+        found = sums(outputs, labels[:, part] if own else labels[part])
+        totals = totals + torch.stack([found[spec.name].double() for spec in task.declared], -1)
+    return totals / count
 
 
 def evaluate(
     forward: Callable[[Tensor], Tensor],
     inputs: Tensor,
     labels: Tensor,
+    task: Task,
     prepare: Callable[[Tensor], Tensor] = lambda stored: stored,
     precision: str = "fp32",
 ) -> Quality:
     """`measure` for one network, as numbers of the host."""
-    return Quality(*measure(forward, inputs, labels, prepare, precision).tolist())
+    return Quality(*measure(forward, inputs, labels, task, prepare, precision).tolist())
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,18 @@ from benchmark.training.cuda_graphs import Replay
 from benchmark.training.evaluate import History, Looks, Quality, evaluate
 from benchmark.training.optim import make_optimizer, rate_table
 from benchmark.training.precision import cuda_settings
-from benchmark.training.replicas import Forked, MakeModule, Outcome, Replica, Stacked, Team, Way, diverged, masked_start
+from benchmark.training.replicas import (
+    TASK,
+    Forked,
+    MakeModule,
+    Outcome,
+    Replica,
+    Stacked,
+    Team,
+    Way,
+    diverged,
+    masked_start,
+)
 from benchmark.training.step import Single, Step, eagerly
 from benchmark.utils.errors import EnvironmentProblem
 
@@ -345,7 +356,7 @@ class _Run:
             dataset.train_labels[held_out],
         )
         self.looks = Looks.of(evaluation, replica.first_step, replica.last_step)
-        trained = Single(module, recipe.precision)
+        trained = Single(module, recipe.precision, TASK)
         source = Source(replica.split.training, replica.seed)
         tables = Tables(recipe, dataset, self.train_inputs, source, replica.first_step)
         self.optimizer = make_optimizer(recipe, list(trained.parameters.values()))
@@ -369,7 +380,7 @@ class _Run:
     def quality(self, inputs: Tensor, labels: Tensor) -> Quality:
         """Loss and accuracy on stored examples: batch norm by its running statistics, no dropout, no augmentation."""
         self.module.eval()
-        quality = evaluate(self.module, inputs, labels, self.dataset.prepare, self.recipe.precision)
+        quality = evaluate(self.module, inputs, labels, TASK, self.dataset.prepare, self.recipe.precision)
         self.module.train()
         return quality
 

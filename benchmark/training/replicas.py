@@ -24,13 +24,13 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import cross_entropy
 
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.splits import Split
 from benchmark.networks.layers import dropouts, give_words
 from benchmark.protocols.network import ConvSpec, LeNet5Spec, MlpSpec, NetworkSpec, ResNetSpec, VggSpec
 from benchmark.protocols.recipe import Recipe
+from benchmark.tasks import Task, load_task
 from benchmark.training.batches import Source, Tables
 from benchmark.training.evaluate import CHUNK, IMAGE_CHUNK, History, Quality, measure
 from benchmark.training.optim import make_optimizer, parameters_of, rate_table, under
@@ -86,13 +86,16 @@ def diverged(updates: int) -> str:
 
 
 Tensors = dict[str, Tensor]
+TASK = load_task("classification")
 
 
 class Stack:
     """See `Trained` in `step`. `module`: the architecture; its own values are never used."""
 
-    def __init__(self, module: nn.Module, states: Sequence[Mapping[str, Tensor]], precision: str, device: str) -> None:
-        self.module, self.precision, self.count = module, precision, len(states)
+    def __init__(
+        self, module: nn.Module, states: Sequence[Mapping[str, Tensor]], precision: str, device: str, task: Task
+    ) -> None:
+        self.module, self.precision, self.count, self.task = module, precision, len(states), task
         own = dict(module.named_parameters())
         stacked = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
         self.parameters = {name: stacked[name].requires_grad_() for name in own}
@@ -108,8 +111,8 @@ class Stack:
         found: Tensor = vmap(self._loss)(dict(self.parameters), self.buffers, inputs, labels, words)
         return found
 
-    def logits(self, inputs: Tensor, own: bool) -> Tensor:
-        """(replicas, n, classes) in evaluation mode; `own`: inputs (replicas, n, ...), else (n, ...) for all."""
+    def outputs(self, inputs: Tensor, own: bool) -> Tensor:
+        """(replicas, n, ...) in evaluation mode; `own`: inputs (replicas, n, ...), else (n, ...) for all."""
         self.module.eval()
         forward = vmap(self._forward, in_dims=(0, 0, 0 if own else None))
         found: Tensor = forward(dict(self.parameters), self.buffers, inputs)
@@ -126,9 +129,9 @@ class Stack:
     def _loss(self, parameters: Tensors, buffers: Tensors, inputs: Tensor, labels: Tensor, words: Tensor) -> Tensor:
         give_words(self._dropouts, words)
         with arithmetic(self.precision, self._device):
-            logits = self._forward(parameters, buffers, inputs)
+            outputs = self._forward(parameters, buffers, inputs)
         give_words(self._dropouts, None)
-        return cross_entropy(logits.float(), labels)
+        return self.task.loss(outputs, labels)
 
 
 MakeModule = Callable[[int | None], nn.Module]
@@ -196,7 +199,7 @@ class Stacked:
     def __init__(self, replicas: Sequence[Replica], make_module: MakeModule, recipe: Recipe, dataset: Dataset) -> None:
         self._dataset, self._recipe, device = dataset, recipe, dataset.train_inputs.device.type
         module = make_module(None).to(device)
-        self.stack = Stack(module, [masked_start(replica) for replica in replicas], recipe.precision, device)
+        self.stack = Stack(module, [masked_start(replica) for replica in replicas], recipe.precision, device, TASK)
         sources = [Source(replica.split.training, replica.seed) for replica in replicas]
         masks = {name: torch.stack([replica.masks[name] for replica in replicas]) for name in replicas[0].masks}
         self.steps = [_step(self.stack, recipe, dataset, replicas[0], sources, masks)]
@@ -204,7 +207,11 @@ class Stacked:
     def tested(self) -> Tensor:
         """See `Team`."""
         inputs, labels, prepare = self._dataset.test_inputs, self._dataset.test_labels, self._dataset.prepare
-        return measure(lambda x: self.stack.logits(x, own=False), inputs, labels, prepare, self._recipe.precision)
+
+        def forward(examples: Tensor) -> Tensor:
+            return self.stack.outputs(examples, own=False)
+
+        return measure(forward, inputs, labels, TASK, prepare, self._recipe.precision, stacked=True)
 
     def seen(self, rows: Tensor) -> Tensor:
         """See `Team`. Examples are gathered chunk by chunk: together they may not fit into memory."""
@@ -212,10 +219,12 @@ class Stacked:
 
         def forward(part: Tensor) -> Tensor:
             inputs = dataset.prepare(dataset.train_inputs[part.flatten()])
-            return self.stack.logits(inputs.reshape(*part.shape, *inputs.shape[1:]), own=True)
+            return self.stack.outputs(inputs.reshape(*part.shape, *inputs.shape[1:]), own=True)
 
         labels = dataset.train_labels[rows]
-        return measure(forward, rows, labels, precision=self._recipe.precision, chunk=_chunk(dataset))
+        return measure(
+            forward, rows, labels, TASK, precision=self._recipe.precision, chunk=_chunk(dataset), stacked=True
+        )
 
     def state(self, number: int) -> dict[str, Tensor]:
         """See `Team`."""
@@ -253,7 +262,7 @@ class Forked:
             module = make_module(None)
             module.load_state_dict(masked_start(replica))
             module.to(dataset.train_inputs.device)
-            self.networks.append(Single(module, recipe.precision))
+            self.networks.append(Single(module, recipe.precision, TASK))
             source = Source(replica.split.training, replica.seed)
             self.steps.append(_step(self.networks[-1], recipe, dataset, replica, source, replica.masks))
 
@@ -289,7 +298,7 @@ class Forked:
 
     def _measured(self, network: Single, inputs: Tensor, labels: Tensor) -> Tensor:
         network.module.eval()
-        found = measure(network.module, inputs, labels, self._dataset.prepare, self._recipe.precision)
+        found = measure(network.module, inputs, labels, TASK, self._dataset.prepare, self._recipe.precision)
         network.module.train()
         return found
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from benchmark.networks.layers import dropouts, give_words
+from benchmark.tasks import Task
 from benchmark.training.batches import Tables
 from benchmark.training.optim import updating
 from benchmark.training.precision import arithmetic
@@ -29,10 +29,10 @@ class Trained(Protocol):
 
 
 class Single:
-    """One network."""
+    """One network, and what it learns."""
 
-    def __init__(self, module: nn.Module, precision: str) -> None:
-        self.module, self.precision = module, precision
+    def __init__(self, module: nn.Module, precision: str, task: Task) -> None:
+        self.module, self.precision, self.task = module, precision, task
         self.parameters: Mapping[str, Tensor] = dict(module.named_parameters())
         self._dropouts = dropouts(module)
         self._device = next(iter(self.parameters.values())).device.type
@@ -41,9 +41,9 @@ class Single:
         """See `Trained`."""
         give_words(self._dropouts, words)
         with arithmetic(self.precision, self._device):
-            logits = self.module(inputs)
+            outputs = self.module(inputs)
         give_words(self._dropouts, None)
-        return cross_entropy(logits.float(), labels)
+        return self.task.loss(outputs, labels)
 
 
 class Step:

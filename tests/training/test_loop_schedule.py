@@ -19,6 +19,7 @@ from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
 from benchmark.protocols.evaluation import EvaluationSpec
 from benchmark.protocols.recipe import Recipe
+from benchmark.tasks import load_task
 from benchmark.training import loop as engine
 from benchmark.training.batches import Source, Tables, batches_per_epoch
 from benchmark.training.compact import Columns
@@ -102,7 +103,7 @@ def test_early_stop_is_the_first_of_equal_minima() -> None:
 def test_evaluation_in_chunks_is_the_mean_over_all() -> None:
     rng = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(2 * CHUNK + 7, 5, generator=rng), torch.arange(2 * CHUNK + 7) % 5
-    found = evaluate(lambda x: x, logits, labels)
+    found = evaluate(lambda x: x, logits, labels, load_task("classification"))
     log_p = logits.double().log_softmax(1)
     assert found.loss == pytest.approx(-float(log_p[torch.arange(len(labels)), labels].mean()), rel=1e-6)
     right = sum(int(max(range(5), key=lambda c: row[c]) == label) for row, label in zip(logits, labels, strict=True))
