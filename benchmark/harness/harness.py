@@ -25,7 +25,7 @@ from benchmark.plugins.sandbox.starting import template
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
 from benchmark.protocols.methods import MethodSpec
-from benchmark.pruning.score_stats import ScoreWatch
+from benchmark.pruning.schedule import ScoreWatch
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.records.submissions import refuse_other_source

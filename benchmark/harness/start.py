@@ -25,8 +25,8 @@ from benchmark.protocols.methods import ControlSpec, MethodSpec, Needs
 from benchmark.protocols.network import MlpSpec
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import full_masks, shuffled
-from benchmark.pruning.schedule import PruneCost, Scored, Watcher, cut, cut_again, layer_groups, nobody, score_once
-from benchmark.pruning.scorer import Subject
+from benchmark.pruning.schedule import PruneCost, Scored, Watcher, cut, cut_again, layer_groups, no_op, score_once
+from benchmark.pruning.scorer import ScoredNetwork
 from benchmark.records.store import Store
 from benchmark.utils.errors import Unavailable
 from benchmark.utils.seeding import stream
@@ -95,7 +95,7 @@ class Tickets:
         chain = is_chain(self.protocol, of) and cell.level > 1
         return Cell(of, cell.level - 1, cell.seed) if chain else Cell(DENSE, 0, cell.seed)
 
-    def masks(self, cell: Cell, watch: Watcher = nobody) -> tuple[Masks, PruneCost]:
+    def masks(self, cell: Cell, watch: Watcher = no_op) -> tuple[Masks, PruneCost]:
         """The cell's mask and what pruning took. Raises Unavailable if another process is making it.
 
         `watch` is told of every round of scoring, but for those of chains and controls.
@@ -150,7 +150,7 @@ class Tickets:
         return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
 
     def _prune(
-        self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None, watch: Watcher = nobody
+        self, spec: MethodSpec, cell: Cell, scored: State, before: Masks | None, watch: Watcher = no_op
     ) -> tuple[Masks, PruneCost]:
         rng = stream(cell.seed, "prune", cell.method, cell.level)
         with self._session(spec, cell.seed, scored, rng) as session:
@@ -174,7 +174,7 @@ class Tickets:
         """The pruner in a process of its own, with all that it is given."""
         with Session(self._found(spec.pruner), spec.parameters, self.limits) as session:
             examples = self._examples(session.needs, seed)
-            subject = Subject(self.module(None), scored, self._dataset().input_shape, self._dataset().classes)
+            subject = ScoredNetwork(self.module(None), scored, self._dataset().input_shape, self._dataset().classes)
             subject.module.train(self.protocol.pruning.scoring.batch_norm == "train")
             session.begin(self.protocol.network, tuple(self.protocol.pruning.prunable), subject, examples, rng)
             yield session

@@ -20,7 +20,7 @@ from benchmark.protocols.levels import Level, exponential_totals
 from benchmark.protocols.methods import MethodSpec, PruningSpec, Schedule, Scoring
 from benchmark.protocols.network import BatchNormSpec, VggSpec
 from benchmark.pruning.schedule import prune
-from benchmark.pruning.scorer import Subject as Pruned
+from benchmark.pruning.scorer import ScoredNetwork as Pruned
 from benchmark.utils.seeding import stream
 
 DENSITY = 0.01

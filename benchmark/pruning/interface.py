@@ -1,4 +1,4 @@
-"""The only module a pruner imports.
+"""What a pruner is given and what it must give; authors import it as `benchmark.api`.
 
 A pruner says which weights stay; it never trains the final network and never sees the test set. Subclass
 `Pruner` (score every weight, higher stays) or `MaskLearner` (return the mask itself), and register the class
@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from benchmark.datasets.dataset import Examples
 from benchmark.protocols.methods import Allocation, Needs
-from benchmark.pruning.sparse import Copied, KeptWeight, Masked, Pattern
+from benchmark.pruning.sparse import Copied, Masked, Pattern, SparseWeight
 
 Scores = dict[str, Tensor]
 Masks = dict[str, Tensor]
@@ -84,7 +84,7 @@ class Network:
 
     def _whole_or_kept(self, name: str, weight: Tensor) -> Tensor:
         whole = weight.shape == self.module.get_parameter(name).shape
-        return weight if whole else KeptWeight(weight, self._patterns[name])
+        return weight if whole else SparseWeight(weight, self._patterns[name])
 
     def gradients(self, value: Callable[[Scores], Tensor], weights: Mapping[str, Tensor] | None = None) -> Scores:
         """d value(w) / d w at w = `weights` (default: the network's own): a tensor of each one's shape."""

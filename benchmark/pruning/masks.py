@@ -1,10 +1,19 @@
-"""Masks from scores: exact counts, ties by index, pruned weights never return."""
+"""Masks from scores: exact counts, ties by index, pruned weights never return.
+
+The highest of many scores are found exactly: a sample tells where the cut is near, and only what lies near it is
+ranked. A round of a hundred drops one weight in twenty; sorting what remains, or selecting from all of it, moves every
+score several times, while here each is compared once. Scores made to mislead the sample cost time, and nothing else.
+
+Also the checks of what a plugin returned, and the shuffle of a mask within its layers.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,9 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.pruning.interface import Masks, Scores
-from benchmark.pruning.mask_index import count, places
-from benchmark.pruning.sparse import Pattern
-from benchmark.pruning.topk import Ranked, highest
+from benchmark.pruning.sparse import Pattern, kept_count, only, positions, without
 from benchmark.utils.errors import BadPruner
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -42,8 +49,8 @@ def left(scores: Tensor, mask: Tensor, inside: Tensor | None = None) -> NDArray[
     """
     values: NDArray[np.float64] = scores.detach().double().numpy().reshape(-1)
     if scores.shape == mask.shape:
-        return values[places(mask if inside is None else inside)]
-    return values if inside is None else values[inside.numpy().reshape(-1)[places(mask)]]
+        return values[positions(mask if inside is None else inside)]
+    return values if inside is None else values[inside.numpy().reshape(-1)[positions(mask)]]
 
 
 def whole(scores: Tensor, mask: Tensor) -> Tensor:
@@ -87,7 +94,7 @@ def _finite(scores: Tensor) -> bool:
 
 def fits(scores: Tensor, mask: Tensor) -> bool:
     """Whether these are scores of a tensor with this mask: of its shape, or one for each weight that it keeps."""
-    return scores.shape == mask.shape or scores.shape == (count(mask),)
+    return scores.shape == mask.shape or scores.shape == (kept_count(mask),)
 
 
 def check_scores(scores: Scores, masks: Masks, pruner: str) -> None:
@@ -156,3 +163,103 @@ def tensor_mask_digest(masks: Masks) -> str:
         digest.update(f"{name}{tuple(masks[name].shape)}".encode())
         digest.update(masks[name].to(torch.uint8).contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+SAMPLED = 8192  # scores that the cut is estimated from
+
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The scores of one tensor under its mask. `values`: flat, of every entry or only of what `mask` keeps."""
+
+    values: Values
+    mask: Tensor
+
+    @staticmethod
+    def of(scores: Tensor, mask: Tensor) -> Ranked:
+        """Scores in the mask's shape, or one for each entry that it keeps."""
+        return Ranked(scores.detach().double().numpy().reshape(-1), mask)
+
+    @cached_property
+    def left(self) -> int:
+        """How many entries the mask keeps."""
+        return kept_count(self.mask)
+
+    @property
+    def own(self) -> bool:
+        """Whether every value is of an entry that the mask keeps."""
+        return len(self.values) == self.left
+
+    @property
+    def _alive(self) -> NDArray[np.bool_]:
+        alive: NDArray[np.bool_] = self.mask.numpy().reshape(-1)
+        return alive
+
+    def sample(self, step: int) -> Values:
+        """Every `step`th value of what the mask keeps, about."""
+        values = self.values[::step]
+        return values if self.own else values[self._alive[::step]]
+
+    def beyond(self, bound: float, high: bool) -> NDArray[np.intp]:
+        """Where in `values` what the mask keeps is from `bound` up (`high`) or down, in order."""
+        found = self.values >= bound if high else self.values <= bound
+        return np.flatnonzero(found if self.own else found & self._alive)
+
+    def narrowed(self, chosen: NDArray[np.intp], stay: bool) -> Tensor:
+        """The mask in which only what stands at `chosen` in `values` stays, or all but that."""
+        of_everything = len(self.values) == self.mask.numel()
+        at = chosen if of_everything else positions(self.mask).take(chosen)
+        return only(self.mask, at) if stay else without(self.mask, at, None if of_everything else chosen)
+
+
+def highest(parts: Sequence[Ranked], count: int) -> list[Tensor]:
+    """The mask of each part in which exactly `count` entries of all stay: highest first, then lower index first.
+
+    Parts are ranked as one, one after another. Raises ValueError if fewer are left.
+    """
+    total = sum(part.left for part in parts)
+    if count > total:
+        raise ValueError(f"{count} weights asked for, {total} left")
+    few = min(count, total - count)  # what is fewer is looked for
+    if few == 0:
+        return [part.mask.clone() if count else torch.zeros_like(part.mask) for part in parts]
+    stay = few == count
+    near, values = _near(parts, few, total, stay)
+    chosen = _highest_first(values, few) if stay else _lowest_last(values, few)
+    taken = np.split(chosen, np.cumsum([len(own) for own in near])[:-1])
+    return [part.narrowed(own[of_it], stay) for part, own, of_it in zip(parts, near, taken, strict=True)]
+
+
+def _near(parts: Sequence[Ranked], few: int, total: int, high: bool) -> tuple[list[NDArray[np.intp]], Values]:
+    """(where in the values of each part, all these values) of at least the `few` highest, or lowest, ties included."""
+    bound = _bound(parts, few / total, high)
+    near = [part.beyond(bound, high) for part in parts]
+    if sum(map(len, near)) < few:  # the sample was wrong
+        near = [part.beyond(-math.inf, high=True) for part in parts]
+    return near, np.concatenate([part.values.take(own) for part, own in zip(parts, near, strict=True)])
+
+
+def _bound(parts: Sequence[Ranked], share: float, high: bool) -> float:
+    """What, by a sample, surely a `share` of all values reach from above (`high`) or from below."""
+    step = max(1, sum(len(part.values) for part in parts) // SAMPLED)
+    sample = np.sort(np.concatenate([part.sample(step) for part in parts]))
+    if high:
+        sample = sample[::-1]
+    place = share * len(sample) + 4 * math.sqrt(share * (1 - share) * len(sample)) + 1  # four standard deviations on
+    return float(sample[int(place)]) if place < len(sample) else (-math.inf if high else math.inf)
+
+
+def _highest_first(values: Values, count: int) -> NDArray[np.bool_]:
+    """(n,) of the `count` highest; of equal ones the first."""
+    kth = np.partition(values, len(values) - count)[len(values) - count]
+    chosen: NDArray[np.bool_] = values > kth
+    chosen[np.flatnonzero(values == kth)[: count - int(np.count_nonzero(chosen))]] = True
+    return chosen
+
+
+def _lowest_last(values: Values, count: int) -> NDArray[np.bool_]:
+    """(n,) of the `count` lowest; of equal ones the last."""
+    return _highest_first(-values[::-1], count)[::-1]

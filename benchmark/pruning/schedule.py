@@ -1,19 +1,26 @@
-"""The one schedule engine: rounds of scoring and cutting, for every pruner and every allocation."""
+"""The one schedule engine: rounds of scoring and cutting, for every pruner and every allocation.
+
+`ScoreWatch` sums up on the way what the scores behind a mask were: by layer, conservation at hidden units, and the
+size of what is pruned against the smallest cut (arXiv 2006.05467). No other module decides how many weights remain.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from benchmark.datasets.dataset import Examples
 from benchmark.protocols.levels import Level, exponential_totals, layerwise_counts, linear_totals
 from benchmark.protocols.methods import MethodSpec, PruningSpec
 from benchmark.pruning.interface import Masks, Plugin, Scores
-from benchmark.pruning.masks import check_masks, check_scores, full_masks, masks_from_scores
-from benchmark.pruning.scorer import DirectScorer, Scorer, Subject
+from benchmark.pruning.masks import check_masks, check_scores, full_masks, left, masks_from_scores, whole
+from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, Scorer
+from benchmark.records.schema import LayerScores, ScoreFacts
 from benchmark.utils.errors import BadPruner
 
 
@@ -55,7 +62,7 @@ def prune(
     spec: MethodSpec,
     pruning: PruningSpec,
     level: Level,
-    subject: Subject,
+    subject: ScoredNetwork,
     examples: Examples | None,
     rng: torch.Generator,
     before: Masks | None = None,
@@ -70,8 +77,8 @@ Watcher = Callable[[Scores, Masks, Masks], None]
 """Told of every round: the scores, the masks that they were given under, and the masks cut from them."""
 
 
-def nobody(scores: Scores, before: Masks, after: Masks) -> None:
-    """Watches nothing."""
+def no_op(scores: Scores, before: Masks, after: Masks) -> None:
+    """A `Watcher` that does nothing."""
 
 
 def cut(
@@ -80,7 +87,7 @@ def cut(
     pruning: PruningSpec,
     level: Level,
     before: Masks | None = None,
-    watch: Watcher = nobody,
+    watch: Watcher = no_op,
 ) -> tuple[Masks, PruneCost]:
     """The mask of one level. `before`: the mask of the level before, for `rounds: levels`.
 
@@ -146,7 +153,7 @@ def score_once(scorer: Scorer, spec: MethodSpec, pruning: PruningSpec) -> Scored
 
 
 def cut_again(
-    scored: Scored, spec: MethodSpec, pruning: PruningSpec, level: Level, watch: Watcher = nobody
+    scored: Scored, spec: MethodSpec, pruning: PruningSpec, level: Level, watch: Watcher = no_op
 ) -> tuple[Masks, PruneCost]:
     """The one-shot mask of a level from scores that serve all levels; its cost includes the scoring.
 
@@ -160,3 +167,78 @@ def cut_again(
     masks = scored.narrowest = masks_from_scores(scored.scores, inside, groups, counts)
     watch(scored.scores, scored.full, masks)
     return masks, replace(scored.cost, seconds=scored.cost.seconds + time.perf_counter() - started)
+
+
+class ScoreWatch:
+    """Watches the rounds of masks (see `benchmark.pruning.schedule.Watcher`) and sums up what their scores were.
+
+    Levels that are cut from one set of scores share its sums, which are made once.
+    """
+
+    def __init__(self, pruning: PruningSpec) -> None:
+        self._layer_of = pruning.layer_of
+        self._summed: tuple[Scores, Masks, dict[str, LayerScores]] = {}, {}, {}
+        self._unit_error: float | None = None
+        self._rounds = 0
+        self._prune_to_cut: float | None = None
+
+    def restart(self) -> None:
+        """Forget the rounds: another mask begins."""
+        self._rounds, self._prune_to_cut = 0, None
+
+    def __call__(self, scores: Scores, before: Masks, after: Masks) -> None:
+        """One more round. Only weights that were left when they were scored count."""
+        if self._summed[0] is not scores:
+            self._summed = scores, before, self._sums(scores, before)
+            self._unit_error = None
+        self._rounds += 1
+        layers = self._summed[2].values()
+        kept = sum(layer.sum for layer in self._sums(scores, before, after).values())
+        smallest = min(layer.sum for layer in layers)
+        if smallest > 0:  # in the rounds before a layer is empty
+            ratio = (sum(layer.sum for layer in layers) - kept) / smallest
+            self._prune_to_cut = max(self._prune_to_cut or 0.0, ratio)
+
+    def _sums(self, scores: Scores, masks: Masks, inside: Masks | None = None) -> dict[str, LayerScores]:
+        layers: dict[str, LayerScores] = {}
+        for name, mask in masks.items():
+            values = torch.from_numpy(left(scores[name], mask, None if inside is None else inside[name]))
+            known = layers.get(self._layer_of[name], LayerScores(sum=0.0, scored=0))
+            more = LayerScores(sum=known.sum + float(values.sum()), scored=known.scored + len(values))
+            layers[self._layer_of[name]] = more
+        return layers
+
+    @property
+    def facts(self) -> ScoreFacts | None:
+        """Of the last round, and the worst prune size of all; None if nothing was scored."""
+        if not self._rounds:
+            return None
+        scores, before, layers = self._summed
+        if self._unit_error is None:
+            self._unit_error = unit_error({n: whole(scores[n].detach(), m) * m for n, m in before.items()})
+        return ScoreFacts(
+            rounds=self._rounds,
+            layers=layers,
+            unit_error_largest=self._unit_error,
+            prune_to_cut_largest=self._prune_to_cut,
+        )
+
+
+def unit_error(scores: Mapping[str, Tensor]) -> float | None:
+    """Largest relative difference between the scores that go into a hidden unit and those that leave it.
+
+    Theorem 1 of arXiv 2006.05467: they are equal for saliencies in a homogeneous network. `scores`: one tensor
+    (outputs, inputs, ...) per layer of a chain, in order; a unit is an output, a channel for convolutions, and may
+    feed several inputs of the next layer, one after another. Relative to the larger of both in size; units without
+    score count as 0. None if the tensors make no chain: with biases among them, or branches.
+    """
+    worst = 0.0
+    for one, following in pairwise(scores.values()):
+        if one.dim() < 2 or following.dim() < 2 or following.shape[1] % one.shape[0]:
+            return None
+        into = one.double().flatten(1).sum(1)
+        by_input = following.double().flatten(2).sum(2) if following.dim() > 2 else following.double()
+        out = by_input.sum(0).reshape(one.shape[0], -1).sum(1)
+        scale = torch.maximum(into.abs(), out.abs())
+        worst = max(worst, float(torch.where(scale > 0, (into - out).abs() / scale, 0.0).max()))
+    return worst

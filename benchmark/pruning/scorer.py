@@ -24,7 +24,7 @@ Kind = Literal["scores", "masks"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class ScoredNetwork:
     """What is pruned: a module, the values its parameters have when scored, and the shape of the task."""
 
     module: nn.Module
@@ -75,7 +75,7 @@ class DirectScorer:
         plugin: Plugin,
         pruner: str,
         names: tuple[str, ...],
-        subject: Subject,
+        subject: ScoredNetwork,
         examples: Examples | None,
         rng: Generator,
     ) -> None:

@@ -1,18 +1,16 @@
-"""A weight tensor in a network, given by what is kept of it.
+"""Weights of which a mask keeps some: where these are, and networks that compute with them alone.
 
-Tensors that are made when they are first asked for: a plugin that reads what is kept never asks for the whole.
+Methods of many rounds score a network that is mostly pruned. With vectors of the remaining weights their later rounds
+cost what these few weights cost: gradients of pruned weights are not computed, zeros are not multiplied.
 
-Where the entries lie that a mask keeps.
-
-Three products of a pattern's values v, rows Y and columns X: M(v) X, M(v)^T Y, and the kept entries of Y X^T.
-
-Each is linear in both of its tensors, and its derivatives are the other two: derivatives of any order are right.
-
-Weights of which a mask keeps some: the kept ones as vectors, and networks that compute with them alone.
-
-Methods of many rounds look at a network that is mostly pruned. With vectors of what is left, their later rounds cost
-what their few weights cost: gradients of pruned weights are not computed, zeros are not multiplied. `Pattern` says
-where what is kept lies, `KeptWeight` stands for a weight tensor in a network, and products.py multiplies with it.
+* `positions`: where a mask keeps entries, looked for once, because a look at every entry takes as long as a product of
+  what remains.
+* `Pattern`: those positions of one tensor, also read as a matrix (outputs, everything that feeds one output) M(v) of
+  the values v. It has three products: M(v) X, M(v)^T Y, and the kept entries of Y X^T. Each is linear in both of its
+  tensors and its derivatives are the other two, so derivatives of any order are right.
+* `SparseWeight`: stands for a weight tensor in a module; linear layers and convolutions multiply with its values.
+* `Masked`, `Copied`: tensors by name that are made when they are first asked for, so that a plugin that reads the
+  remaining weights alone never causes the whole tensors.
 """
 
 from __future__ import annotations
@@ -23,14 +21,71 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_map_only
-
-from benchmark.pruning.mask_index import count, places
+from torch.utils.weak import WeakIdKeyDictionary
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+
+Positions = NDArray[np.int64]
+
+
+REMEMBER_BELOW = 0.25  # density below which deleting from known positions beats looking again
+
+
+_REMEMBERED: Any = WeakIdKeyDictionary()  # mask -> (its version, positions)
+
+
+def positions(mask: Tensor) -> Positions:
+    """(kept,) positions of what a boolean mask keeps, in the flat tensor, in order. Not to be changed.
+
+    Remembered while the mask lives. A change in place is noticed as far as torch counts it; the harness makes none.
+    """
+    known = _remembered(mask)
+    if known is None:
+        known = np.flatnonzero(mask.numpy())  # torch.nonzero takes ten times as long
+        _remember(mask, known)
+    return known
+
+
+def kept_count(mask: Tensor) -> int:
+    """How many entries a boolean mask keeps."""
+    known = _remembered(mask)
+    return int(np.count_nonzero(mask.numpy())) if known is None else len(known)
+
+
+def _remembered(mask: Tensor) -> Positions | None:
+    version, known = _REMEMBERED.get(mask, (-1, None))
+    return None if known is None or version != mask._version else known
+
+
+def _remember(mask: Tensor, known: Positions) -> None:
+    if not mask.is_inference():  # torch counts no changes of these
+        _REMEMBERED[mask] = mask._version, known
+
+
+def only(mask: Tensor, kept: Positions) -> Tensor:
+    """A mask of the same shape that keeps the entries at positions `kept`, in order, and no others."""
+    narrower = mask.new_zeros(mask.shape)
+    narrower.view(-1).numpy()[kept] = True
+    _remember(narrower, kept)
+    return narrower
+
+
+def without(mask: Tensor, dropped: Positions, among: NDArray[np.intp] | None = None) -> Tensor:
+    """A mask that keeps what `mask` does but for the entries at positions `dropped`.
+
+    `among`: where these stand in `positions(mask)`, if that is known.
+    """
+    narrower = mask.clone(memory_format=torch.contiguous_format)
+    narrower.view(-1).numpy()[dropped] = False
+    if among is not None and len(before := positions(mask)) < REMEMBER_BELOW * mask.numel():
+        _remember(narrower, np.delete(before, among))
+    return narrower
 
 
 class Lazy(Mapping[str, Tensor]):
@@ -69,24 +124,24 @@ class Copied(Lazy):
         self.given = given
 
 
-GATHERED = 0.03  # density below which products are computed entry by entry, measured as in products.py
+GATHERED = 0.03  # density below which products are computed entry by entry, measured as those of `times`
 
 
 class Pattern:
     """Which entries of a tensor a boolean `mask` keeps, and how many: `kept`.
 
-    `index`: (kept,) int64, their places in the flat tensor.
+    `index`: (kept,) int64, their positions in the flat tensor.
 
     A tensor is also read as a matrix: (outputs, everything that feeds one output).
     """
 
     def __init__(self, mask: Tensor) -> None:
-        self.shape, self._size, self.kept, self._mask = mask.shape, mask.numel(), count(mask), mask
+        self.shape, self._size, self.kept, self._mask = mask.shape, mask.numel(), kept_count(mask), mask
 
     @cached_property
     def index(self) -> Tensor:
         """See the class."""
-        return torch.from_numpy(places(self._mask))
+        return torch.from_numpy(positions(self._mask))
 
     @property
     def full(self) -> bool:
@@ -110,7 +165,7 @@ class Pattern:
         return values.new_zeros(self._size).scatter_(0, self.index, values).reshape(self.shape)
 
     @cached_property
-    def _places(self) -> tuple[Any, Any]:
+    def _row_layout(self) -> tuple[Any, Any]:
         """(column of each entry, where each row begins), as compressed sparse rows."""
         rows = self.shape[0]
         columns = self._size // rows
@@ -125,14 +180,14 @@ class Pattern:
         """The matrix as compressed sparse rows."""
         from scipy.sparse import csr_array  # a quarter of a second, for networks that are large
 
-        return csr_array((values.detach().numpy(), *self._places), (self.shape[0], self._size // self.shape[0]))
+        return csr_array((values.detach().numpy(), *self._row_layout), (self.shape[0], self._size // self.shape[0]))
 
     def products(self, rows: Tensor, columns: Tensor) -> Tensor:
         """(kept,) entries of rows @ columns.T, for `rows` (outputs, n) and `columns` (everything that feeds one, n)."""
         if self.density >= GATHERED:
             every = (rows @ columns.t()).reshape(-1)
             return every if self.full else every.index_select(0, self.index)
-        column, begins = (torch.from_numpy(part) for part in self._places)
+        column, begins = (torch.from_numpy(part) for part in self._row_layout)
         row = torch.repeat_interleave(begins.diff())
         return torch.einsum("ij,ij->i", rows.index_select(0, row), columns.index_select(0, column))
 
@@ -223,14 +278,14 @@ class _Entries(torch.autograd.Function):
 LARGE = 1 << 20  # multiplications; below, finding the zeros takes longer than multiplying them
 
 
-def _linear(inputs: Tensor, weight: KeptWeight, bias: Tensor | None = None) -> Tensor:
+def _linear(inputs: Tensor, weight: SparseWeight, bias: Tensor | None = None) -> Tensor:
     columns = inputs.reshape(-1, inputs.shape[-1]).t()
     outputs: Tensor = weight.times(columns).t().reshape(*inputs.shape[:-1], -1)
     return outputs if bias is None else outputs + bias
 
 
 def _conv2d(
-    inputs: Tensor, weight: KeptWeight, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    inputs: Tensor, weight: SparseWeight, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     if groups != 1 or isinstance(padding, str) or inputs.dim() != 4:
@@ -238,7 +293,7 @@ def _conv2d(
     kernel = weight.pattern.shape[2:]
     patches = functional.unfold(inputs, kernel, dilation, padding, stride)  # (n, inputs of one output, places)
     outputs = weight.times(patches.transpose(0, 1).flatten(1))
-    height = _places(inputs.shape[2], kernel[0], *(_pair(value)[0] for value in (stride, padding, dilation)))
+    height = _output_size(inputs.shape[2], kernel[0], *(_pair(value)[0] for value in (stride, padding, dilation)))
     outputs = outputs.reshape(len(outputs), len(inputs), height, -1).transpose(0, 1)
     return outputs if bias is None else outputs + bias[:, None, None]
 
@@ -247,7 +302,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-def _places(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
@@ -257,12 +312,12 @@ _METADATA = {Tensor.numel, *(getattr(Tensor, name).__get__ for name in ("shape",
 
 def _worth(inputs: Any = None, weight: Any = None, *_: Any) -> bool:
     """Whether a layer multiplies so much that it pays to leave the zeros out."""
-    if not isinstance(weight, KeptWeight) or isinstance(inputs, KeptWeight):
+    if not isinstance(weight, SparseWeight) or isinstance(inputs, SparseWeight):
         return False
     return bool(weight.numel() * inputs.numel() >= LARGE * inputs.shape[-1 if weight.ndim == 2 else 1])
 
 
-class KeptWeight(Tensor):
+class SparseWeight(Tensor):
     """A weight tensor of which only its `own` values (kept,), at the places of `pattern`, are not zero.
 
     Linear layers and convolutions compute with these; everything else is given the whole tensor.
@@ -272,7 +327,7 @@ class KeptWeight(Tensor):
     pattern: Pattern
 
     @staticmethod
-    def __new__(cls, values: Tensor, pattern: Pattern) -> KeptWeight:
+    def __new__(cls, values: Tensor, pattern: Pattern) -> SparseWeight:
         """Raises ValueError unless there is one value for each kept weight."""
         if values.shape != (pattern.kept,):
             raise ValueError(
@@ -281,7 +336,7 @@ class KeptWeight(Tensor):
             )
         # On the meta device: an operation that does not ask __torch_function__ fails there, and does not read zeros.
         nothing = torch.empty(pattern.shape, dtype=values.dtype, device="meta")
-        self: KeptWeight = Tensor._make_subclass(cls, nothing)
+        self: SparseWeight = Tensor._make_subclass(cls, nothing)
         self.own, self.pattern = values, pattern
         return self
 
@@ -306,5 +361,5 @@ class KeptWeight(Tensor):
                 return func(*args, **given)
         if func in _PRODUCTS and _worth(*args):
             return _PRODUCTS[func](*args, **given)
-        whole_args, whole_given = tree_map_only(KeptWeight, KeptWeight.whole, (args, given))
+        whole_args, whole_given = tree_map_only(SparseWeight, SparseWeight.whole, (args, given))
         return func(*whole_args, **whole_given)

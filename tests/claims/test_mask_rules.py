@@ -21,7 +21,7 @@ from benchmark.claims.rules.masks import critical, published_layers
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols import Protocol, load, parse
 from benchmark.protocols.cells import Cell
-from benchmark.pruning.score_stats import ScoreWatch, unit_error
+from benchmark.pruning.schedule import ScoreWatch, unit_error
 from benchmark.records.schema import (
     RECORD_SCHEMA,
     CellRef,

@@ -13,7 +13,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.levels import ListedDensities, materialise
 from benchmark.protocols.methods import MethodSpec, PruningSpec
 from benchmark.pruning.schedule import prune
-from benchmark.pruning.scorer import Subject
+from benchmark.pruning.scorer import ScoredNetwork
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def imp_order(tiny: Protocol, features: Array, target: Array, per_round: int) ->
         for _ in range(4000):
             w = (w - step * x.T @ (x @ w - y) / rows) * alive
         state = {"fc1.weight": w[None].float(), "fc1.bias": torch.zeros(1)}
-        subject = Subject(Mlp((d, 1)), state, (d,), 1)
+        subject = ScoredNetwork(Mlp((d, 1)), state, (d,), 1)
         plugin = find("magnitude").make({})
         masks, _ = prune(plugin, spec, pruning, level, subject, None, torch.Generator(), masks)
         after = masks["fc1.weight"][0]

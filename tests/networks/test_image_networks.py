@@ -23,7 +23,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.levels import Level
 from benchmark.protocols.methods import MethodSpec, PruningSpec
 from benchmark.pruning.schedule import prune
-from benchmark.pruning.scorer import Subject
+from benchmark.pruning.scorer import ScoredNetwork
 from benchmark.utils.errors import BadPruner
 from benchmark.utils.seeding import stream
 
@@ -221,7 +221,7 @@ class Meddling(Pruner):
         return {name: w.abs() for name, w in network.weights.items()}
 
 
-def small_vgg(mode: str, tiny: Protocol) -> tuple[PruningSpec, Subject, Examples]:
+def small_vgg(mode: str, tiny: Protocol) -> tuple[PruningSpec, ScoredNetwork, Examples]:
     """VGG-11 on 4 pictures of 32x32, in a batch-norm mode, with running statistics unlike the batch's."""
     module, state = network("vgg-11")
     state = {n: t + 0.5 if n.endswith("running_mean") else t for n, t in state.items()}
@@ -231,10 +231,10 @@ def small_vgg(mode: str, tiny: Protocol) -> tuple[PruningSpec, Subject, Examples
     shapes = {name: tuple(module.get_parameter(name).shape) for name in prunable(module)}
     rules = PruningSpec.model_validate({**fields, "prunable": shapes, "layer_rates": {}})
     inputs = torch.randn(4, 3, 32, 32, generator=stream(0, "x"))
-    return rules, Subject(module, state, (3, 32, 32), 10), Examples(inputs, torch.tensor([0, 1, 2, 3]))
+    return rules, ScoredNetwork(module, state, (3, 32, 32), 10), Examples(inputs, torch.tensor([0, 1, 2, 3]))
 
 
-def run(plugin: Pruner, tiny: Protocol, mode: str) -> Subject:
+def run(plugin: Pruner, tiny: Protocol, mode: str) -> ScoredNetwork:
     """Cut VGG-11 to a tenth in one round."""
     rules, subject, examples = small_vgg(mode, tiny)
     method = MethodSpec.model_validate(

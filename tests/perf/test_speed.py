@@ -23,7 +23,7 @@ from benchmark.plugins.load import find
 from benchmark.protocols import load, load_file
 from benchmark.pruning.masks import full_masks, masks_from_scores
 from benchmark.pruning.scorer import DirectScorer
-from benchmark.pruning.scorer import Subject as Pruned
+from benchmark.pruning.scorer import ScoredNetwork as Pruned
 from benchmark.utils.seeding import stream
 
 

@@ -29,7 +29,7 @@ from benchmark.protocols.methods import PruningSpec
 from benchmark.pruning.masks import full_masks
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.pruning.schedule import cut, prune
-from benchmark.pruning.scorer import Subject
+from benchmark.pruning.scorer import ScoredNetwork
 from benchmark.utils.cpu import configure_cpu
 from benchmark.utils.errors import BadInput, BadPruner, EnvironmentProblem
 from benchmark.utils.seeding import stream
@@ -45,7 +45,7 @@ def _as_workers_run() -> None:
 
 
 def both(
-    pruner: str, pruning: PruningSpec, network: object, subject: Subject, examples: Examples, rounds: int = 3
+    pruner: str, pruning: PruningSpec, network: object, subject: ScoredNetwork, examples: Examples, rounds: int = 3
 ) -> None:
     """Masks and costs by a baseline in this process and in its own are the same."""
     plugin_class = find(pruner)
@@ -73,7 +73,7 @@ def test_same_masks_on_mnist1d(pruner: str) -> None:
     state = initial_state(module, protocol.network, stream(0, "init"))
     module.load_state_dict(state)
     examples = Examples(torch.randn(100, 40, generator=stream(0, "inputs")), torch.arange(100) % 10)
-    both(pruner, protocol.pruning, protocol.network, Subject(module, state, (40,), 10), examples)
+    both(pruner, protocol.pruning, protocol.network, ScoredNetwork(module, state, (40,), 10), examples)
 
 
 @pytest.mark.parametrize("pruner", ["grasp", "snip", "synflow"])
@@ -87,7 +87,7 @@ def test_same_masks_on_image_networks(pruner: str, family: str, train_mode: bool
     pruning = PruningSpec.model_validate({**tiny_protocol.pruning.model_dump(), "prunable": shapes, "layer_rates": {}})
     shape = fields.input  # type: ignore[union-attr]
     examples = Examples(torch.randn(20, *shape, generator=stream(0, "inputs")), torch.arange(20) % 10)
-    both(pruner, pruning, fields, Subject(module, state, shape, 10), examples, rounds=2)
+    both(pruner, pruning, fields, ScoredNetwork(module, state, shape, 10), examples, rounds=2)
 
 
 def test_a_learned_mask_and_its_count(tmp_path: Path, tiny_protocol: Protocol) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.pruning import mask_index as index
+from benchmark.pruning import sparse as index
 from benchmark.pruning.masks import check_scores, full_masks, keep_highest, masks_from_scores, shuffled
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.utils.errors import BadPruner
@@ -172,20 +172,20 @@ def test_tensors_compete_as_one_whether_scored_whole_or_in_part(data: st.DataObj
     for name, mask in after.items():
         assert torch.equal(masks[name], before[name])
         assert mask.data_ptr() != masks[name].data_ptr()
-        assert index.places(mask).tolist() == mask.flatten().nonzero().flatten().tolist()
+        assert index.positions(mask).tolist() == mask.flatten().nonzero().flatten().tolist()
 
 
 def test_places_follow_a_mask_that_is_changed() -> None:
     mask = torch.tensor([[True, False], [False, True]])
-    assert index.places(mask).tolist() == [0, 3]
+    assert index.positions(mask).tolist() == [0, 3]
     mask[0, 1] = True
-    assert (index.places(mask).tolist(), index.count(mask)) == ([0, 1, 3], 3)
+    assert (index.positions(mask).tolist(), index.kept_count(mask)) == ([0, 1, 3], 3)
     with torch.inference_mode():
         uncounted = torch.tensor([False, True])
-    assert index.places(uncounted).tolist() == [1]
+    assert index.positions(uncounted).tolist() == [1]
     with torch.inference_mode():
         uncounted[0] = True
-    assert index.places(uncounted).tolist() == [0, 1]
+    assert index.positions(uncounted).tolist() == [0, 1]
 
 
 def test_a_mask_without_some_of_its_entries() -> None:
@@ -194,7 +194,9 @@ def test_a_mask_without_some_of_its_entries() -> None:
         mask = torch.zeros(10, 10, dtype=torch.bool).t()
         mask[:, : kept // 10] = True
         among = np.array([0, 3, kept - 1])
-        narrower = index.without(mask, index.places(mask)[among], among)
+        narrower = index.without(mask, index.positions(mask)[among], among)
         expected = np.delete(mask.flatten().nonzero().flatten().numpy(), among)
-        assert index.places(narrower).tolist() == expected.tolist() == narrower.flatten().nonzero().flatten().tolist()
-        assert index.count(mask) == kept
+        assert (
+            index.positions(narrower).tolist() == expected.tolist() == narrower.flatten().nonzero().flatten().tolist()
+        )
+        assert index.kept_count(mask) == kept

@@ -19,7 +19,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.levels import Level
 from benchmark.protocols.methods import MethodSpec, PruningSpec
 from benchmark.pruning.schedule import prune
-from benchmark.pruning.scorer import Subject
+from benchmark.pruning.scorer import ScoredNetwork
 
 WIDTHS = (6, 7, 5, 4)
 State = dict[str, Tensor]
@@ -119,7 +119,7 @@ def pruned_by_synflow(tiny: Protocol, rounds: int, kept: int, seed: int) -> tupl
     size = sum(pruning.tensor_sizes.values())
     spy = Spy(SynFlow())
     level = Level(1, kept, size, {}, {})
-    masks, _ = prune(spy, spec, pruning, level, Subject(Mlp(widths), state, (12,), 4), None, torch.Generator())
+    masks, _ = prune(spy, spec, pruning, level, ScoredNetwork(Mlp(widths), state, (12,), 4), None, torch.Generator())
     assert sum(int(mask.sum()) for mask in masks.values()) == kept
     return spy, masks
 

@@ -16,7 +16,7 @@ from benchmark.protocols.levels import Level, ListedDensities, materialise
 from benchmark.protocols.methods import MethodSpec, PruningSpec
 from benchmark.pruning.masks import full_masks
 from benchmark.pruning.schedule import prune
-from benchmark.pruning.scorer import DirectScorer, Subject
+from benchmark.pruning.scorer import DirectScorer, ScoredNetwork
 from benchmark.utils.errors import BadPruner
 
 WIDTHS = (6, 5, 3)
@@ -38,13 +38,13 @@ def spec_of(rounds: int | str, allocation: str) -> MethodSpec:
     )
 
 
-def subject_of(widths: Sequence[int] = WIDTHS) -> Subject:
+def subject_of(widths: Sequence[int] = WIDTHS) -> ScoredNetwork:
     """A network with weights drawn from a fixed seed."""
     rng = torch.Generator().manual_seed(0)
     module = Mlp(widths)
     state = {n: torch.randn(p.shape, generator=rng) for n, p in module.named_parameters()}
     module.load_state_dict(state)
-    return Subject(module, state, (widths[0],), widths[-1])
+    return ScoredNetwork(module, state, (widths[0],), widths[-1])
 
 
 class Counting(Pruner):

@@ -19,14 +19,13 @@ from benchmark.api import Examples, Network, Pruner, Scores
 from benchmark.plugins.load import find
 from benchmark.protocols import load
 from benchmark.pruning import sparse as layers
-from benchmark.pruning.masks import check_scores, full_masks, keep_highest, left, masks_from_scores, whole
-from benchmark.pruning.score_stats import ScoreWatch
-from benchmark.pruning.scorer import DirectScorer, Subject
-from benchmark.pruning.sparse import KeptWeight, Lazy, Pattern
-from benchmark.pruning.topk import SAMPLED
+from benchmark.pruning.masks import SAMPLED, check_scores, full_masks, keep_highest, left, masks_from_scores, whole
+from benchmark.pruning.schedule import ScoreWatch
+from benchmark.pruning.scorer import DirectScorer, ScoredNetwork
+from benchmark.pruning.sparse import Lazy, Pattern, SparseWeight
 from benchmark.utils.errors import BadPruner
 
-DENSITIES = (1.0, 0.6, 0.3, 0.1, 0.02, 0.0)  # each on another side of a threshold of products.py and pattern.py
+DENSITIES = (1.0, 0.6, 0.3, 0.1, 0.02, 0.0)  # each on another side of a threshold of `benchmark.pruning.sparse`
 
 
 def drawn(shape: tuple[int, ...], density: float, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -53,7 +52,7 @@ def compare(layer: Callable[[Tensor, Any], Tensor], inputs: Tensor, shape: tuple
     inputs.requires_grad_()
     expected = with_gradients(layer, inputs, dense, dense)
     expected[2] = expected[2][mask]
-    for seen, wanted in zip(with_gradients(layer, inputs, KeptWeight(own, pattern), own), expected, strict=True):
+    for seen, wanted in zip(with_gradients(layer, inputs, SparseWeight(own, pattern), own), expected, strict=True):
         torch.testing.assert_close(seen, wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -95,7 +94,7 @@ def test_other_precisions_stay_what_they_are(dtype: torch.dtype, monkeypatch: py
     values, mask = drawn((6, 20), 0.1)
     inputs = drawn((3, 20), 1.0, seed=1)[0].to(dtype)
     own = values[mask].to(dtype).requires_grad_()
-    seen = functional.linear(inputs, KeptWeight(own, Pattern(mask)))
+    seen = functional.linear(inputs, SparseWeight(own, Pattern(mask)))
     assert seen.dtype == dtype
     torch.testing.assert_close(seen, functional.linear(inputs, (values * mask).to(dtype)))
     assert torch.autograd.grad(seen.sum(), own)[0].dtype == dtype
@@ -103,10 +102,10 @@ def test_other_precisions_stay_what_they_are(dtype: torch.dtype, monkeypatch: py
 
 def test_only_large_layers_leave_their_zeros_out(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Tensor] = []
-    times = KeptWeight.times
-    monkeypatch.setattr(KeptWeight, "times", lambda self, columns: calls.append(columns) or times(self, columns))
+    times = SparseWeight.times
+    monkeypatch.setattr(SparseWeight, "times", lambda self, columns: calls.append(columns) or times(self, columns))
     values, mask = drawn((8, 4, 3, 3), 0.1)
-    weight = KeptWeight(values[mask], Pattern(mask))
+    weight = SparseWeight(values[mask], Pattern(mask))
     inputs = drawn((1, 4, 6, 6), 1.0)[0]
     expected = functional.conv2d(inputs, values * mask)
     for large, products in ((8 * 4 * 9 * 36, 1), (8 * 4 * 9 * 36 + 1, 0)):  # weights times places
@@ -119,7 +118,7 @@ def test_only_large_layers_leave_their_zeros_out(monkeypatch: pytest.MonkeyPatch
 def test_any_other_operation_sees_the_whole_tensor() -> None:
     values, mask = drawn((3, 4), 0.5)
     own = values[mask].requires_grad_()
-    weight, dense = KeptWeight(own, Pattern(mask)), values * mask
+    weight, dense = SparseWeight(own, Pattern(mask)), values * mask
     assert weight.shape == (3, 4)
     assert weight.dtype == torch.float64
     assert weight.numel() == 12
@@ -149,13 +148,13 @@ def test_derivatives_of_derivatives(density: float, examples: int, monkeypatch: 
     own = values[mask].requires_grad_()
     flat = Pattern(mask)
     expected = derivatives(own, flat.whole(own))
-    for seen, wanted in zip(derivatives(own, KeptWeight(own, flat)), expected, strict=True):
+    for seen, wanted in zip(derivatives(own, SparseWeight(own, flat)), expected, strict=True):
         torch.testing.assert_close(seen, wanted, rtol=1e-9, atol=1e-9 * float(wanted.detach().abs().max()))
 
 
 def test_a_vector_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(2,\) for one of shape \(3, 4\) of which 5 are kept"):
-        KeptWeight(torch.zeros(2), Pattern(torch.arange(12).reshape(3, 4) < 5))
+        SparseWeight(torch.zeros(2), Pattern(torch.arange(12).reshape(3, 4) < 5))
 
 
 def test_lazy_tensors_are_made_once_and_only_for_known_names() -> None:
@@ -206,7 +205,7 @@ def test_a_network_of_convolutions_batch_norm_and_pools(density: float, monkeypa
     masks = {name: drawn(tuple(state[name].shape), density, seed)[1] for seed, name in enumerate(names)}
     rng = torch.Generator().manual_seed(7)
     examples = Examples(torch.randn(3, 3, 32, 32, generator=rng), torch.tensor([0, 1, 2]))
-    subject = Subject(module, state, (3, 32, 32), 10)
+    subject = ScoredNetwork(module, state, (3, 32, 32), 10)
 
     def scores(pruner: Pruner) -> Scores:
         return DirectScorer(pruner, "p", names, subject, examples, torch.Generator()).scores(masks)
@@ -233,7 +232,7 @@ def test_what_kept_gives_is_new_each_time_and_may_be_changed() -> None:
             return network.kept()
 
     full = full_masks({"l.weight": (2, 3)})
-    scorer = DirectScorer(Changes(), "p", ("l.weight",), Subject(module, state, (3,), 2), None, torch.Generator())
+    scorer = DirectScorer(Changes(), "p", ("l.weight",), ScoredNetwork(module, state, (3,), 2), None, torch.Generator())
     assert torch.equal(scorer.scores(full)["l.weight"], state["l.weight"])  # nothing is pruned: in its shape
     half = {"l.weight": torch.tensor([[False, True, False], [True, False, True]])}
     assert torch.equal(scorer.scores(half)["l.weight"], torch.tensor([1.0, 3.0, 5.0]))
@@ -276,8 +275,14 @@ def test_what_is_told_of_scores_is_the_same_for_vectors() -> None:
     """Sums by layer, the flow through hidden units, and prune against cut sizes, over rounds of SynFlow."""
     module, state = network("vgg-11")
     names = tuple(prunable(module))
+    subject = ScoredNetwork(module.eval(), state, (3, 32, 32), 10)
     scorer = DirectScorer(
-        find("synflow").make({}), "p", names, Subject(module.eval(), state, (3, 32, 32), 10), None, torch.Generator()
+        find("synflow").make({}),
+        "p",
+        names,
+        subject,
+        None,
+        torch.Generator(),
     )
     pruning = load("synflow/vgg16-cifar100-masks").pruning.model_copy(
         update={"prunable": {name: tuple(state[name].shape) for name in names}}

@@ -16,7 +16,7 @@ from benchmark.protocols.levels import Level
 from benchmark.protocols.methods import MethodSpec, PruningSpec
 from benchmark.protocols.network import MlpSpec
 from benchmark.pruning.schedule import PruneCost, cut
-from benchmark.pruning.scorer import Subject
+from benchmark.pruning.scorer import ScoredNetwork
 from benchmark.utils.seeding import stream
 
 SMALL = Limits(
@@ -57,12 +57,12 @@ def method(pruner: str = "mine", rounds: int = 1) -> MethodSpec:
     )
 
 
-def subject() -> Subject:
+def subject() -> ScoredNetwork:
     """The small network with initial weights."""
     module = make(NETWORK)
     state = initial_state(module, NETWORK, stream(0, "init"))
     module.load_state_dict(state)
-    return Subject(module, state, (WIDTHS[0],), WIDTHS[-1])
+    return ScoredNetwork(module, state, (WIDTHS[0],), WIDTHS[-1])
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from benchmark.protocols.methods import Needs
 from benchmark.protocols.network import NetworkSpec
 from benchmark.pruning.interface import Plugin
 from benchmark.pruning.masks import check_masks, check_scores
-from benchmark.pruning.scorer import DirectScorer, Subject, kind_of
+from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, kind_of
 from benchmark.utils.cpu import configure_cpu
 from benchmark.utils.errors import BadPruner
 
@@ -132,5 +132,5 @@ def _scorer(begin: Begin, tensors: dict[str, Tensor], plugin: Plugin, pruner: st
     examples = Examples(tensors["inputs"], tensors["labels"]) if "inputs" in tensors else None
     rng = torch.Generator()
     rng.set_state(tensors["generator"])
-    subject = Subject(module, state, begin.input_shape, begin.classes)
+    subject = ScoredNetwork(module, state, begin.input_shape, begin.classes)
     return DirectScorer(plugin, pruner, begin.prunable, subject, examples, rng)

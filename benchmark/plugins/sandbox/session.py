@@ -38,7 +38,7 @@ from benchmark.plugins.sandbox.wire import (
 from benchmark.protocols.methods import Needs
 from benchmark.protocols.network import NetworkSpec
 from benchmark.pruning.interface import Cost, Masks, Scores
-from benchmark.pruning.scorer import Kind, Subject
+from benchmark.pruning.scorer import Kind, ScoredNetwork
 from benchmark.utils.errors import BadPruner
 from benchmark.utils.strict_model import Frozen
 
@@ -87,7 +87,7 @@ class Session:
         self,
         network: NetworkSpec,
         prunable: tuple[str, ...],
-        subject: Subject,
+        subject: ScoredNetwork,
         examples: Examples | None,
         rng: Generator,
     ) -> None:
