@@ -6,7 +6,7 @@ import math
 
 from benchmark.claims.rules.base import Points, listed
 from benchmark.protocols import Protocol
-from benchmark.protocols.describe import density_text
+from benchmark.protocols.cells import density_text
 
 MINUS = "\N{MINUS SIGN}"
 

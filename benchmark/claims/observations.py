@@ -15,8 +15,7 @@ from statistics import fmean, linear_regression
 from typing import get_args
 
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, cells_of
-from benchmark.protocols.describe import density_text
+from benchmark.protocols.cells import DENSE, cells_of, density_text
 from benchmark.records import submissions
 from benchmark.records.schema import MaskMetric, Measured, Metric, Record
 from benchmark.records.store import Store

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from benchmark.claims.rules.accuracy import Rule, elsewhere, needed_cells
 from benchmark.claims.tables import Source, Status, why_no_target
-from benchmark.protocols.evaluation import Paper
+from benchmark.protocols.protocol import Paper
 from benchmark.utils.errors import did_you_mean
 from benchmark.utils.strict_model import Frozen
 

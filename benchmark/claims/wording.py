@@ -23,7 +23,7 @@ from benchmark.claims.rules.accuracy import (
 from benchmark.claims.rules.base import Sample
 from benchmark.claims.rules.masks import mask_item_text, mask_rule_text, mask_window_text
 from benchmark.protocols import Protocol
-from benchmark.protocols.describe import density_text
+from benchmark.protocols.cells import density_text
 from benchmark.records.schema import Metric
 
 METRICS: dict[Metric, str] = {

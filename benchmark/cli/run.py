@@ -38,7 +38,7 @@ from benchmark.planning.select import (
 )
 from benchmark.planning.shards import Shard
 from benchmark.protocols import Protocol
-from benchmark.protocols.describe import density_text
+from benchmark.protocols.cells import density_text
 from benchmark.records.store import Store
 from benchmark.records.submissions import with_submissions
 from benchmark.utils import signals as stopping

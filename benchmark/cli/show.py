@@ -19,8 +19,7 @@ from benchmark.claims.tables import Record, Result, Setting, Table, results, why
 from benchmark.cli.tables import show_table
 from benchmark.plugins.registry import names as pruner_names
 from benchmark.protocols import Protocol, load, load_all
-from benchmark.protocols.cells import DENSE, method_names
-from benchmark.protocols.describe import density_text, method_words
+from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.utils.errors import BadInput, did_you_mean
 from benchmark.utils.strict_model import flat
 

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from benchmark.protocols.data import AugmentationSpec
+from benchmark.protocols.recipe import AugmentationSpec
 from benchmark.utils.seeding import stream
 
 

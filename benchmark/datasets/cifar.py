@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmark.datasets.dataset import digest_of
 from benchmark.datasets.download import ByteArrays, read_checked
 from benchmark.datasets.paths import CIFAR10_FILES, CIFAR100_FILES, cache_root, way_present
-from benchmark.protocols.data import SAMPLE
+from benchmark.protocols.recipe import SAMPLE
 
 # md5 of each file as torchvision publishes them.
 CIFAR10_MD5 = dict(

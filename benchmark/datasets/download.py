@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmark.datasets.paths import data_root, needs_download
 from benchmark.protocols import Protocol
-from benchmark.protocols.data import SAMPLE
+from benchmark.protocols.recipe import SAMPLE
 from benchmark.utils.errors import EnvironmentProblem
 
 REPAIR = "Delete that file and run again to make it anew, or set LOTTERYBENCH_DATA to an intact copy"

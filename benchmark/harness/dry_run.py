@@ -23,9 +23,8 @@ from benchmark.harness.settings import Settings
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
-from benchmark.protocols.data import GENERATED
-from benchmark.protocols.evaluation import EvaluationSpec
 from benchmark.protocols.methods import MethodSpec
+from benchmark.protocols.recipe import GENERATED, EvaluationSpec
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput

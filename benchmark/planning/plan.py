@@ -10,7 +10,16 @@ from statistics import median
 
 from benchmark.planning.cost import FLOPS_PER_SECOND, CostModel, this_device, training_work
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import AS_WRITTEN, DENSE, Cell, Purpose, cells_of, method_names, shares_work, train_steps
+from benchmark.protocols.cells import (
+    DENSE,
+    PROTOCOL_ORDER,
+    Cell,
+    Priority,
+    cells_of,
+    method_names,
+    shares_work,
+    train_steps,
+)
 from benchmark.protocols.methods import ControlSpec
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
@@ -76,7 +85,7 @@ def jobs(
     seeds, those that decide with fewer seeds come first.
     """
     done = _settled(store.records(protocol), retry_failed)
-    return [Job(protocol, cells) for _, cells in _ranked(protocol, methods, done, wanted or {}, AS_WRITTEN)]
+    return [Job(protocol, cells) for _, cells in _ranked(protocol, methods, done, wanted or {}, PROTOCOL_ORDER)]
 
 
 def _settled(records: Iterable[Record], retry_failed: bool) -> set[tuple[str, int, int, int]]:
@@ -93,7 +102,7 @@ def _ranked(
     methods: Collection[str],
     done: Collection[tuple[str, int, int, int]],
     wanted: Mapping[str, int],
-    purpose: Purpose,
+    purpose: Priority,
 ) -> list[tuple[tuple[int, int], tuple[Cell, ...]]]:
     """Cells of each job, with their tier. Among cells of a tier: wanted levels, first draws, three seeds of everything,
     then the rest: three seeds of every method decide more claims than five of the first one.
@@ -159,7 +168,7 @@ def plan(
     store: Store,
     retry_failed: bool = False,
     wanted: Mapping[str, Mapping[str, int]] | None = None,
-    purpose: Purpose = AS_WRITTEN,
+    purpose: Priority = PROTOCOL_ORDER,
     device: str = "cpu",
 ) -> list[PlannedJob]:
     """All unfinished jobs of a selection with their expected seconds: most wanted first, then small trainings before

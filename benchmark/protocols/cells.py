@@ -1,4 +1,7 @@
-"""Which cells a plan is for, and which of them first; `priorities` answers from the claims. No torch."""
+"""Cells: what a protocol measures, one network (or mask) each; how much training they are; and their words in reports.
+
+Densities are printed in the unit of each paper. Inside the code a density is always a fraction that remains.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
+from math import inf, log10
 from typing import Protocol as Interface
 
-from benchmark.protocols.methods import ControlSpec
+from benchmark.protocols.methods import ControlSpec, Schedule
 from benchmark.protocols.protocol import Protocol
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One trained network of a protocol. `draw` counts a control's independent repetitions."""
+
+    method: str
+    level: int
+    seed: int
+    draw: int = 0
+
+    @property
+    def name(self) -> str:
+        """File name without extension, unique within the method's folder."""
+        return f"level-{self.level:02d}_seed-{self.seed}" + (f"_draw-{self.draw}" if self.draw else "")
 
 
 def title(cell: Cell) -> str:
@@ -19,18 +40,12 @@ def title(cell: Cell) -> str:
 
 def is_chain(protocol: Protocol, method: str) -> bool:
     """Whether `method` needs level r - 1 before level r."""
-    if method == DENSE:
-        return False
-    spec = protocol.method(method)
-    return not isinstance(spec, ControlSpec) and spec.schedule.rounds == "levels"
+    return method != DENSE and protocol.method(method).is_chain
 
 
 def shares_work(protocol: Protocol, method: str) -> bool:
     """Whether the levels of a seed belong in one job: a chain, or masks cut from one set of scores."""
-    if is_chain(protocol, method):
-        return True
-    spec = None if method == DENSE else protocol.method(method)
-    return spec is not None and not isinstance(spec, ControlSpec) and spec.schedule.scored == "once-for-all-levels"
+    return method != DENSE and protocol.method(method).shares_work
 
 
 def method_names(protocol: Protocol) -> list[str]:
@@ -43,9 +58,7 @@ def cells_of(protocol: Protocol, method: str) -> tuple[Cell, ...]:
     """Every cell of a method, seeds outermost."""
     if method == DENSE:
         return tuple(Cell(DENSE, 0, seed) for seed in protocol.seeds)
-    spec = protocol.method(method)
-    draws = spec.draws if isinstance(spec, ControlSpec) else 1
-    levels = protocol.measured_levels(method)
+    draws, levels = protocol.method(method).draws, protocol.measured_levels(method)
     return tuple(Cell(method, lv, seed, draw) for seed in protocol.seeds for draw in range(draws) for lv in levels)
 
 
@@ -75,25 +88,7 @@ def train_steps(protocol: Protocol, cell: Cell) -> int:
     return protocol.recipe.steps - schedule.restart
 
 
-DENSE = "dense"
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One trained network of a protocol. `draw` counts a control's independent repetitions."""
-
-    method: str
-    level: int
-    seed: int
-    draw: int = 0
-
-    @property
-    def name(self) -> str:
-        """File name without extension, unique within the method's folder."""
-        return f"level-{self.level:02d}_seed-{self.seed}" + (f"_draw-{self.draw}" if self.draw else "")
-
-
-class Purpose(Interface):
+class Priority(Interface):
     """Which cells are wanted most; see `priorities`."""
 
     def tier(self, protocol: Protocol, cell: Cell, /) -> tuple[int, int]:
@@ -103,16 +98,85 @@ class Purpose(Interface):
         """Whether a cell is wanted at all."""
 
 
-class _AsWritten:
+class _ProtocolOrder:
     """The protocol's own order."""
 
     def tier(self, _protocol: Protocol, _cell: Cell) -> tuple[int, int]:
-        """See `Purpose`."""
+        """See `Priority`."""
         return (0, 0)
 
     def includes(self, _protocol: Protocol, _cell: Cell) -> bool:
-        """See `Purpose`."""
+        """See `Priority`."""
         return True
 
 
-AS_WRITTEN = _AsWritten()
+PROTOCOL_ORDER = _ProtocolOrder()
+
+
+def method_words(protocol: Protocol, method: str) -> str:
+    """What a method does: scores, cut, rounds, where its final training starts; or whose masks a control takes."""
+    if method == DENSE:
+        return "the whole network, nothing pruned"
+    spec = protocol.method(method)
+    if isinstance(spec, ControlSpec):
+        what = "with newly drawn weights" if spec.control == "reinitialise" else "permuted within layers"
+        return f"the masks of {spec.of} {what}, {spec.draws} draws per mask"
+    s = spec.schedule
+    parameters = ", ".join(f"{key} = {value}" for key, value in spec.parameters.items())
+    kept = ", the lowest kept" if spec.keep == "lowest" else ""
+    after = f", final training from {s.restart if s.restart == 'trained' else f'step {s.restart}'}"
+    return (
+        f"scores of '{spec.pruner}'{f' ({parameters})' if parameters else ''} at {s.scores} weights{kept}, "
+        f"{spec.allocation} cut, {rounds_words(s)}{after if protocol.trains else ''}"
+    )
+
+
+def rounds_words(schedule: Schedule) -> str:
+    """In how many rounds a density is reached, and how."""
+    if schedule.rounds == "levels":
+        return "one level per round, training between"
+    curve = ", equal numbers of weights a round" if schedule.curve == "linear" else ""
+    once = ", scored once for all densities" if schedule.scored == "once-for-all-levels" else ""
+    return f"{schedule.rounds} round(s){curve}{once}"
+
+
+def density_text(protocol: Protocol, level: int) -> str:
+    """A level's density in the paper's own unit, e.g. '21.1 %' remaining or sparsity '0.919'."""
+    density = protocol.level_table[level].density
+    unit = protocol.reports_density_as
+    if unit == "percent-remaining":
+        return f"{100 * density:.1f} %"
+    if unit == "percent-pruned":
+        return f"{100 * (1 - density):.1f} %"
+    if unit == "sparsity":
+        return f"{1 - density:.3f}"
+    return f"10^{abs(log10(density)):.2f}" if density else "10^inf"  # abs: no 10^-0.00 for the dense network
+
+
+def unit_name(protocol: Protocol) -> str:
+    """Column heading for `density_text`."""
+    return {
+        "percent-remaining": "weights remaining",
+        "percent-pruned": "weights pruned",
+        "sparsity": "sparsity",
+        "log10-compression": "compression",
+    }[protocol.reports_density_as]
+
+
+def axis_value(protocol: Protocol, level: int) -> float:
+    """Where a level stands on an axis in the paper's own unit; infinite for compression when nothing is left."""
+    density = protocol.level_table[level].density
+    unit = protocol.reports_density_as
+    if unit == "percent-remaining":
+        return 100 * density
+    if unit == "log10-compression":
+        return abs(log10(density)) if density else inf
+    return (1 - density) * (100 if unit == "percent-pruned" else 1)
+
+
+def axis_name(protocol: Protocol) -> str:
+    """Title of that axis."""
+    name = unit_name(protocol)
+    if protocol.reports_density_as == "log10-compression":
+        return f"log10 of {name}"
+    return f"{name}, %" if protocol.reports_density_as.startswith("percent") else name

@@ -1,17 +1,19 @@
-"""Methods: a pruner with its schedule, or a control of one.
-
-What is prunable and how masks are cut: the conventions on which the repositories of this field differ.
+"""What a protocol says of pruning: its methods (a pruner with its schedule, or a control of one), what is prunable, and
+the conventions of scoring and cutting on which the repositories of this field differ.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from benchmark.utils.errors import did_you_mean
 from benchmark.utils.strict_model import ADDED, Frozen
+
+if TYPE_CHECKING:
+    from benchmark.protocols.protocol import Protocol
 
 Allocation = Literal["layerwise", "global"]
 Needs = Literal["nothing", "inputs", "labels", "trained weights"]
@@ -73,6 +75,40 @@ class MethodSpec(Frozen):
     levels: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)]
     later: tuple[int, ...] = Field(default=(), description="levels measured once all else is done")
 
+    draws: ClassVar[int] = 1
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether level r is made from the trained network of level r - 1."""
+        return self.schedule.rounds == "levels"
+
+    @property
+    def shares_work(self) -> bool:
+        """Whether the levels of a seed belong in one job: a chain, or masks cut from one set of scores."""
+        return self.is_chain or self.schedule.scored == "once-for-all-levels"
+
+    def measured_levels(self, last: int) -> tuple[int, ...]:
+        """Levels at which the method is measured, most wanted first; `last` is the protocol's."""
+        return (tuple(range(1, last + 1)) if self.levels == "all" else self.levels) + self.later
+
+    def unfit_for(self, *, trains: bool) -> str | None:
+        """Why a protocol that trains final networks, or none, cannot have this method; None if it can."""
+        if not trains and (self.schedule.scores, self.schedule.restart) != ("initial", 0):
+            return "measures: masks trains nothing: scores: initial and restart: 0"
+        if trains and self.schedule.scored != "for-each-level":
+            return "scored: once-for-all-levels needs measures: masks"
+        return None
+
+    def check(self, name: str, protocol: Protocol) -> None:
+        """The method can be trained and cut as its schedule says. Raises ValueError."""
+        restart, steps = self.schedule.restart, protocol.recipe.steps
+        if protocol.trains and isinstance(restart, int) and restart >= steps:
+            raise ValueError(f"methods.{name}: restart {restart} is not before the last of {steps} steps")
+        if self.allocation == "layerwise" and not self.is_chain:
+            for level in protocol.measured_levels(name):
+                if protocol.level_table[level].one_shot_counts is None:
+                    raise ValueError(f"methods.{name}: level {level} cannot be reached in one round with layer_rates")
+
 
 class ControlSpec(Frozen):
     """A method that takes another's mask: `reinitialise` redraws the weights, `shuffle` permutes within layers."""
@@ -81,6 +117,29 @@ class ControlSpec(Frozen):
     control: Literal["reinitialise", "shuffle"]
     draws: int = Field(gt=0, description="independent repetitions per ticket; later ones are run last")
     levels: tuple[int, ...] = Field(min_length=1)
+
+    is_chain: ClassVar[bool] = False
+    shares_work: ClassVar[bool] = False
+
+    def measured_levels(self, last: int) -> tuple[int, ...]:  # noqa: ARG002
+        """Levels at which the control is measured, most wanted first."""
+        return self.levels
+
+    def unfit_for(self, *, trains: bool) -> str | None:
+        """Why a protocol that trains no final network cannot have this control; None if it can."""
+        return None if trains else "a control is another training; measures: masks has none"
+
+    def check(self, name: str, protocol: Protocol) -> None:
+        """The control has a parent whose masks it can take. Raises ValueError."""
+        parent = protocol.methods.get(self.of)
+        if not isinstance(parent, MethodSpec):
+            raise ValueError(f"methods.{name}: of: '{self.of}' is not a pruning method of this protocol")
+        if name != f"{self.of}+{'reinit' if self.control == 'reinitialise' else self.control}":
+            raise ValueError(f"methods.{name}: a control is named <method>+reinit or <method>+shuffle")
+        if missing := set(self.levels) - set(protocol.measured_levels(self.of)):
+            raise ValueError(f"methods.{name}: level {min(missing)} is not measured by {self.of}")
+        if self.control == "reinitialise" and (parent.schedule.restart, parent.schedule.weights) != (0, "rewound"):
+            raise ValueError(f"methods.{name}: new weights start at step 0, but {self.of} restarts elsewhere")
 
 
 class Scoring(Frozen):

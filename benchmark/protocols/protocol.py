@@ -1,38 +1,66 @@
-"""Protocols: one frozen setting of one paper, read strictly from YAML, identified by a digest. No torch."""
+"""A protocol: one frozen setting of one paper, read strictly from YAML, identified by the sha256 of its document.
+
+A file may begin with `extends: NAME`, another file of its folder (without .yaml), whose fields it takes over. Mappings
+are merged field by field, `deviations` are added to, anything else is replaced. Files whose name starts with `_` are
+only there to be extended. What is validated, digested and locked is the whole document, so a change in an extended
+file is a change of every protocol that extends it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
-from functools import cache, cached_property
+from copy import deepcopy
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
-from benchmark.protocols import extends as written
-from benchmark.protocols.data import DataSpec
-from benchmark.protocols.evaluation import NO_EVALUATION, EvaluationSpec, Paper, StatisticsSpec
 from benchmark.protocols.levels import Level, LevelRule, materialise
 from benchmark.protocols.methods import ControlSpec, MethodSpec, PruningSpec
-from benchmark.protocols.network import NetworkSpec
-from benchmark.protocols.recipe import NO_TRAINING, Recipe
-from benchmark.protocols.validation import (
-    check_batch_norm,
-    check_control,
-    check_levels,
-    check_schedule,
-    contradictions,
-    explained,
-)
+from benchmark.protocols.network import SETS, NetworkSpec, prunable
+from benchmark.protocols.recipe import NO_EVALUATION, NO_TRAINING, SAMPLE, DataSpec, EvaluationSpec, Recipe
+from benchmark.protocols.validation import explained
+from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput, did_you_mean
 from benchmark.utils.strict_model import ADDED, Frozen, without_unused
 
 ID = r"[a-z0-9]+/[a-z0-9-]+"
 METHOD_NAME = r"[a-z0-9][a-z0-9+-]*"  # also the name of a folder of records
+
+
+class Paper(Frozen):
+    """Where the setting comes from."""
+
+    key: str
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+
+
+class Margins(Frozen):
+    """How near counts as the same. Fixed before anything runs."""
+
+    accuracy_points: float = Field(gt=0)
+    seed_sd_multiple: float = Field(gt=0, description="margin is the larger of the two")
+    ratio: float = Field(gt=0, lt=1)
+    density_rounds: int = Field(ge=0)
+    exact: Annotated[float | None, Field(gt=0, lt=1), ADDED] = Field(
+        default=None, description="relative error up to which sums of scores count as equal"
+    )
+
+
+class StatisticsSpec(Frozen):
+    """Error level and margins of every verdict of the protocol."""
+
+    alpha: float = Field(gt=0, lt=0.5)
+    margins: Margins
 
 
 class Protocol(Frozen):
@@ -104,9 +132,8 @@ class Protocol(Frozen):
             if name in self.methods or name == "dense":
                 raise ValueError(f"methods.{name}: the protocol has a method of this name")
             check_levels(wider, name)
-            check_schedule(wider, name, spec)
-            for place, why in contradictions(wider):
-                raise ValueError(f"{place}: {why}")
+            spec.check(name, wider)
+            check_measures(wider)
         return wider
 
     def __hash__(self) -> int:
@@ -147,24 +174,16 @@ class Protocol(Frozen):
 
     def measured_levels(self, name: str) -> tuple[int, ...]:
         """Every level at which `name` is measured, most wanted first. Raises BadInput if unknown."""
-        spec = self.method(name)
-        if isinstance(spec, ControlSpec):
-            return spec.levels
-        first = tuple(range(1, len(self.level_table))) if spec.levels == "all" else spec.levels
-        return first + spec.later
+        return self.method(name).measured_levels(last=len(self.level_table) - 1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for place, why in contradictions(self):
-            raise ValueError(f"{place}: {why}")
+        check_measures(self)
         for name, spec in self.methods.items():
             if not re.fullmatch(METHOD_NAME, name) or name == "dense":
                 raise ValueError(f"methods.{name}: name methods in small letters, digits, - and +; dense is taken")
             check_levels(self, name)
-            if isinstance(spec, ControlSpec):
-                check_control(self, name, spec)
-            else:
-                check_schedule(self, name, spec)
+            spec.check(name, self)
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: a seed stands twice")
         if self.evaluation.reported == "early-stop" and self.data.validation == 0:
@@ -173,6 +192,41 @@ class Protocol(Frozen):
             raise ValueError("evaluation.early_stop is none exactly where data.validation is 0")
         check_batch_norm(self)
         return self
+
+
+def check_measures(protocol: Protocol) -> None:
+    """Recipe, evaluation, data and methods go with what the protocol measures. Raises ValueError."""
+    for name, given in {
+        "recipe": protocol.recipe != NO_TRAINING,
+        "evaluation": protocol.evaluation != NO_EVALUATION,
+    }.items():
+        if protocol.trains and not given:
+            raise ValueError(f"{name}: the field is missing; only a protocol with measures: masks trains nothing")
+        if not protocol.trains and given:
+            raise ValueError(f"{name}: a protocol with measures: masks trains nothing; leave it out")
+    if protocol.trains and protocol.data.name == SAMPLE:
+        raise ValueError(f"data.name: '{SAMPLE}' has no test set, so only a protocol with measures: masks can use it")
+    for name, spec in protocol.all_methods.items():
+        if why := spec.unfit_for(trains=protocol.trains):
+            raise ValueError(f"methods.{name}: {why}")
+
+
+def check_levels(protocol: Protocol, name: str) -> None:
+    """Every level of a method is one of the protocol's, and stands there once. Raises ValueError."""
+    wanted, last = protocol.measured_levels(name), len(protocol.level_table) - 1
+    if wrong := [level for level in wanted if not 1 <= level <= last]:
+        raise ValueError(f"methods.{name}: level {wrong[0]} is outside 1..{last}")
+    if len(set(wanted)) != len(wanted):
+        raise ValueError(f"methods.{name}: a level stands twice")
+
+
+def check_batch_norm(protocol: Protocol) -> None:
+    """What is said of batch norm fits the network. Raises ValueError."""
+    has = protocol.network.has_batch_norm
+    if has == (protocol.pruning.scoring.batch_norm == "network-has-none"):
+        raise ValueError(f"pruning.scoring.batch_norm: the network {'has' if has else 'has no'} batch norm")
+    if has != (protocol.pruning.rewound == "weights-biases-and-batch-norm"):
+        raise ValueError(f"pruning.rewound: the network {'has' if has else 'has no'} batch norm to rewind")
 
 
 def parse(document: Any, name: str) -> Protocol:
@@ -190,7 +244,7 @@ def parse(document: Any, name: str) -> Protocol:
 
 def load_file(path: Path) -> Protocol:
     """Read one protocol file. Raises BadInput."""
-    protocol = parse(written.read(path), str(path))
+    protocol = parse(read_document(path), str(path))
     if not path.is_relative_to(protocols_folder()):
         protocol._path = path
     return protocol
@@ -234,3 +288,66 @@ def _load_own(name: str) -> Protocol:
 def _packaged(path: Path) -> Protocol:
     """Read once: claims are held against their protocols, and scoring needs them all again."""
     return load_file(path)
+
+
+DEEPEST = 5  # files that extend each other
+_NETWORK: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
+
+
+def read_document(path: Path) -> Any:
+    """The document of a protocol file. Raises BadInput if a file cannot be read, or extends what is not there."""
+    return with_shapes(deepcopy(_extended(path, 0)), str(path))
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, _changed: tuple[int, int]) -> Any:
+    return strict_yaml.load_file(path)
+
+
+def _load(path: Path) -> Any:
+    """A parsed file, read once while it stays as it is: many extend the same."""
+    try:
+        state = path.stat()
+    except OSError:
+        return strict_yaml.load_file(path)  # which says what is wrong
+    return _parsed(path, (state.st_mtime_ns, state.st_size))
+
+
+def _extended(path: Path, depth: int) -> Any:
+    document = _load(path)
+    if not isinstance(document, dict) or "extends" not in document:
+        return document
+    base, document = document["extends"], {key: value for key, value in document.items() if key != "extends"}
+    if depth >= DEEPEST:
+        raise BadInput(str(path), f"is file {depth + 1} of a chain of extends", "Extend fewer, and no file itself")
+    extended = path.parent / f"{base}.yaml"
+    if base == path.stem or str(base) != extended.stem or not os.path.isfile(extended):
+        others = sorted(other.stem for other in path.parent.glob("*.yaml") if other != path)
+        raise BadInput(f"{path}: extends", f"there is no {base!r} in its folder", did_you_mean(str(base), others))
+    return _merged(_extended(extended, depth + 1), document)
+
+
+def _merged(base: Any, own: Any, name: str = "") -> Any:
+    if isinstance(base, dict) and isinstance(own, dict):
+        return {**base, **{key: _merged(base[key], value, key) if key in base else value for key, value in own.items()}}
+    if name == "deviations" and isinstance(base, list) and isinstance(own, list):
+        return [*base, *own]
+    return own
+
+
+def with_shapes(document: Any, name: str) -> Any:
+    """A document whose `pruning.prunable`, if it names a set of tensors, lists them with their shapes.
+
+    Raises BadInput if there is no such set. A network that cannot be read is left for validation to explain.
+    """
+    pruning = document.get("pruning") if isinstance(document, dict) else None
+    if not isinstance(pruning, dict) or not isinstance(chosen := pruning.get("prunable"), str):
+        return document
+    if chosen not in SETS:
+        raise BadInput(f"{name}: pruning.prunable", f"there is no set '{chosen}'", did_you_mean(chosen, list(SETS)))
+    try:
+        network = _NETWORK.validate_python(document.get("network"), strict=False)
+    except ValidationError:
+        return document
+    shapes = {tensor: list(shape) for tensor, shape in prunable(network, chosen).items()}
+    return {**document, "pruning": {**pruning, "prunable": shapes}}

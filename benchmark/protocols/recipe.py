@@ -1,4 +1,4 @@
-"""How every network of a protocol is trained: optimizer, learning rate over time, batches, precision. No torch."""
+"""The sections of a protocol that say how every network is trained: data, recipe, evaluation."""
 
 from __future__ import annotations
 
@@ -86,3 +86,100 @@ NO_TRAINING: Final = Recipe.model_construct(
     steps=0, precision="fp32",
 )  # fmt: skip
 """Stands in a protocol that trains nothing: no updates. No document can spell it, because it breaks the bounds."""
+
+
+GENERATED = ("mnist1d", "synthetic")
+
+
+SAMPLE: Final = "cifar100-train-20-per-class"  # no test set: for analysis protocols only
+
+
+class AugmentationSpec(Frozen):
+    """What training images go through, drawn anew for every image and epoch; evaluation sees them as stored.
+
+    Both orders have one distribution, but another image for the same draw; repositories differ, so it is a field.
+    """
+
+    crop_padding: int = Field(ge=0, description="pixels added on each side before a crop of the original size")
+    padded_with: Literal["black", "mean"] = Field(description="pixel 0, or the value that standardisation maps to 0")
+    flip: Literal["horizontal-half", "none"]
+    order: Literal["crop-then-flip", "flip-then-crop"]
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.crop_padding == 0 and self.flip == "none":
+            raise ValueError("neither crops nor flips: leave augmentation out")
+        return self
+
+
+class DataSpec(Frozen):
+    """Data set, scaling and split. `validation` examples are held out of the training set.
+
+    Scaling: unit-interval is pixel / 255; standardised subtracts `mean` from that and divides by `std`, one value per
+    channel, in units of the unit interval.
+    """
+
+    name: Literal[
+        "mnist", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "mnist1d", "synthetic",
+        "cifar100-train-20-per-class",
+    ]  # fmt: skip
+    scaling: Literal["unit-interval", "as-generated", "standardised"]
+    mean: Annotated[tuple[float, ...] | None, ADDED] = None
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, ADDED] = None
+    augmentation: Annotated[AugmentationSpec | None, ADDED] = None
+    validation: int = Field(ge=0)
+    split: Literal["random-by-seed", "none"]
+
+    @model_validator(mode="after")
+    def _split_matches(self) -> Self:
+        if (self.validation > 0) != (self.split == "random-by-seed"):
+            raise ValueError("validation > 0 needs split: random-by-seed, validation: 0 needs split: none")
+        return self
+
+    @model_validator(mode="after")
+    def _scaling_matches(self) -> Self:
+        if (self.mean is None) != (self.scaling != "standardised") or (self.mean is None) != (self.std is None):
+            raise ValueError("scaling: standardised needs mean and std, other scalings have neither")
+        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
+            raise ValueError(f"{len(self.mean)} means, {len(self.std)} std")
+        if self.name in GENERATED and (self.scaling != "as-generated" or self.augmentation):
+            raise ValueError(f"{self.name} is generated: scaling: as-generated, no augmentation")
+        if self.name not in GENERATED and self.scaling == "as-generated":
+            raise ValueError(f"{self.name} holds pixels: scaling is unit-interval or standardised")
+        if self.name == "mnist" and self.augmentation:
+            raise ValueError("mnist is held as flat vectors: no augmentation")
+        return self
+
+
+class EvaluationSpec(Frozen):
+    """When networks are evaluated, and which accuracy the paper reports."""
+
+    first: int = Field(ge=0, description="updates done before the first evaluation")
+    every: int = Field(gt=0, description="updates between evaluations")
+    test_every: int = Field(gt=0, description="updates between evaluations on the test set, a multiple of `every`")
+    test_at_validation_minima: bool = Field(description="also test whenever the validation loss is the least so far")
+    reported: Literal["last", "best", "early-stop"]
+    early_stop: Literal["minimum-validation-loss", "none"]
+
+    def steps(self, total: int) -> tuple[int, ...]:
+        """Numbers of updates after which a run of `total` updates is evaluated; the end if none is due."""
+        return tuple(range(self.first, total + 1, self.every)) or (total,)
+
+    def test_steps(self, total: int) -> tuple[int, ...]:
+        """Those of `steps` at which the test set is always seen; the last one is among them."""
+        steps = self.steps(total)
+        return (*steps[:: self.test_every // self.every], *steps[-1:])
+
+    @model_validator(mode="after")
+    def _multiple(self) -> Self:
+        if self.test_every % self.every:
+            raise ValueError(f"test_every {self.test_every} is no multiple of every {self.every}")
+        if (self.early_stop == "none") == self.test_at_validation_minima:
+            raise ValueError("early_stop and test_at_validation_minima go together")
+        return self
+
+
+NO_EVALUATION: Final = EvaluationSpec.model_construct(
+    first=0, every=0, test_every=0, test_at_validation_minima=False, reported="last", early_stop="none"
+)
+"""Stands in a protocol that trains nothing, and so evaluates nothing. No document can spell it."""

@@ -15,8 +15,7 @@ from benchmark.claims.observations import Observations, reported_metric
 from benchmark.claims.rules.accuracy import Curve, published_runs
 from benchmark.claims.wording import METRICS
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE
-from benchmark.protocols.describe import axis_name, axis_value
+from benchmark.protocols.cells import DENSE, axis_name, axis_value
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput, EnvironmentProblem

@@ -23,8 +23,7 @@ from benchmark.claims.published import Published
 from benchmark.claims.verdicts import decide_paper
 from benchmark.claims.wording import METRICS, needed_text
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE
-from benchmark.protocols.describe import density_text, unit_name
+from benchmark.protocols.cells import DENSE, density_text, unit_name
 from benchmark.records.store import Store
 from benchmark.records.submissions import value_text
 from benchmark.report.rankings import (

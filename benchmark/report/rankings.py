@@ -22,8 +22,7 @@ from benchmark.claims.published import Published
 from benchmark.claims.statistics import Estimate, interval
 from benchmark.plugins.registry import declared_needs
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, cells_of, method_names
-from benchmark.protocols.describe import axis_value, density_text, unit_name
+from benchmark.protocols.cells import DENSE, axis_value, cells_of, density_text, method_names, unit_name
 from benchmark.records.schema import Record
 
 

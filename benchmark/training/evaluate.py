@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from benchmark.protocols.evaluation import EvaluationSpec
+from benchmark.protocols.recipe import EvaluationSpec
 from benchmark.tasks import Task
 from benchmark.training.precision import arithmetic
 

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 
 from benchmark.datasets.dataset import Dataset
 from benchmark.networks.mlp import Mlp
-from benchmark.protocols.evaluation import EvaluationSpec
-from benchmark.protocols.recipe import Recipe
+from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.training.batches import Source, Tables
 from benchmark.training.checkpoint import (
     Checkpoints,

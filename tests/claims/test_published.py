@@ -16,8 +16,7 @@ from benchmark.claims.published import Claim
 from benchmark.claims.rules.accuracy import Curve, Peak, Rule, Threshold, Value, needed_cells, published_runs
 from benchmark.claims.rules.base import listed, pooled_sd
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import method_names, select
-from benchmark.protocols.describe import axis_value, density_text
+from benchmark.protocols.cells import axis_value, density_text, method_names, select
 from benchmark.utils.errors import BadInput
 
 PAPERS = published.load_all()

@@ -29,7 +29,7 @@ from benchmark.datasets import paths as data_root
 from benchmark.datasets.download import fetch_from_mirror
 from benchmark.datasets.load import load
 from benchmark.datasets.paths import CIFAR10_FILES, MNIST_FILES, cache_root, needs_download
-from benchmark.protocols.data import SAMPLE
+from benchmark.protocols.recipe import SAMPLE
 from benchmark.utils.errors import EnvironmentProblem
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

@@ -9,8 +9,8 @@ from image_networks import spec
 
 from benchmark.networks import make
 from benchmark.protocols import load_file, parse
-from benchmark.protocols.extends import read
 from benchmark.protocols.network import MlpSpec, count, prunable
+from benchmark.protocols.protocol import read_document
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput
 
@@ -114,4 +114,4 @@ def test_mistakes_are_named(folder: Path, text: str, message: str) -> None:
 def test_files_that_extend_each_other_end(folder: Path) -> None:
     written(folder, "one", "extends: two\n")
     with pytest.raises(BadInput, match="chain of extends"):
-        read(written(folder, "two", "extends: one\n"))
+        read_document(written(folder, "two", "extends: one\n"))

@@ -10,9 +10,9 @@ import pytest
 
 from benchmark.networks import build
 from benchmark.protocols import Protocol, available, load, load_all, lock, parse, protocols_folder
-from benchmark.protocols import extends as written
 from benchmark.protocols.levels import layerwise_counts
 from benchmark.protocols.methods import ControlSpec
+from benchmark.protocols.protocol import read_document
 from benchmark.utils.errors import BadInput
 
 IDS = available()
@@ -40,7 +40,7 @@ def test_the_lock_is_sha256_of_the_sorted_compact_document(name: str) -> None:
 
 @pytest.mark.parametrize("name", IDS)
 def test_an_edited_copy_is_told_how_to_do_it_properly(name: str) -> None:
-    document: dict[str, Any] = written.read(protocols_folder() / f"{name}.yaml")
+    document: dict[str, Any] = read_document(protocols_folder() / f"{name}.yaml")
     document["statistics"]["alpha"] /= 2
     edited = parse(document, name)
     why = lock.problem(edited, lock.read())

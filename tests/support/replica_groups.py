@@ -15,10 +15,8 @@ from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.splits import Split
 from benchmark.networks import make
 from benchmark.protocols import Protocol
-from benchmark.protocols.data import AugmentationSpec
-from benchmark.protocols.evaluation import EvaluationSpec
 from benchmark.protocols.network import NetworkSpec
-from benchmark.protocols.recipe import Recipe
+from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.training.loop import Place, train
 from benchmark.training.replicas import Outcome, Replica
 

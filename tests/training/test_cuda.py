@@ -11,7 +11,7 @@ from replica_groups import NETWORKS, augmented, recipe_of, replicas_of, went
 
 from benchmark.networks import make
 from benchmark.protocols import Protocol
-from benchmark.protocols.evaluation import EvaluationSpec
+from benchmark.protocols.recipe import EvaluationSpec
 from benchmark.training.loop import Place, train
 
 pytestmark = [

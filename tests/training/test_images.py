@@ -25,9 +25,7 @@ from benchmark.networks import make
 from benchmark.planning.plan import Job, plan
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import Cell
-from benchmark.protocols.data import AugmentationSpec
-from benchmark.protocols.evaluation import EvaluationSpec
-from benchmark.protocols.recipe import Recipe
+from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.records.store import Store
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica

@@ -14,8 +14,7 @@ from benchmark.datasets.load import load
 from benchmark.datasets.splits import Split, split
 from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
-from benchmark.protocols.evaluation import EvaluationSpec
-from benchmark.protocols.recipe import Recipe
+from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.training import loop as engine
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica

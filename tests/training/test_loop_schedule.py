@@ -17,8 +17,7 @@ from benchmark.datasets.load import load
 from benchmark.datasets.splits import split
 from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
-from benchmark.protocols.evaluation import EvaluationSpec
-from benchmark.protocols.recipe import Recipe
+from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import load_task
 from benchmark.training import loop as engine
 from benchmark.training.batches import Source, Tables, batches_per_epoch

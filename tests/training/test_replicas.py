@@ -17,9 +17,8 @@ from torch import Tensor
 
 from benchmark.networks import make
 from benchmark.protocols import Protocol
-from benchmark.protocols.evaluation import EvaluationSpec
 from benchmark.protocols.network import ConvSpec, LeNet5Spec, MlpSpec, ResNetSpec, VggSpec
-from benchmark.protocols.recipe import Recipe
+from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.training import loop as company
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.cuda_graphs import Replay

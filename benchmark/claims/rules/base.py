@@ -17,8 +17,7 @@ from pydantic import Field, model_validator
 from benchmark.claims import statistics
 from benchmark.claims.observations import Observations, Point
 from benchmark.claims.statistics import Estimate
-from benchmark.protocols.cells import DENSE
-from benchmark.protocols.describe import density_text
+from benchmark.protocols.cells import DENSE, density_text
 from benchmark.records.schema import Metric
 from benchmark.utils.strict_model import Frozen
 

@@ -22,7 +22,7 @@ from benchmark.claims.observations import Observations, Point
 from benchmark.claims.rules.base import Points, listed, pooled_sd, where
 from benchmark.claims.tables import results
 from benchmark.protocols import Protocol
-from benchmark.protocols.describe import axis_value, density_text
+from benchmark.protocols.cells import axis_value, density_text
 from benchmark.records.schema import MaskFacts
 from benchmark.utils.errors import BadInput
 from benchmark.utils.strict_model import Frozen

@@ -9,8 +9,7 @@ from benchmark.harness.executors.order import Listen, Message
 from benchmark.planning.plan import PlannedJob
 from benchmark.planning.select import Order
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import Cell
-from benchmark.protocols.describe import density_text
+from benchmark.protocols.cells import Cell, density_text
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from benchmark.claims.wording import METRICS
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE
-from benchmark.protocols.describe import axis_name
+from benchmark.protocols.cells import DENSE, axis_name
 from benchmark.report.figure import COLOURS
 from benchmark.report.html.series import LayerMap, Learning, Line, Place, PublishedLine
 

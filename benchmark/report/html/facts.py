@@ -11,7 +11,7 @@ from typing import Any
 from benchmark.claims.observations import Observations
 from benchmark.claims.published import Published
 from benchmark.protocols import Protocol
-from benchmark.protocols.describe import density_text
+from benchmark.protocols.cells import density_text
 from benchmark.records.schema import Record
 from benchmark.report.html.series import Line
 from benchmark.report.rankings import (

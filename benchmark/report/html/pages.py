@@ -15,8 +15,7 @@ from benchmark.claims.observations import Observations, failure_text, reported_m
 from benchmark.claims.published import Published
 from benchmark.claims.verdicts import Decision, decide_paper
 from benchmark.claims.wording import METRICS, needed_text
-from benchmark.protocols.cells import DENSE, method_names
-from benchmark.protocols.describe import density_text, method_words
+from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
 from benchmark.report.html import charts, facts

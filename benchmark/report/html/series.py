@@ -15,8 +15,7 @@ from benchmark.claims.published import Published
 from benchmark.claims.rules.accuracy import Curve, Rule, Value, published_runs
 from benchmark.claims.rules.base import sample_of
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell
-from benchmark.protocols.describe import axis_value, density_text
+from benchmark.protocols.cells import DENSE, Cell, axis_value, density_text
 from benchmark.records.schema import Metric, Record
 from benchmark.records.store import Store
 from benchmark.utils.npz import unpack
