@@ -124,7 +124,7 @@ class Tickets:
         parent = Cell(spec.of, cell.level, cell.seed)
         if not is_chain(self.protocol, spec.of):
             return self.masks(parent)
-        if self.store.read_survival(self.protocol, spec.of, cell.seed).last_level >= cell.level:
+        if self.store.read_nested_masks(self.protocol, spec.of, cell.seed).last_level >= cell.level:
             return self._chain_masks(parent)
         chain = Job(self.protocol, (parent,))
         with self.store.lock(self.protocol, chain.name, wait=False) as mine:
@@ -133,20 +133,20 @@ class Tickets:
             return self._chain_masks(parent)
 
     def _chain_masks(self, cell: Cell) -> tuple[Masks, PruneCost]:
-        survival = self.store.read_survival(self.protocol, cell.method, cell.seed)
-        while survival.last_level < cell.level:
-            level = survival.last_level + 1
+        nested = self.store.read_nested_masks(self.protocol, cell.method, cell.seed)
+        while nested.last_level < cell.level:
+            level = nested.last_level + 1
             before = Cell(cell.method, level - 1, cell.seed)
             trained = self.trained(before if level > 1 else Cell(DENSE, 0, cell.seed), "final")
             spec = self.protocol.pruning_method(cell.method)
-            known = {name: torch.from_numpy(mask) for name, mask in survival.mask(level - 1).items()}
+            known = {name: torch.from_numpy(mask) for name, mask in nested.mask(level - 1).items()}
             masks, cost = self._prune(spec, Cell(cell.method, level, cell.seed), trained, known)
             arrays = {name: mask.numpy() for name, mask in masks.items()}
             numbers = (cost.seconds, cost.forward_passes, cost.backward_passes, cost.examples_seen)
-            survival = survival.extended(arrays, numbers)
-            self.store.write_survival(self.protocol, cell.method, cell.seed, survival)
-        seconds, forward, backward, seen = survival.costs[cell.level]
-        masks = {name: torch.from_numpy(mask) for name, mask in survival.mask(cell.level).items()}
+            nested = nested.extended(arrays, numbers)
+            self.store.write_nested_masks(self.protocol, cell.method, cell.seed, nested)
+        seconds, forward, backward, seen = nested.costs[cell.level]
+        masks = {name: torch.from_numpy(mask) for name, mask in nested.mask(cell.level).items()}
         return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
 
     def _prune(

@@ -9,7 +9,6 @@ Also the checks of what a plugin returned, and the shuffle of a mask within its 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from benchmark.pruning.interface import Masks, Scores
 from benchmark.pruning.sparse import Pattern, kept_count, only, positions, without
+from benchmark.records.masks import mask_digest
 from benchmark.utils.errors import BadPruner
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -157,12 +157,8 @@ def check_masks(masks: Masks, before: Masks, kept: int | None, pruner: str) -> N
 
 
 def tensor_mask_digest(masks: Masks) -> str:
-    """sha256 over names, shapes and bits, in name order."""
-    digest = hashlib.sha256()
-    for name in sorted(masks):
-        digest.update(f"{name}{tuple(masks[name].shape)}".encode())
-        digest.update(masks[name].to(torch.uint8).contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    """The digest of boolean tensors on the CPU: see `benchmark.records.masks.mask_digest`."""
+    return mask_digest({name: mask.numpy() for name, mask in masks.items()})
 
 
 SAMPLED = 8192  # scores that the cut is estimated from

@@ -1,6 +1,7 @@
-"""All masks of an iterative chain in one array: nested masks need no more. No torch.
+"""Masks without torch: their digest, all masks of an iterative chain in one array, one cell's masks as safetensors.
 
-Masks of one cell as safetensors: eight weights in a byte, in C order, the first one in the highest bit. No torch.
+Masks of a chain are nested, so one small integer per weight, the last level that keeps it, holds all of them. In a
+bundle a cell's masks are safetensors: eight weights in a byte, in C order, the first one in the highest bit.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmark.utils.npz import unpack
 
 
 def mask_digest(masks: Mapping[str, NDArray[np.bool_]]) -> str:
-    """sha256 over names, shapes and bits, in name order; what `benchmark.pruning.masks` gives for tensors."""
+    """sha256 over names, shapes and bits, in name order. Every digest of a mask is this one."""
     digest = hashlib.sha256()
     for name in sorted(masks):
         shape = tuple(int(extent) for extent in masks[name].shape)
@@ -69,14 +70,14 @@ COSTS_BYTES = (MOST_LEVELS + 1) * 4 * 8
 
 
 @dataclass(frozen=True)
-class Survival:
-    """All nested masks of a chain in one array: for each prunable weight, the number of levels it outlived.
+class NestedMasks:
+    """All masks of a chain in one array per tensor: for each prunable weight, the last level that keeps it.
 
-    A weight is kept at level L when `outlived[weight] >= L`. `costs[L]` is what pruning to level L took:
+    A weight is kept at level L when `last_kept[weight] >= L`. `costs[L]` is what pruning to level L took:
     seconds, forward passes, backward passes, examples seen.
     """
 
-    outlived: Mapping[str, NDArray[np.uint8]]
+    last_kept: Mapping[str, NDArray[np.uint8]]
     costs: NDArray[np.float64]
 
     @property
@@ -86,50 +87,50 @@ class Survival:
 
     def mask(self, level: int) -> dict[str, NDArray[np.bool_]]:
         """Boolean masks of `level`, 0..last_level."""
-        return {name: levels >= level for name, levels in self.outlived.items()}
+        return {name: levels >= level for name, levels in self.last_kept.items()}
 
-    def extended(self, masks: Mapping[str, NDArray[np.bool_]], cost: tuple[float, int, int, int]) -> Survival:
+    def extended(self, masks: Mapping[str, NDArray[np.bool_]], cost: tuple[float, int, int, int]) -> NestedMasks:
         """With one more level, whose masks must be nested in the last one's."""
         level = self.last_level + 1
-        outlived = {
-            name: np.where(masks[name], level, levels).astype(np.uint8) for name, levels in self.outlived.items()
+        last_kept = {
+            name: np.where(masks[name], level, levels).astype(np.uint8) for name, levels in self.last_kept.items()
         }
-        return Survival(outlived, np.vstack([self.costs, np.asarray(cost, np.float64)]))
+        return NestedMasks(last_kept, np.vstack([self.costs, np.asarray(cost, np.float64)]))
 
-    def compared_with(self, other: Survival) -> Literal["same", "goes on", "stops earlier", "differ"]:
+    def compared_with(self, other: NestedMasks) -> Literal["same", "longer", "shorter", "differ"]:
         """How this chain stands to `other`: the same masks, or the same as far as the shorter one goes.
 
         Costs are not compared: two machines that made the same masks took different seconds.
         """
         level = min(self.last_level, other.last_level)
-        if self.outlived.keys() != other.outlived.keys() or any(
-            not np.array_equal(np.minimum(levels, level), np.minimum(other.outlived[name], level))
-            for name, levels in self.outlived.items()
+        if self.last_kept.keys() != other.last_kept.keys() or any(
+            not np.array_equal(np.minimum(levels, level), np.minimum(other.last_kept[name], level))
+            for name, levels in self.last_kept.items()
         ):
             return "differ"
         if self.last_level == other.last_level:
             return "same"
-        return "goes on" if self.last_level > level else "stops earlier"
+        return "longer" if self.last_level > level else "shorter"
 
     @staticmethod
-    def dense(shapes: Mapping[str, tuple[int, ...]]) -> Survival:
+    def dense(shapes: Mapping[str, tuple[int, ...]]) -> NestedMasks:
         """Level 0 only: nothing is pruned."""
-        return Survival({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}, np.zeros((1, 4)))
+        return NestedMasks({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}, np.zeros((1, 4)))
 
 
-def survival_in(path: Path, protocol: Protocol) -> Survival:
+def nested_masks_in(path: Path, protocol: Protocol) -> NestedMasks:
     """The masks in one file, whatever its comment. Raises BadInput if they are not masks of this protocol."""
     arrays = unpack(path, sum(protocol.pruning.tensor_sizes.values()) + COSTS_BYTES)
     costs = arrays.pop("costs", np.zeros(0))
-    outlived = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable if name in arrays}
-    if {name: array.shape for name, array in arrays.items()} != protocol.pruning.prunable or not _fit(outlived, costs):
+    last_kept = {name: arrays[name].astype(np.uint8) for name in protocol.pruning.prunable if name in arrays}
+    if {name: array.shape for name, array in arrays.items()} != protocol.pruning.prunable or not _fit(last_kept, costs):
         raise BadInput(str(path), f"does not fit protocol {protocol.key}", "Restore it from git, or move it away")
-    return Survival(outlived, costs.astype(np.float64))
+    return NestedMasks(last_kept, costs.astype(np.float64))
 
 
-def _fit(outlived: Mapping[str, NDArray[np.uint8]], costs: NDArray[np.generic]) -> bool:
-    """Whether there are finite costs for level 0 and for every level that a weight outlived."""
+def _fit(last_kept: Mapping[str, NDArray[np.uint8]], costs: NDArray[np.generic]) -> bool:
+    """Whether there are finite costs for level 0 and for every level that keeps a weight."""
     if costs.ndim != 2 or costs.shape[1] != 4 or not 1 <= len(costs) <= MOST_LEVELS + 1 or costs.dtype.kind != "f":
         return False
-    highest = max((int(levels.max(initial=0)) for levels in outlived.values()), default=0)
+    highest = max((int(levels.max(initial=0)) for levels in last_kept.values()), default=0)
     return highest < len(costs) and bool(np.isfinite(costs).all())

@@ -1,4 +1,4 @@
-"""Which files a results folder may hold, and which of them belong together. Any other name is nobody's business.
+"""Which files a results folder may hold, and which of them belong together. Any other name is ignored.
 
 Folders that come from elsewhere (a Hub repository, a bundle) are read through these names only, so no path in them
 can lead out of the folder.
@@ -38,7 +38,7 @@ _CHAIN = re.compile(r"seed-([0-9]{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Place:
+class ResultPath:
     """One file: `path` is relative to the results folder, with forward slashes. `cell` is None for what
     belongs to a whole method or chain; `seed` is -1 for what belongs to a whole method."""
 
@@ -55,22 +55,22 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Unit:
+class FileGroup:
     """Files that only make sense together, in the order in which they are written: curves before their record."""
 
     name: str
-    places: tuple[Place, ...]
+    result_paths: tuple[ResultPath, ...]
 
 
-class Places:
+class ResultPaths:
     """The file names of a selection of (protocol, method) pairs."""
 
     def __init__(self, selection: Iterable[tuple[Protocol, str]]) -> None:
         self._known = {(protocol.key, method): (protocol, method) for protocol, method in selection}
         self._cells = {key: frozenset(cells_of(*pair)) for key, pair in self._known.items()}
 
-    def of(self, path: str) -> Place | None:
-        """The place that a path names; None for every other path, such as `../x` or a cell that no plan holds."""
+    def of(self, path: str) -> ResultPath | None:
+        """The result file that a path names; None for every other path, such as `../x` or a cell that no plan holds."""
         parts = path.split("/")
         if len(parts) != 4 or len(path) > LONGEST_PATH:
             return None
@@ -81,51 +81,55 @@ class Places:
         protocol, method = self._known[key]
         stem = name.removesuffix(ENDINGS[kind])
         if kind == "submission":
-            # A verification.json has no place: what a stranger says he verified is no reason to believe it.
-            return Place(path, kind, protocol, method, -1, None) if not stem and method in protocol.added else None
+            # A verification.json is none: that the sender of a file says it is verified is no evidence.
+            return ResultPath(path, kind, protocol, method, -1, None) if not stem and method in protocol.added else None
         return self._chain(path, stem, protocol, method) if kind == "masks" else self._cell(path, stem, kind, key)
 
-    def _chain(self, path: str, stem: str, protocol: Protocol, method: str) -> Place | None:
+    def _chain(self, path: str, stem: str, protocol: Protocol, method: str) -> ResultPath | None:
         chain = _CHAIN.fullmatch(stem)
         seed = int(chain[1]) if chain else -1
         if seed not in protocol.seeds or stem != f"seed-{seed}" or not is_chain(protocol, method):
             return None
-        return Place(path, "masks", protocol, method, seed, None)
+        return ResultPath(path, "masks", protocol, method, seed, None)
 
-    def _cell(self, path: str, stem: str, kind: Kind, key: tuple[str, str]) -> Place | None:
+    def _cell(self, path: str, stem: str, kind: Kind, key: tuple[str, str]) -> ResultPath | None:
         protocol, method = self._known[key]
         found = _CELL.fullmatch(stem)
         cell = Cell(method, int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
         if cell is None or cell.name != stem or cell not in self._cells[key]:
             return None
-        return Place(path, kind, protocol, method, cell.seed, cell)
+        return ResultPath(path, kind, protocol, method, cell.seed, cell)
 
-    def all_in(self, paths: Iterable[str]) -> tuple[list[Place], list[str]]:
-        """(places, other paths), each sorted by path."""
+    def all_in(self, paths: Iterable[str]) -> tuple[list[ResultPath], list[str]]:
+        """(result files, other paths), each sorted by path."""
         ordered = sorted(paths)
         found = [(path, self.of(path)) for path in ordered]
-        return [place for _, place in found if place], [path for path, place in found if not place]
+        return [result_path for _, result_path in found if result_path], [
+            path for path, result_path in found if not result_path
+        ]
 
-    def in_folder(self, root: Path) -> list[Place]:
-        """The places of a results folder on disk, sorted by path."""
+    def in_folder(self, root: Path) -> list[ResultPath]:
+        """The result files of a folder on disk, sorted by path."""
         folders = [root / key / method for key, method in self._known]
         names = [path.relative_to(root).as_posix() for folder in folders for path in folder.glob("*") if path.name]
         return self.all_in(names)[0]
 
 
-def submission_place(path: str) -> tuple[str, str] | None:
+def submission_at(path: str) -> tuple[str, str] | None:
     """(protocol key, method) if a path is that of a submission to any protocol; else None."""
     found = _SUBMISSION.fullmatch(path)
     return (found[1], found[2]) if found and len(path) <= LONGEST_PATH else None
 
 
-def units_of(places: Sequence[Place]) -> list[Unit]:
+def file_groups(result_paths: Sequence[ResultPath]) -> list[FileGroup]:
     """Files that belong together, by path: first what methods say of themselves and masks of chains, then cells."""
-    groups: dict[tuple[bool, str], list[Place]] = {}
-    for place in places:
-        groups.setdefault((place.cell is not None, place.path.removesuffix(ENDINGS[place.kind])), []).append(place)
+    groups: dict[tuple[bool, str], list[ResultPath]] = {}
+    for result_path in result_paths:
+        groups.setdefault(
+            (result_path.cell is not None, result_path.path.removesuffix(ENDINGS[result_path.kind])), []
+        ).append(result_path)
     order: list[Kind] = ["submission", "masks", "curves", "record"]
     return [
-        Unit(name, tuple(sorted(group, key=lambda place: order.index(place.kind))))
+        FileGroup(name, tuple(sorted(group, key=lambda result_path: order.index(result_path.kind))))
         for (_, name), group in sorted(groups.items())
     ]

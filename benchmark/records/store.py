@@ -2,7 +2,7 @@
 
 <root>/<protocol>@<version>/<method>/<cell>.json          the record; its presence means finished
 <root>/<protocol>@<version>/<method>/<cell>.curves.npz    what was seen at every evaluation
-<root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `Survival`
+<root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `NestedMasks`
 <root>/.work/                                             leases, checkpoints, weights, open claims; not committed
 
 Record files on disk: listed, and read once while they stay as they are. No torch.
@@ -31,7 +31,7 @@ from benchmark.utils.errors import BadInput, EnvironmentProblem
 from benchmark.utils.files import RECORD_BYTES, as_text, read_with_state, write_atomically
 
 if TYPE_CHECKING:
-    from benchmark.records.masks import Survival
+    from benchmark.records.masks import NestedMasks
 
 
 Mark = tuple[int, int, int]  # of a file: another one, or a changed one, has another
@@ -180,29 +180,29 @@ class Store:
                     "Give your protocol another id or a higher version, or another --results folder",
                 )
 
-    def survival_path(self, protocol: Protocol, method: str, seed: int) -> Path:
+    def nested_masks_path(self, protocol: Protocol, method: str, seed: int) -> Path:
         """Path of a chain's masks."""
         return self.folder(protocol, method) / f"seed-{seed}.masks.npz"
 
-    def read_survival(self, protocol: Protocol, method: str, seed: int) -> Survival:
+    def read_nested_masks(self, protocol: Protocol, method: str, seed: int) -> NestedMasks:
         """Masks of a chain as far as they are known for this very protocol document; level 0 if none were written.
 
         The digest is the file's comment. Files without one were written before there were comments.
         """
-        from benchmark.records.masks import Survival, survival_in
+        from benchmark.records.masks import NestedMasks, nested_masks_in
         from benchmark.utils.npz import comment_of
 
-        path = self.survival_path(protocol, method, seed)
+        path = self.nested_masks_path(protocol, method, seed)
         if not path.exists() or comment_of(path) not in ("", protocol.digest):
-            return Survival.dense(protocol.pruning.prunable)
-        return survival_in(path, protocol)
+            return NestedMasks.dense(protocol.pruning.prunable)
+        return nested_masks_in(path, protocol)
 
-    def write_survival(self, protocol: Protocol, method: str, seed: int, survival: Survival) -> None:
+    def write_nested_masks(self, protocol: Protocol, method: str, seed: int, nested: NestedMasks) -> None:
         """Replace a chain's masks."""
         from benchmark.utils.npz import pack
 
-        content = pack({**survival.outlived, "costs": survival.costs}, protocol.digest)
-        write_atomically(self.survival_path(protocol, method, seed), content, self.work)
+        content = pack({**nested.last_kept, "costs": nested.costs}, protocol.digest)
+        write_atomically(self.nested_masks_path(protocol, method, seed), content, self.work)
 
     def weights_path(self, protocol: Protocol, cell: Cell, what: str) -> Path:
         """Scratch file for weights between rounds, keyed by the protocol's digest; not committed."""

@@ -24,8 +24,8 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, title, train_steps
 from benchmark.protocols.methods import MethodSpec
 from benchmark.records import submissions
-from benchmark.records.masks import Bits, Survival, mask_digest, survival_in
-from benchmark.records.paths import LIMITS, Place, Unit
+from benchmark.records.masks import Bits, NestedMasks, mask_digest, nested_masks_in
+from benchmark.records.paths import LIMITS, FileGroup, ResultPath
 from benchmark.records.schema import MaskFacts, Measured, Record, cell_of, parse
 from benchmark.records.submissions import SUBMISSION_FILE, Submission
 from benchmark.utils.errors import BadInput
@@ -49,7 +49,7 @@ FIX = "Move it away, or restore it from where it was made"
 class Content:
     """What a file held when it was checked: `blob_id` is the sha1 that git gives it."""
 
-    place: Place
+    result_path: ResultPath
     size: int
     sha256: str
     blob_id: str
@@ -60,83 +60,88 @@ def blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-class Intake:
+class FolderChecks:
     """Checks of one folder. Every method raises BadInput naming the file and what is wrong with it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._survival = cache(self._read_survival)
+        self._nested_masks = cache(self._read_nested_masks)
         self._submission = cache(self._read_submission)
 
-    def unit(self, unit: Unit) -> list[Content]:
+    def group(self, group: FileGroup) -> list[Content]:
         """Check files that belong together; what they held."""
-        kinds = {place.kind: place for place in unit.places}
-        contents = {place.kind: self._read(place) for place in unit.places}
+        kinds = {result_path.kind: result_path for result_path in group.result_paths}
+        contents = {result_path.kind: self._read(result_path) for result_path in group.result_paths}
         if "submission" in kinds:
             self._submission(kinds["submission"].protocol, kinds["submission"].method)
         elif "masks" in kinds:
-            self._survival(kinds["masks"].protocol, kinds["masks"].method, kinds["masks"].seed)
+            self._nested_masks(kinds["masks"].protocol, kinds["masks"].method, kinds["masks"].seed)
         elif "record" not in kinds:
-            self._refuse(unit.places[0], "are curves without their record")
+            self._refuse(group.result_paths[0], "are curves without their record")
         else:
             record = self._record(kinds["record"], contents["record"])
             self._curves(kinds["record"], record, contents.get("curves"))
         return [
-            Content(place, len(contents[place.kind]), sha256(contents[place.kind]), blob_id(contents[place.kind]))
-            for place in unit.places
+            Content(
+                result_path,
+                len(contents[result_path.kind]),
+                sha256(contents[result_path.kind]),
+                blob_id(contents[result_path.kind]),
+            )
+            for result_path in group.result_paths
         ]
 
-    def record(self, place: Place) -> Record:
+    def record(self, result_path: ResultPath) -> Record:
         """Check one record without its curves."""
-        return self._record(place, self._read(place))
+        return self._record(result_path, self._read(result_path))
 
-    def _refuse(self, place: Place, cause: str) -> None:
-        raise BadInput(str(place.under(self._root)), cause, FIX)
+    def _refuse(self, result_path: ResultPath, cause: str) -> None:
+        raise BadInput(str(result_path.under(self._root)), cause, FIX)
 
-    def _read(self, place: Place) -> bytes:
+    def _read(self, result_path: ResultPath) -> bytes:
         path = self._root
-        for part in place.path.split("/"):
+        for part in result_path.path.split("/"):
             path = path / part
             try:
                 linked = stat.S_ISLNK(path.lstat().st_mode)
             except OSError as error:
                 raise BadInput(str(path), f"cannot be read ({error})", FIX) from error
             if linked:
-                self._refuse(place, "is or lies behind a symbolic link")
-        return read_limited(path, LIMITS[place.kind])
+                self._refuse(result_path, "is or lies behind a symbolic link")
+        return read_limited(path, LIMITS[result_path.kind])
 
-    def _record(self, place: Place, content: bytes) -> Record:
-        name = str(place.under(self._root))
+    def _record(self, result_path: ResultPath, content: bytes) -> Record:
+        name = str(result_path.under(self._root))
         try:
             record = parse(content.decode("utf-8"), name)
         except UnicodeDecodeError as error:
             raise BadInput(name, f"not JSON ({error})", FIX) from error
-        protocol, cell = place.protocol, place.cell
-        assert cell is not None  # places of records name a cell
+        protocol, cell = result_path.protocol, result_path.cell
+        assert cell is not None  # paths of records name a cell
         if Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw) != cell:
-            self._refuse(place, "is the record of another cell")
+            self._refuse(result_path, "is the record of another cell")
         if (record.protocol.id, record.protocol.version, record.protocol.digest) != (
             protocol.id,
             protocol.version,
             protocol.digest,
         ):
-            self._refuse(place, f"was made with another document than {protocol.key} of this version")
+            self._refuse(result_path, f"was made with another document than {protocol.key} of this version")
         if wrong := impossible(protocol, cell, record):
-            self._refuse(place, wrong)
-        self._mask(place, cell, record)
+            self._refuse(result_path, wrong)
+        self._mask(result_path, cell, record)
         if cell.method in protocol.added:
             submissions.refuse_mixed(self._submission(protocol, cell.method), [record])
         return record
 
-    def _mask(self, place: Place, cell: Cell, record: Record) -> None:
+    def _mask(self, result_path: ResultPath, cell: Cell, record: Record) -> None:
         """The mask of a chain's record against the chain's masks, as far as they are there."""
-        protocol = place.protocol
+        protocol = result_path.protocol
         masks = self._root / protocol.key / cell.method / f"seed-{cell.seed}.masks.npz"
         if record.mask is None or not is_chain(protocol, cell.method) or not masks.exists():
             return
-        survival = self._survival(protocol, cell.method, cell.seed)
-        if cell.level <= survival.last_level and mask_digest(survival.mask(cell.level)) != record.mask.sha256:
-            self._refuse(place, f"names another mask than {masks.name} holds for level {cell.level}")
+        nested = self._nested_masks(protocol, cell.method, cell.seed)
+        if cell.level <= nested.last_level and mask_digest(nested.mask(cell.level)) != record.mask.sha256:
+            self._refuse(result_path, f"names another mask than {masks.name} holds for level {cell.level}")
 
     def _read_submission(self, protocol: Protocol, method: str) -> Submission:
         path = self._root / protocol.key / method / SUBMISSION_FILE
@@ -147,23 +152,25 @@ class Intake:
             raise BadInput(str(path), "describes another method than the one in use here", FIX)
         return found
 
-    def _read_survival(self, protocol: Protocol, method: str, seed: int) -> Survival:
+    def _read_nested_masks(self, protocol: Protocol, method: str, seed: int) -> NestedMasks:
         path = self._root / protocol.key / method / f"seed-{seed}.masks.npz"
         if comment_of(path) not in ("", protocol.digest):
             raise BadInput(str(path), f"was made with another document than {protocol.key} of this version", FIX)
-        return survival_in(path, protocol)
+        return nested_masks_in(path, protocol)
 
-    def _curves(self, place: Place, record: Record, content: bytes | None) -> None:
+    def _curves(self, result_path: ResultPath, record: Record, content: bytes | None) -> None:
         if (record.curves_sha256 is None) != (content is None):
-            self._refuse(place, "has no curves beside it" if content is None else "names no curves, but some are there")
+            self._refuse(
+                result_path, "has no curves beside it" if content is None else "names no curves, but some are there"
+            )
         if content is None:
             return
         if sha256(content) != record.curves_sha256:
-            self._refuse(place, "names other curves than those beside it")
+            self._refuse(result_path, "names other curves than those beside it")
         try:
             unpack_bytes(content, CURVES_BYTES)
         except DAMAGED as error:  # the digest is right, so the record was made with something unreadable
-            raise BadInput(str(place.under(self._root)), f"its curves cannot be read ({error})", FIX) from error
+            raise BadInput(str(result_path.under(self._root)), f"its curves cannot be read ({error})", FIX) from error
 
 
 def impossible(protocol: Protocol, cell: Cell, record: Record) -> str | None:

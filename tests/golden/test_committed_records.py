@@ -63,10 +63,10 @@ def test_a_chains_masks_are_those_of_its_records(committed: tuple[Protocol, list
     """A file of another seed has the same counts everywhere: only the digest tells."""
     protocol, records = committed
     for record in records:
-        path = STORE.survival_path(protocol, record.method.name, record.cell.seed)
+        path = STORE.nested_masks_path(protocol, record.method.name, record.cell.seed)
         if not path.exists():
             continue
-        masks = STORE.read_survival(protocol, record.method.name, record.cell.seed).mask(record.cell.level)
+        masks = STORE.read_nested_masks(protocol, record.method.name, record.cell.seed).mask(record.cell.level)
         assert record.mask is not None
         assert mask_digest({name: torch.from_numpy(mask) for name, mask in masks.items()}) == record.mask.sha256, path
 

@@ -25,9 +25,9 @@ def measured_again(protocol_id: str, cell: Cell, tmp_path: Path) -> tuple[Record
     first = committed.read(protocol, cell)
     assert first is not None, f"{cell} of {protocol_id} is not committed"
     here = Store(tmp_path)
-    masks = committed.survival_path(protocol, cell.method, cell.seed)
+    masks = committed.nested_masks_path(protocol, cell.method, cell.seed)
     if masks.exists():
-        copy = here.survival_path(protocol, cell.method, cell.seed)
+        copy = here.nested_masks_path(protocol, cell.method, cell.seed)
         copy.parent.mkdir(parents=True)
         copy.write_bytes(masks.read_bytes())
     Harness(protocol, here, Settings()).run(Job(protocol, (cell,)))

@@ -229,10 +229,10 @@ def test_controls(whole: Path, tiny_protocol: Protocol) -> None:
 
 def test_masks_of_a_chain_are_nested_and_those_of_the_records(whole: Path, tiny_protocol: Protocol) -> None:
     for method, levels in (("imp", 4), ("imp-rewind", 2)):
-        survival = Store(whole).read_survival(tiny_protocol, method, 0)
-        assert survival.last_level == levels
+        nested = Store(whole).read_nested_masks(tiny_protocol, method, 0)
+        assert nested.last_level == levels
         for level in range(1, levels + 1):
-            masks = {name: torch.from_numpy(mask) for name, mask in survival.mask(level).items()}
+            masks = {name: torch.from_numpy(mask) for name, mask in nested.mask(level).items()}
             assert mask_digest(masks) == digest_at(whole, tiny_protocol, method, level, 0)
-            before = survival.mask(level - 1)
+            before = nested.mask(level - 1)
             assert all(not (mask.numpy() & ~before[name]).any() for name, mask in masks.items())

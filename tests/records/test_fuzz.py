@@ -28,8 +28,8 @@ from benchmark.claims import papers as published
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names
 from benchmark.records import schema as records
-from benchmark.records.masks import Survival, survival_in
-from benchmark.records.paths import Places, units_of
+from benchmark.records.masks import NestedMasks, nested_masks_in
+from benchmark.records.paths import ResultPaths, file_groups
 from benchmark.records.store import Store
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput, LotterybenchError
@@ -206,7 +206,7 @@ def test_long_files_are_not_read_to_their_end(tmp_path: Path, tiny_protocol: Pro
         for load in (protocols.load_file, published.load_file, unpack):
             assert not refused_or_read(lambda load=load: load(path))  # type: ignore[misc,operator]
         assert not refused_or_read(lambda: Store(tmp_path).records(tiny_protocol))
-        assert not refused_or_read(lambda: survival_in(path_of_masks, tiny_protocol))
+        assert not refused_or_read(lambda: nested_masks_in(path_of_masks, tiny_protocol))
 
 
 def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
@@ -232,14 +232,14 @@ def test_damaged_chains(tiny_protocol: Protocol, data: st.DataObject, tmp_path_f
     """What is read is a chain of this protocol: every mask of it can be had."""
     store, shapes = Store(tmp_path_factory.mktemp("chain")), tiny_protocol.pruning.prunable
     kept = {name: np.arange(np.prod(shape)).reshape(shape) % 3 > 0 for name, shape in shapes.items()}
-    store.write_survival(tiny_protocol, "imp", 0, Survival.dense(shapes).extended(kept, (0.5, 1, 2, 3)))
-    path = store.survival_path(tiny_protocol, "imp", 0)
+    store.write_nested_masks(tiny_protocol, "imp", 0, NestedMasks.dense(shapes).extended(kept, (0.5, 1, 2, 3)))
+    path = store.nested_masks_path(tiny_protocol, "imp", 0)
     path.write_bytes(data.draw(damaged(path.read_bytes())))
-    found: list[Survival] = []
-    refused_or_read(lambda: found.append(store.read_survival(tiny_protocol, "imp", 0)))
-    for survival in found:
-        for level in range(survival.last_level + 1):
-            assert {name: mask.shape for name, mask in survival.mask(level).items()} == shapes
+    found: list[NestedMasks] = []
+    refused_or_read(lambda: found.append(store.read_nested_masks(tiny_protocol, "imp", 0)))
+    for nested in found:
+        for level in range(nested.last_level + 1):
+            assert {name: mask.shape for name, mask in nested.mask(level).items()} == shapes
 
 
 def npy(shape: str, descr: str = "|u1", data: bytes = b"\0" * 8) -> bytes:
@@ -406,7 +406,7 @@ def test_hostile_weights(tmp_path: Path, header: Any) -> None:
 )
 def test_no_path_leads_out_of_the_folder(tiny_protocol: Protocol, text: str) -> None:
     """A path is one of those that the store itself would write, or nobody's."""
-    places = Places([(tiny_protocol, method) for method in method_names(tiny_protocol)])
+    places = ResultPaths([(tiny_protocol, method) for method in method_names(tiny_protocol)])
     place = places.of(text)
     if place is not None:
         assert place.under(Path("/r")).resolve().is_relative_to("/r/tests/tiny@1")
@@ -414,7 +414,7 @@ def test_no_path_leads_out_of_the_folder(tiny_protocol: Protocol, text: str) -> 
         assert place.cell is not None
         known = {store.record_path(tiny_protocol, place.cell), store.curves_path(tiny_protocol, place.cell)}
         assert place.under(Path("/r")) in known
-        assert units_of([place])[0].places == (place,)
+        assert file_groups([place])[0].places == (place,)
 
 
 @PROFILE

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import Cell
-from benchmark.records.masks import Survival
+from benchmark.records.masks import NestedMasks
 from benchmark.records.store import Store
 from benchmark.training.weights import load_weights, save_weights
 from benchmark.utils.errors import BadInput, EnvironmentProblem
@@ -70,7 +70,7 @@ def test_a_file_in_place_of_a_folder(tmp_path: Path, tiny_protocol: Protocol, bl
     (tmp_path / blocked).write_text("in the way")
     store = Store(tmp_path / "results")
     with pytest.raises(EnvironmentProblem, match="cannot be written"):
-        store.write_survival(tiny_protocol, "imp", 0, Survival.dense(tiny_protocol.pruning.prunable))
+        store.write_nested_masks(tiny_protocol, "imp", 0, NestedMasks.dense(tiny_protocol.pruning.prunable))
     assert (tmp_path / blocked).read_text() == "in the way"
 
 
@@ -142,41 +142,41 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
 def test_survival_holds_every_nested_mask(levels: list[int], costs: int) -> None:
     """Built level by level from masks, it gives back each of them; checked against the plain definition."""
     lived = np.asarray(levels).reshape(2, 3)
-    survival = Survival.dense({"w": (2, 3)})
+    nested = NestedMasks.dense({"w": (2, 3)})
     for level in range(1, 5):
-        survival = survival.extended({"w": lived >= level}, (0.5 * level, level, 2 * level, costs))
-    assert survival.last_level == 4
+        nested = nested.extended({"w": lived >= level}, (0.5 * level, level, 2 * level, costs))
+    assert nested.last_level == 4
     for level in range(5):
-        assert np.array_equal(survival.mask(level)["w"], lived >= level)
-    assert survival.costs[3].tolist() == [1.5, 3, 6, costs]
+        assert np.array_equal(nested.mask(level)["w"], lived >= level)
+    assert nested.costs[3].tolist() == [1.5, 3, 6, costs]
 
 
 def test_survival_on_disk(tmp_path: Path, tiny_protocol: Protocol) -> None:
     store, shapes = Store(tmp_path), tiny_protocol.pruning.prunable
-    assert store.read_survival(tiny_protocol, "imp", 0).last_level == 0
+    assert store.read_nested_masks(tiny_protocol, "imp", 0).last_level == 0
     rng = np.random.default_rng(0)
     masks = {name: rng.random(shape) < 0.5 for name, shape in shapes.items()}
-    survival = Survival.dense(shapes).extended(masks, (0.25, 1, 2, 3))
-    store.write_survival(tiny_protocol, "imp", 0, survival)
-    content = store.survival_path(tiny_protocol, "imp", 0).read_bytes()
-    store.write_survival(tiny_protocol, "imp", 0, survival)
-    assert store.survival_path(tiny_protocol, "imp", 0).read_bytes() == content
-    found = store.read_survival(tiny_protocol, "imp", 0)
-    assert found.costs.tolist() == survival.costs.tolist()
+    nested = NestedMasks.dense(shapes).extended(masks, (0.25, 1, 2, 3))
+    store.write_nested_masks(tiny_protocol, "imp", 0, nested)
+    content = store.nested_masks_path(tiny_protocol, "imp", 0).read_bytes()
+    store.write_nested_masks(tiny_protocol, "imp", 0, nested)
+    assert store.nested_masks_path(tiny_protocol, "imp", 0).read_bytes() == content
+    found = store.read_nested_masks(tiny_protocol, "imp", 0)
+    assert found.costs.tolist() == nested.costs.tolist()
     for name in shapes:
         assert np.array_equal(found.mask(1)[name], masks[name])
         assert found.mask(0)[name].all()
-    assert store.read_survival(tiny_protocol, "imp", 1).last_level == 0  # another seed
+    assert store.read_nested_masks(tiny_protocol, "imp", 1).last_level == 0  # another seed
 
 
 def test_masks_of_another_network_are_refused(tmp_path: Path, tiny_protocol: Protocol) -> None:
     store = Store(tmp_path)
-    path = store.survival_path(tiny_protocol, "imp", 0)
+    path = store.nested_masks_path(tiny_protocol, "imp", 0)
     path.parent.mkdir(parents=True)
     for arrays in ({"fc1.weight": np.zeros((2, 2), np.uint8), "costs": np.zeros((1, 4))}, {"costs": np.zeros((1, 4))}):
         path.write_bytes(pack(arrays))
         with pytest.raises(BadInput, match="does not fit protocol tests/tiny@1"):
-            store.read_survival(tiny_protocol, "imp", 0)
+            store.read_nested_masks(tiny_protocol, "imp", 0)
 
 
 def test_weights_between_rounds(tmp_path: Path) -> None:
@@ -204,12 +204,12 @@ def edited(tiny_protocol: Protocol) -> Protocol:
 def test_masks_of_another_digest_are_ignored(tmp_path: Path, tiny_protocol: Protocol, edited: Protocol) -> None:
     """A chain must not go on from the masks of an edited protocol; masks without a digest are taken as they are."""
     store, shapes = Store(tmp_path), tiny_protocol.pruning.prunable
-    survival = Survival.dense(shapes).extended({n: np.zeros(s, np.bool_) for n, s in shapes.items()}, (0, 0, 0, 0))
-    store.write_survival(tiny_protocol, "imp", 0, survival)
-    assert store.read_survival(tiny_protocol, "imp", 0).last_level == 1
-    assert store.read_survival(edited, "imp", 0).last_level == 0
-    store.survival_path(edited, "imp", 0).write_bytes(pack({**survival.outlived, "costs": survival.costs}))
-    assert store.read_survival(edited, "imp", 0).last_level == 1
+    nested = NestedMasks.dense(shapes).extended({n: np.zeros(s, np.bool_) for n, s in shapes.items()}, (0, 0, 0, 0))
+    store.write_nested_masks(tiny_protocol, "imp", 0, nested)
+    assert store.read_nested_masks(tiny_protocol, "imp", 0).last_level == 1
+    assert store.read_nested_masks(edited, "imp", 0).last_level == 0
+    store.nested_masks_path(edited, "imp", 0).write_bytes(pack({**nested.last_kept, "costs": nested.costs}))
+    assert store.read_nested_masks(edited, "imp", 0).last_level == 1
 
 
 def test_scratch_weights_belong_to_one_digest(tmp_path: Path, tiny_protocol: Protocol, edited: Protocol) -> None:

@@ -191,11 +191,11 @@ def test_longer_chains_replace_shorter_ones_and_never_the_other_way(
     protocol = selection[0][0]
     chain = f"{protocol.key}/imp/seed-0.masks.npz"
     whole = contents(results)[chain]
-    full = Store(results).read_survival(protocol, "imp", 0)
-    cut = {name: levels.clip(max=2) for name, levels in full.outlived.items()}
+    full = Store(results).read_nested_masks(protocol, "imp", 0)
+    cut = {name: levels.clip(max=2) for name, levels in full.last_kept.items()}
     short = tmp_path / "short"
     shutil.copytree(results, short)
-    Store(short).write_survival(protocol, "imp", 0, type(full)(cut, full.costs[:3]))
+    Store(short).write_nested_masks(protocol, "imp", 0, type(full)(cut, full.costs[:3]))
     for level in (3, 4):
         for ending in (".json", ".curves.npz"):
             (short / protocol.key / "imp" / f"level-{level:02d}_seed-0{ending}").unlink()
@@ -206,8 +206,8 @@ def test_longer_chains_replace_shorter_ones_and_never_the_other_way(
     assert hub.repositories[NAME].files[chain] == whole
     assert got(hub, short, selection).new == 5
     assert (short / chain).read_bytes() == whole
-    backwards = {name: levels[::-1].copy() for name, levels in full.outlived.items()}
-    Store(short).write_survival(protocol, "imp", 0, type(full)(backwards, full.costs))
+    backwards = {name: levels[::-1].copy() for name, levels in full.last_kept.items()}
+    Store(short).write_nested_masks(protocol, "imp", 0, type(full)(backwards, full.costs))
     with pytest.raises(Conflict, match=r"seed-0\.masks\.npz"):
         got(hub, short, selection)
     assert (short / chain).read_bytes() != whole

@@ -15,7 +15,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, title
 from benchmark.records import provenance
 from benchmark.records.masks import mask_digest, masks_to_bytes
-from benchmark.records.paths import LIMITS, Places, units_of
+from benchmark.records.paths import LIMITS, ResultPaths, file_groups
 from benchmark.records.schema import ProtocolRef, Record, cell_of
 from benchmark.records.store import Store
 from benchmark.records.submissions import SUBMISSION_FILE, Submission
@@ -31,7 +31,7 @@ from benchmark.sharing.bundle.format import (
     facts_of,
     packed,
 )
-from benchmark.sharing.integrity import Intake, level_means, missing_cells
+from benchmark.sharing.integrity import FolderChecks, level_means, missing_cells
 from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.errors import BadInput
 from benchmark.utils.files import read_limited
@@ -77,15 +77,15 @@ def _results(part: Part, store: Store) -> tuple[list[Record], dict[str, bytes]]:
     if not protocol.trains:
         fix = "Share its records with lotterybench push"
         raise BadInput(protocol.key, "trains nothing, so a bundle of it could not be verified by training again", fix)
-    places = Places([(protocol, DENSE), (protocol, method)]).in_folder(store.root)
-    intake = Intake(store.root)
-    for unit in units_of(places):
-        intake.unit(unit)
+    result_paths = ResultPaths([(protocol, DENSE), (protocol, method)]).in_folder(store.root)
+    checks_of_folder = FolderChecks(store.root)
+    for group in file_groups(result_paths):
+        checks_of_folder.group(group)
     records = [r for r in store.records(protocol) if r.method.name in (DENSE, method)]
     if missing := next(missing_cells(protocol, method, records), None):
         again = f"lotterybench run {protocol.argument} --plugin ... --results {store.root}"
         raise BadInput(f"{protocol.key} in {store.root}", missing, f"Measure it: {again}")
-    files = {f"{RESULTS}/{p.path}": read_limited(p.under(store.root), LIMITS[p.kind]) for p in places}
+    files = {f"{RESULTS}/{p.path}": read_limited(p.under(store.root), LIMITS[p.kind]) for p in result_paths}
     assert f"{RESULTS}/{protocol.key}/{method}/{SUBMISSION_FILE}" in files  # it made the part
     return sorted(records, key=cell_of), files
 

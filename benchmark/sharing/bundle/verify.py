@@ -21,7 +21,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, title
 from benchmark.records import submissions
 from benchmark.records.masks import mask_digest, masks_from_bytes
-from benchmark.records.paths import LIMITS, Place, Places, units_of
+from benchmark.records.paths import LIMITS, ResultPath, ResultPaths, file_groups
 from benchmark.records.schema import Record, cell_of
 from benchmark.records.store import Store
 from benchmark.records.submissions import (
@@ -33,7 +33,7 @@ from benchmark.records.submissions import (
 )
 from benchmark.sharing.bundle.format import ENVIRONMENT, MASKS, PLUGIN, RESULTS, Bundle, Claim, Environment
 from benchmark.sharing.integrity import (
-    Intake,
+    FolderChecks,
     contradictions,
     level_means,
     mask_contradictions,
@@ -95,13 +95,15 @@ class Checks:
                 self.claims.append(self._claimed(claim))
             except LotterybenchError as error:
                 self._add(error)
-        places = self._lay_out()
-        intake = Intake(self.store.root)
+        result_paths = self._lay_out()
+        checks_of_folder = FolderChecks(self.store.root)
         for claim, claimed in [(c, d) for c in self.bundle.manifest.claims for d in self.claims if _about(c, d)]:
             before = len(self.reasons)
-            for unit in units_of([place for place in places if place.protocol is claimed.protocol]):
+            for group in file_groups(
+                [result_path for result_path in result_paths if result_path.protocol is claimed.protocol]
+            ):
                 try:
-                    intake.unit(unit)
+                    checks_of_folder.group(group)
                 except BadInput as error:
                     self._add(error)
             if len(self.reasons) == before:  # else records cannot be read, or are not of this protocol
@@ -156,19 +158,19 @@ class Checks:
             raise BadInput(path, "has a schedule that no added method has", "Submit again")
         return Claimed(submissions.added_to(protocol, {claim.name: submission}), submission, self.store, self.plugin)
 
-    def _lay_out(self) -> list[Place]:
-        """Write result files to their places in the folder; anything else is a reason."""
-        known = Places([(c.protocol, m) for c in self.claims for m in (DENSE, c.submission.name)])
-        places, others = known.all_in(self.bundle.under(RESULTS))
-        for place in places:
-            path = place.under(self.store.root)
+    def _lay_out(self) -> list[ResultPath]:
+        """Write result files to their paths in the folder; anything else is a reason."""
+        known = ResultPaths([(c.protocol, m) for c in self.claims for m in (DENSE, c.submission.name)])
+        result_paths, others = known.all_in(self.bundle.under(RESULTS))
+        for result_path in result_paths:
+            path = result_path.under(self.store.root)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.bundle.files[f"{RESULTS}/{place.path}"])
+            path.write_bytes(self.bundle.files[f"{RESULTS}/{result_path.path}"])
         extra = [f"{RESULTS}/{path}" for path in others]
         extra += [path for path in self.bundle.files if path.split("/")[0] not in (RESULTS, MASKS)]
         expected = {self.bundle.manifest.plugin, ENVIRONMENT}
         self.reasons += [f"{path}: no file of the claimed method" for path in sorted(extra) if path not in expected]
-        return places
+        return result_paths
 
     def _figures(self, claim: Claim, claimed: Claimed) -> Iterator[str]:
         protocol, method, records = claimed.protocol, claimed.submission.name, claimed.records()
@@ -238,13 +240,13 @@ def refuse_differing(claimed: Claimed, store: Store) -> None:
     """Raise Conflict if a results folder holds anything of this method that the bundle does not hold."""
     submissions.refuse_changed(store, claimed.protocol, claimed.submission)
     target = store.folder(claimed.protocol, claimed.submission.name)
-    offered = {place.path for place in _places(claimed)}
+    offered = {result_path.path for result_path in _result_paths(claimed)}
     for path in sorted(target.glob("*")):
         name = path.relative_to(store.root).as_posix()
         if path.name == VERIFICATION_FILE:
             continue
-        place = next((p for p in _places(claimed) if p.path == name), None)
-        limit = LIMITS[place.kind] if place else 0
+        result_path = next((p for p in _result_paths(claimed) if p.path == name), None)
+        limit = LIMITS[result_path.kind] if result_path else 0
         if name not in offered or read_limited(path, limit) != read_limited(claimed.store.root / name, limit):
             raise Conflict(str(path), "is not what the bundle holds there, and stays", FIX)
 
@@ -258,18 +260,18 @@ def take_over(claimed: Claimed, store: Store, verification: Verification) -> int
     refuse_differing(claimed, store)
     protocol, name = claimed.protocol, claimed.submission.name
     content = (verification.model_dump_json(by_alias=True, indent=1) + "\n").encode()
-    target, places = store.folder(protocol, name), _places(claimed)
-    for unit in units_of(Places([(protocol, DENSE)]).in_folder(claimed.store.root)):
-        if not unit.places[-1].under(store.root).exists():
-            _copy(unit.places, claimed.store, store)
+    target, result_paths = store.folder(protocol, name), _result_paths(claimed)
+    for group in file_groups(ResultPaths([(protocol, DENSE)]).in_folder(claimed.store.root)):
+        if not group.result_paths[-1].under(store.root).exists():
+            _copy(group.result_paths, claimed.store, store)
     if target.exists():
-        _copy(places, claimed.store, store)
+        _copy(result_paths, claimed.store, store)
         write_atomically(target / VERIFICATION_FILE, content, store.work)
-        return len(places) + 1
+        return len(result_paths) + 1
     staging = Store(store.work / "unfinished" / f"bundle-{os.getpid()}")
     shutil.rmtree(staging.root, ignore_errors=True)
     try:
-        _copy(places, claimed.store, staging)
+        _copy(result_paths, claimed.store, staging)
         write_atomically(staging.folder(protocol, name) / VERIFICATION_FILE, content, staging.work)
         target.parent.mkdir(parents=True, exist_ok=True)
         staging.folder(protocol, name).rename(target)
@@ -278,16 +280,16 @@ def take_over(claimed: Claimed, store: Store, verification: Verification) -> int
         raise EnvironmentProblem(str(target), cause, "Give a writable --results folder") from error
     finally:
         shutil.rmtree(staging.root, ignore_errors=True)
-    return len(places) + 1
+    return len(result_paths) + 1
 
 
-def _places(claimed: Claimed) -> list[Place]:
+def _result_paths(claimed: Claimed) -> list[ResultPath]:
     """The method's files, what it is first and records last."""
-    found = Places([(claimed.protocol, claimed.submission.name)]).in_folder(claimed.store.root)
-    return [place for unit in units_of(found) for place in unit.places]
+    found = ResultPaths([(claimed.protocol, claimed.submission.name)]).in_folder(claimed.store.root)
+    return [result_path for group in file_groups(found) for result_path in group.result_paths]
 
 
-def _copy(places: list[Place] | tuple[Place, ...], source: Store, target: Store) -> None:
-    for place in places:
-        content = read_limited(place.under(source.root), LIMITS[place.kind])
-        write_atomically(Path(place.under(target.root)), content, target.work, replace=False)
+def _copy(result_paths: list[ResultPath] | tuple[ResultPath, ...], source: Store, target: Store) -> None:
+    for result_path in result_paths:
+        content = read_limited(result_path.under(source.root), LIMITS[result_path.kind])
+        write_atomically(Path(result_path.under(target.root)), content, target.work, replace=False)

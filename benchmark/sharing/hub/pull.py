@@ -17,12 +17,12 @@ from filelock import FileLock, Timeout
 
 from benchmark.protocols import Protocol
 from benchmark.records import submissions
-from benchmark.records.masks import survival_in
-from benchmark.records.paths import LIMITS, Place, Places, Unit, submission_place, units_of
+from benchmark.records.masks import nested_masks_in
+from benchmark.records.paths import LIMITS, FileGroup, ResultPath, ResultPaths, file_groups, submission_at
 from benchmark.records.store import Store
 from benchmark.records.submissions import VERIFICATION_FILE, Submission
 from benchmark.sharing.hub.remote import Fetched, Listing, Patience, Remote, RemoteFile
-from benchmark.sharing.integrity import Intake
+from benchmark.sharing.integrity import FolderChecks
 from benchmark.utils.errors import BadInput, Conflict, EnvironmentProblem
 from benchmark.utils.files import MIB, read_limited, read_text_limited, write_atomically
 
@@ -54,9 +54,9 @@ def added_methods(remote: Remote, listing: Listing) -> Added:
     Raises EnvironmentProblem where the Hub fails, Conflict for more methods than anybody could look at.
     """
     wanted = {
-        path: place
+        path: result_path
         for path, file in listing.files.items()
-        if (place := submission_place(path)) and file.size <= LIMITS["submission"]
+        if (result_path := submission_at(path)) and file.size <= LIMITS["submission"]
     }
     if len(wanted) > MOST_METHODS:
         cause = f"holds {len(wanted):,} methods of plugins, at most {MOST_METHODS:,} are read"
@@ -112,21 +112,21 @@ def pull(store: Store, choose: Choice, remote: Remote, revision: str, say: Say) 
     commit = patience(lambda: remote.resolve(revision))
     listing = patience(lambda: remote.listing(commit))
     selection = choose(patience(lambda: added_methods(remote, listing)).widened)
-    places, others = Places(selection).all_in(listing.files)
-    if not places:
+    result_paths, others = ResultPaths(selection).all_in(listing.files)
+    if not result_paths:
         cause = f"holds no results of this selection at {commit}"
         raise BadInput(remote.repository, cause, "Give another --revision or other patterns")
-    _refuse_too_long(places, listing)
+    _refuse_too_long(result_paths, listing)
     with _alone(store), _Pull(store, remote, listing, say) as job:
-        new = job.run(units_of(places), patience)
-    _note(store, remote, revision, commit, len(places))
-    return Pulled(commit, new, len(places) - new, tuple(others))
+        new = job.run(file_groups(result_paths), patience)
+    _note(store, remote, revision, commit, len(result_paths))
+    return Pulled(commit, new, len(result_paths) - new, tuple(others))
 
 
-def _refuse_too_long(places: Sequence[Place], listing: Listing) -> None:
-    for place in places:
-        if (size := listing.files[place.path].size) > LIMITS[place.kind]:
-            raise Conflict(f"{place.path} at {listing.commit}", f"is too long: {size:,} bytes", REFUSED)
+def _refuse_too_long(result_paths: Sequence[ResultPath], listing: Listing) -> None:
+    for result_path in result_paths:
+        if (size := listing.files[result_path.path].size) > LIMITS[result_path.kind]:
+            raise Conflict(f"{result_path.path} at {listing.commit}", f"is too long: {size:,} bytes", REFUSED)
 
 
 class _alone:  # noqa: N801  a context manager, used as a verb
@@ -165,30 +165,30 @@ class _Pull:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
 
-    def run(self, units: Sequence[Unit], patience: Patience) -> int:
+    def run(self, groups: Sequence[FileGroup], patience: Patience) -> int:
         """Fetch, check, compare, move; the number of files moved in."""
-        lacking = {unit.name: [p for p in unit.places if not self._same(p)] for unit in units}
-        wanted = [place for unit in units for place in lacking[unit.name]]
-        self._refuse_differing([place for place in wanted if place.kind != "masks"])
+        lacking = {group.name: [p for p in group.result_paths if not self._same(p)] for group in groups}
+        wanted = [result_path for group in groups for result_path in lacking[group.name]]
+        self._refuse_differing([result_path for result_path in wanted if result_path.kind != "masks"])
         self._refuse_verified(wanted)
-        self._fetch([self._listing.files[place.path] for place in wanted], patience)
-        touched = [unit for unit in units if lacking[unit.name]]
-        self._complete(touched, units)
+        self._fetch([self._listing.files[result_path.path] for result_path in wanted], patience)
+        touched = [group for group in groups if lacking[group.name]]
+        self._complete(touched, groups)
         self._check(touched)
-        moves = [place for place in wanted if place.kind != "masks" or self._longer(place)]
-        for number, place in enumerate(moves):
-            self._move(place)
+        moves = [result_path for result_path in wanted if result_path.kind != "masks" or self._longer(result_path)]
+        for number, result_path in enumerate(moves):
+            self._move(result_path)
             self._say("taken over", number + 1, len(moves))
         return len(moves)
 
-    def _same(self, place: Place) -> bool:
+    def _same(self, result_path: ResultPath) -> bool:
         """Whether the very file is here already."""
-        path = place.under(self._store.root)
-        file = self._listing.files[place.path]
+        path = result_path.under(self._store.root)
+        file = self._listing.files[result_path.path]
         return path.exists() and path.stat().st_size == file.size and file.holds(read_limited(path, file.size))
 
-    def _refuse_differing(self, places: Sequence[Place]) -> None:
-        differing = [place.path for place in places if place.under(self._store.root).exists()]
+    def _refuse_differing(self, result_paths: Sequence[ResultPath]) -> None:
+        differing = [result_path.path for result_path in result_paths if result_path.under(self._store.root).exists()]
         if differing:
             raise Conflict(
                 ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else ""),
@@ -196,12 +196,12 @@ class _Pull:
                 f"{NOTHING}. Pull into another folder (--to), or leave it out with PROTOCOL:METHOD patterns",
             )
 
-    def _refuse_verified(self, places: Sequence[Place]) -> None:
+    def _refuse_verified(self, result_paths: Sequence[ResultPath]) -> None:
         """A method's mark says that its records were measured again; more of them would stand under it unmeasured."""
-        for place in places:
-            path = self._store.folder(place.protocol, place.method) / VERIFICATION_FILE
+        for result_path in result_paths:
+            path = self._store.folder(result_path.protocol, result_path.method) / VERIFICATION_FILE
             if path.exists():
-                cause = f"stands for the records that are here, and {place.path} is not among them"
+                cause = f"stands for the records that are here, and {result_path.path} is not among them"
                 raise Conflict(str(path), cause, f"{NOTHING}. Pull into another folder (--to), or verify again there")
 
     def _fetch(self, files: Sequence[RemoteFile], patience: Patience) -> None:
@@ -219,22 +219,29 @@ class _Pull:
 
         patience(lambda: self._remote.fetch([f for f in files if f.path not in done], self._listing.commit, staged))
 
-    def _complete(self, touched: Sequence[Unit], units: Sequence[Unit]) -> None:
+    def _complete(self, touched: Sequence[FileGroup], groups: Sequence[FileGroup]) -> None:
         """Files that are here already, beside those they belong to: checks need them together."""
-        chains = {(p.protocol.key, p.method, p.seed) for unit in touched for p in unit.places}
-        masks = [p for u in units for p in u.places if p.cell is None and (p.protocol.key, p.method, p.seed) in chains]
-        methods = {(p.protocol.key, p.method) for unit in touched for p in unit.places}
-        said = [p for u in units for p in u.places if p.kind == "submission" and (p.protocol.key, p.method) in methods]
-        for place in (*(place for unit in touched for place in unit.places), *masks, *said):
-            source, target = place.under(self._store.root), place.under(self._staging)
+        chains = {(p.protocol.key, p.method, p.seed) for group in touched for p in group.result_paths}
+        masks = [
+            p for u in groups for p in u.result_paths if p.cell is None and (p.protocol.key, p.method, p.seed) in chains
+        ]
+        methods = {(p.protocol.key, p.method) for group in touched for p in group.result_paths}
+        said = [
+            p
+            for u in groups
+            for p in u.result_paths
+            if p.kind == "submission" and (p.protocol.key, p.method) in methods
+        ]
+        for result_path in (*(result_path for group in touched for result_path in group.result_paths), *masks, *said):
+            source, target = result_path.under(self._store.root), result_path.under(self._staging)
             if not target.exists() and source.exists():
-                write_atomically(target, read_limited(source, LIMITS[place.kind]), self._store.work)
+                write_atomically(target, read_limited(source, LIMITS[result_path.kind]), self._store.work)
 
-    def _check(self, touched: Sequence[Unit]) -> None:
-        intake = Intake(self._staging)
-        for number, unit in enumerate(touched):
+    def _check(self, touched: Sequence[FileGroup]) -> None:
+        checks_of_folder = FolderChecks(self._staging)
+        for number, group in enumerate(touched):
             try:
-                intake.unit(unit)
+                checks_of_folder.group(group)
             except BadInput as error:
                 thing = error.thing.replace(
                     f"{self._staging}/", f"{self._remote.repository} at {self._listing.commit}: "
@@ -242,25 +249,27 @@ class _Pull:
                 raise Conflict(thing, error.cause, REFUSED) from error
             self._say("checked", number + 1, len(touched))
 
-    def _longer(self, place: Place) -> bool:
+    def _longer(self, result_path: ResultPath) -> bool:
         """Whether masks from there are to be taken over: none are here, or these go on where ours stop."""
-        here = place.under(self._store.root)
+        here = result_path.under(self._store.root)
         if not here.exists():
             return True
-        theirs = survival_in(place.under(self._staging), place.protocol)
-        relation = theirs.compared_with(survival_in(here, place.protocol))
+        theirs = nested_masks_in(result_path.under(self._staging), result_path.protocol)
+        relation = theirs.compared_with(nested_masks_in(here, result_path.protocol))
         if relation == "differ":
-            self._refuse_differing([place])
-        return relation == "goes on"
+            self._refuse_differing([result_path])
+        return relation == "longer"
 
-    def _move(self, place: Place) -> None:
-        content = read_limited(place.under(self._staging), LIMITS[place.kind])
-        target = place.under(self._store.root)
-        if place.kind != "masks":
-            if not write_atomically(target, content, self._store.work, replace=False) and not self._same(place):
-                self._refuse_differing([place])
+    def _move(self, result_path: ResultPath) -> None:
+        content = read_limited(result_path.under(self._staging), LIMITS[result_path.kind])
+        target = result_path.under(self._store.root)
+        if result_path.kind != "masks":
+            if not write_atomically(target, content, self._store.work, replace=False) and not self._same(result_path):
+                self._refuse_differing([result_path])
             return
-        with self._store.lock(place.protocol, f"{place.method}_seed-{place.seed}", wait=False) as mine:
+        with self._store.lock(
+            result_path.protocol, f"{result_path.method}_seed-{result_path.seed}", wait=False
+        ) as mine:
             if not mine:
                 raise EnvironmentProblem(str(target), "a run is making these masks", "Pull again when it is over")
             write_atomically(target, content, self._store.work)

@@ -17,14 +17,14 @@ import yaml
 from benchmark.claims import verdicts
 from benchmark.protocols import Protocol, load_all
 from benchmark.protocols.cells import cells_of, method_names
-from benchmark.records.masks import Survival, survival_in
-from benchmark.records.paths import LIMITS, Place, Places, units_of
+from benchmark.records.masks import NestedMasks, nested_masks_in
+from benchmark.records.paths import LIMITS, ResultPath, ResultPaths, file_groups
 from benchmark.records.store import Store
 from benchmark.report.leaderboard import VERDICTS
 from benchmark.sharing.hub import remote as failures
 from benchmark.sharing.hub.pull import added_methods
 from benchmark.sharing.hub.remote import AGAIN, Fetched, Listing, Outrun, Patience, Remote, Unreachable
-from benchmark.sharing.integrity import Content, Intake
+from benchmark.sharing.integrity import Content, FolderChecks
 from benchmark.utils.errors import BadInput, Conflict, EnvironmentProblem
 from benchmark.utils.files import MIB, read_limited, sha256
 
@@ -70,13 +70,17 @@ def card(remote: Remote, listing: Listing, store: Store, selection: Sequence[tup
     own = {protocol.key: protocol for protocol in (*load_all(), *(protocol for protocol, _ in selection))}
     added = added_methods(remote, listing)
     protocols = [added.widened(protocol) for protocol in own.values()]
-    known = Places([(protocol, method) for protocol in protocols for method in method_names(protocol)])
-    places, _ = known.all_in(listing.files)
-    records = [place for place in places if place.kind in ("submission", "record")]
+    known = ResultPaths([(protocol, method) for protocol in protocols for method in method_names(protocol)])
+    result_paths, _ = known.all_in(listing.files)
+    records = [result_path for result_path in result_paths if result_path.kind in ("submission", "record")]
     with TemporaryDirectory() as folder:
         merged = Store(Path(folder))
         _gather(remote, listing, store, records, merged)
-        rows = [_row(protocol, places, merged) for protocol in protocols if any(p.protocol == protocol for p in places)]
+        rows = [
+            _row(protocol, result_paths, merged)
+            for protocol in protocols
+            if any(p.protocol == protocol for p in result_paths)
+        ]
         found = Counter(str(decision.verdict) for decision in verdicts.decide(merged, protocols))
     table = "\n".join(["| protocol | records | of | failed | masks of chains |", "|:--|--:|--:|--:|--:|", *rows]) + "\n"
     counted = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
@@ -85,40 +89,40 @@ def card(remote: Remote, listing: Listing, store: Store, selection: Sequence[tup
     return f"---\n{front}---\n\n" + TEXT.format(table=table, verdicts=said, repository=remote.repository)
 
 
-def _gather(remote: Remote, listing: Listing, store: Store, records: Sequence[Place], merged: Store) -> None:
+def _gather(remote: Remote, listing: Listing, store: Store, records: Sequence[ResultPath], merged: Store) -> None:
     """The sound records of the repository in one folder: from here where the very file is here, else downloaded."""
 
-    def keep(place: Place, source: Path) -> None:
-        target = place.under(merged.root)
+    def keep(result_path: ResultPath, source: Path) -> None:
+        target = result_path.under(merged.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
 
-    missing: dict[str, Place] = {}
-    for place in records:
-        path, file = place.under(store.root), listing.files[place.path]
+    missing: dict[str, ResultPath] = {}
+    for result_path in records:
+        path, file = result_path.under(store.root), listing.files[result_path.path]
         if path.exists() and path.stat().st_size == file.size and file.holds(read_limited(path, file.size)):
-            keep(place, path)
-        elif file.size <= LIMITS[place.kind]:
-            missing[place.path] = place
+            keep(result_path, path)
+        elif file.size <= LIMITS[result_path.kind]:
+            missing[result_path.path] = result_path
 
     def fetched(got: Fetched) -> None:
         keep(missing[got.file.path], got.path)
 
     remote.fetch([listing.files[path] for path in missing], listing.commit, fetched)
-    intake = Intake(merged.root)
-    for place in missing.values():
+    checks_of_folder = FolderChecks(merged.root)
+    for result_path in missing.values():
         try:
-            if place.kind == "record":
-                intake.record(place)
+            if result_path.kind == "record":
+                checks_of_folder.record(result_path)
         except BadInput:
-            place.under(merged.root).unlink()
+            result_path.under(merged.root).unlink()
 
 
-def _row(protocol: Protocol, places: Sequence[Place], merged: Store) -> str:
+def _row(protocol: Protocol, result_paths: Sequence[ResultPath], merged: Store) -> str:
     records = merged.records(protocol)
     total = sum(len(cells_of(protocol, method)) for method in method_names(protocol))
     failed = sum(record.status == "failed" for record in records)
-    chains = sum(place.kind == "masks" and place.protocol == protocol for place in places)
+    chains = sum(result_path.kind == "masks" and result_path.protocol == protocol for result_path in result_paths)
     return f"| {protocol.key} | {len(records):,} | {total:,} | {failed:,} | {chains:,} |"
 
 
@@ -150,25 +154,25 @@ def push(store: Store, selection: Selection, remote: Remote, private: bool, say:
     """
     if remote.offline:
         raise EnvironmentProblem("push", "HF_HUB_OFFLINE is set, so nothing can be sent", "Unset HF_HUB_OFFLINE")
-    units = units_of(Places(selection).in_folder(store.root))
-    if not units:
+    groups = file_groups(ResultPaths(selection).in_folder(store.root))
+    if not groups:
         raise BadInput(str(store.root), "holds no results of this selection", "Name another --results folder")
-    intake, contents = Intake(store.root), []
-    for number, unit in enumerate(units):
-        contents.append(intake.unit(unit))
-        say("checked", number + 1, len(units))
+    checks_of_folder, contents = FolderChecks(store.root), []
+    for number, group in enumerate(groups):
+        contents.append(checks_of_folder.group(group))
+        say("checked", number + 1, len(groups))
     pushing = _Pushing(store, remote, contents, say)
     pushing.run(private)
     pushing.write_card(selection)
-    total = sum(len(unit) for unit in contents)
+    total = sum(len(group) for group in contents)
     return Pushed(pushing.listing.commit, len(pushing.sent), total - len(pushing.sent), pushing.commits)
 
 
 class _Pushing:
     """The state of one push: the last commit that was seen, and what was sent."""
 
-    def __init__(self, store: Store, remote: Remote, units: Sequence[Sequence[Content]], say: Say) -> None:
-        self._store, self._remote, self._units, self._say = store, remote, units, say
+    def __init__(self, store: Store, remote: Remote, groups: Sequence[Sequence[Content]], say: Say) -> None:
+        self._store, self._remote, self._units, self._say = store, remote, groups, say
         self._patience, self._outrun, self._missing = Patience(), 0, 0
         self.sent: set[str] = set()
         self.commits = 0
@@ -179,11 +183,11 @@ class _Pushing:
         if not self._patience(self._remote.exists):
             self._patience(lambda: self._remote.create(private))
         while batch := self._next(self._see()):
-            files = {content.place.path: self._read(content) for content in batch}
+            files = {content.result_path.path: self._read(content) for content in batch}
             if lost := self.sent & files.keys():
                 cause = "was accepted, but is not there"
                 self._patience.after(Unreachable(f"{min(lost)} of {self._remote.repository}", cause, AGAIN))
-            if self._commit(files, f"Add {len(files)} files, {batch[0].place.path} and following"):
+            if self._commit(files, f"Add {len(files)} files, {batch[0].result_path.path} and following"):
                 self.sent |= files.keys()
                 self._say("sent", len(self.sent), len(self.sent) + self._missing - len(files))
 
@@ -203,18 +207,22 @@ class _Pushing:
         return self.listing
 
     def _next(self, listing: Listing) -> list[Content]:
-        """The next files to send, at most a batch, units whole. Raises Conflict before anything differing is sent."""
+        """The next files to send, at most a batch, groups whole. Raises Conflict before anything differing is sent."""
         todo, differing = [], []
-        for unit in self._units:
+        for group in self._units:
             wanted = []
-            for content in unit:
-                there = listing.files.get(content.place.path)
+            for content in group:
+                there = listing.files.get(content.result_path.path)
                 if there is None:
                     wanted.append(content)
                 elif not there.is_like(content.size, content.sha256, content.blob_id):
-                    found = self._relation(content.place, listing) if content.place.kind == "masks" else "differ"
-                    differing += [content.place.path] if found == "differ" else []
-                    wanted += [content] if found == "goes on" else []
+                    found = (
+                        self._relation(content.result_path, listing)
+                        if content.result_path.kind == "masks"
+                        else "differ"
+                    )
+                    differing += [content.result_path.path] if found == "differ" else []
+                    wanted += [content] if found == "longer" else []
             todo.append(wanted)
         if differing:
             raise Conflict(
@@ -231,25 +239,27 @@ class _Pushing:
             batch += wanted
         return batch
 
-    def _relation(self, place: Place, listing: Listing) -> str:
+    def _relation(self, result_path: ResultPath, listing: Listing) -> str:
         """How a chain's masks here stand to those there."""
-        theirs: list[Survival] = []
-        file = listing.files[place.path]
+        theirs: list[NestedMasks] = []
+        file = listing.files[result_path.path]
         try:
             self._patience(
                 lambda: self._remote.fetch(
-                    [file], listing.commit, lambda got: theirs.append(survival_in(got.path, place.protocol))
+                    [file], listing.commit, lambda got: theirs.append(nested_masks_in(got.path, result_path.protocol))
                 )
             )
         except BadInput:  # no masks of this protocol
             return "differ"
-        return survival_in(place.under(self._store.root), place.protocol).compared_with(theirs[0])
+        return nested_masks_in(result_path.under(self._store.root), result_path.protocol).compared_with(theirs[0])
 
     def _read(self, content: Content) -> bytes:
         """The very bytes that were checked."""
-        found = read_limited(content.place.under(self._store.root), content.size)
+        found = read_limited(content.result_path.under(self._store.root), content.size)
         if sha256(found) != content.sha256:
-            raise BadInput(content.place.path, "changed while it was being pushed", "Push again when the run is over")
+            raise BadInput(
+                content.result_path.path, "changed while it was being pushed", "Push again when the run is over"
+            )
         return found
 
     def _commit(self, files: dict[str, bytes], message: str) -> bool:
