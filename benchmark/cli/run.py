@@ -177,7 +177,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     where: Where,
 ) -> None:
     """Measure what is missing, most wanted first; whatever was finished is kept."""
-    from benchmark.plugins.sandbox.sandbox import describe
+    from benchmark.plugins.sandbox.confinement import describe
 
     if device != "cpu":
         from benchmark.training.device import require_device

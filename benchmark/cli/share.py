@@ -170,7 +170,7 @@ def verify(
 def _measured(
     checks: Checks, folder: Path, sample: int, seed: int, results: Path | None, as_json: bool
 ) -> list[Measured]:
-    from benchmark.plugins.sandbox.sandbox import describe
+    from benchmark.plugins.sandbox.confinement import describe
     from benchmark.sharing.bundle.rerun import measure_again
     from benchmark.sharing.bundle.verify import refuse_differing
 

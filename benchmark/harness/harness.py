@@ -21,7 +21,7 @@ from benchmark.planning.batching import Pace
 from benchmark.planning.cost import company_of
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.plugins.registry import PrunerSource, locate
-from benchmark.plugins.sandbox.starting import template
+from benchmark.plugins.sandbox.template import template
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
 from benchmark.protocols.methods import MethodSpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.datasets.paths import data_root
-from benchmark.plugins.sandbox.limits import Limits
+from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols.cells import Cell
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.schedule import PruneCost

@@ -17,7 +17,7 @@ from benchmark.datasets.splits import Split, scoring_examples, split
 from benchmark.networks import build, initial_state, make
 from benchmark.planning.plan import Job
 from benchmark.plugins.registry import PrunerSource
-from benchmark.plugins.sandbox.limits import Limits
+from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.plugins.sandbox.session import Session
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain

@@ -27,9 +27,16 @@ from pydantic import Field, ValidationError
 
 from benchmark.plugins.registry import PrunerSource, locate
 from benchmark.plugins.registry import names as installed
-from benchmark.plugins.sandbox.environment import environment
-from benchmark.plugins.sandbox.limits import MIB, Limits
-from benchmark.plugins.sandbox.sandbox import SCRATCH, confine, die_with_parent, enter_namespaces, import_paths
+from benchmark.plugins.sandbox.confinement import (
+    MIB,
+    SCRATCH,
+    Limits,
+    confine,
+    die_with_parent,
+    enter_namespaces,
+    environment,
+    import_paths,
+)
 from benchmark.protocols import Protocol
 from benchmark.protocols.methods import Allocation, ControlSpec, MethodSpec, Needs, Schedule
 from benchmark.records.schema import ProtocolRef

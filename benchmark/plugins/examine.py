@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmark.plugins.describe import Tell, respond
 from benchmark.plugins.load import FoundPruner, from_file
-from benchmark.plugins.sandbox.limits import Limits
+from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols.methods import Allocation, Needs
 from benchmark.pruning.interface import Pruner
 from benchmark.records.submissions import Value

@@ -37,7 +37,7 @@ from benchmark.harness.settings import Settings
 from benchmark.harness.start import State, Tickets
 from benchmark.planning.plan import Job
 from benchmark.plugins.registry import locate
-from benchmark.plugins.sandbox.limits import Limits
+from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol, lock
 from benchmark.protocols.cells import DENSE, Cell, title
 from benchmark.protocols.network import MlpSpec

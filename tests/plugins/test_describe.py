@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from benchmark.cli.main import cli
 from benchmark.plugins.describe import ask, described
-from benchmark.plugins.sandbox.sandbox import describe
+from benchmark.plugins.sandbox.confinement import describe
 from benchmark.utils.errors import BadPruner
 
 PLUGIN = """

@@ -20,9 +20,8 @@ from plugin_files import LEVEL, NETWORK, SMALL, begun, mask_of, method, plugin, 
 from benchmark.api import Examples, Masks
 from benchmark.plugins.load import find, from_file
 from benchmark.plugins.registry import locate
-from benchmark.plugins.sandbox import starting
-from benchmark.plugins.sandbox.limits import Limits
-from benchmark.plugins.sandbox.sandbox import Protections, describe
+from benchmark.plugins.sandbox import template as template_module
+from benchmark.plugins.sandbox.confinement import Limits, Protections, describe
 from benchmark.plugins.sandbox.session import Session
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.methods import PruningSpec
@@ -214,9 +213,10 @@ def test_what_is_on_is_told(tmp_path: Path) -> None:
 
 ELSEWHERE = {
     "another system": "import platform; platform.system = lambda: 'Elsewhere'",
-    "no namespaces": "import benchmark.plugins.sandbox.sandbox as s; s.CLONE = {'none': 1}",
+    "no namespaces": "import benchmark.plugins.sandbox.confinement as s; s.CLONE = {'none': 1}",
     "no filter": (
-        "import benchmark.plugins.sandbox.sandbox as s; s.CLONE = {'none': 1}; s.refuse_system_calls = lambda: False"
+        "import benchmark.plugins.sandbox.confinement as s; s.CLONE = {'none': 1}; "
+        "s.refuse_system_calls = lambda: False"
     ),
 }
 
@@ -225,10 +225,10 @@ ELSEWHERE = {
 def elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Templates on systems that lack some protections."""
     patch, change = "from benchmark.plugins.sandbox.template", ELSEWHERE[request.param]
-    monkeypatch.setattr(starting, "START", starting.START.replace(patch, f"{change}\n{patch}"))
-    monkeypatch.setattr(starting, "_template", None)
+    monkeypatch.setattr(template_module, "START", template_module.START.replace(patch, f"{change}\n{patch}"))
+    monkeypatch.setattr(template_module, "_template", None)
     yield request.param
-    starting.template().close()
+    template_module.template().close()
 
 
 def test_systems_without_protections_run_the_same_code(elsewhere: str, tmp_path: Path, tiny_protocol: Protocol) -> None:
@@ -276,7 +276,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from plugin_files import begun, plugin
-from benchmark.plugins.sandbox.starting import template
+from benchmark.plugins.sandbox.template import template
 with begun(plugin(Path({folder!r}), "time.sleep(60)")) as session:
     from benchmark.plugins.sandbox.wire import Round
     session._guarded_send(Round(density=None), b"\\xff" * 44)
@@ -315,17 +315,17 @@ def test_a_killed_harness_leaves_no_process(tmp_path: Path) -> None:
 
 def test_a_template_that_was_killed_is_started_again(tmp_path: Path, tiny_protocol: Protocol) -> None:
     mask_of(plugin(tmp_path, "pass"), tiny_protocol.pruning)
-    starting.template()._process.kill()
-    starting.template()._process.wait()
+    template_module.template()._process.kill()
+    template_module.template()._process.wait()
     mask_of(plugin(tmp_path, "pass"), tiny_protocol.pruning)
 
 
 def test_a_template_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "START", "import no_such_module_here")
-    monkeypatch.setattr(starting, "_template", None)
+    monkeypatch.setattr(template_module, "START", "import no_such_module_here")
+    monkeypatch.setattr(template_module, "_template", None)
     with pytest.raises(EnvironmentProblem, match="no_such_module_here"):
         Session(plugin(tmp_path, "pass"), {}, SMALL)
-    starting.template().close()
+    template_module.template().close()
 
 
 def test_network_fields_survive_the_wire() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from plugin_files import SMALL, mask_of, plugin
 
-from benchmark.plugins.sandbox.limits import MIB
-from benchmark.plugins.sandbox.sandbox import describe
+from benchmark.plugins.sandbox.confinement import MIB, describe
 from benchmark.protocols import Protocol
 from benchmark.utils.errors import BadPruner
 

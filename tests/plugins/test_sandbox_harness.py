@@ -13,7 +13,7 @@ from plugin_files import SMALL, plugin
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.planning.plan import jobs
-from benchmark.plugins.sandbox.sandbox import describe
+from benchmark.plugins.sandbox.confinement import describe
 from benchmark.protocols import Protocol
 from benchmark.records.schema import Record
 from benchmark.records.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 from benchmark.api import Examples, Masks
 from benchmark.networks import initial_state, make
 from benchmark.plugins.registry import PrunerSource, locate
-from benchmark.plugins.sandbox.limits import MIB, Limits
+from benchmark.plugins.sandbox.confinement import MIB, Limits
 from benchmark.plugins.sandbox.session import Session
 from benchmark.protocols.levels import Level
 from benchmark.protocols.methods import MethodSpec, PruningSpec

@@ -12,7 +12,7 @@ from benchmark.plugins.conformance.trials import Subject
 from benchmark.plugins.describe import Tell, respond
 from benchmark.plugins.examine import hyper_parameters
 from benchmark.plugins.load import from_file
-from benchmark.plugins.sandbox.limits import Limits
+from benchmark.plugins.sandbox.confinement import Limits
 
 
 def checked(path: Path, given: Mapping[str, str], tell: Tell) -> dict[str, Any]:

@@ -6,6 +6,6 @@
        |                        |
        +-----(data)---------  plugin    confined; builds the network, answers rounds of masks with scores
 
-`session` is the harness's end, `template`, `guard` and `plugin_process` are the other three, `wire` what they say to
-each other, and `sandbox` what keeps a plugin inside. See docs/security.md for what holds and what does not.
+`session` is the harness's end; `template`, `guard` and `plugin_process` are the other three, `wire` what they say to
+each other; `confinement` and `system_calls` keep a plugin inside. See docs/security.md for what holds and what not.
 """

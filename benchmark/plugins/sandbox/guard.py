@@ -16,9 +16,8 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 
-from benchmark.plugins.sandbox.limits import Limits
+from benchmark.plugins.sandbox.confinement import Limits, adopt_orphans, die_with_parent, enter_namespaces
 from benchmark.plugins.sandbox.plugin_process import serve
-from benchmark.plugins.sandbox.sandbox import adopt_orphans, die_with_parent, enter_namespaces
 from benchmark.utils.strict_model import Frozen
 
 LOOK_SECONDS = 0.05  # between two looks at whether the plugin process has ended

@@ -22,8 +22,7 @@ from benchmark.datasets.dataset import Examples
 from benchmark.networks import make
 from benchmark.plugins.load import FoundPruner, from_entry_point, from_source
 from benchmark.plugins.registry import GROUP
-from benchmark.plugins.sandbox.limits import MIB, Limits
-from benchmark.plugins.sandbox.sandbox import SCRATCH, Protections, confine
+from benchmark.plugins.sandbox.confinement import MIB, SCRATCH, Limits, Protections, confine
 from benchmark.plugins.sandbox.wire import (
     Answer,
     Begin,

@@ -14,10 +14,9 @@ from torch import Generator, Tensor
 
 from benchmark.datasets.dataset import Examples
 from benchmark.plugins.registry import PrunerSource
+from benchmark.plugins.sandbox.confinement import Limits, Protections
 from benchmark.plugins.sandbox.guard import End
-from benchmark.plugins.sandbox.limits import Limits
-from benchmark.plugins.sandbox.sandbox import Protections
-from benchmark.plugins.sandbox.starting import template
+from benchmark.plugins.sandbox.template import template
 from benchmark.plugins.sandbox.wire import (
     NO_ANSWER,
     SLACK_BYTES,

@@ -1,4 +1,10 @@
-"""Confinement of the process that runs a plugin: which protections this system has, and putting them on. No torch."""
+"""Confinement of the process that runs a plugin: its limits, its environment, the files it may open. No torch.
+
+`confine` puts on every protection that this system has, for good: namespaces (if the parent entered them), an empty
+folder in memory, resource limits, no capabilities, Landlock (Linux 5.13 and newer: unprivileged, inherited,
+irrevocable) and the filter of `system_calls`. `Protections` says which of them hold. docs/security.md says what each is
+for and what is left without it.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +14,65 @@ import os
 import platform
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
-from benchmark.plugins.sandbox.landlock import restrict_files
-from benchmark.plugins.sandbox.limits import Limits
 from benchmark.plugins.sandbox.system_calls import refuse_system_calls
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds for one mask, all its rounds together. Fixed numbers, so that no verdict depends on the machine.
+
+    `start_seconds`: importing the plugin; `seconds`: scoring; both wall time, and their sum bounds CPU time.
+    `memory_bytes`: beyond what the template holds already; `output_bytes`: printed to stdout and stderr;
+    `folder_bytes`: all of the private temporary folder; `file_bytes`: one file in it.
+    """
+
+    start_seconds: float = 60.0
+    seconds: float = 1800.0
+    memory_bytes: int = 16 * 1024 * MIB
+    output_bytes: int = MIB
+    folder_bytes: int = 64 * MIB
+    file_bytes: int = 64 * MIB
+    open_files: int = 256
+    tail_characters: int = 400
+
+
+# The same processor features and libraries as the harness, or the bits differ; nothing else of its environment.
+PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "ATEN_", "MKL_", "DNNL_", "ONEDNN_", "OMP_", "KMP_", "GOMP_")
+OWN_ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/dev/shm",
+    "TMPDIR": "/dev/shm",
+    "USER": "plugin",
+    "PYTHONHASHSEED": "0",  # sets are in the same order in every run
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "CUDA_VISIBLE_DEVICES": "",  # pruners score on the CPU; its driver would start threads
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def environment(harness: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the template and so of every plugin."""
+    return {**{name: value for name, value in harness.items() if name.startswith(PASSED_ON)}, **OWN_ENVIRONMENT}
+
 
 CLONE = {"user": 0x10000000, "pid": 0x20000000, "net": 0x40000000, "mount": 0x00020000, "ipc": 0x08000000}
 MS_NOSUID_NODEV_NOEXEC, MS_REC_PRIVATE = 2 | 4 | 8, 0x4000 | 0x40000
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 1, 24, 36
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 36, 38
 PACKAGE = Path(__file__).resolve().parents[2]
 SCRATCH = "/dev/shm"  # the one folder a plugin may write; a new empty one is put over the system's
 
@@ -151,6 +200,62 @@ def drop_capabilities() -> None:
     libc.capset(header, (ctypes.c_uint32 * 6)())
 
 
+# Landlock: numbers and rights of the kernel's linux/landlock.h.
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
+VERSION_FLAG, PATH_BENEATH = 1, 1
+EXECUTE, READ_FILE, WRITE_FILE, READ_DIR, TRUNCATE = 1 << 0, 1 << 2, 1 << 1, 1 << 3, 1 << 14
+FOR_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
+RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}  # ABI version -> number of file system rights it knows
+TCP = 0b11  # bind and connect, since version 4
+SIGNALS_AND_ABSTRACT_SOCKETS = 0b11  # since version 6
+
+
+def landlock_version(libc: ctypes.CDLL) -> int:
+    """The kernel's Landlock ABI; 0 without one."""
+    if platform.system() != "Linux":
+        return 0
+    return max(0, int(libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), VERSION_FLAG)))
+
+
+def restrict_files(readable: Iterable[str], writable: Iterable[str]) -> bool:
+    """Leave this process what lies under `readable`, to read, and under `writable`, to do anything. Absent ones count
+    as nothing. Where the kernel can, TCP and signals to processes outside go too. False: no Landlock here.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    abi = landlock_version(libc)
+    if not abi:
+        return False
+    every = (1 << max(bits for since, bits in RIGHTS.items() if since <= abi)) - 1
+    handled = [every, *([TCP] if abi >= 4 else []), *([SIGNALS_AND_ABSTRACT_SOCKETS] if abi >= 6 else [])]
+    rules = struct.pack(f"{len(handled)}Q", *handled)  # struct landlock_ruleset_attr, as long as this kernel knows it
+    ruleset = int(libc.syscall(CREATE_RULESET, rules, ctypes.c_size_t(len(rules)), 0))
+    if ruleset < 0:
+        return False
+    try:
+        for path in readable:
+            _allow(libc, ruleset, path, every & (READ_FILE | READ_DIR | EXECUTE))
+        for path in writable:
+            _allow(libc, ruleset, path, every)
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+            return False
+        done: int = libc.syscall(RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+    return done == 0
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
+    try:
+        parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        rule = struct.pack("=Qi", rights if Path(path).is_dir() else rights & FOR_FILES, parent)
+        libc.syscall(ADD_RULE, ruleset, PATH_BENEATH, rule, 0)
+    finally:
+        os.close(parent)
+
+
 def confine(limits: Limits, namespaces: bool, readable: Iterable[str]) -> Protections:
     """Put on everything this system has, for good. `namespaces`: whether the parent has entered them."""
     on = Protections(namespaces=namespaces, scratch=namespaces and mount_scratch(limits))
@@ -168,7 +273,7 @@ def confine(limits: Limits, namespaces: bool, readable: Iterable[str]) -> Protec
 @lru_cache(maxsize=1)
 def describe() -> Protections:
     """What is on when a plugin runs on this system, found by confining a short-lived process."""
-    text = "from benchmark.plugins.sandbox.sandbox import _probe; _probe()"
+    text = "from benchmark.plugins.sandbox.confinement import _probe; _probe()"
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", text],
