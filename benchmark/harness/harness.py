@@ -29,9 +29,9 @@ from benchmark.pruning.schedule import ScoreWatch
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.records.submissions import refuse_other_source
-from benchmark.training.checkpoint import Checkpoints, digest_of
+from benchmark.training.checkpoint import CheckpointFile, digest_of
 from benchmark.training.loop import train
-from benchmark.training.replicas import Outcome, Replica
+from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.training.weights import load_weights, save_weights
 from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.errors import BadPruner, NeedFailed, OutOfTime, Unavailable
@@ -190,24 +190,21 @@ class Harness:
         with with_safe_points():
             return train(
                 [each.replica for each in ready],
-                self.tickets.module,
-                self.protocol.recipe,
-                self.protocol.evaluation,
-                self.dataset,
+                TrainingSetup(self.tickets.module, self.protocol.recipe, self.protocol.evaluation, self.dataset),
                 lambda number, done, total: self._progress(ready[number].cell, done, total),
-                self.settings.place,
+                self.settings.placement,
                 [self._checkpoints(each.cell, each.replica) for each in ready],
             )
 
-    def _checkpoints(self, cell: Cell, replica: Replica) -> Checkpoints:
+    def _checkpoints(self, cell: Cell, replica: Replica) -> CheckpointFile:
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
-        words += [str(self.settings.place)] if self.settings.place else []
+        words += [str(self.settings.placement)] if self.settings.placement else []
         of = digest_of(words, replica.start, replica.masks)
         path = self.store.weights_path(self.protocol, cell, "checkpoint")
-        return Checkpoints(path, self.store.work, of, self.settings.checkpoint_seconds)
+        return CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
 
     def _progress(self, cell: Cell, done: int, total: int) -> None:
-        if self.settings.place is None:  # else the others that are trained with it go on
+        if self.settings.placement is None:  # else the others that are trained with it go on
             self.holding.refuse_lost(cell)
         self.settings.on_progress(cell, done, total)
 

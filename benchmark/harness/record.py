@@ -112,8 +112,8 @@ def _method_ref(harness: Harness, cell: Cell) -> MethodRef:
 
 def _record(harness: Harness, cell: Cell, reason: str | None, company: str | None = None, **found: Any) -> Record:
     """`found`: what was measured, by the record's own field names; what is not given was not measured."""
-    protocol, place = harness.protocol, harness.settings.place
-    device = place.device if place else "cpu"
+    protocol, placement = harness.protocol, harness.settings.placement
+    device = placement.device if placement else "cpu"
     return Record(
         schema=RECORD_SCHEMA,
         protocol=ProtocolRef(id=protocol.id, version=protocol.version, digest=protocol.digest),

@@ -12,13 +12,13 @@ from benchmark.protocols.cells import Cell
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.schedule import PruneCost
 from benchmark.records.schema import Record
-from benchmark.training.loop import Place
+from benchmark.training.loop import Placement
 from benchmark.training.replicas import Replica
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run. `place`: a device and how it is shared; None is this core.
+    """How to run. `placement`: a device and how it is shared; None is this core.
 
     `may_start(seconds)` says whether a training of that length still fits the budget. `second_tries`: a failure is only
     noted at first, and the cell left for another worker; see `attempts`.
@@ -30,7 +30,7 @@ class Settings:
     second_tries: bool = False
     checkpoint_seconds: float = 60.0
     limits: Limits = Limits()  # noqa: RUF009 - frozen
-    place: Place | None = None
+    placement: Placement | None = None
     may_start: Callable[[float], bool] = lambda _seconds: True
     on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
     on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None

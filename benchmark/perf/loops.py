@@ -15,9 +15,9 @@ from torch.utils.data import Dataset as TorchDataset
 from benchmark.networks import build
 from benchmark.perf.subject import Subject
 from benchmark.training.cuda_graphs import Replay
-from benchmark.training.loop import TEAMS, on_device
-from benchmark.training.replicas import Way, masked_start
-from benchmark.training.step import eagerly
+from benchmark.training.loop import on_device
+from benchmark.training.replicas import GROUPS, Strategy, TrainingSetup, masked_start
+from benchmark.training.step import Eager
 
 Loop = Literal["engine", "in-memory", "dataloader"]
 
@@ -31,7 +31,7 @@ class Contender:
     processes: int = 1
     threads: int = 1
     replicas: int = 1
-    way: Way = "forked"
+    strategy: Strategy = "streams"
 
     @property
     def networks(self) -> int:
@@ -43,7 +43,7 @@ class Contender:
         """What a table calls it."""
         where = f"{self.processes} x {self.threads} thread{'s' * (self.threads > 1)}"
         if self.device != "cpu":
-            where = f"{self.device}, {self.way}" if self.loop == "engine" else self.device
+            where = f"{self.device}, {self.strategy}" if self.loop == "engine" else self.device
         return f"{LABELS[self.loop]} ({where})"
 
 
@@ -68,13 +68,14 @@ def updates(contender: Contender, subject: Subject, seed: int) -> Callable[[int]
 def _engine(contender: Contender, subject: Subject, seed: int) -> Callable[[int], None]:
     replicas = [subject.replica(seed * contender.replicas + number) for number in range(contender.replicas)]
     dataset = on_device(subject.dataset, contender.device)
-    team = TEAMS[contender.way](replicas, lambda _: build(subject.protocol), subject.recipe, dataset)
-    advance = Replay.of(team.steps) if contender.device == "cuda" else eagerly
+    setup = TrainingSetup(subject.module, subject.recipe, subject.protocol.evaluation, dataset)
+    group = GROUPS[contender.strategy](replicas, setup, False)
+    advance = Replay.of(group.steps) if contender.device == "cuda" else Eager(group.steps)
     done = 0
 
     def go(count: int) -> None:
         nonlocal done
-        advance(team.steps, done, done + count)
+        advance(done, done + count)
         done += count
 
     return go

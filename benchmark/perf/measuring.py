@@ -25,7 +25,9 @@ def contenders(device: str, counts: Sequence[int]) -> list[Contender]:
         engine = [Contender("engine", processes=count) for count in counts]
         threads = sorted({1, cores})
         return [*engine, *(Contender(loop, threads=n) for loop in ("in-memory", "dataloader") for n in threads)]
-    engine = [Contender("engine", device, 1, 1, count, way) for count in counts for way in ("stacked", "forked")]
+    engine = [
+        Contender("engine", device, 1, 1, count, strategy) for count in counts for strategy in ("stacked", "streams")
+    ]
     return [*engine, Contender("in-memory", device), Contender("dataloader", device, threads=cores)]
 
 

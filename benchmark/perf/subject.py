@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.splits import Split
 from benchmark.datasets.synthetic import random_dataset
-from benchmark.networks import build, initial_state
+from benchmark.networks import build, initial_state, make
 from benchmark.protocols import Protocol
+from benchmark.protocols.network import MlpSpec
 from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Masks
 from benchmark.training.replicas import Replica
@@ -39,6 +41,13 @@ class Subject:
     def recipe(self) -> Recipe:
         """The protocol's, with updates without end."""
         return self.protocol.recipe
+
+    def module(self, inputs: int | None) -> nn.Module:
+        """The protocol's network, untrained; an MLP may read only `inputs` features (None: all)."""
+        spec = self.protocol.network
+        if inputs is None or not isinstance(spec, MlpSpec):
+            return build(self.protocol)
+        return make(spec.model_copy(update={"widths": (inputs, *spec.widths[1:])}))
 
     def masks(self, seed: int) -> Masks:
         """A random fifth of every prunable tensor."""

@@ -47,9 +47,9 @@ class Columns:
         return {n: t[:, self.used] if n == self.weight and self.used is not None else t for n, t in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The full network's state; the columns left out are zero, as their masks say."""
+        """The full network's state, or a part of it; the columns left out are zero, as their masks say."""
         full = {name: tensor.detach().clone() for name, tensor in state.items()}
-        if self.used is not None:
+        if self.used is not None and self.weight in full:
             full[self.weight] = torch.zeros(full[self.weight].shape[0], self.width)
             full[self.weight][:, self.used] = state[self.weight].detach()
         return full

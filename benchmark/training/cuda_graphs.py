@@ -19,11 +19,13 @@ LONG = 10  # updates in the longer of the two graphs of each batch size
 
 
 class Replay:
-    """Runs updates of several step functions side by side, each on a stream of its own.
+    """Runs updates of several step functions side by side, each on a stream of its own. See `Updates`.
 
     The first updates of each batch size run eagerly, on those streams, and are part of the training; then one update
     of every step function is captured as one graph, and `LONG` updates as another, to be launched once for all.
     """
+
+    stride = 1_000_000_000  # to the next stop: a look at the clock in between would keep the host busy
 
     def __init__(self, steps: Sequence[Step], streams: Sequence[torch.cuda.Stream]) -> None:
         self._steps, self._streams = steps, streams
@@ -35,8 +37,13 @@ class Replay:
         """For step functions whose data is on the current CUDA device."""
         return Replay(steps, [torch.cuda.Stream() for _ in steps])  # type: ignore[no-untyped-call]
 
-    def __call__(self, _steps: Sequence[Step], first: int, last: int) -> None:
-        """Updates `first` to `last` - 1; see `eagerly`."""
+    def changed(self) -> None:
+        """See `Updates`: what was captured is another update; warm up and capture again."""
+        self._graphs.clear()
+        self._warm.clear()
+
+    def __call__(self, first: int, last: int) -> None:
+        """See `Updates`."""
         number, tables = first, self._steps[0].tables
         while number < last:
             for step in self._steps:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,3 +104,85 @@ class Looks:
         if max(wanted) < first_step:
             wanted = tested = frozenset({last_step})
         return Looks(wanted, tested, evaluation.test_at_validation_minima)
+
+
+@dataclass
+class Observed:
+    """What evaluations measured of a group, on its device: (replicas, metrics) by update.
+
+    `test_steps`: at which updates each replica was tested; `least`: its least validation loss until now.
+    """
+
+    validation: dict[int, Tensor]
+    test: dict[int, Tensor]
+    test_steps: list[set[int]]
+    least: list[float]
+
+    @staticmethod
+    def of(replicas: int) -> Observed:
+        """Nothing yet."""
+        return Observed({}, {}, [set() for _ in range(replicas)], [math.inf] * replicas)
+
+    def validated(self, done: int, metrics: Tensor) -> Tensor:
+        """Take in an evaluation on the validation sets; (replicas,) losses."""
+        self.validation[done] = metrics
+        return metrics[:, 0]
+
+    def lower(self, losses: Sequence[float]) -> list[bool]:
+        """Whether each replica's validation loss is a new minimum."""
+        lower = [loss < least for loss, least in zip(losses, self.least, strict=True)]
+        self.least = [min(pair) for pair in zip(self.least, losses, strict=True)]
+        return lower
+
+    def tested(self, done: int, metrics: Tensor, wanted: Sequence[bool]) -> Tensor:
+        """Take in an evaluation on the test set; the losses (replicas,) of those that want it, 0 for the others."""
+        self.test[done] = metrics
+        for steps, now in zip(self.test_steps, wanted, strict=True):
+            if now:
+                steps.add(done)
+        return metrics[:, 0].where(torch.tensor(wanted, device=metrics.device), torch.zeros_like(metrics[:, 0]))
+
+    def to_host(self) -> None:
+        """Read everything from the device, once for all replicas."""
+        self.validation = {step: metrics.cpu() for step, metrics in self.validation.items()}
+        self.test = {step: metrics.cpu() for step, metrics in self.test.items()}
+
+    def history(self, number: int, steps: Sequence[int]) -> tuple[History, int | None]:
+        """One replica's history, and the update of its first loss that is not finite, where the history ends."""
+        test = {step: Quality(*self.test[step][number].tolist()) for step in sorted(self.test_steps[number])}
+        held_out = {s: Quality(*self.validation[s][number].tolist()) for s in steps if s in self.validation}
+        bad = [s for s in steps if any(s in each and not math.isfinite(each[s].loss) for each in (test, held_out))]
+        end = bad[0] if bad else math.inf
+        history = History(
+            tuple(step for step in steps if step <= end),
+            tuple(quality for step, quality in held_out.items() if step <= end),
+            tuple(step for step in test if step <= end),
+            tuple(quality for step, quality in test.items() if step <= end),
+        )
+        return history, bad[0] if bad else None
+
+    def saved(self, number: int) -> dict[str, Tensor]:
+        """One replica's part, for its checkpoint."""
+        state = {"least": torch.tensor([self.least[number]], dtype=torch.float64)}
+        for name, seen, steps in (
+            ("validation", self.validation, sorted(self.validation)),
+            ("test", self.test, sorted(self.test_steps[number])),
+        ):
+            rows = [seen[step][number].cpu() for step in steps]
+            state[f"{name}_steps"] = torch.tensor(steps, dtype=torch.int64)
+            state[name] = torch.stack(rows) if rows else torch.zeros((0, 0), dtype=torch.float64)
+        return state
+
+    @staticmethod
+    def restored(saved: Sequence[Mapping[str, Tensor]], device: torch.device) -> Observed:
+        """A group's from checkpoints of its replicas; what one of them was not tested at is nan for it."""
+        observed = Observed.of(len(saved))
+        observed.least = [float(state["least"][0]) for state in saved]
+        observed.test_steps = [set(state["test_steps"].tolist()) for state in saved]
+        for name, seen in (("validation", observed.validation), ("test", observed.test)):
+            tables = [dict(zip(state[f"{name}_steps"].tolist(), state[name], strict=True)) for state in saved]
+            for step in sorted({step for table in tables for step in table}):
+                some = next(table[step] for table in tables if step in table)
+                seen[step] = torch.stack([table.get(step, torch.full_like(some, torch.nan)) for table in tables])
+                seen[step] = seen[step].to(device)
+        return observed

@@ -1,14 +1,12 @@
-"""Training replicas side by side on one device. The host only waits where the protocol makes it.
+"""The one training loop: a list of replicas goes in, trained weights and histories come out.
 
-It waits for an evaluation where the test set is to be seen at minima of the validation loss, which the host has to
-know to decide; otherwise results stay on the device until the end. Each replica's numbers come from its own tables,
-weights and statistics, so company changes no more than the order in which a kernel may add.
+A training is a sequence of updates with stops in between, at which hooks act, networks are evaluated, weights are
+stored for rewinding, and checkpoints are written, in this order. The same loop serves one network on a CPU, which is a
+group of one, and groups that share a device (see `replicas`); between stops the group's updates run eagerly or as
+captured CUDA graphs. A replica's result depends on nothing but itself, so a caller may group replicas as it likes.
 
-The replica engine: a list of replicas goes in, trained weights and histories come out.
-
-A replica's result depends on nothing but itself, so a caller may group replicas as it likes. On CPU they are
-trained one after another on one thread, with data in memory and a fused optimizer; use one process per core. On CUDA
-they are trained side by side (see `company`) by captured updates (see `graphs`).
+The host waits for the device only where the protocol makes it: where the test set is evaluated at minima of the
+validation loss, which the host has to know to decide, and where hooks act. Otherwise results stay there until the end.
 """
 
 from __future__ import annotations
@@ -16,64 +14,37 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.datasets.dataset import Dataset
-from benchmark.networks.mlp import Mlp
-from benchmark.protocols.recipe import EvaluationSpec, Recipe
-from benchmark.training.batches import Source, Tables
-from benchmark.training.checkpoint import (
-    Checkpoints,
-    CompanyCheckpoints,
-    Kept,
-    Looked,
-    put_back,
-    seconds_behind,
-    updates_behind,
-)
-from benchmark.training.compact import Columns, usable
+from benchmark.protocols.recipe import Recipe
+from benchmark.training.checkpoint import CheckpointFile, Checkpoints, updates_done
 from benchmark.training.cuda_graphs import Replay
-from benchmark.training.evaluate import History, Looks, Quality, evaluate
-from benchmark.training.optim import make_optimizer, rate_table
+from benchmark.training.evaluate import Looks, Observed, Quality
+from benchmark.training.hooks import Hook, Hooks, Run
+from benchmark.training.optim import under
 from benchmark.training.precision import cuda_settings
-from benchmark.training.replicas import (
-    TASK,
-    Forked,
-    MakeModule,
-    Outcome,
-    Replica,
-    Stacked,
-    Team,
-    Way,
-    diverged,
-    masked_start,
-)
-from benchmark.training.step import Single, Step, eagerly
+from benchmark.training.replicas import GROUPS, Outcome, Replica, Strategy, Streams, TrainingSetup
+from benchmark.training.step import Eager, Step, Updates
 from benchmark.utils.errors import EnvironmentProblem
 
-Advance = Callable[[Sequence[Step], int, int], None]
-Report = Callable[[int, int, int], None]
-TEAMS: dict[Way, Callable[[Sequence[Replica], MakeModule, Recipe, Dataset], Team]] = {
-    "stacked": Stacked,
-    "forked": Forked,
-}
+Progress = Callable[[int, int, int], None]
+"""Called after each evaluation with (replica number, updates done, updates in all)."""
+MakeUpdates = Callable[[Sequence[Step]], Updates]
 
 
 @dataclass(frozen=True)
-class Task:
-    """What all replicas of one call have in common. `dataset` lies on the device that they are trained on."""
+class Placement:
+    """Where replicas are trained side by side, and how they share the device."""
 
-    make_module: MakeModule
-    recipe: Recipe
-    evaluation: EvaluationSpec
-    dataset: Dataset
-    way: Way
+    device: Literal["cpu", "cuda"]
+    strategy: Strategy
 
 
 @lru_cache(maxsize=2)
@@ -83,108 +54,190 @@ def on_device(dataset: Dataset, device: str) -> Dataset:
     return replace(dataset, **{name: getattr(dataset, name).to(device) for name in names})
 
 
-def in_companies(
+def train(
     replicas: Sequence[Replica],
-    task: Task,
-    advance: Callable[[Team], Advance],
-    report: Report,
-    checkpoints: Sequence[Checkpoints] = (),
+    setup: TrainingSetup,
+    progress: Progress | None = None,
+    placement: Placement | None = None,
+    checkpoints: Sequence[CheckpointFile] = (),
+    hooks: Hooks | None = None,
 ) -> list[Outcome]:
-    """Train all replicas, as many side by side as memory holds: out of memory, half as many are tried.
+    """Train every replica with the same recipe on the same data set.
 
-    Replicas that begin, or go on from a checkpoint, and end at the same updates are one company. `checkpoints`: one for
-    each replica, or none. Raises EnvironmentProblem if even one is too much.
+    `placement`: the device and how it is shared; None is one replica after another on the CPU. `checkpoints`: where
+    each training is saved and resumed from, one for each replica or none. `hooks`: those of a replica, by its number.
+    Raises EnvironmentProblem if a device's memory does not hold even one replica.
     """
-    outcomes: dict[int, Outcome] = {}
-    most, too_many = len(replicas), 0
-    kept = {number: state for number, file in enumerate(checkpoints) if (state := file.load()) is not None}
-
-    def span(number: int) -> tuple[int, int, int]:
-        replica = replicas[number]
-        done = updates_behind(kept[number]) if number in kept else -1
-        return replica.first_step, done, replica.last_step
-
-    while len(outcomes) < len(replicas):
-        left = [number for number in range(len(replicas)) if number not in outcomes]
-        numbers = [n for n in left if span(n) == span(left[0])][:most]
-        behind = [kept[n] for n in numbers if n in kept]
-        files = CompanyCheckpoints([checkpoints[n] for n in numbers] if checkpoints else [])
-        own = partial(_told, report, numbers)
-        found = _attempt(partial(_Company, [replicas[n] for n in numbers], task, advance, own, files, behind))
-        if found is not None:
-            words = f"{len(found)} side by side, {task.way}"
-            words += f"; {too_many} did not fit into memory" if too_many else ""
-            outcomes |= {n: replace(outcome, company=words) for n, outcome in zip(numbers, found, strict=True)}
-            continue
-        gc.collect()  # here, where no exception holds the frames that hold the tensors
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if len(numbers) == 1:
-            raise EnvironmentProblem("the device", "has not enough memory to train one network", "Use a larger device")
-        too_many, most = len(numbers), len(numbers) // 2
-    return [outcomes[number] for number in range(len(replicas))]
+    if placement is not None:
+        setup = replace(setup, dataset=on_device(setup.dataset, placement.device))
+    groups = _Groups(replicas, setup, placement, progress or (lambda *_: None), checkpoints, hooks)
+    if placement is None or placement.device == "cpu":
+        return groups.train(Eager)
+    with cuda_settings(setup.recipe.precision):
+        return groups.train(Replay.of)
 
 
-def _told(report: Report, numbers: Sequence[int], place: int, done: int, total: int) -> None:
-    report(numbers[place], done, total)
+@dataclass(frozen=True)
+class _Groups:
+    """All replicas of a call, to be trained in groups. See `train` for the fields."""
+
+    replicas: Sequence[Replica]
+    setup: TrainingSetup
+    placement: Placement | None
+    progress: Progress
+    checkpoints: Sequence[CheckpointFile]
+    hooks: Hooks | None
+
+    def train(self, updates: MakeUpdates) -> list[Outcome]:
+        """As many side by side as memory holds: out of memory, half as many are tried.
+
+        Replicas that begin, or go on from a checkpoint, and end at the same updates are one group; without a placement
+        each is one by itself.
+        """
+        outcomes: dict[int, Outcome] = {}
+        most, too_many = 1 if self.placement is None else len(self.replicas), 0
+        saved = {number: state for number, file in enumerate(self.checkpoints) if (state := file.load()) is not None}
+
+        def span(number: int) -> tuple[int, int, int]:
+            replica = self.replicas[number]
+            done = updates_done(saved[number]) if number in saved else -1
+            return replica.first_step, done, replica.last_step
+
+        while len(outcomes) < len(self.replicas):
+            left = [number for number in range(len(self.replicas)) if number not in outcomes]
+            numbers = [n for n in left if span(n) == span(left[0])][:most]
+            found = self._attempt(numbers, updates, [saved[n] for n in numbers if n in saved])
+            if found is not None:
+                words = self._described(len(found), too_many)
+                outcomes |= {n: replace(outcome, company=words) for n, outcome in zip(numbers, found, strict=True)}
+                continue
+            gc.collect()  # here, where no exception holds the frames that hold the tensors
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if len(numbers) == 1:
+                raise EnvironmentProblem(
+                    "the device", "has not enough memory to train one network", "Use a larger device"
+                )
+            too_many, most = len(numbers), len(numbers) // 2
+        return [outcomes[number] for number in range(len(self.replicas))]
+
+    def _described(self, count: int, too_many: int) -> str | None:
+        """How a group was trained, for the records of its replicas."""
+        if self.placement is None:
+            return None
+        words = f"{count} side by side, {self.placement.strategy}"
+        return f"{words}; {too_many} did not fit into memory" if too_many else words
+
+    def _attempt(
+        self, numbers: Sequence[int], updates: MakeUpdates, saved: Sequence[Mapping[str, Tensor]]
+    ) -> list[Outcome] | None:
+        """Outcomes, or None if memory did not suffice."""
+        try:
+            return _Training(self, numbers, updates, saved).outcomes()
+        except torch.OutOfMemoryError:
+            return None
 
 
-def _attempt(company: Callable[[], _Company]) -> list[Outcome] | None:
-    """Outcomes, or None if memory did not suffice."""
-    try:
-        return company().outcomes()
-    except torch.OutOfMemoryError:
-        return None
-
-
-class _Company:
-    """One attempt: a team, what was seen of it, and when to look again."""
+class _Training:
+    """One attempt to train a group: its updates, and what happens at the stops between them."""
 
     def __init__(
         self,
-        replicas: Sequence[Replica],
-        task: Task,
-        advance: Callable[[Team], Advance],
-        report: Report,
-        files: CompanyCheckpoints,
-        kept: Sequence[Kept],
+        groups: _Groups,
+        numbers: Sequence[int],
+        updates: MakeUpdates,
+        saved: Sequence[Mapping[str, Tensor]],
     ) -> None:
-        self.replicas, self.task, self.report, self.files = replicas, task, report, files
         self.started, self.cpu_started = time.perf_counter(), time.process_time()
-        self.team = TEAMS[task.way](replicas, task.make_module, task.recipe, task.dataset)
-        self.advance = advance(self.team)
-        device = task.dataset.train_inputs.device
-        self.first, self.last = replicas[0].first_step, replicas[0].last_step
-        self.looks = Looks.of(task.evaluation, self.first, self.last)
-        self.held_out = torch.stack([replica.split.validation for replica in replicas]).to(device)
-        self.looked = Looked(tested=[set() for _ in replicas], least=[math.inf] * len(replicas))
-        self.earlier = [seconds_behind(found) for found in kept] or [(0.0, 0.0)] * len(replicas)
-        self.behind: int | None = None
-        if kept:
-            self.behind = updates_behind(kept[0])
-            put_back(self.team, self.looked, kept, device)
+        self.numbers, self.progress = numbers, groups.progress
+        self.replicas = [groups.replicas[number] for number in numbers]
+        self.first, self.last = self.replicas[0].first_step, self.replicas[0].last_step
+        self.checkpoints = Checkpoints([groups.checkpoints[n] for n in numbers] if groups.checkpoints else [])
+        placement, self.on_cpu = groups.placement, groups.setup.device.type == "cpu"
+        self.group = (GROUPS[placement.strategy] if placement else Streams)(
+            self.replicas, groups.setup, groups.hooks is not None
+        )
+        self.updates = updates(self.group.steps)
+        self.looks = Looks.of(groups.setup.evaluation, self.first, self.last)
+        self.observed = Observed.of(len(numbers))
+        self.snapshots: dict[tuple[int, int], dict[str, Tensor]] = {}
+        self.lost = [False] * len(numbers)
+        self.earlier = [(0.0, 0.0)] * len(numbers)
+        self.hooks = [list(groups.hooks(number)) if groups.hooks else [] for number in numbers]
+        per_epoch = self.group.steps[0].tables.per_epoch
+        self.acting = [[(hook, set(hook.when(groups.setup.recipe, per_epoch))) for hook in own] for own in self.hooks]
+        self.resumed_at: int | None = None
+        if saved:
+            self._resume(saved)
 
     def outcomes(self) -> list[Outcome]:
-        """Train to the last update and read what was seen."""
+        """Train to the last update, or until all have diverged, and read what was measured."""
+        done = self.first if self.resumed_at is None else self.resumed_at
+        if self.resumed_at is None:
+            self._stop(done)
+        for stop in self._stops(done):
+            if all(self.lost):
+                break
+            while done < stop:
+                upto = min(stop, done + self.updates.stride)
+                self.updates(done, upto)
+                done = upto
+                if done < stop:
+                    self.checkpoints.offer(partial(self._saved, done))
+            self._stop(done)
+            if done < self.last and not all(self.lost):
+                self.checkpoints.offer(partial(self._saved, done))
+        final = [None] * len(self.replicas) if all(self.lost) else self.group.train_metrics().tolist()
+        states = [_to_host(self.group.state(n)) for n in range(len(self.replicas))]
+        seconds = self._seconds()
+        self.observed.to_host()
+        return [self._outcome(n, states[n], final[n], *seconds[n]) for n in range(len(self.replicas))]
+
+    def _stops(self, done: int) -> list[int]:
+        """Steps after `done` at which something is due."""
         stops = {step for replica in self.replicas for step in replica.snapshots} | self.looks.wanted | {self.last}
-        done = self.first if self.behind is None else self.behind
-        begun = self.behind is not None
-        for stop in sorted(stop for stop in stops if done + begun <= stop <= self.last):
-            self.advance(self.team.steps, done, stop)
-            done = stop
-            self._look(done)
-            if done < self.last:
-                self.files.offer(self.team, self.looked, done, self._seconds())
-        rows = torch.stack([replica.split.training for replica in self.replicas])
-        final = self.team.seen(rows.to(self.held_out.device)).tolist()
-        states = [_to_host(self.team.state(number)) for number in range(len(self.replicas))]
-        shares = self._seconds()
-        validation = {step: found.tolist() for step, found in self.looked.validation.items()}
-        test = {step: found.tolist() for step, found in self.looked.test.items()}
-        return [
-            self._outcome(n, states[n], Quality(*final[n]), validation, test, *shares[n])
-            for n in range(len(self.replicas))
-        ]
+        stops |= {step for own in self.acting for _, steps in own for step in steps}
+        return sorted(step for step in stops if done < step <= self.last)
+
+    def _stop(self, done: int) -> None:
+        """All that is due after `done` updates."""
+        self._act(done)
+        for number, replica in enumerate(self.replicas):
+            if done in replica.snapshots:
+                self.snapshots[number, done] = self.group.state(number)
+        if done in self.looks.wanted:
+            self._evaluate(done)
+
+    def _act(self, done: int) -> None:
+        """Let the hooks act that are due."""
+        due = [[hook for hook, steps in own if done in steps] for own in self.acting]
+        if any(due):
+            self._with_runs(done, lambda number, run: [hook.at(done, run) for hook in due[number]])
+
+    def _with_runs(self, done: int, act: Callable[[int, Run], object]) -> None:
+        runs = self.group.runs(done)
+        for number, run in enumerate(runs):
+            act(number, run)
+        if self.group.apply(runs):
+            self.updates.changed()
+
+    def _evaluate(self, done: int) -> None:
+        wanted = [done in self.looks.always_tested] * len(self.replicas)
+        if len(self.replicas[0].split.validation):
+            losses = self.observed.validated(done, self.group.validation_metrics())
+            if self.looks.at_minima:
+                wanted = [now or lower for now, lower in zip(wanted, self.observed.lower(losses.tolist()), strict=True)]
+            self._look_for_lost(losses)
+        if any(wanted):
+            self._look_for_lost(self.observed.tested(done, self.group.test_metrics(), wanted))
+        for number, lost in zip(self.numbers, self.lost, strict=True):
+            if not lost:
+                self.progress(number, done, self.last)
+
+    def _look_for_lost(self, losses: Tensor) -> None:
+        """Note which replicas have diverged, where reading a loss does not make the device wait."""
+        if self.on_cpu or self.looks.at_minima:
+            self.lost = [lost or not finite for lost, finite in zip(self.lost, losses.isfinite().tolist(), strict=True)]
 
     def _seconds(self) -> list[tuple[float, float]]:
         """Each replica's share until now, of the clock and of the processor."""
@@ -192,234 +245,81 @@ class _Company:
         cpu_share = (time.process_time() - self.cpu_started) / len(self.replicas)
         return [(seconds + share, cpu_seconds + cpu_share) for seconds, cpu_seconds in self.earlier]
 
-    def _look(self, done: int) -> None:
-        for number, replica in enumerate(self.replicas):
-            if done in replica.snapshots:
-                self.looked.snapshots[number, done] = self.team.state(number)
-        if done not in self.looks.wanted:
-            return
-        wanted = [done in self.looks.always_tested] * len(self.replicas)
-        if self.held_out.shape[1]:
-            self.looked.validation[done] = self.team.seen(self.held_out)
-            if self.looks.at_minima:
-                losses = self.looked.validation[done][:, 0].tolist()
-                wanted = [w or loss < least for w, loss, least in zip(wanted, losses, self.looked.least, strict=True)]
-                self.looked.least = [min(pair) for pair in zip(self.looked.least, losses, strict=True)]
-        if any(wanted):
-            self.looked.test[done] = self.team.tested()
-            for number, yes in enumerate(wanted):
-                if yes:
-                    self.looked.tested[number].add(done)
-        for number in range(len(self.replicas)):
-            self.report(number, done, self.last)
+    def _saved(self, done: int, number: int) -> dict[str, Tensor]:
+        """All that replica `number` goes on from."""
+        snapshots = {step: state for (owner, step), state in self.snapshots.items() if owner == number}
+        state = {
+            "done": torch.tensor([done]),
+            "seconds": torch.tensor(self._seconds()[number], dtype=torch.float64),
+            "snapshot_steps": torch.tensor(sorted(snapshots), dtype=torch.int64),
+            **self.observed.saved(number),
+            **self.group.saved(number),
+        }
+        for step, snapshot in snapshots.items():
+            state |= _named(f"snapshot.{step}.", snapshot)
+        if self.hooks[number]:
+            run = self.group.runs(done)[number]
+            state |= _named("mask.", run.masks) | _named("frozen.", run.frozen)
+            for place, hook in enumerate(self.hooks[number]):
+                state |= _named(f"hook.{place}.", hook.state())
+        return state
+
+    def _resume(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
+        """Have the group, and what was measured of it, as they were; all were saved after the same update."""
+        self.resumed_at = done = updates_done(saved[0])
+        self.group.restore(saved)
+        for step in self.group.steps:
+            step.tables.counter.fill_(done)
+        self.observed = Observed.restored(saved, self.group.steps[0].tables.counter.device)
+        for number, state in enumerate(saved):
+            seconds, cpu_seconds = state["seconds"].tolist()
+            self.earlier[number] = (seconds, cpu_seconds)
+            for step in state["snapshot_steps"].tolist():
+                self.snapshots[number, step] = under(f"snapshot.{step}.", state)
+        if any(self.hooks):
+            self._with_runs(done, lambda number, run: _resume_hooks(self.hooks[number], saved[number], run))
 
     def _outcome(
-        self,
-        number: int,
-        state: dict[str, Tensor],
-        final: Quality,
-        validation: dict[int, list[list[float]]],
-        test: dict[int, list[list[float]]],
-        share: float,
-        cpu_share: float,
+        self, number: int, state: dict[str, Tensor], final: list[float] | None, seconds: float, cpu_seconds: float
     ) -> Outcome:
         """One replica's part. What came after the first loss that is not finite is not part of its history."""
-        steps = sorted(self.looks.wanted & set(range(self.first, self.last + 1)))
-        mine = {step: Quality(*test[step][number]) for step in sorted(self.looked.tested[number])}
-        held = {step: Quality(*validation[step][number]) for step in steps if step in validation}
-        bad = [s for s in steps if any(s in seen and not math.isfinite(seen[s].loss) for seen in (mine, held))]
-        end, failure = (bad[0], diverged(bad[0])) if bad else (self.last, None)
-        if failure is None and not math.isfinite(final.loss):
-            failure = diverged(self.last)
-        history = History(
-            tuple(step for step in steps if step <= end),
-            tuple(seen for step, seen in held.items() if step <= end),
-            tuple(step for step in mine if step <= end),
-            tuple(seen for step, seen in mine.items() if step <= end),
+        steps = sorted(step for step in self.looks.wanted if self.first <= step <= self.last)
+        history, bad = self.observed.history(number, steps)
+        trained = None if final is None else Quality(*final)
+        if bad is None and trained is not None and not math.isfinite(trained.loss):  # after the last evaluation
+            bad = self.last
+        end = self.last if bad is None else bad
+        tables = self.group.steps[0].tables
+        snapshots = {s: _to_host(each) for (n, s), each in self.snapshots.items() if n == number and s <= end}
+        return Outcome(
+            state,
+            history,
+            trained if bad is None else None,
+            end - self.first,
+            sum(tables.size(step) for step in range(self.first, end)),
+            seconds,
+            cpu_seconds,
+            snapshots,
+            None if bad is None else f"diverged: the loss is not finite after {bad} updates",
+            masks=_to_host(self.group.runs(end)[number].masks) if self.hooks[number] else None,
         )
-        tables = self.team.steps[0].tables
-        examples = sum(tables.size(step) for step in range(self.first, end))
-        snapshots = {s: _to_host(kept) for (n, s), kept in self.looked.snapshots.items() if n == number and s <= end}
-        trained = None if failure else final
-        return Outcome(state, history, trained, end - self.first, examples, share, cpu_share, snapshots, failure)
 
 
-def _to_host(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _steps_of(recipe: Recipe, per_epoch: int, hook: Hook) -> set[int]:
+    return set(hook.when(recipe, per_epoch))
+
+
+def _resume_hooks(hooks: Sequence[Hook], saved: Mapping[str, Tensor], run: Run) -> None:
+    for name, held in (("mask", run.masks), ("frozen", run.frozen)):
+        device = next(iter(run.masks.values())).device
+        held.update({key: tensor.to(device) for key, tensor in under(f"{name}.", saved).items()})
+    for place, hook in enumerate(hooks):
+        hook.resume(under(f"hook.{place}.", saved), run)
+
+
+def _named(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def _to_host(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.cpu() for name, tensor in state.items()}
-
-
-Progress = Callable[[int, int, int], None]
-"""Called after each evaluation with (replica number, updates done, updates in all)."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where replicas are trained side by side, and how they share the device."""
-
-    device: Literal["cpu", "cuda"]
-    way: Way
-
-
-def train(
-    replicas: Sequence[Replica],
-    make_module: Callable[[int | None], nn.Module],
-    recipe: Recipe,
-    evaluation: EvaluationSpec,
-    dataset: Dataset,
-    progress: Progress | None = None,
-    place: Place | None = None,
-    checkpoints: Sequence[Checkpoints] = (),
-) -> list[Outcome]:
-    """Train every replica with the same recipe on the same data set.
-
-    `make_module(inputs)` gives an untrained network of the protocol, reading `inputs` features (None: all). `place`:
-    the device and the way of sharing it; None is one after another on the CPU. `checkpoints`: where each training
-    is kept and resumed from. Raises EnvironmentProblem if a device's memory does not hold
-    even one.
-    """
-    report = progress or (lambda *_: None)
-    if place is not None:
-        moved = on_device(dataset, place.device)
-        task = Task(make_module, recipe, evaluation, moved, place.way)
-        if place.device == "cpu":
-            return in_companies(replicas, task, lambda _team: eagerly, report, checkpoints)
-        with cuda_settings(recipe.precision):
-            return in_companies(replicas, task, lambda team: Replay.of(team.steps), report, checkpoints)
-    outcomes = []
-    for number, replica in enumerate(replicas):
-        own = partial(report, number)
-        file = checkpoints[number] if checkpoints else None
-        outcomes.append(_train_one(replica, make_module, recipe, evaluation, dataset, own, file))
-    return outcomes
-
-
-def _train_one(
-    replica: Replica,
-    make_module: Callable[[int | None], nn.Module],
-    recipe: Recipe,
-    evaluation: EvaluationSpec,
-    dataset: Dataset,
-    report: Callable[[int, int], None],
-    checkpoints: Checkpoints | None,
-) -> Outcome:
-    started, cpu_started = time.perf_counter(), time.process_time()
-    columns = None
-    if usable(replica.masks, Mlp.input_weight, dataset):
-        columns = Columns.of(Mlp.input_weight, replica.masks)
-    module = make_module(columns.count if columns else None)
-    run = _Run(replica, module, recipe, evaluation, dataset, columns)
-    failure = run.go(report, checkpoints)
-    train_quality = run.quality(run.train_inputs[replica.split.training], dataset.train_labels[replica.split.training])
-    if failure is None and not math.isfinite(train_quality.loss):  # after the last evaluation
-        failure = diverged(replica.last_step)
-    return Outcome(
-        run.state(),
-        History(tuple(run.steps), tuple(run.validation), tuple(run.test_steps), tuple(run.test)),
-        None if failure else train_quality,
-        run.updates,
-        run.examples,
-        run.earlier[0] + time.perf_counter() - started,
-        run.earlier[1] + time.process_time() - cpu_started,
-        run.snapshots,
-        failure,
-    )
-
-
-class _Run:
-    """The state of one replica while it trains."""
-
-    def __init__(
-        self,
-        replica: Replica,
-        module: nn.Module,
-        recipe: Recipe,
-        evaluation: EvaluationSpec,
-        dataset: Dataset,
-        columns: Columns | None,
-    ) -> None:
-        self.replica, self.module, self.recipe, self.columns, self.dataset = (
-            replica,
-            module,
-            recipe,
-            columns,
-            dataset,
-        )
-        masked = masked_start(replica)
-        module.load_state_dict(columns.shrink(masked) if columns else masked)
-        masks = columns.shrink(replica.masks) if columns else replica.masks
-        self.train_inputs = columns.inputs(dataset.train_inputs) if columns else dataset.train_inputs
-        self.test_inputs = columns.inputs(dataset.test_inputs) if columns else dataset.test_inputs
-        held_out = replica.split.validation
-        self.validation_inputs, self.validation_labels = (
-            self.train_inputs[held_out],
-            dataset.train_labels[held_out],
-        )
-        self.looks = Looks.of(evaluation, replica.first_step, replica.last_step)
-        trained = Single(module, recipe.precision, TASK)
-        source = Source(replica.split.training, replica.seed)
-        tables = Tables(recipe, dataset, self.train_inputs, source, replica.first_step)
-        self.optimizer = make_optimizer(recipe, list(trained.parameters.values()))
-        rates = rate_table(recipe, tables.per_epoch, replica.last_step, "cpu")
-        self.step = Step(trained, tables, self.optimizer, rates, masks)
-        self.least_loss = math.inf
-        self.steps: list[int] = []
-        self.validation: list[Quality] = []
-        self.test_steps: list[int] = []
-        self.test: list[Quality] = []
-        self.snapshots: dict[int, dict[str, Tensor]] = {}
-        self.updates = 0
-        self.examples = 0
-        self.earlier = (0.0, 0.0)
-
-    def state(self) -> dict[str, Tensor]:
-        """Every parameter and buffer of the full network."""
-        own = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
-        return self.columns.restore(own) if self.columns else own
-
-    def quality(self, inputs: Tensor, labels: Tensor) -> Quality:
-        """Loss and accuracy on stored examples: batch norm by its running statistics, no dropout, no augmentation."""
-        self.module.eval()
-        quality = evaluate(self.module, inputs, labels, TASK, self.dataset.prepare, self.recipe.precision)
-        self.module.train()
-        return quality
-
-    def go(self, report: Callable[[int, int], None], checkpoints: Checkpoints | None) -> str | None:
-        """Train to the last step; returns the reason if it diverged."""
-        replica = self.replica
-        first = checkpoints.resume(self) if checkpoints else None
-        failure = self._look(replica.first_step, report) if first is None else None
-        first = replica.first_step if first is None else first
-        self.step.tables.counter.fill_(first)
-        for step in range(first, replica.last_step):
-            if failure:
-                break
-            eagerly([self.step], step, step + 1)
-            self.updates += 1
-            self.examples += self.step.tables.size(step)
-            failure = self._look(step + 1, report)
-            if checkpoints and not failure:
-                checkpoints.offer(self, step + 1)
-        return failure
-
-    def _look(self, done: int, report: Callable[[int, int], None]) -> str | None:
-        """Evaluate and take snapshots where asked for; returns a reason if the loss is not finite."""
-        if done in self.replica.snapshots:
-            self.snapshots[done] = self.state()
-        if done not in self.looks.wanted:
-            return None
-        wanted = done in self.looks.always_tested
-        losses = []
-        self.steps.append(done)
-        if len(self.validation_labels):
-            self.validation.append(self.quality(self.validation_inputs, self.validation_labels))
-            losses.append(self.validation[-1].loss)
-            wanted |= self.looks.at_minima and losses[0] < self.least_loss
-            self.least_loss = min(self.least_loss, losses[0])
-        if wanted:
-            self.test_steps.append(done)
-            self.test.append(self.quality(self.test_inputs, self.dataset.test_labels))
-            losses.append(self.test[-1].loss)
-        if not all(math.isfinite(loss) for loss in losses):
-            return diverged(done)
-        report(done, self.replica.last_step)
-        return None

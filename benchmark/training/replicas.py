@@ -1,41 +1,35 @@
-"""Two ways of having several replicas on one device: stacked into one network, or each on a stream of its own.
+"""Replicas that are trained side by side on one device: what goes in, what comes out, and two ways to share the device.
 
-What goes into the replica engine and what comes out.
+`Stacked` makes one network of all, so that each kernel does the work of all replicas; `Streams` leaves each a network
+and an update of its own, which CUDA graphs run on streams side by side and a CPU one after another.
 
-Networks of one architecture as one network: every parameter and buffer has an axis of replicas in front.
-
-torch.func.vmap turns each layer into one kernel for all replicas: linear layers into batched matrix products,
-convolutions into grouped convolutions, batch norm into batch norm over stacked channels.
-
-Which way of training replicas side by side wins for which architecture, and what was measured.
-
-Nothing has been measured on a GPU yet: `lotterybench speed` measures both ways on the device at hand, and its figures
-belong here, with the device, before a way is called the faster one. Until then the choice follows from what the two
-ways do. Small layers leave a GPU idle, so making each kernel larger must win: stack. Large convolutions fill it alone,
-and grouped convolutions have fewer fast kernels than plain ones in channels_last: streams.
+A replica's numbers come from its own tables, weights and statistics: on streams its bits are those it has alone, in a
+stack only the order may differ in which a kernel adds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.splits import Split
-from benchmark.networks.layers import dropouts, give_words
+from benchmark.networks.mlp import Mlp
 from benchmark.protocols.network import ConvSpec, LeNet5Spec, MlpSpec, NetworkSpec, ResNetSpec, VggSpec
-from benchmark.protocols.recipe import Recipe
+from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import Task, load_task
 from benchmark.training.batches import Source, Tables
+from benchmark.training.compact import Columns, usable
 from benchmark.training.evaluate import CHUNK, IMAGE_CHUNK, History, Quality, measure
-from benchmark.training.optim import make_optimizer, parameters_of, rate_table, under
-from benchmark.training.precision import arithmetic
-from benchmark.training.step import Single, Step, Trained
+from benchmark.training.hooks import Run
+from benchmark.training.optim import make_optimizer, rate_table, under
+from benchmark.training.step import Single, Stack, Step, Tensors, Trained
+from benchmark.utils.errors import BadInput
+from benchmark.utils.seeding import stream
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Outcome:
     """What training one replica gave. `failure` says why it was given up, if it was.
 
     `seconds` is the replica's share where several were trained side by side; `company` says how they were, and is
-    None for a replica trained by itself.
+    None for a replica trained by itself. `masks`: as they are at the end, where hooks may have moved them.
     """
 
     weights: dict[str, Tensor]
@@ -73,6 +67,31 @@ class Outcome:
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     failure: str | None = None
     company: str | None = None
+    masks: dict[str, Tensor] | None = None
+
+
+MakeModule = Callable[[int | None], nn.Module]
+CLASSIFICATION = load_task("classification")
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What all replicas of one call have in common.
+
+    `make_module(inputs)`: an untrained network of the protocol, reading `inputs` features (None: all). `dataset`: on
+    the device that the replicas are trained on.
+    """
+
+    make_module: MakeModule
+    recipe: Recipe
+    evaluation: EvaluationSpec
+    dataset: Dataset
+    task: Task = CLASSIFICATION
+
+    @property
+    def device(self) -> torch.device:
+        """Where replicas are trained."""
+        return self.dataset.train_inputs.device
 
 
 def masked_start(replica: Replica) -> dict[str, Tensor]:
@@ -80,64 +99,7 @@ def masked_start(replica: Replica) -> dict[str, Tensor]:
     return {n: t * replica.masks[n] if n in replica.masks else t for n, t in replica.start.items()}
 
 
-def diverged(updates: int) -> str:
-    """The failure of a replica whose loss is not finite."""
-    return f"diverged: the loss is not finite after {updates} updates"
-
-
-Tensors = dict[str, Tensor]
-TASK = load_task("classification")
-
-
-class Stack:
-    """See `Trained` in `step`. `module`: the architecture; its own values are never used."""
-
-    def __init__(
-        self, module: nn.Module, states: Sequence[Mapping[str, Tensor]], precision: str, device: str, task: Task
-    ) -> None:
-        self.module, self.precision, self.count, self.task = module, precision, len(states), task
-        own = dict(module.named_parameters())
-        stacked = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
-        self.parameters = {name: stacked[name].requires_grad_() for name in own}
-        self.buffers = {name: tensor for name, tensor in stacked.items() if name not in own}
-        self._dropouts, self._device = dropouts(module), device
-
-    def losses(self, inputs: Tensor, labels: Tensor, words: Tensor) -> Tensor:
-        """(replicas,) mean losses on batches (replicas, n, ...), labels (replicas, n), in training mode.
-
-        Running statistics of batch norm are updated in place, each replica's by its own batch.
-        """
-        self.module.train()
-        found: Tensor = vmap(self._loss)(dict(self.parameters), self.buffers, inputs, labels, words)
-        return found
-
-    def outputs(self, inputs: Tensor, own: bool) -> Tensor:
-        """(replicas, n, ...) in evaluation mode; `own`: inputs (replicas, n, ...), else (n, ...) for all."""
-        self.module.eval()
-        forward = vmap(self._forward, in_dims=(0, 0, 0 if own else None))
-        found: Tensor = forward(dict(self.parameters), self.buffers, inputs)
-        return found
-
-    def state(self, number: int) -> Tensors:
-        """Every parameter and buffer of one replica, copied."""
-        return {name: t[number].detach().clone() for name, t in {**self.parameters, **self.buffers}.items()}
-
-    def _forward(self, parameters: Tensors, buffers: Tensors, inputs: Tensor) -> Tensor:
-        found: Tensor = functional_call(self.module, (parameters, buffers), (inputs,))
-        return found
-
-    def _loss(self, parameters: Tensors, buffers: Tensors, inputs: Tensor, labels: Tensor, words: Tensor) -> Tensor:
-        give_words(self._dropouts, words)
-        with arithmetic(self.precision, self._device):
-            outputs = self._forward(parameters, buffers, inputs)
-        give_words(self._dropouts, None)
-        return self.task.loss(outputs, labels)
-
-
-MakeModule = Callable[[int | None], nn.Module]
-
-
-class Team(Protocol):
+class ReplicaGroup(Protocol):
     """Replicas that are trained side by side; all begin and end at the same update."""
 
     @property
@@ -145,175 +107,305 @@ class Team(Protocol):
         """What one update runs, side by side."""
         ...
 
-    def tested(self) -> Tensor:
-        """(replicas, 2) loss and percent right on the test set, on the device."""
+    def test_metrics(self) -> Tensor:
+        """(replicas, metrics) on the test set, on the device."""
         ...
 
-    def seen(self, rows: Tensor) -> Tensor:
-        """The same on training examples, `rows` (replicas, n) of each replica."""
+    def validation_metrics(self) -> Tensor:
+        """The same on each replica's validation examples."""
         ...
 
-    def state(self, number: int) -> dict[str, Tensor]:
+    def train_metrics(self) -> Tensor:
+        """The same on each replica's training examples."""
+        ...
+
+    def state(self, number: int) -> Tensors:
         """Every parameter and buffer of one replica, copied, on the device."""
         ...
 
-    def kept(self, number: int) -> dict[str, Tensor]:
-        """That as `module.<name>`, and its part of the optimizer as `optimizer.<parameter>.<name>`."""
+    def saved(self, number: int) -> Tensors:
+        """That as `module.<name>`, and its part of the optimizer as `optimizer.<parameter>.<name>`: of the whole
+        network, whatever the group."""
         ...
 
-    def restore(self, kept: Sequence[Mapping[str, Tensor]]) -> None:
-        """Have every replica as `kept` says, one entry for each."""
+    def restore(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
+        """Have every replica as `saved` says, one entry for each."""
+        ...
+
+    def runs(self, done: int) -> list[Run]:
+        """Every replica after `done` updates, for its hooks."""
+        ...
+
+    def apply(self, runs: Sequence[Run]) -> bool:
+        """Go on as hooks have left their runs; whether an update is another function now."""
         ...
 
 
 def _step(
     trained: Trained,
-    recipe: Recipe,
-    dataset: Dataset,
+    setup: TrainingSetup,
     replica: Replica,
+    stored: Tensor,
     source: Source | Sequence[Source],
     masks: Mapping[str, Tensor],
+    hooked: bool,
 ) -> Step:
-    device = dataset.train_inputs.device
-    tables = Tables(recipe, dataset, dataset.train_inputs, source, replica.first_step)
+    recipe, device = setup.recipe, setup.device
+    tables = Tables(recipe, setup.dataset, stored, source, replica.first_step)
     rates = rate_table(recipe, tables.per_epoch, replica.last_step, device.type)
+    optimizer = make_optimizer(recipe, list(trained.parameters.values()))
     on_device = {name: mask.to(device) for name, mask in masks.items()}
-    return Step(trained, tables, make_optimizer(recipe, list(trained.parameters.values())), rates, on_device)
+    return Step(trained, tables, optimizer, rates, on_device, hooked)
 
 
-def _optimizer_state(step: Step) -> Iterator[tuple[int, str, Tensor, bool]]:
-    """(parameter's place, name, tensor, whether it is shaped as the parameter) of all that an optimizer remembers."""
-    for place, parameter in enumerate(parameters_of(step.optimizer)):
-        for name, tensor in step.optimizer.state.get(parameter, {}).items():
-            if isinstance(tensor, Tensor):
-                yield place, name, tensor, tensor.shape == parameter.shape
-
-
-def _chunk(dataset: Dataset) -> int:
-    return IMAGE_CHUNK if dataset.train_inputs.dim() == 4 else CHUNK
+def _generators(seed: int, done: int) -> Callable[[str], torch.Generator]:
+    return lambda purpose: stream(seed, "hook", purpose, done)
 
 
 class Stacked:
-    """All replicas in one stack; one update updates them all. See `Team`."""
+    """All replicas in one stack; one update updates them all. See `ReplicaGroup`."""
 
-    def __init__(self, replicas: Sequence[Replica], make_module: MakeModule, recipe: Recipe, dataset: Dataset) -> None:
-        self._dataset, self._recipe, device = dataset, recipe, dataset.train_inputs.device.type
-        module = make_module(None).to(device)
-        self.stack = Stack(module, [masked_start(replica) for replica in replicas], recipe.precision, device, TASK)
+    def __init__(self, replicas: Sequence[Replica], setup: TrainingSetup, hooked: bool = False) -> None:
+        self.replicas, self.setup, self._dataset = replicas, setup, setup.dataset
+        recipe, device = setup.recipe, setup.device
+        module, states = setup.make_module(None).to(device), [masked_start(replica) for replica in replicas]
+        self.stack = Stack(module, states, recipe.precision, device.type, setup.task.loss)
         sources = [Source(replica.split.training, replica.seed) for replica in replicas]
-        masks = {name: torch.stack([replica.masks[name] for replica in replicas]) for name in replicas[0].masks}
-        self.steps = [_step(self.stack, recipe, dataset, replicas[0], sources, masks)]
+        masks = _together([replica.masks for replica in replicas])
+        self.steps = [_step(self.stack, setup, replicas[0], self._dataset.train_inputs, sources, masks, hooked)]
+        self._masks = [{name: mask.to(device) for name, mask in replica.masks.items()} for replica in replicas]
+        self._frozen = [dict[str, Tensor]() for _ in replicas]
+        self._networks = list[nn.Module]()
 
-    def tested(self) -> Tensor:
-        """See `Team`."""
+    def test_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
         inputs, labels, prepare = self._dataset.test_inputs, self._dataset.test_labels, self._dataset.prepare
+        task, precision = self.setup.task, self.setup.recipe.precision
+        return measure(
+            lambda x: self.stack.outputs(x, own=False), inputs, labels, task, prepare, precision, stacked=True
+        )
 
-        def forward(examples: Tensor) -> Tensor:
-            return self.stack.outputs(examples, own=False)
+    def validation_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return self._metrics(torch.stack([replica.split.validation for replica in self.replicas]))
 
-        return measure(forward, inputs, labels, TASK, prepare, self._recipe.precision, stacked=True)
+    def train_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return self._metrics(torch.stack([replica.split.training for replica in self.replicas]))
 
-    def seen(self, rows: Tensor) -> Tensor:
-        """See `Team`. Examples are gathered chunk by chunk: together they may not fit into memory."""
-        dataset = self._dataset
+    def _metrics(self, rows: Tensor) -> Tensor:
+        """On training examples, `rows` (replicas, n), chunk by chunk: together they may not fit into memory."""
+        dataset, rows = self._dataset, rows.to(self.setup.device)
 
         def forward(part: Tensor) -> Tensor:
             inputs = dataset.prepare(dataset.train_inputs[part.flatten()])
             return self.stack.outputs(inputs.reshape(*part.shape, *inputs.shape[1:]), own=True)
 
-        labels = dataset.train_labels[rows]
-        return measure(
-            forward, rows, labels, TASK, precision=self._recipe.precision, chunk=_chunk(dataset), stacked=True
-        )
+        chunk = IMAGE_CHUNK if dataset.train_inputs.dim() == 4 else CHUNK
+        task, precision = self.setup.task, self.setup.recipe.precision
+        return measure(forward, rows, dataset.train_labels[rows], task, precision=precision, chunk=chunk, stacked=True)
 
-    def state(self, number: int) -> dict[str, Tensor]:
-        """See `Team`."""
+    def state(self, number: int) -> Tensors:
+        """See `ReplicaGroup`."""
         return self.stack.state(number)
 
-    def kept(self, number: int) -> dict[str, Tensor]:
-        """See `Team`. Adam's count of updates has no axis of replicas: all have as many."""
+    def saved(self, number: int) -> Tensors:
+        """See `ReplicaGroup`. Adam's count of updates has no axis of replicas: all have as many."""
         found = {f"module.{name}": tensor for name, tensor in self.state(number).items()}
-        for place, name, tensor, axis in _optimizer_state(self.steps[0]):
-            found[f"optimizer.{place}.{name}"] = tensor[number].clone() if axis else tensor.clone()
+        for place in range(len(self.stack.parameters)):
+            for name, (tensor, shaped) in self.steps[0].optimizer_state(place).items():
+                found[f"optimizer.{place}.{name}"] = tensor[number].clone() if shaped else tensor.clone()
         return found
 
-    def restore(self, kept: Sequence[Mapping[str, Tensor]]) -> None:
-        """See `Team`."""
-        with torch.no_grad():
-            for name, tensor in {**self.stack.parameters, **self.stack.buffers}.items():
-                tensor.copy_(torch.stack([found[f"module.{name}"] for found in kept]))
-        optimizer = self.steps[0].optimizer
-        for place, parameter in enumerate(parameters_of(optimizer)):
-            parts = [under(f"optimizer.{place}.", found) for found in kept]
-            together = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
-            optimizer.state[parameter] = {
+    def restore(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
+        """See `ReplicaGroup`."""
+        self.stack.load([under("module.", state) for state in saved])
+        for place, parameter in enumerate(self.stack.parameters.values()):
+            together = _together([under(f"optimizer.{place}.", state) for state in saved])
+            self.steps[0].optimizer.state[parameter] = {
                 name: (tensor if tensor.shape == parameter.shape else tensor[0]).to(parameter.device)
                 for name, tensor in together.items()
             }
 
+    def runs(self, done: int) -> list[Run]:
+        """See `ReplicaGroup`. Networks are copies, which `apply` copies back."""
+        self._networks = [self.setup.make_module(None).to(self.setup.device) for _ in self.replicas]
+        runs, tables = list[Run](), self.steps[0].tables
+        for number, replica in enumerate(self.replicas):
+            self._networks[number].load_state_dict(self.state(number))
 
-class Forked:
-    """Each replica a network with an update of its own; a graph runs them on streams. See `Team`."""
+            def batch(number: int = number) -> tuple[Tensor, Tensor]:
+                tables.open(done)
+                inputs, labels = tables.batch(tables.size(done))
+                return inputs[number], labels[number]
 
-    def __init__(self, replicas: Sequence[Replica], make_module: MakeModule, recipe: Recipe, dataset: Dataset) -> None:
-        self._dataset, self._recipe = dataset, recipe
-        self.networks, self.steps = list[Single](), list[Step]()
-        for replica in replicas:
-            module = make_module(None)
-            module.load_state_dict(masked_start(replica))
-            module.to(dataset.train_inputs.device)
-            self.networks.append(Single(module, recipe.precision, TASK))
-            source = Source(replica.split.training, replica.seed)
-            self.steps.append(_step(self.networks[-1], recipe, dataset, replica, source, replica.masks))
+            masks, frozen, rng = dict(self._masks[number]), dict(self._frozen[number]), _generators(replica.seed, done)
+            runs.append(Run(self._networks[number], masks, frozen, self.stack.loss, batch, rng))
+        return runs
 
-    def tested(self) -> Tensor:
-        """See `Team`."""
-        inputs, labels = self._dataset.test_inputs, self._dataset.test_labels
-        return torch.stack([self._measured(each, inputs, labels) for each in self.networks])
+    def apply(self, runs: Sequence[Run]) -> bool:
+        """See `ReplicaGroup`. Raises BadInput if a hook has replaced a network, or the loss of one replica only."""
+        other = any(run.network is not network for run, network in zip(runs, self._networks, strict=True))
+        if other or any(run.loss is not runs[0].loss for run in runs):
+            raise BadInput("a hook", "changed one network or loss of a stack, which has one of each", "Use streams")
+        changed = self.stack.loss is not runs[0].loss or any(run.frozen for run in runs) or any(self._frozen)
+        self.stack.loss = runs[0].loss
+        self.stack.load([run.network.state_dict() for run in runs])
+        self._masks, self._frozen = [run.masks for run in runs], [run.frozen for run in runs]
+        self.steps[0].move_masks(_together(self._masks))
+        names = sorted({name for frozen in self._frozen for name in frozen})
+        nothing = {name: torch.zeros_like(self.stack.parameters[name][0], dtype=torch.bool) for name in names}
+        self.steps[0].freeze(_together([{**nothing, **frozen} for frozen in self._frozen]))
+        return changed
 
-    def seen(self, rows: Tensor) -> Tensor:
-        """See `Team`."""
-        inputs, labels = self._dataset.train_inputs, self._dataset.train_labels
-        pairs = zip(self.networks, rows, strict=True)
-        return torch.stack([self._measured(each, inputs[own], labels[own]) for each, own in pairs])
 
-    def state(self, number: int) -> dict[str, Tensor]:
-        """See `Team`."""
-        return {name: t.detach().clone() for name, t in self.networks[number].module.state_dict().items()}
+def _together(states: Sequence[Mapping[str, Tensor]]) -> Tensors:
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
-    def kept(self, number: int) -> dict[str, Tensor]:
-        """See `Team`."""
-        found = {f"module.{name}": tensor for name, tensor in self.state(number).items()}
-        for place, name, tensor, _ in _optimizer_state(self.steps[number]):
-            found[f"optimizer.{place}.{name}"] = tensor.clone()
+
+class _Member:
+    """One replica on a stream. On a CPU its network leaves out the inputs that no weight reads, unless hooks may let
+    weights grow there, and its validation examples are gathered once."""
+
+    def __init__(self, replica: Replica, setup: TrainingSetup, hooked: bool) -> None:
+        self.replica, self.setup, dataset = replica, setup, setup.dataset
+        self._cpu, self.columns = setup.device.type == "cpu", None
+        if self._cpu and not hooked and usable(replica.masks, Mlp.input_weight, dataset):
+            self.columns = Columns.of(Mlp.input_weight, replica.masks)
+        module = setup.make_module(self.columns.count if self.columns else None)
+        module.load_state_dict(self._narrow(masked_start(replica)))
+        module.to(setup.device)
+        self.inputs = self.columns.inputs(dataset.train_inputs) if self.columns else dataset.train_inputs
+        self._test_inputs = self.columns.inputs(dataset.test_inputs) if self.columns else dataset.test_inputs
+        self.network = Single(module, setup.recipe.precision, setup.task.loss)
+        source = Source(replica.split.training, replica.seed)
+        masks = self._narrow(replica.masks)
+        self.step = _step(self.network, setup, replica, self.inputs, source, masks, hooked)
+        self.masks = {name: mask.to(setup.device) for name, mask in replica.masks.items()}
+        self.frozen = dict[str, Tensor]()
+        self._held_out = self._examples(replica.split.validation) if self._cpu else None
+
+    def test_metrics(self) -> Tensor:
+        return self._metrics(self._test_inputs, self.setup.dataset.test_labels)
+
+    def validation_metrics(self) -> Tensor:
+        return self._metrics(*(self._held_out or self._examples(self.replica.split.validation)))
+
+    def train_metrics(self) -> Tensor:
+        return self._metrics(*self._examples(self.replica.split.training))
+
+    def state(self) -> Tensors:
+        own = {name: tensor.detach().clone() for name, tensor in self.network.module.state_dict().items()}
+        return self.columns.restore(own) if self.columns else own
+
+    def saved(self) -> Tensors:
+        found = {f"module.{name}": tensor for name, tensor in self.state().items()}
+        for place, parameter in enumerate(self.network.parameters):
+            for name, (tensor, shaped) in self.step.optimizer_state(place).items():
+                wide = self.columns.restore({parameter: tensor})[parameter] if self.columns and shaped else tensor
+                found[f"optimizer.{place}.{name}"] = wide.clone()
         return found
 
-    def restore(self, kept: Sequence[Mapping[str, Tensor]]) -> None:
-        """See `Team`."""
-        for network, step, found in zip(self.networks, self.steps, kept, strict=True):
-            network.module.load_state_dict(under("module.", found))
-            for place, parameter in enumerate(parameters_of(step.optimizer)):
-                own = under(f"optimizer.{place}.", found)
-                step.optimizer.state[parameter] = {n: t.to(parameter.device) for n, t in own.items()}
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        self.network.module.load_state_dict(self._narrow(under("module.", saved)))
+        for place, (name, parameter) in enumerate(self.network.parameters.items()):
+            whole = under(f"optimizer.{place}.", saved)
+            own = {key: self._narrow({name: t})[name] if t.dim() == parameter.dim() else t for key, t in whole.items()}
+            self.step.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in own.items()}
 
-    def _measured(self, network: Single, inputs: Tensor, labels: Tensor) -> Tensor:
-        network.module.eval()
-        found = measure(network.module, inputs, labels, TASK, self._dataset.prepare, self._recipe.precision)
-        network.module.train()
+    def run(self, done: int) -> Run:
+        def batch() -> tuple[Tensor, Tensor]:
+            self.step.tables.open(done)
+            return self.step.tables.batch(self.step.tables.size(done))
+
+        rng = _generators(self.replica.seed, done)
+        return Run(self.network.module, dict(self.masks), dict(self.frozen), self.network.loss, batch, rng)
+
+    def apply(self, run: Run) -> bool:
+        other = run.network is not self.network.module
+        if other:
+            self.network.adopt(run.network)
+        changed = other or self.network.loss is not run.loss or bool(run.frozen) or bool(self.frozen)
+        self.network.loss, self.masks, self.frozen = run.loss, run.masks, run.frozen
+        self.step.move_masks(run.masks)
+        self.step.freeze(run.frozen)
+        return changed
+
+    def _narrow(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return self.columns.shrink(state) if self.columns else state
+
+    def _examples(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inputs[rows], self.setup.dataset.train_labels[rows]
+
+    def _metrics(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Batch norm by its running statistics, no dropout, no augmentation."""
+        module, setup = self.network.module, self.setup
+        module.eval()
+        found = measure(module, inputs, labels, setup.task, setup.dataset.prepare, setup.recipe.precision)
+        module.train()
         return found
 
 
-Way = Literal["stacked", "forked"]
+class Streams:
+    """Each replica a network with an update of its own: on a stream, or one after another. See `ReplicaGroup`."""
 
-_EXPECTED: dict[type, Way] = {
+    def __init__(self, replicas: Sequence[Replica], setup: TrainingSetup, hooked: bool = False) -> None:
+        self._members = [_Member(replica, setup, hooked) for replica in replicas]
+        self.steps = [member.step for member in self._members]
+
+    def test_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return torch.stack([member.test_metrics() for member in self._members])
+
+    def validation_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return torch.stack([member.validation_metrics() for member in self._members])
+
+    def train_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return torch.stack([member.train_metrics() for member in self._members])
+
+    def state(self, number: int) -> Tensors:
+        """See `ReplicaGroup`."""
+        return self._members[number].state()
+
+    def saved(self, number: int) -> Tensors:
+        """See `ReplicaGroup`."""
+        return self._members[number].saved()
+
+    def restore(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
+        """See `ReplicaGroup`."""
+        for member, state in zip(self._members, saved, strict=True):
+            member.restore(state)
+
+    def runs(self, done: int) -> list[Run]:
+        """See `ReplicaGroup`."""
+        return [member.run(done) for member in self._members]
+
+    def apply(self, runs: Sequence[Run]) -> bool:
+        """See `ReplicaGroup`."""
+        changed = [member.apply(run) for member, run in zip(self._members, runs, strict=True)]
+        return any(changed)
+
+
+Strategy = Literal["stacked", "streams"]
+GROUPS: dict[Strategy, Callable[[Sequence[Replica], TrainingSetup, bool], ReplicaGroup]] = {
+    "stacked": Stacked,
+    "streams": Streams,
+}
+
+# Not measured on a GPU yet: `lotterybench speed` measures both on the device at hand. Until then the choice follows
+# from what they do. Small layers leave a GPU idle, so larger kernels must win: stack. Large convolutions fill it alone,
+# and grouped convolutions have fewer fast kernels than plain ones in channels_last: streams.
+_EXPECTED: dict[type, Strategy] = {
     MlpSpec: "stacked",
     LeNet5Spec: "stacked",
-    ConvSpec: "forked",
-    ResNetSpec: "forked",
-    VggSpec: "forked",
+    ConvSpec: "streams",
+    ResNetSpec: "streams",
+    VggSpec: "streams",
 }
 
 
-def way_for(network: NetworkSpec) -> Way:
+def strategy_for(network: NetworkSpec) -> Strategy:
     """How replicas of a network are trained side by side on CUDA."""
     return _EXPECTED[type(network)]

@@ -19,17 +19,19 @@ from benchmark.protocols.cells import Cell
 from benchmark.records.schema import Record
 from benchmark.records.schema import parse as parse_record
 from benchmark.records.store import Store
-from benchmark.training.loop import Place
+from benchmark.training.loop import Placement
 from benchmark.utils.errors import OutOfTime
 
 METHODS = ("dense", "imp", "imp+reinit", "snip", "imp-rewind")
 
 
-def harness_of(protocol: Protocol, folder: Path, place: Place | None, **settings: Any) -> tuple[Harness, list[Any]]:
+def harness_of(
+    protocol: Protocol, folder: Path, placement: Placement | None, **settings: Any
+) -> tuple[Harness, list[Any]]:
     """A harness in an empty folder, and its plan."""
     store = Store(folder)
     planned = plan([(protocol, name) for name in METHODS], store)
-    return Harness(protocol, store, Settings(place=place, **settings)), planned
+    return Harness(protocol, store, Settings(placement=placement, **settings)), planned
 
 
 def together(harness: Harness, planned: list[PlannedJob]) -> int:
@@ -64,7 +66,7 @@ def _found(harness: Harness) -> dict[Cell, Record]:
 
 def test_together_is_what_alone_is(tiny_protocol: Protocol, tmp_path: Path, alone: dict[Cell, Record]) -> None:
     """Controls join as soon as the chain has made the masks they take; every record says who kept it company."""
-    harness, jobs = harness_of(tiny_protocol, tmp_path, Place("cpu", "stacked"))
+    harness, jobs = harness_of(tiny_protocol, tmp_path, Placement("cpu", "stacked"))
     assert together(harness, jobs) == 1
     found = _found(harness)
     assert found.keys() == alone.keys()
@@ -86,7 +88,7 @@ def test_together_is_what_alone_is(tiny_protocol: Protocol, tmp_path: Path, alon
 
 
 def test_jobs_that_another_process_holds_are_come_back_to(tiny_protocol: Protocol, tmp_path: Path) -> None:
-    harness, jobs = harness_of(tiny_protocol, tmp_path, Place("cpu", "forked"))
+    harness, jobs = harness_of(tiny_protocol, tmp_path, Placement("cpu", "streams"))
     with harness.store.lock(tiny_protocol, jobs[0].job.name, wait=False):
         left = run_together(harness, batches([item for item in jobs if item.job.method == "dense"])[0])
     assert left == [jobs[0].job]
@@ -99,7 +101,9 @@ def test_a_pruner_that_fails_fails_its_chain_alone(tiny_protocol: Protocol, tmp_
         "from benchmark.api import Pruner\n\nclass Magnitude(Pruner):\n    def score(self, network, examples, rng):\n"
         "        return {}\n"
     )
-    harness, jobs = harness_of(tiny_protocol, tmp_path / "r", Place("cpu", "forked"), plugins={"magnitude": plugin})
+    harness, jobs = harness_of(
+        tiny_protocol, tmp_path / "r", Placement("cpu", "streams"), plugins={"magnitude": plugin}
+    )
     together(harness, [item for item in jobs if item.job.method in ("dense", "imp", "snip")])
     found = _found(harness)
     failed = {cell for cell, record in found.items() if record.status == "failed"}
@@ -115,7 +119,7 @@ def test_what_was_prepared_when_time_ends_is_recorded(tiny_protocol: Protocol, t
         asked.append(seconds)
         return len(asked) <= 2  # a cell asks before and after its masks are made
 
-    harness, jobs = harness_of(tiny_protocol, tmp_path, Place("cpu", "forked"), may_start=once)
+    harness, jobs = harness_of(tiny_protocol, tmp_path, Placement("cpu", "streams"), may_start=once)
     with pytest.raises(OutOfTime):
         run_together(harness, batches(jobs)[0])
     assert len(_found(harness)) == 1

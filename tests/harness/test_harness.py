@@ -21,7 +21,7 @@ from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.training.loop import train
-from benchmark.training.replicas import Outcome, Replica
+from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.cpu import configure_cpu
 from benchmark.utils.files import sha256
 from benchmark.utils.npz import unpack
@@ -159,7 +159,7 @@ def trained(
     replica = Replica(seed, start, masks, split(data, protocol.data.validation, seed), **{"last_step": 20, **rest})  # type: ignore[arg-type]
     make = type(build(protocol))
     module = lambda inputs: make((inputs or 12, *widths))  # noqa: E731
-    return train([replica], module, protocol.recipe, protocol.evaluation, data)[0]
+    return train([replica], TrainingSetup(module, protocol.recipe, protocol.evaluation, data))[0]
 
 
 def largest(weights: dict[str, Tensor], alive: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tensor]:

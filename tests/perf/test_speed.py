@@ -58,9 +58,9 @@ def test_every_loop_trains_and_keeps_pruned_weights_at_zero(
         assert not torch.equal(old[mask], new[mask])
 
 
-@pytest.mark.parametrize("way", ["stacked", "forked"])
-def test_an_engine_of_several_replicas_trains_them_all(tiny: Subject, way: Any) -> None:
-    updates(Contender("engine", replicas=3, way=way), tiny, 0)(4)
+@pytest.mark.parametrize("strategy", ["stacked", "streams"])
+def test_an_engine_of_several_replicas_trains_them_all(tiny: Subject, strategy: Any) -> None:
+    updates(Contender("engine", replicas=3, strategy=strategy), tiny, 0)(4)
 
 
 @pytest.mark.parametrize("name", ["missingmark/resnet20-cifar10", "lth/lenet-mnist"])

@@ -27,7 +27,7 @@ from benchmark.protocols.cells import DENSE, Cell
 from benchmark.records.leases import Leases, Timing
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.training.loop import Place
+from benchmark.training.loop import Placement
 
 GPU = "cuda: Test"
 
@@ -186,10 +186,10 @@ def test_a_pace_is_corrected_by_what_was_seen() -> None:
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device's way of working, on this core."""
 
-    def place(_protocol: Protocol, device: str) -> Place | None:
-        return None if device == "cpu" else Place("cpu", "forked")
+    def place(_protocol: Protocol, device: str) -> Placement | None:
+        return None if device == "cpu" else Placement("cpu", "streams")
 
-    monkeypatch.setattr(worker, "place_for", place)
+    monkeypatch.setattr(worker, "placement_for", place)
 
 
 def recorded(planned: Sequence[PlannedJob], store: Store, **options: Any) -> list[str]:
@@ -207,7 +207,7 @@ def test_a_worker_follows_the_batches(tiny_protocol: Protocol, tmp_path: Path) -
     found = recorded(planned, Store(tmp_path))
     assert found == ["dense 0", "dense 1", "random 0", "snip 0", "random 1", "snip 1"]
     companies = {r.provenance.company for r in Store(tmp_path).records(tiny_protocol)}
-    assert companies == {"2 side by side, forked", "4 side by side, forked"}
+    assert companies == {"2 side by side, streams", "4 side by side, streams"}
 
 
 @pytest.mark.usefixtures("on_cpu")
@@ -221,8 +221,8 @@ def test_a_budget_holds_the_whole_company(
     planned = tiered(tiny_protocol, tmp_path, ("snip", "random"), lambda _job: 0)
     recorded(planned, Store(tmp_path), deadline=time.monotonic() + 50.0)
     first = [r.provenance.company for r in Store(tmp_path).records(tiny_protocol)]
-    assert "2 side by side, forked" in first
-    assert "3 side by side, forked" not in first
+    assert "2 side by side, streams" in first
+    assert "3 side by side, streams" not in first
 
 
 @pytest.mark.usefixtures("on_cpu")
@@ -235,7 +235,7 @@ def test_a_failure_on_a_device_is_tried_once_more(tiny_protocol: Protocol, tmp_p
     )
     store = Store(tmp_path / "r")
     planned = tiered(tiny_protocol, store.root, ("snip", "random"), lambda _job: 0)
-    settings = Settings(place=Place("cpu", "forked"), plugins={"random": plugin}, second_tries=True)
+    settings = Settings(placement=Placement("cpu", "streams"), plugins={"random": plugin}, second_tries=True)
     here, there = (Harness(tiny_protocol, store, settings) for _ in range(2))
     batch = packed(planned, CostModel(), "cuda")[0]
     failing = [Job(tiny_protocol, (Cell("random", 3, seed),)) for seed in (0, 1)]
@@ -261,7 +261,7 @@ def test_one_lost_lease_costs_the_others_nothing(tiny_protocol: Protocol, tmp_pa
             folder = store.leases(tiny_protocol).folder
             (folder / f"{lost.name}.2").write_bytes((folder / f"{lost.name}.1").read_bytes())
 
-    harness = Harness(tiny_protocol, store, Settings(place=Place("cpu", "forked"), on_progress=taken_over))
+    harness = Harness(tiny_protocol, store, Settings(placement=Placement("cpu", "streams"), on_progress=taken_over))
     assert run_together(harness, packed(planned, CostModel(), "cuda")[0]) == [lost]
     assert [r.cell.seed for r in store.records(tiny_protocol)] == [0]
     assert Leases(store.leases(tiny_protocol).folder, Timing()).take(planned[0].job.name) is not None

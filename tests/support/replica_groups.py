@@ -17,8 +17,8 @@ from benchmark.networks import make
 from benchmark.protocols import Protocol
 from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
-from benchmark.training.loop import Place, train
-from benchmark.training.replicas import Outcome, Replica
+from benchmark.training.loop import Placement, train
+from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 
 SMALL: dict[str, Any] = {**COMMON, "input": (3, 8, 8), "classes": 4}
 
@@ -57,7 +57,11 @@ def replicas_of(name: str, count: int, **changes: Any) -> list[Replica]:
     return made
 
 
-def went(name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, place: Place | None) -> list[Outcome]:
+def went(
+    name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, placement: Placement | None
+) -> list[Outcome]:
     """Train on the pictures, looking every second update."""
     when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 2, "test_every": 4})
-    return train(replicas, lambda _: make(NETWORKS[name]), recipe, when, augmented(), place=place)
+    return train(
+        replicas, TrainingSetup(lambda _: make(NETWORKS[name]), recipe, when, augmented()), placement=placement
+    )

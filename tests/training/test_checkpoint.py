@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from benchmark.protocols.cells import DENSE, Cell
 from benchmark.pruning.masks import full_masks
 from benchmark.records.store import Store
 from benchmark.training import checkpoint as module
-from benchmark.training.checkpoint import Checkpoints, digest_of
+from benchmark.training import loop
+from benchmark.training.checkpoint import CheckpointFile, Checkpoints, digest_of, updates_done
 from benchmark.training.loop import train
-from benchmark.training.replicas import Outcome, Replica
+from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.training.weights import load_weights
 from benchmark.utils import signals as stopping
 from benchmark.utils.errors import EnvironmentProblem
@@ -53,30 +54,37 @@ def _train(protocol: Protocol, folder: Path, every: int, kill_after: int | None 
     masks["fc1.weight"][:, 3:9] = False
     start = initial_state(build(protocol), protocol.network, stream(0, "init"))
     replica = Replica(0, start, masks, split(data, protocol.data.validation, 0), protocol.recipe.steps, 0, (6,))
-    offers = 0
+    file = CheckpointFile(
+        folder / "kept.safetensors", folder / ".work", digest_of([protocol.digest], start, masks), every
+    )
 
-    def clock() -> float:
-        return float(offers)
+    def module_of(inputs: int | None) -> torch.nn.Module:
+        return _network(protocol, inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Checkpoints", _counting(kill_after))
+        return train(
+            [replica], TrainingSetup(module_of, protocol.recipe, protocol.evaluation, data), checkpoints=[file]
+        )[0]
+
+
+def _counting(kill_after: int | None) -> type[Checkpoints]:
+    """Checkpoints whose clock says how many safe points there were, and that die after an update."""
 
     class Counting(Checkpoints):
-        def offer(self, run: module.Resumable, done: int) -> None:
-            nonlocal offers
-            offers += 1
-            super().offer(run, done)
-            if done == kill_after:
+        def __init__(self, files: Sequence[CheckpointFile]) -> None:
+            super().__init__(files)
+            self.offers, self._saved = 0, 0.0
+
+        def offer(self, state: Any) -> None:
+            self.offers += 1
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module.time, "monotonic", lambda: float(self.offers))
+                super().offer(state)
+            if self.offers == kill_after:
                 raise Killed
 
-    kept = Counting(folder / "kept.safetensors", folder / ".work", digest_of([protocol.digest], start, masks), every)
-    kept._clock = clock
-    kept._saved = 0.0
-    return train(
-        [replica],
-        lambda inputs: _network(protocol, inputs),
-        protocol.recipe,
-        protocol.evaluation,
-        data,
-        checkpoints=[kept],
-    )[0]
+    return Counting
 
 
 def _network(protocol: Protocol, inputs: int | None) -> torch.nn.Module:
@@ -118,7 +126,7 @@ def test_it_does_resume(tmp_path: Path, tiny_protocol: Protocol) -> None:
         _train(tiny_protocol, tmp_path, 1, kill_after=19)
     found = load_weights(tmp_path / "kept.safetensors")
     assert found is not None
-    assert found["counts"][0] == 19
+    assert updates_done(found) == 19
     from benchmark.training.weights import save_weights
 
     found["module.fc3.bias"] += 1.0

@@ -12,7 +12,8 @@ from replica_groups import NETWORKS, augmented, recipe_of, replicas_of, went
 from benchmark.networks import make
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import EvaluationSpec
-from benchmark.training.loop import Place, train
+from benchmark.training.loop import Placement, train
+from benchmark.training.replicas import TrainingSetup
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,13 +22,13 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("way", ["stacked", "forked"])
-def test_the_first_update_is_the_cpus(tiny_protocol: Protocol, name: str, way: Any) -> None:
+@pytest.mark.parametrize("strategy", ["stacked", "streams"])
+def test_the_first_update_is_the_cpus(tiny_protocol: Protocol, name: str, strategy: Any) -> None:
     """Stated tolerance after one update in fp32: 1e-4 of each weight plus 1e-5. Same rows, crops, dropped units."""
     replicas = [replace(replica, snapshots=(1,)) for replica in replicas_of(name, 3)]
     recipe = recipe_of(tiny_protocol)
     host = went(name, replicas, recipe, tiny_protocol, None)
-    device = went(name, replicas, recipe, tiny_protocol, Place("cuda", way))
+    device = went(name, replicas, recipe, tiny_protocol, Placement("cuda", strategy))
     for one, other in zip(host, device, strict=True):
         for key, value in one.snapshots[1].items():
             assert torch.allclose(value, other.snapshots[1][key], rtol=1e-4, atol=1e-5), key
@@ -35,25 +36,27 @@ def test_the_first_update_is_the_cpus(tiny_protocol: Protocol, name: str, way: A
         assert other.history.validation[-1].loss == pytest.approx(one.history.validation[-1].loss, rel=0.02)
 
 
-@pytest.mark.parametrize("way", ["stacked", "forked"])
+@pytest.mark.parametrize("strategy", ["stacked", "streams"])
 @pytest.mark.parametrize("fields", [{}, {"optimizer": "adam", "momentum": 0.0, "learning_rate": 0.001}])
 def test_graphs_replay_what_eager_updates_do(
-    tiny_protocol: Protocol, way: Any, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tiny_protocol: Protocol, strategy: Any, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five epochs with partial batches, so that warm-up, both graphs of a size and the partial batch's all run."""
     from benchmark.training import loop as engine
-    from benchmark.training.step import eagerly
+    from benchmark.training.step import Eager
 
     recipe = recipe_of(tiny_protocol, batch_size=4, steps=90, **fields)
     replicas = [replace(replica, last_step=90, snapshots=(4, 20)) for replica in replicas_of("conv-2", 2)]
     when = EvaluationSpec.model_validate({**tiny_protocol.evaluation.model_dump(), "every": 45, "test_every": 45})
 
     def trained() -> Any:
-        place = Place("cuda", way)
-        return train(replicas, lambda _: make(NETWORKS["conv-2"]), recipe, when, augmented(), place=place)
+        placement = Placement("cuda", strategy)
+        return train(
+            replicas, TrainingSetup(lambda _: make(NETWORKS["conv-2"]), recipe, when, augmented()), placement=placement
+        )
 
     replayed = trained()
-    monkeypatch.setattr(engine.Replay, "of", lambda _steps: eagerly)
+    monkeypatch.setattr(engine.Replay, "of", Eager)
     for one, other in zip(replayed, trained(), strict=True):
         for step in (4, 20):
             for key, value in one.snapshots[step].items():
@@ -65,7 +68,7 @@ def test_graphs_replay_what_eager_updates_do(
 def test_pruned_weights_stay_zero_in_graphs(tiny_protocol: Protocol) -> None:
     replicas = replicas_of("resnet-20", 2)
     for outcome, replica in zip(
-        went("resnet-20", replicas, recipe_of(tiny_protocol), tiny_protocol, Place("cuda", "forked")),
+        went("resnet-20", replicas, recipe_of(tiny_protocol), tiny_protocol, Placement("cuda", "streams")),
         replicas,
         strict=True,
     ):
@@ -76,7 +79,7 @@ def test_fp32_is_not_tf32(tiny_protocol: Protocol) -> None:
     """Convolutions would be TF32 unless told otherwise; the two precisions differ after one update, a little."""
     replicas = [replace(replica, last_step=1) for replica in replicas_of("conv-2", 1)]
     exact, coarse = (
-        went("conv-2", replicas, recipe_of(tiny_protocol, precision=p), tiny_protocol, Place("cuda", "forked"))[0]
+        went("conv-2", replicas, recipe_of(tiny_protocol, precision=p), tiny_protocol, Placement("cuda", "streams"))[0]
         for p in ("fp32", "tf32")
     )
     host = went("conv-2", replicas, recipe_of(tiny_protocol), tiny_protocol, None)[0]

@@ -28,7 +28,7 @@ from benchmark.protocols.cells import Cell
 from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.records.store import Store
 from benchmark.training.loop import train
-from benchmark.training.replicas import Outcome, Replica
+from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.errors import BadInput
 from benchmark.utils.seeding import stream
 
@@ -126,7 +126,7 @@ def recipe_of(tiny: Protocol, **changes: Any) -> Recipe:
 def go(tiny: Protocol, data: Dataset, recipe: Recipe, fields: Any, *replicas: Replica) -> list[Outcome]:
     """Train networks of one specification."""
     when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 4, "test_every": 4})
-    return train(list(replicas), lambda _: make(fields), recipe, when, data)
+    return train(list(replicas), TrainingSetup(lambda _: make(fields), recipe, when, data))
 
 
 def masks_of(module: nn.Module, seed: int) -> dict[str, Tensor]:

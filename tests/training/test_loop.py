@@ -15,9 +15,9 @@ from benchmark.datasets.splits import Split, split
 from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
-from benchmark.training import loop as engine
+from benchmark.training import replicas as replica_groups
 from benchmark.training.loop import train
-from benchmark.training.replicas import Outcome, Replica
+from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.seeding import stream
 
 WIDTHS = (12, 16, 8, 4)
@@ -62,7 +62,7 @@ def recipe_of(tiny: Protocol, **changes: Any) -> Recipe:
 def ran(tiny: Protocol, dataset: Dataset, recipe: Recipe, replicas: list[Replica], **evaluation: Any) -> list[Outcome]:
     """Train with the tiny evaluation schedule, or a changed one."""
     when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), **evaluation})
-    return train(replicas, make, recipe, when, dataset)
+    return train(replicas, TrainingSetup(make, recipe, when, dataset))
 
 
 class Plain(nn.Module):
@@ -171,18 +171,18 @@ def test_pruned_weights_and_their_optimizer_state_stay_zero(
         tiny_protocol, optimizer=optimizer, weight_decay=0.01, momentum=0.9 if optimizer == "sgd" else 0.0
     )
     looked, optimizers = [], []
-    evaluate, make_optimizer = engine.evaluate, engine.make_optimizer
+    measure, make_optimizer = replica_groups.measure, replica_groups.make_optimizer
 
-    def looking(network: Mlp, *rest: Tensor) -> Any:
+    def looking(network: Mlp, *rest: Any) -> Any:
         looked.append({n: network.get_parameter(n)[~mask].abs().max().item() for n, mask in masks.items()})
-        return evaluate(network, *rest)
+        return measure(network, *rest)
 
     def keeping(*arguments: Any) -> torch.optim.Optimizer:
         optimizers.append((make_optimizer(*arguments), list(arguments[1])))
         return optimizers[-1][0]
 
-    monkeypatch.setattr(engine, "evaluate", looking)
-    monkeypatch.setattr(engine, "make_optimizer", keeping)
+    monkeypatch.setattr(replica_groups, "measure", looking)
+    monkeypatch.setattr(replica_groups, "make_optimizer", keeping)
     rows = split(dataset, 90, 0)
     outcome = ran(tiny_protocol, dataset, recipe, [Replica(0, initial(), masks, rows, recipe.steps)])[0]
     assert len(looked) > 11

@@ -19,12 +19,12 @@ from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import load_task
-from benchmark.training import loop as engine
+from benchmark.training import replicas as replica_groups
 from benchmark.training.batches import Source, Tables, batches_per_epoch
 from benchmark.training.compact import Columns
 from benchmark.training.evaluate import CHUNK, History, Quality, evaluate
 from benchmark.training.loop import train
-from benchmark.training.replicas import Outcome, Replica
+from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 
 WIDTHS = (12, 16, 8, 4)
 
@@ -45,10 +45,12 @@ def ran(tiny: Protocol, dataset: Dataset, replica: Replica, recipe: dict[str, An
     """One replica under changed recipe and evaluation fields."""
     return train(
         [replica],
-        lambda inputs: Mlp((inputs or 12, *WIDTHS[1:])),
-        Recipe.model_validate({**tiny.recipe.model_dump(), **recipe}),
-        EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), **evaluation}),
-        dataset,
+        TrainingSetup(
+            lambda inputs: Mlp((inputs or 12, *WIDTHS[1:])),
+            Recipe.model_validate({**tiny.recipe.model_dump(), **recipe}),
+            EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), **evaluation}),
+            dataset,
+        ),
     )[0]
 
 
@@ -180,7 +182,7 @@ def test_a_compacted_network_is_the_network(
     init = Mlp.__init__
     monkeypatch.setattr(Mlp, "__init__", lambda self, w: (widths.append(w[0]), init(self, w))[1])
     small = ran(tiny_protocol, dataset, replica, {"weight_decay": 0.01})
-    monkeypatch.setattr(engine, "usable", lambda *_: False)
+    monkeypatch.setattr(replica_groups, "usable", lambda *_: False)
     large = ran(tiny_protocol, dataset, replica, {"weight_decay": 0.01})
     assert widths == [7, 12]
     for state, expected in ((small.weights, large.weights), (small.snapshots[15], large.snapshots[15])):

@@ -23,7 +23,7 @@ from benchmark.training import step as one_update
 from benchmark.training.loop import train
 from benchmark.training.optim import learning_rates, make_optimizer, parameters_of, updating
 from benchmark.training.precision import described
-from benchmark.training.replicas import Outcome, Replica
+from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.seeding import stream
 
 WIDTHS = (12, 16, 8, 4)
@@ -92,7 +92,9 @@ def half() -> Masks:
 def ran(tiny: Protocol, dataset: Dataset, recipe: Recipe, masks: Masks, snapshots: tuple[int, ...] = ()) -> Outcome:
     """One training of the small MLP."""
     replica = Replica(3, initial(), masks, split(dataset, 90, 3), recipe.steps, 0, snapshots)
-    return train([replica], lambda inputs: Mlp((inputs or 12, *WIDTHS[1:])), recipe, tiny.evaluation, dataset)[0]
+    return train(
+        [replica], TrainingSetup(lambda inputs: Mlp((inputs or 12, *WIDTHS[1:])), recipe, tiny.evaluation, dataset)
+    )[0]
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,9 @@ def test_dropout_of_a_replica_depends_on_its_seed_and_step_only(tiny_protocol: P
     rows = split(dataset, 90, 0)
 
     def go(*replicas: Replica) -> list[Outcome]:
-        return train(list(replicas), lambda _: Dropping(WIDTHS), recipe, tiny_protocol.evaluation, dataset)
+        return train(
+            list(replicas), TrainingSetup(lambda _: Dropping(WIDTHS), recipe, tiny_protocol.evaluation, dataset)
+        )
 
     first, second = (Replica(seed, initial(), full(), rows, 20, 0, (11,)) for seed in (0, 1))
     torch.manual_seed(1)

@@ -19,12 +19,12 @@ from benchmark.networks import make
 from benchmark.protocols import Protocol
 from benchmark.protocols.network import ConvSpec, LeNet5Spec, MlpSpec, ResNetSpec, VggSpec
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
-from benchmark.training import loop as company
-from benchmark.training.checkpoint import Checkpoints
+from benchmark.training import loop
+from benchmark.training.checkpoint import CheckpointFile
 from benchmark.training.cuda_graphs import Replay
-from benchmark.training.loop import Place, train
-from benchmark.training.replicas import Outcome, Replica, way_for
-from benchmark.training.step import Step, eagerly
+from benchmark.training.loop import Placement, train
+from benchmark.training.replicas import GROUPS, Outcome, Replica, TrainingSetup, strategy_for
+from benchmark.training.step import Step
 from benchmark.training.weights import load_weights, save_weights
 from benchmark.utils.errors import EnvironmentProblem
 
@@ -35,17 +35,17 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("way", ["stacked", "forked"])
-def test_company_changes_no_replica(tiny_protocol: Protocol, name: str, way: Any) -> None:
+@pytest.mark.parametrize("strategy", ["stacked", "streams"])
+def test_neighbours_change_no_replica(tiny_protocol: Protocol, name: str, strategy: Any) -> None:
     """Three at once against one after another: weights, running statistics, snapshots, histories, dropout, crops.
 
     70 rows in batches of 16: a partial batch ends each epoch, and 8 updates are one epoch and three fifths.
     """
     recipe, replicas = recipe_of(tiny_protocol), replicas_of(name, 3, snapshots=(0, 5))
     alone = went(name, replicas, recipe, tiny_protocol, None)
-    together = went(name, replicas, recipe, tiny_protocol, Place("cpu", way))
+    together = went(name, replicas, recipe, tiny_protocol, Placement("cpu", strategy))
     for single, shared, replica in zip(alone, together, replicas, strict=True):
-        assert shared.company == f"3 side by side, {way}"
+        assert shared.company == f"3 side by side, {strategy}"
         assert single.company is None
         assert (single.steps, single.examples) == (shared.steps, shared.examples) == (8, 70 + 3 * 16)
         assert close(single.weights, shared.weights)
@@ -58,18 +58,18 @@ def test_company_changes_no_replica(tiny_protocol: Protocol, name: str, way: Any
         assert single.train is not None
         assert shared.train is not None
         assert single.train.loss == pytest.approx(shared.train.loss, rel=1e-4)
-        if way == "forked":  # nothing is added in another order
+        if strategy == "streams":  # nothing is added in another order
             assert all(torch.equal(single.weights[n], shared.weights[n]) for n in single.weights)
             assert one == other
     assert not close(together[0].weights, together[2].weights)
 
 
-def test_replicas_of_other_spans_are_other_companies(tiny_protocol: Protocol) -> None:
+def test_replicas_of_other_spans_are_other_groups(tiny_protocol: Protocol) -> None:
     """A rewound replica that starts later cannot share updates; outcomes come back in the order given."""
     first, second, third = replicas_of("conv-2", 3)
     replicas = [first, replace(second, first_step=3), third]
     recipe = recipe_of(tiny_protocol)
-    together = went("conv-2", replicas, recipe, tiny_protocol, Place("cpu", "stacked"))
+    together = went("conv-2", replicas, recipe, tiny_protocol, Placement("cpu", "stacked"))
     assert [outcome.company for outcome in together] == [f"{n} side by side, stacked" for n in (2, 1, 2)]
     alone = went("conv-2", replicas, recipe, tiny_protocol, None)
     assert all(close(one.weights, other.weights) for one, other in zip(alone, together, strict=True))
@@ -83,7 +83,7 @@ def test_a_diverging_replica_harms_nobody(tiny_protocol: Protocol) -> None:
     calm = went("resnet-20", [replicas[1]], recipe, tiny_protocol, None)[0]
     pair = [replace(replicas[0], start=wild), replicas[1]]
     alone = went("resnet-20", pair, recipe, tiny_protocol, None)[0]
-    lost, kept = went("resnet-20", pair, recipe, tiny_protocol, Place("cpu", "stacked"))
+    lost, kept = went("resnet-20", pair, recipe, tiny_protocol, Placement("cpu", "stacked"))
     assert lost.failure == alone.failure is not None
     assert (lost.train, lost.steps, lost.history.steps) == (None, alone.steps, alone.history.steps)
     assert kept.failure is None
@@ -91,11 +91,11 @@ def test_a_diverging_replica_harms_nobody(tiny_protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize(("fits", "sizes"), [(4, [4, 1]), (2, [5, 2, 2, 1]), (1, [5, 2, 1, 1, 1, 1, 1])])
-def test_out_of_memory_halves_the_company(
+def test_out_of_memory_halves_the_group(
     tiny_protocol: Protocol, monkeypatch: pytest.MonkeyPatch, fits: int, sizes: list[int]
 ) -> None:
     """Memory for `fits` replicas: the work goes on with half as many, and every outcome says so."""
-    tried, forked = [], company.TEAMS["forked"]
+    tried, forked = [], GROUPS["streams"]
 
     def scarce(replicas: Any, *rest: Any) -> Any:
         tried.append(len(replicas))
@@ -103,16 +103,16 @@ def test_out_of_memory_halves_the_company(
             raise torch.OutOfMemoryError("no memory left")
         return forked(replicas, *rest)
 
-    monkeypatch.setitem(company.TEAMS, "forked", scarce)
+    monkeypatch.setitem(GROUPS, "streams", scarce)
     replicas = [replace(replica, last_step=1) for replica in replicas_of("conv-2", 5)]
     recipe = recipe_of(tiny_protocol)
     if fits == 4:
         replicas, sizes = replicas[:4], [4]
-    outcomes = went("conv-2", replicas, recipe, tiny_protocol, Place("cpu", "forked"))
+    outcomes = went("conv-2", replicas, recipe, tiny_protocol, Placement("cpu", "streams"))
     assert tried == sizes
     assert [outcome.history.steps[0] for outcome in outcomes] == [0] * len(replicas)
-    expected = {4: "4 side by side, forked", 2: "2 side by side, forked; 5 did not fit into memory"}
-    expected[1] = "1 side by side, forked; 2 did not fit into memory"
+    expected = {4: "4 side by side, streams", 2: "2 side by side, streams; 5 did not fit into memory"}
+    expected[1] = "1 side by side, streams; 2 did not fit into memory"
     assert outcomes[0].company == expected[fits]
     alone = went("conv-2", replicas, recipe, tiny_protocol, None)
     assert all(torch.equal(a.weights[n], b.weights[n]) for a, b in zip(alone, outcomes, strict=True) for n in a.weights)
@@ -122,9 +122,9 @@ def test_memory_for_not_even_one_is_an_error(tiny_protocol: Protocol, monkeypatc
     def none(*_: Any) -> Any:
         raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setitem(company.TEAMS, "stacked", none)
+    monkeypatch.setitem(GROUPS, "stacked", none)
     with pytest.raises(EnvironmentProblem, match="has not enough memory to train one network"):
-        went("conv-2", replicas_of("conv-2", 2), recipe_of(tiny_protocol), tiny_protocol, Place("cpu", "stacked"))
+        went("conv-2", replicas_of("conv-2", 2), recipe_of(tiny_protocol), tiny_protocol, Placement("cpu", "stacked"))
 
 
 def test_progress_names_the_replica(tiny_protocol: Protocol) -> None:
@@ -133,15 +133,15 @@ def test_progress_names_the_replica(tiny_protocol: Protocol) -> None:
     replicas[0] = replace(replicas[0], first_step=6)
     when = EvaluationSpec.model_validate({**tiny_protocol.evaluation.model_dump(), "every": 4, "test_every": 4})
     train(
-        replicas, lambda _: make(NETWORKS["conv-2"]), recipe_of(tiny_protocol), when, augmented(),
-        lambda *now: told.append(now), Place("cpu", "stacked"),
+        replicas, TrainingSetup(lambda _: make(NETWORKS["conv-2"]), recipe_of(tiny_protocol), when, augmented()),
+        lambda *now: told.append(now), Placement("cpu", "stacked"),
     )  # fmt: skip
     assert told == [(0, 8, 8), (1, 0, 8), (2, 0, 8), (1, 4, 8), (2, 4, 8), (1, 8, 8), (2, 8, 8)]
 
 
-def test_every_family_has_a_way() -> None:
+def test_every_family_has_a_strategy() -> None:
     for family in (MlpSpec, LeNet5Spec, ConvSpec, ResNetSpec, VggSpec):
-        assert way_for(family.model_construct()) in company.TEAMS
+        assert strategy_for(family.model_construct()) in GROUPS
 
 
 class Imitated(Replay):
@@ -166,20 +166,27 @@ class Imitated(Replay):
         return launched
 
 
-def test_replays_run_every_update_once(tiny_protocol: Protocol) -> None:
+def test_replays_run_every_update_once(tiny_protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eager at first, then ten at once where ten are alike, a partial batch by a graph of its own, two replicas."""
     made: list[Imitated] = []
 
-    def advance(team: Any) -> Imitated:
-        made.append(Imitated(team.steps))
+    def imitated(steps: Sequence[Step]) -> Imitated:
+        made.append(Imitated(steps))
         return made[-1]
 
     recipe = recipe_of(tiny_protocol, batch_size=4, steps=90)  # 17 whole batches and one of 2 in an epoch of 70 rows
     replicas = [replace(replica, last_step=90) for replica in replicas_of("conv-2", 2)]
     when = EvaluationSpec.model_validate({**tiny_protocol.evaluation.model_dump(), "every": 45, "test_every": 45})
-    task = company.Task(lambda _: make(NETWORKS["conv-2"]), recipe, when, augmented(), "forked")
-    replayed = company.in_companies(replicas, task, advance, lambda *_: None)
-    eager = company.in_companies(replicas, task, lambda _team: eagerly, lambda *_: None)
+
+    def trained() -> list[Outcome]:
+        placement = Placement("cpu", "streams")
+        return train(
+            replicas, TrainingSetup(lambda _: make(NETWORKS["conv-2"]), recipe, when, augmented()), None, placement
+        )
+
+    eager = trained()
+    monkeypatch.setattr(loop, "Eager", imitated)
+    replayed = trained()
     for one, other in zip(replayed, eager, strict=True):
         assert all(torch.equal(one.weights[n], other.weights[n]) for n in one.weights)
         assert one.history == other.history
@@ -194,7 +201,7 @@ class Killed(Exception):
 
 
 def resumable(
-    name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, way: Any, folder: Path, kill_at: int | None
+    name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, strategy: Any, folder: Path, kill_at: int | None
 ) -> list[Outcome]:
     """Train with a checkpoint at every look; the machine may fail at one."""
 
@@ -203,9 +210,11 @@ def resumable(
             raise Killed
 
     when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 2, "test_every": 4})
-    files = [Checkpoints(folder / f"{r.seed}", folder / "work", f"replica {r.seed}", 0.0) for r in replicas]
-    place = Place("cpu", way)
-    return train(replicas, lambda _: make(NETWORKS[name]), recipe, when, augmented(), report, place, files)
+    files = [CheckpointFile(folder / f"{r.seed}", folder / "work", f"replica {r.seed}", 0.0) for r in replicas]
+    placement = Placement("cpu", strategy)
+    return train(
+        replicas, TrainingSetup(lambda _: make(NETWORKS[name]), recipe, when, augmented()), report, placement, files
+    )
 
 
 def same(one: Outcome, other: Outcome) -> bool:
@@ -217,16 +226,16 @@ def same(one: Outcome, other: Outcome) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("way", ["stacked", "forked"])
-def test_a_killed_company_goes_on(tiny_protocol: Protocol, tmp_path: Path, way: Any, optimizer: str) -> None:
+@pytest.mark.parametrize("strategy", ["stacked", "streams"])
+def test_a_killed_group_goes_on(tiny_protocol: Protocol, tmp_path: Path, strategy: Any, optimizer: str) -> None:
     """Killed at each look, one after the other: in the end the bits of one go; and it does go on, not begin again."""
     recipe = recipe_of(tiny_protocol, optimizer=optimizer, momentum=0.9 if optimizer == "sgd" else 0.0)
     replicas = replicas_of("resnet-20", 2, snapshots=(0, 5))
-    whole = resumable("resnet-20", replicas, recipe, tiny_protocol, way, tmp_path / "whole", None)
+    whole = resumable("resnet-20", replicas, recipe, tiny_protocol, strategy, tmp_path / "whole", None)
     for kill_at in (2, 4, 6):
         with pytest.raises(Killed):
-            resumable("resnet-20", replicas, recipe, tiny_protocol, way, tmp_path / "r", kill_at)
-    resumed = resumable("resnet-20", replicas, recipe, tiny_protocol, way, tmp_path / "r", None)
+            resumable("resnet-20", replicas, recipe, tiny_protocol, strategy, tmp_path / "r", kill_at)
+    resumed = resumable("resnet-20", replicas, recipe, tiny_protocol, strategy, tmp_path / "r", None)
     assert all(same(one, other) for one, other in zip(whole, resumed, strict=True))
     for file in ("0", "1"):  # had it begun again, these would not matter
         path = tmp_path / "r" / file
@@ -234,17 +243,17 @@ def test_a_killed_company_goes_on(tiny_protocol: Protocol, tmp_path: Path, way: 
         assert state is not None
         name = next(name for name in state if name.startswith("module.") and state[name].is_floating_point())
         save_weights(path, {**state, name: state[name] + 1.0}, tmp_path / "work")
-    spoiled = resumable("resnet-20", replicas, recipe, tiny_protocol, way, tmp_path / "r", None)
+    spoiled = resumable("resnet-20", replicas, recipe, tiny_protocol, strategy, tmp_path / "r", None)
     assert not same(spoiled[0], whole[0])
 
 
 def test_one_that_lost_its_checkpoint_begins_again(tiny_protocol: Protocol, tmp_path: Path) -> None:
-    """The others go on without it: two companies, and the same bits, as forked networks never touch."""
+    """The others go on without it: two groups, and the same bits, as forked networks never touch."""
     recipe, replicas = recipe_of(tiny_protocol), replicas_of("conv-2", 3)
-    whole = resumable("conv-2", replicas, recipe, tiny_protocol, "forked", tmp_path / "whole", None)
+    whole = resumable("conv-2", replicas, recipe, tiny_protocol, "streams", tmp_path / "whole", None)
     with pytest.raises(Killed):
-        resumable("conv-2", replicas, recipe, tiny_protocol, "forked", tmp_path / "r", 6)
+        resumable("conv-2", replicas, recipe, tiny_protocol, "streams", tmp_path / "r", 6)
     (tmp_path / "r" / "1").write_bytes(b"half a file")
-    resumed = resumable("conv-2", replicas, recipe, tiny_protocol, "forked", tmp_path / "r", None)
-    assert [outcome.company for outcome in resumed] == [f"{n} side by side, forked" for n in (2, 1, 2)]
+    resumed = resumable("conv-2", replicas, recipe, tiny_protocol, "streams", tmp_path / "r", None)
+    assert [outcome.company for outcome in resumed] == [f"{n} side by side, streams" for n in (2, 1, 2)]
     assert all(same(one, other) for one, other in zip(whole, resumed, strict=True))

@@ -19,8 +19,8 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.training.loop import Place
-from benchmark.training.replicas import way_for
+from benchmark.training.loop import Placement
+from benchmark.training.replicas import strategy_for
 from benchmark.utils.errors import OutOfTime
 
 POLL_SECONDS = 2.0
@@ -91,15 +91,15 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
 
 def _run(harness: Harness, batch: Batch) -> list[PlannedJob]:
     """The part of a batch that has to be come back to."""
-    if harness.settings.place is None or not harness.protocol.trains:
+    if harness.settings.placement is None or not harness.protocol.trains:
         return [item for item in batch.jobs if not harness.run(item.job)]
     left = {job.name for job in run_together(harness, batch)}
     return [item for item in batch.jobs if item.job.name in left]
 
 
-def place_for(protocol: Protocol, device: str) -> Place | None:
+def placement_for(protocol: Protocol, device: str) -> Placement | None:
     """Where a protocol's networks are trained; None is one after another on this core."""
-    return None if device == "cpu" else Place("cuda", way_for(protocol.network))
+    return None if device == "cpu" else Placement("cuda", strategy_for(protocol.network))
 
 
 def _harness(protocol: Protocol, store: Store, options: Options, events: Events, costs: CostModel) -> Harness:
@@ -112,7 +112,7 @@ def _harness(protocol: Protocol, store: Store, options: Options, events: Events,
         retry_failed=options.retry_failed,
         second_tries=options.second_tries,
         checkpoint_seconds=options.checkpoint_seconds,
-        place=place_for(protocol, options.device),
+        placement=placement_for(protocol, options.device),
         may_start=fits,
         on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
         on_record=lambda cell, record: events.recorded(protocol, cell, record),
