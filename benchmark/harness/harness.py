@@ -20,7 +20,7 @@ from benchmark.harness.start import State, Tickets
 from benchmark.planning.batching import Pace
 from benchmark.planning.cost import company_of
 from benchmark.planning.plan import Job, expected_seconds
-from benchmark.plugins.registry import PrunerSource, locate
+from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.sandbox.template import template
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
@@ -46,7 +46,7 @@ class Harness:
         self._pace = pace or Pace()
         self._mask_seconds: dict[str, float] = {}  # by method, of its last mask
         self._watch = ScoreWatch(protocol.pruning)
-        self._found: dict[str, PrunerSource] = {}
+        self._found: dict[str, PluginSource] = {}
         self._tried: set[Cell] = set()
         self.holding = Holding(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
@@ -92,7 +92,7 @@ class Harness:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
         return cell in self._tried or self.store.settled(self.protocol, cell, self.settings.retry_failed)
 
-    def found(self, pruner: str) -> PrunerSource:
+    def found(self, pruner: str) -> PluginSource:
         """The pruner's source, looked up once, and not run here."""
         if pruner not in self._found:
             found = locate(pruner, self.settings.plugins)

@@ -16,7 +16,7 @@ from benchmark.datasets.dataset import Dataset, Examples
 from benchmark.datasets.splits import Split, scoring_examples, split
 from benchmark.networks import build, initial_state, make
 from benchmark.planning.plan import Job
-from benchmark.plugins.registry import PrunerSource
+from benchmark.plugins.registry import PluginSource
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.plugins.sandbox.session import Session
 from benchmark.protocols import Protocol
@@ -48,7 +48,7 @@ class Tickets:
         protocol: Protocol,
         store: Store,
         dataset: Callable[[], Dataset],
-        found: Callable[[str], PrunerSource],
+        found: Callable[[str], PluginSource],
         trained: Callable[[Cell, str], State],
         limits: Limits,
     ) -> None:

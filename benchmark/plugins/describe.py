@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import Field, ValidationError
 
-from benchmark.plugins.registry import PrunerSource, locate
+from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.registry import names as installed
 from benchmark.plugins.sandbox.confinement import (
     MIB,
@@ -169,7 +169,7 @@ def described(path: Path, given: Mapping[str, str]) -> PluginFacts:
         raise BadPruner(f"plugin {path}", f"says of itself what cannot be ({error})", "Correct the file") from error
 
 
-def _registered(source: PrunerSource) -> Literal["no", "same", "other"]:
+def _registered(source: PluginSource) -> Literal["no", "same", "other"]:
     """Whether an installed pruner has this plugin's name: with the "same" code, or "other" code."""
     if source.name not in installed():
         return "no"

@@ -1,4 +1,8 @@
-"""Which plugins there are, where their code is, and its digest, without running any of it. No torch."""
+"""Which plugins there are, where their code is, and its digest, without running any of it. No torch.
+
+Pruners, hooks and analyses of anybody's are entry points of the groups `GROUPS`; the pruners of this repository are
+registered the same way. A digest covers what the code does, not its comments or layout.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ def plugin_files(plugins: Sequence[Path]) -> dict[str, Path]:
 
 
 GROUP = "lotterybench.pruners"
+GROUPS = {"pruner": GROUP, "hook": "lotterybench.hooks", "analysis": "lotterybench.analyses"}
 LONGEST_SOURCE = 2**20  # bytes of a plugin file
 
 
@@ -41,9 +46,9 @@ def source_digest(source: str | bytes) -> str:
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
 
-def names() -> list[str]:
-    """Every registered pruner."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+def names(kind: str = "pruner") -> list[str]:
+    """Every registered plugin of a kind (a key of `GROUPS`)."""
+    return sorted({point.name for point in entry_points(group=GROUPS[kind])})
 
 
 def read_plugin(path: Path) -> bytes:
@@ -61,8 +66,8 @@ def read_plugin(path: Path) -> bytes:
 
 
 @dataclass(frozen=True)
-class PrunerSource:
-    """A pruner that a plugin process can load.
+class PluginSource:
+    """A plugin's source facts, for its digest and for the plugin process that loads it.
 
     `file`: its file, with `source` its content; or, for an entry point `module:Class`, the file of the package that
     it is in, which may be read from (`readable`).
@@ -76,19 +81,21 @@ class PrunerSource:
     readable: tuple[str, ...] = ()
 
 
-def locate(name: str, plugins: Mapping[str, Path] | None = None) -> PrunerSource:
-    """The pruner called `name`: from `plugins` (name -> file) first, then from entry points.
+def locate(name: str, plugins: Mapping[str, Path] | None = None, kind: str = "pruner") -> PluginSource:
+    """The plugin of a kind called `name`: from `plugins` (name -> file) first, then from entry points.
 
     Raises BadInput if there is none, BadPruner if its source cannot be read or is not Python.
     """
     if plugins and name in plugins:
         path = plugins[name].resolve()
         source = read_plugin(path)
-        return PrunerSource(path.stem, _digest(f"plugin {path}", source), path, source)
-    points = [point for point in entry_points(group=GROUP) if point.name == name]
+        return PluginSource(path.stem, _digest(f"plugin {path}", source), path, source)
+    points = [point for point in entry_points(group=GROUPS[kind]) if point.name == name]
     if not points:
-        raise BadInput(f"pruner '{name}'", "none is registered under this name", did_you_mean(name, names()))
-    return _from_entry_point(points[0])
+        known = names(kind)
+        fix = did_you_mean(name, known) if known else f"Register one in the entry-point group {GROUPS[kind]}"
+        raise BadInput(f"{kind} '{name}'", "none is registered under this name", fix)
+    return _from_entry_point(points[0], kind)
 
 
 def declared_needs(name: str) -> str | None:
@@ -113,16 +120,16 @@ def declared_needs(name: str) -> str | None:
     return None
 
 
-def _from_entry_point(point: EntryPoint) -> PrunerSource:
-    package, file, readable = _file_of(point)
-    digest = _digest(f"pruner '{point.name}'", file.read_bytes())
-    return PrunerSource(point.name, digest, package, b"", point.value, readable)
+def _from_entry_point(point: EntryPoint, kind: str) -> PluginSource:
+    package, file, readable = _file_of(point, kind)
+    digest = _digest(f"{kind} '{point.name}'", file.read_bytes())
+    return PluginSource(point.name, digest, package, b"", point.value, readable)
 
 
-def _file_of(point: EntryPoint) -> tuple[Path, Path, tuple[str, ...]]:
+def _file_of(point: EntryPoint, kind: str = "pruner") -> tuple[Path, Path, tuple[str, ...]]:
     """(package or module to load, the file of the class, what may be read from), without importing anything."""
     top, *rest = point.module.split(".")
-    thing = f"pruner '{point.name}'"
+    thing = f"{kind} '{point.name}'"
     spec = find_spec(top)  # of a top-level name: looks for it and imports nothing
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise BadPruner(thing, f"{point.value} cannot be imported (no package '{top}')", "Correct its entry point")

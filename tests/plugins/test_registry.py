@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import baselines.snip
 from baselines.snip import Snip
 from benchmark.plugins import load, registry
 from benchmark.plugins.load import find, from_file
@@ -98,6 +99,26 @@ def test_an_entry_point_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(load, "entry_points", lambda group: [point] if group == registry.GROUP else [])
     with pytest.raises(BadPruner, match=r"no_such_package\.module:Thing cannot be imported"):
         find("odd")
+
+
+@pytest.mark.parametrize("kind", registry.GROUPS)
+def test_every_kind_is_found_in_its_own_group(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One discovery, with one digest and one set of source facts; the code is not imported."""
+    point = EntryPoint("mine", "baselines.snip:Snip", registry.GROUPS[kind])
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUPS[kind] else [])
+    assert [names(other) for other in registry.GROUPS] == [
+        ["mine"] if other == kind else [] for other in registry.GROUPS
+    ]
+    source = registry.locate("mine", kind=kind)
+    assert (source.name, source.digest) == ("mine", source_digest(Path(baselines.snip.__file__).read_bytes()))
+    assert source.entry_point == "baselines.snip:Snip"
+    with pytest.raises(BadInput, match=rf"{kind} 'mime': none is registered .* Did you mean 'mine'"):
+        registry.locate("mime", kind=kind)
+    other = next(other for other in registry.GROUPS if other != kind)
+    with pytest.raises(
+        BadInput, match=rf"{other} 'mine': none is registered .* entry-point group {registry.GROUPS[other]}"
+    ):
+        registry.locate("mine", kind=other)
 
 
 def test_digest_sees_code_and_not_its_layout() -> None:

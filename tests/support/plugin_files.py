@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.api import Examples, Masks
 from benchmark.networks import initial_state, make
-from benchmark.plugins.registry import PrunerSource, locate
+from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.sandbox.confinement import MIB, Limits
 from benchmark.plugins.sandbox.session import Session
 from benchmark.protocols.levels import Level
@@ -41,7 +41,7 @@ class Mine(Pruner):
 """
 
 
-def plugin(folder: Path, body: str, needs: str = "nothing") -> PrunerSource:
+def plugin(folder: Path, body: str, needs: str = "nothing") -> PluginSource:
     """A file with a pruner that scores |w|, with these lines of Python before it returns `scores`."""
     lines = "\n".join(" " * 8 + line for line in body.splitlines())
     path = folder / "mine.py"
@@ -66,7 +66,7 @@ def subject() -> ScoredNetwork:
 
 
 @contextmanager
-def begun(source: PrunerSource, limits: Limits = SMALL, examples: Examples | None = None) -> Iterator[Session]:
+def begun(source: PluginSource, limits: Limits = SMALL, examples: Examples | None = None) -> Iterator[Session]:
     """A session that is ready to score the small network."""
     with Session(source, {}, limits) as session:
         names = tuple(name for name in subject().state if name.endswith("weight"))
@@ -74,7 +74,7 @@ def begun(source: PrunerSource, limits: Limits = SMALL, examples: Examples | Non
         yield session
 
 
-def mask_of(source: PrunerSource, pruning: PruningSpec, limits: Limits = SMALL, **rest: Any) -> tuple[Masks, PruneCost]:
+def mask_of(source: PluginSource, pruning: PruningSpec, limits: Limits = SMALL, **rest: Any) -> tuple[Masks, PruneCost]:
     """100 of 352 weights by an isolated plugin."""
     with begun(source, limits, rest.pop("examples", None)) as session:
         return cut(session, method(**rest), pruning, LEVEL)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from torch import Generator, Tensor
 
 from benchmark.datasets.dataset import Examples
-from benchmark.plugins.registry import PrunerSource
+from benchmark.plugins.registry import PluginSource
 from benchmark.plugins.sandbox.confinement import Limits, Protections
 from benchmark.plugins.sandbox.guard import End
 from benchmark.plugins.sandbox.template import template
@@ -52,7 +52,7 @@ class Session:
     nonsense. Its process is killed at the latest when the session ends.
     """
 
-    def __init__(self, pruner: PrunerSource, parameters: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(self, pruner: PluginSource, parameters: Mapping[str, Any], limits: Limits) -> None:
         self._pruner, self._limits = pruner.name, limits
         self.cost, self._longest = Cost(), 0  # bytes that an answer may have beyond its header
         self._prunable: tuple[str, ...] = ()
