@@ -1,7 +1,4 @@
-"""Evidence: estimates with the window in which each must lie for the claim to hold, and what they show.
-
-What can be said of a check or a claim.
-"""
+"""Evidence on one check: estimates with the window in which each must lie for the claim to hold, and their verdict."""
 
 from __future__ import annotations
 
@@ -136,7 +133,7 @@ class Evidence:
     exact: bool = False
 
     @property
-    def found(self) -> bool:
+    def is_known(self) -> bool:
         """Whether anything is known."""
         return self.exact or bool(self.seeds)
 
@@ -158,7 +155,7 @@ class Evidence:
 
     def verdict(self, alpha: float, p_reproduced: float, p_deviates: float) -> Verdict:
         """From p values that may have been corrected for other claims. A failed run forbids `reproduced`."""
-        if not self.found:
+        if not self.is_known:
             return "not measured"
         if self.exact:
             return "reproduced" if all(i.low <= i.estimate.mean <= i.high for i in self.items) else "deviates"

@@ -1,17 +1,23 @@
-"""What the suite holds of a paper: its statements, and its claims with the rules that decide them. No torch."""
+"""What the suite holds of a paper: its statements, and its claims with the rules that decide them."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import Field, JsonValue, model_validator
 
-from benchmark.claims.rules.accuracy import Rule, elsewhere, needed_cells
+from benchmark.claims.rules.base import RULES, Rule
 from benchmark.claims.tables import Source, Status, why_no_target
 from benchmark.protocols.protocol import Paper
 from benchmark.utils.errors import did_you_mean
 from benchmark.utils.strict_model import Frozen
+
+if TYPE_CHECKING:
+    AnyRule = Rule
+else:
+    # Every rule there is: pydantic picks the class by the word under `rule:`.
+    AnyRule = Annotated[Union[tuple(RULES.all().values())], Field(discriminator="rule")]  # noqa: UP007
 
 
 class PublishedPaper(Paper):
@@ -45,17 +51,18 @@ class Claim(Statement):
     part_of: str | None = Field(default=None, description="id of the divided statement that this is a part of")
     published: str = Field(description="the number or ordering as the paper gives it, in words for reports")
     read_from: str = Field(description="id of a source")
-    checks: tuple[Rule, ...] = Field(min_length=1)
+    checks: tuple[AnyRule, ...] = Field(min_length=1)
 
     @cached_property
     def cells(self) -> dict[str, tuple[tuple[str, int], ...]]:
         """Protocol id -> (method, level) pairs that the claim rests on, sorted; its own protocol first."""
-        found: dict[str, set[tuple[str, int]]] = {self.protocol: set()}
+        by_protocol: dict[str, set[tuple[str, int]]] = {self.protocol: set()}
         for rule in self.checks:
-            found[self.protocol].update(needed_cells(rule))
-            if other := elsewhere(rule):
-                found.setdefault(other[0], set()).update(other[1].cells)
-        return {protocol: tuple(sorted(cells)) for protocol, cells in found.items()}
+            by_protocol[self.protocol].update(rule.needed_cells)
+            if rule.other_protocol:
+                protocol, points = rule.other_protocol
+                by_protocol.setdefault(protocol, set()).update(points.cells)
+        return {protocol: tuple(sorted(cells)) for protocol, cells in by_protocol.items()}
 
 
 class NotDecided(Statement):

@@ -1,4 +1,4 @@
-"""Tests and intervals behind every verdict: t distributions throughout, never a bootstrap with few seeds. No torch.
+"""Tests and intervals behind every verdict: t distributions throughout, never a bootstrap with few seeds.
 
 An `Estimate` is a mean with its standard error. Whatever is decided is decided by comparing an estimate with
 bounds. Papers report on finite grids (0.01 points of accuracy, 100 updates), so equal values from few seeds
@@ -172,6 +172,15 @@ def seeds_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle + 1, high)
     return low
+
+
+def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """Standard deviation within groups, pooled, and its degrees of freedom. Raises ValueError if there are none."""
+    df = sum(len(group) - 1 for group in groups)
+    if df < 1:
+        raise ValueError("a pooled standard deviation needs a group of at least two values")
+    total = sum((value - fmean(group)) ** 2 for group in groups for value in group)
+    return math.sqrt(total / df), df
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:

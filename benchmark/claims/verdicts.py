@@ -1,7 +1,7 @@
-"""Verdicts: committed records and published claims to decisions. Pure functions; no torch.
+"""Verdicts: committed records and published claims to decisions. Pure functions.
 
 A claim is `reproduced` only if every one of its checks is, `deviates` if any check does, `not measured` if any check
-lacks all data, else `inconclusive`. See benchmark/scoring/evidence.py for one check.
+lacks all data, else `inconclusive`. `Evidence.verdict` decides one check.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmark.claims import papers as published
-from benchmark.claims import statistics
+from benchmark.claims import papers, statistics
 from benchmark.claims.evidence import UNDECIDED, Evidence, Verdict
 from benchmark.claims.observations import Observations, Point
 from benchmark.claims.published import Claim, Published
-from benchmark.claims.rules.accuracy import Rule, evaluate, orders
-from benchmark.claims.wording import evidence_text, rule_text, seeds_text, window_text
+from benchmark.claims.rules.base import Rule
+from benchmark.claims.wording import seeds_text
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names
 from benchmark.records.store import Store
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check of a claim. Numbers are None where nothing was measured or a bound is infinite.
+class CheckResult:
+    """One check of a claim, decided. Numbers are None where nothing was measured or a bound is infinite.
 
     `estimate`, `low`, `high`: the deciding quantity with its 1 - alpha interval; on the natural log scale for ratios,
     in levels for thresholds. `window`: where it must lie, in words. p values are corrected (Holm) where the check is
@@ -46,7 +45,7 @@ class Check:
     failures: tuple[str, ...]
 
     @property
-    def found(self) -> bool:
+    def is_known(self) -> bool:
         """Whether anything is known; what is counted from the protocol alone needs no seeds."""
         return self.verdict != "not measured"
 
@@ -73,7 +72,7 @@ class Decision:
     verdict: Verdict
     seeds_still_needed: int | None
     runs_missing: int
-    checks: tuple[Check, ...]
+    checks: tuple[CheckResult, ...]
     failures: tuple[str, ...]
     patterns: tuple[str, ...]
     cells: Mapping[str, tuple[Point, ...]]
@@ -101,12 +100,12 @@ def decide(store: Store, protocols: Sequence[Protocol]) -> list[Decision]:
     return decide_all({key: Observations(protocol, store.records(protocol)) for key, protocol in known.items()})
 
 
-def decide_all(seen: Mapping[str, Observations]) -> list[Decision]:
+def decide_all(observations: Mapping[str, Observations]) -> list[Decision]:
     """Every published claim on these protocols, by id, in the order of the papers' files."""
-    return [decision for paper in published.load_all() for decision in decide_paper(paper, seen)]
+    return [decision for paper in papers.load_all() for decision in decide_paper(paper, observations)]
 
 
-def decide_open(seen: Mapping[str, Observations], retry_failed: bool = False) -> list[Decision]:
+def decide_open(observations: Mapping[str, Observations], retry_failed: bool = False) -> list[Decision]:
     """The same of those claims to which a planned run can still add; with `retry_failed`, one that failed as well.
 
     For plans: the numbers of papers are taken as they are written.
@@ -114,27 +113,31 @@ def decide_open(seen: Mapping[str, Observations], retry_failed: bool = False) ->
 
     def can_change(claim: Claim) -> bool:
         return any(
-            seen[name].missing(cells) or (retry_failed and seen[name].failed(cells))
+            observations[name].missing(cells) or (retry_failed and observations[name].failed(cells))
             for name, cells in claim.cells.items()
         )
 
-    return [d for paper in published.all_as_written() for d in decide_paper(paper, seen, can_change)]
+    return [d for paper in papers.all_as_written() for d in decide_paper(paper, observations, can_change)]
 
 
 def decide_paper(
-    paper: Published, seen: Mapping[str, Observations], asked: Callable[[Claim], bool] = lambda _: True
+    paper: Published, observations: Mapping[str, Observations], asked: Callable[[Claim], bool] = lambda _: True
 ) -> list[Decision]:
     """The claims of one paper, or those `asked` for.
 
     Holm's correction runs over the claims that hold orderings, asked for or not, measured or not. Counting unmeasured
     ones (with p = 1) keeps a verdict from getting easier while results are missing.
     """
-    claims = [claim for claim in paper.claims if claim.cells.keys() <= seen.keys()]
+    claims = [claim for claim in paper.claims if claim.cells.keys() <= observations.keys()]
     wanted = {claim.id for claim in claims if asked(claim)}
     if not wanted:
         return []
     evidence = [
-        [evaluate(rule, seen[claim.protocol], seen) for rule in claim.checks if claim.id in wanted or orders(rule)]
+        [
+            rule.evaluate(observations[claim.protocol], observations)
+            for rule in claim.checks
+            if claim.id in wanted or rule.orders
+        ]
         for claim in claims
     ]
     raw_for = [[e.p_reproduced for e in row if e.orders] for row in evidence]
@@ -145,40 +148,42 @@ def decide_paper(
     decisions = []
     for claim, row in zip(claims, evidence, strict=True):
         p = [
-            (next(corrected_for), next(corrected_against)) if found.orders else (found.p_reproduced, found.p_deviates)
-            for found in row
+            (next(corrected_for), next(corrected_against)) if each.orders else (each.p_reproduced, each.p_deviates)
+            for each in row
         ]
         if claim.id not in wanted:
             continue
-        protocol = seen[claim.protocol].protocol
+        protocol = observations[claim.protocol].protocol
         checks = [
-            _check(rule, found, protocol, *corrected, family if found.orders else 1)
-            for rule, found, corrected in zip(claim.checks, row, p, strict=True)
+            _check(rule, each, protocol, *corrected, family if each.orders else 1)
+            for rule, each, corrected in zip(claim.checks, row, p, strict=True)
         ]
-        decisions.append(_decision(paper, claim, seen, checks))
+        decisions.append(_decision(paper, claim, observations, checks))
     return decisions
 
 
-def _check(rule: Rule, found: Evidence, protocol: Protocol, p_for: float, p_against: float, family: int) -> Check:
+def _check(
+    rule: Rule, evidence: Evidence, protocol: Protocol, p_for: float, p_against: float, family: int
+) -> CheckResult:
     alpha = protocol.statistics.alpha
-    verdict = found.verdict(alpha, p_for, p_against)
-    shown = found.centre or (found.weakest if found.items else None)
+    verdict = evidence.verdict(alpha, p_for, p_against)
+    shown = evidence.centre or (evidence.weakest if evidence.items else None)
     low, high = shown.interval(alpha) if shown else (math.nan, math.nan)
     settled = verdict in ("reproduced", "deviates")
-    return Check(
-        rule=rule_text(rule, protocol),
-        window=window_text(shown, found.scale, protocol) if shown else "",
-        measured=evidence_text(rule, found, protocol),
+    return CheckResult(
+        rule=rule.statement(protocol),
+        window=rule.window_text(shown, protocol) if shown else "",
+        measured=rule.measured_text(evidence, protocol),
         estimate=_finite(shown.estimate.mean) if shown else None,
         low=_finite(low),
         high=_finite(high),
-        p_reproduced=p_for if found.seeds else None,  # nothing is left to chance where no seed is needed
-        p_deviates=p_against if found.seeds else None,
-        seeds=found.seeds,
+        p_reproduced=p_for if evidence.seeds else None,  # nothing is left to chance where no seed is needed
+        p_deviates=p_against if evidence.seeds else None,
+        seeds=evidence.seeds,
         verdict=verdict,
         # The whole correction is taken, as if this claim stood first in Holm's order: an upper estimate.
-        seeds_still_needed=None if settled else found.seeds_still_needed(alpha / family),
-        failures=found.failures,
+        seeds_still_needed=None if settled else evidence.seeds_still_needed(alpha / family),
+        failures=evidence.failures,
     )
 
 
@@ -195,8 +200,10 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     return "reproduced" if all(v == "reproduced" for v in verdicts) else "inconclusive"
 
 
-def _decision(paper: Published, claim: Claim, seen: Mapping[str, Observations], checks: Sequence[Check]) -> Decision:
-    protocol = seen[claim.protocol].protocol
+def _decision(
+    paper: Published, claim: Claim, observations: Mapping[str, Observations], checks: Sequence[CheckResult]
+) -> Decision:
+    protocol = observations[claim.protocol].protocol
     verdict = combined([check.verdict for check in checks])
     open_ = [c.seeds_still_needed for c in checks if c.verdict in UNDECIDED]
     needed = [n for n in open_ if n is not None]
@@ -214,10 +221,10 @@ def _decision(paper: Published, claim: Claim, seen: Mapping[str, Observations], 
         seeds=f"{seeds_text([len(c.seeds) for c in checks])} of {len(protocol.seeds)}" if rests_on else "none needed",
         verdict=verdict,
         seeds_still_needed=None if decided or len(needed) < len(open_) else max(needed),
-        runs_missing=sum(seen[name].missing(cells) for name, cells in claim.cells.items()),
+        runs_missing=sum(observations[name].missing(cells) for name, cells in claim.cells.items()),
         checks=tuple(checks),
         failures=tuple(dict.fromkeys(text for check in checks for text in check.failures)),
-        patterns=tuple(pattern for name in claim.cells for pattern in _patterns(claim, seen[name].protocol)),
+        patterns=tuple(pattern for name in claim.cells for pattern in _patterns(claim, observations[name].protocol)),
         cells=claim.cells,
         part_of=claim.part_of,
     )

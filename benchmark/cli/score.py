@@ -26,7 +26,7 @@ def score(results: Path, every: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(verdicts.to_json(decisions), indent=1))
     else:
-        shown = [d for d in decisions if every or any(check.found for check in d.checks)]
+        shown = [d for d in decisions if every or any(check.is_known for check in d.checks)]
         rows = [[d.claim, d.statement, d.published, d.measured, d.spoken_verdict] for d in shown]
         show_table("Verdicts", ["claim", "statement", "published", "measured", "verdict"], rows)
         left = Counter(d.paper for d in decisions) - Counter(d.paper for d in shown)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.claims import papers as published
 from benchmark.claims.observations import Observations, reported_metric
-from benchmark.claims.rules.accuracy import Curve, published_runs
 from benchmark.claims.wording import METRICS
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, axis_name, axis_value
@@ -137,9 +136,11 @@ def _published(axes: Axes, protocol: Protocol, method: str, metric: Metric, i: i
     """Published values of every round, as points, where a claim of the paper has the whole curve."""
     claims = [claim for paper in published.load_all() for claim in paper.claims if claim.protocol == protocol.id]
     for rule in (rule for claim in claims for rule in claim.checks):
-        if isinstance(rule, Curve) and (rule.of.method, rule.metric) == (method, metric):
-            curve = published_runs(protocol, rule)
-            pairs = [(axis_value(protocol, level), v) for level, values in curve.items() for v in values]
+        if rule.metric == metric and [points.method for points in rule.points] == [method]:
+            runs = rule.published_runs(protocol)
+            if not runs:
+                continue
+            pairs = [(axis_value(protocol, level), v) for level, values in runs.items() for v in values]
             xs, ys = [a for a, _ in pairs], [b for _, b in pairs]
             label = f"{LABELS.get(method, method)}, published"
             axes.scatter(xs, ys, s=7, color=COLOURS[i], marker=MARKERS[i], alpha=0.45, label=label)

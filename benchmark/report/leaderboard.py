@@ -48,7 +48,7 @@ from benchmark.report.rankings import (
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 if TYPE_CHECKING:
-    from benchmark.claims.verdicts import Check, Decision
+    from benchmark.claims.verdicts import CheckResult, Decision
 
 
 HEADER = """\
@@ -124,8 +124,8 @@ def summary(decided: Sequence[tuple[Published, Sequence[Decision]]]) -> str:
 def ledger(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, Observations]) -> str:
     """All claims of one paper, decided or not; those of which nothing is measured stand folded behind the others."""
     units = sorted({unit_name(seen[decision.protocol].protocol) for decision in decisions})
-    started = [d for d in decisions if any(check.found for check in d.checks)]
-    waiting = [d for d in decisions if not any(check.found for check in d.checks)]
+    started = [d for d in decisions if any(check.is_known for check in d.checks)]
+    waiting = [d for d in decisions if not any(check.is_known for check in d.checks)]
     parts = [
         f'### <a id="claims-{paper.paper.key}"></a>{paper.paper.title}\n\n{paper.paper.authors} {paper.paper.year}, '
         f"[arXiv {paper.paper.arxiv}](https://arxiv.org/abs/{paper.paper.arxiv}). Densities are {', '.join(units)}. "
@@ -181,10 +181,10 @@ def _waiting_row(decision: Decision) -> list[str]:
 
 
 def _row(decision: Decision) -> list[str]:
-    parts = [_brief(check) for check in decision.checks if check.found]
+    parts = [_brief(check) for check in decision.checks if check.is_known]
     if len(decision.checks) > 1:
-        parts = [f"{_brief(check)}: {check.verdict}" for check in decision.checks if check.found]
-    if not all(check.found for check in decision.checks):
+        parts = [f"{_brief(check)}: {check.verdict}" for check in decision.checks if check.is_known]
+    if not all(check.is_known for check in decision.checks):
         parts.append("not measured")
     if decision.failures:
         parts.append(f"{len(decision.failures)} failed")
@@ -200,7 +200,7 @@ def _row(decision: Decision) -> list[str]:
     ]
 
 
-def _brief(check: Check) -> str:
+def _brief(check: CheckResult) -> str:
     """What was measured and where it must lie."""
     return f"{check.measured} (needs {check.window})"
 
@@ -215,8 +215,8 @@ def _checks(decisions: Sequence[Decision]) -> str:
     return "\n".join(blocks) + "\n"
 
 
-def _check(check: Check) -> str:
-    if not check.found:
+def _check(check: CheckResult) -> str:
+    if not check.is_known:
         return f"{check.rule}: not measured"
     p = "" if check.p_reproduced is None else f", p = {check.p_reproduced:.2g}"
     seeds = f", {len(check.seeds)} seed{'s' if len(check.seeds) > 1 else ''}" if check.seeds else ""
@@ -247,7 +247,7 @@ def render(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store] =
     seen = all_gathered(protocols, [store, *extra])
     decided = [(paper, decide_paper(paper, seen)) for paper in papers]
     shown = [(paper, decisions) for paper, decisions in decided if decisions]
-    shown.sort(key=lambda each: not any(check.found for d in each[1] for check in d.checks))  # measured papers first
+    shown.sort(key=lambda each: not any(check.is_known for d in each[1] for check in d.checks))  # measured papers first
     parts = [HEADER, *_other_folders(extra), summary(shown), LEGEND, *_overall(list(seen.values()), papers)]
     parts.append("## Methods by density\n")
     parts += [board(each, papers) for each in seen.values() if has_records(each)]

@@ -16,10 +16,10 @@ from functools import cache
 from statistics import fmean
 
 from benchmark.claims import statistics
-from benchmark.claims.format import number
 from benchmark.claims.observations import Observations, reported_metric, score_slope
 from benchmark.claims.published import Published
 from benchmark.claims.statistics import Estimate, interval
+from benchmark.claims.wording import number
 from benchmark.plugins.registry import declared_needs
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, axis_value, cells_of, density_text, method_names, unit_name

@@ -30,7 +30,6 @@ from statistics import fmean
 import torch
 
 from benchmark.claims import statistics
-from benchmark.claims.rules.base import pooled_sd
 from benchmark.datasets.dataset import Dataset
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
@@ -307,7 +306,7 @@ def _unlike(protocol: Protocol, committed: Store, cells: Sequence[Cell], cell: C
         place = (record.method.name, record.cell.level)
         if place in groups and record.measured is not None and record.status == "finished":
             groups[place].append(record.measured.test_accuracy_percent.last)
-    sd, df = pooled_sd(list(groups.values()))
+    sd, df = statistics.pooled_sd(list(groups.values()))
     own = groups[cell.method, cell.level]
     half = statistics.quantile((1 + CONFIDENCE) / 2, df) * sd * math.sqrt(1 + 1 / len(own))
     assert again.measured is not None

@@ -23,8 +23,7 @@ from scipy import special, stats
 from benchmark import protocols
 from benchmark.claims.evidence import Item, LargestItem
 from benchmark.claims.observations import Observations, Point
-from benchmark.claims.rules import accuracy as evaluation
-from benchmark.claims.rules.accuracy import evaluate
+from benchmark.claims.rules.value import Curve
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols import Protocol
 from benchmark.records.schema import Metric
@@ -203,7 +202,7 @@ def rates(case: Case, truth: Truth, seeds: int) -> dict[str, int]:
     counts = {"reproduced": 0, "deviates": 0, "inconclusive": 0}
     for _ in range(DRAWS):
         rule = RULE.validate_json(json.dumps(case.rule(rng)))
-        found = evaluate(rule, World(case.protocol, truth, seeds, rng))
+        found = rule.evaluate(World(case.protocol, truth, seeds, rng))
         counts[found.verdict(ALPHA, found.p_reproduced, found.p_deviates)] += 1
     return counts
 
@@ -223,7 +222,7 @@ def test_false_verdicts_stay_within_their_level(case: Case, seeds: int) -> None:
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_false_verdicts_on_curves(seeds: int, spread: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(seeds)
-    monkeypatch.setattr(evaluation, "published_runs", lambda _protocol, _rule: drawn_curve(rng, spread))
+    monkeypatch.setattr(Curve, "published_runs", lambda _rule, _protocol: drawn_curve(rng, spread))
     rule = {**CURVE, **SPREADS[spread], "of": {"method": "imp", "levels": {"first": 1, "last": 10}}}
     case = Case("curve", fixed(**rule), lambda *_: 70.0, (), MNIST1D)
     assert rates(case, lambda *_: 70.0, seeds)["deviates"] <= most(DRAWS)

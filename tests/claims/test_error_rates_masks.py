@@ -20,9 +20,8 @@ from error_rates import ALPHA, RULE, SEEDS, most
 from benchmark import protocols
 from benchmark.claims.evidence import Item, ShareItem
 from benchmark.claims.observations import Observations
-from benchmark.claims.rules import masks as mask_evidence
-from benchmark.claims.rules.accuracy import evaluate
-from benchmark.claims.rules.masks import level_step
+from benchmark.claims.rules import collapse, layer_density
+from benchmark.claims.rules.layer_density import level_step
 
 VGG = protocols.load("synflow/vgg16-cifar100-masks")
 LAYERS, SIZES = tuple(VGG.pruning.layer_sizes), tuple(VGG.pruning.layer_sizes.values())
@@ -73,7 +72,7 @@ def empty_layers(*names: str) -> Any:
 def rates(rule: dict[str, Any], worlds: Iterator[World], draws: int = DRAWS) -> Rates:
     asked, counts = RULE.validate_json(json.dumps(rule)), Rates()
     for _ in range(draws):
-        found = evaluate(asked, next(worlds))
+        found = asked.evaluate(next(worlds))
         counts[found.verdict(ALPHA, found.p_reproduced, found.p_deviates)] += 1
     return counts
 
@@ -140,13 +139,13 @@ def exponents(rng: np.random.Generator, mean: float, size: int) -> Any:
 def collapses(monkeypatch: pytest.MonkeyPatch, seeds: int, off: float) -> Iterator[World]:
     """Published runs and ours around 10^3; ours `off` margins off the published mean, both as the rule takes them.
 
-    So that only ours are left to chance: see `mask_evidence._collapse` for what an estimated margin does otherwise.
+    So that only ours are left to chance: see `Collapse.items` for what an estimated margin does otherwise.
     """
     rng = np.random.default_rng([3, seeds])
     while True:
         runs = exponents(rng, 3.0, 3)
         table = {level: (tuple(float(level <= last) for last in runs),) for level in range(1, 25)}
-        monkeypatch.setattr(mask_evidence, "published_layers", lambda *_args, t=table: t[_args[3]])
+        monkeypatch.setattr(collapse, "published_layers", lambda *_args, t=table: t[_args[3]])
         margin = max(MARGINS.density_rounds * STEP, MARGINS.seed_sd_multiple * STEP * float(np.std(runs, ddof=1)))
         centre = STEP * float(np.mean(runs)) if off else 3.0
         ours = exponents(rng, centre + off * margin, seeds)
@@ -177,7 +176,7 @@ def densities(monkeypatch: pytest.MonkeyPatch, seeds: int, ratio: float) -> Iter
     while True:
         theirs = 0.1 * np.exp(rng.normal(0, NOISE, (len(SIZES), 3)))
         monkeypatch.setattr(
-            mask_evidence, "published_layers", lambda *_args, t=theirs: [tuple(row) for row in t.tolist()]
+            layer_density, "published_layers", lambda *_args, t=theirs: [tuple(row) for row in t.tolist()]
         )
         ours = 0.1 * np.exp(rng.normal(0, NOISE, (len(SIZES), seeds)))
         ours[3] *= ratio

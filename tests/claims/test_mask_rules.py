@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.claims import papers as published
 from benchmark.claims.check import check_targets
 from benchmark.claims.observations import Observations, score_slope
-from benchmark.claims.published import Claim
-from benchmark.claims.rules.accuracy import Rule, evaluate
-from benchmark.claims.rules.masks import critical, published_layers
+from benchmark.claims.published import AnyRule, Claim
+from benchmark.claims.rules.collapse import critical_compression
+from benchmark.claims.rules.layer_density import published_layers
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols import Protocol, load, parse
 from benchmark.protocols.cells import Cell
@@ -36,7 +36,7 @@ from benchmark.records.schema import (
 from benchmark.report.rankings import empty_table, mask_standings
 from benchmark.utils.errors import BadInput
 
-RULE: TypeAdapter[Any] = TypeAdapter(Rule)
+RULE: TypeAdapter[Any] = TypeAdapter(AnyRule)
 VGG = load("synflow/vgg16-cifar100-masks")
 SIZES = list(VGG.pruning.layer_sizes.values())
 
@@ -196,7 +196,7 @@ def test_properties_are_decided(metric: str, within: str, values: Sequence[float
         for seed, value in enumerate(values)
     ]
     of = {"method": "synflow", "levels": [8]}
-    found = evaluate(rule(rule="score-property", of=of, metric=metric, within=within), Observations(VGG, records))
+    found = rule(rule="score-property", of=of, metric=metric, within=within).evaluate(Observations(VGG, records))
     assert verdict(found) == expected
 
 
@@ -207,8 +207,8 @@ def test_inverse_proportion_is_decided(power: float, expected: str) -> None:
     sums = [[size ** (power * n) for size in SIZES] for n in noise]
     records = [mask_record(VGG, Cell("snip", 1, seed), SIZES, facts(s)) for seed, s in enumerate(sums)]
     of = {"method": "snip", "levels": [1]}
-    found = evaluate(
-        rule(rule="score-property", of=of, metric="score-slope", within="inverse"), Observations(VGG, records)
+    found = rule(rule="score-property", of=of, metric="score-slope", within="inverse").evaluate(
+        Observations(VGG, records)
     )
     assert verdict(found) == expected
 
@@ -217,10 +217,12 @@ def test_inverse_proportion_is_decided(power: float, expected: str) -> None:
 
 
 def test_critical_compression_by_hand() -> None:
-    assert critical([0.5, 1.0, 1.5, 2.0], [False, False, True, True]) == 1.0
-    assert critical([0.5, 1.0, 1.5, 2.0], [False, True, False, True]) == 1.5  # the largest, as the authors count it
-    assert critical([0.5, 1.0], [True, True]) == 0.0
-    assert critical([0.5, 1.0], [False, False]) == 1.0
+    assert critical_compression([0.5, 1.0, 1.5, 2.0], [False, False, True, True]) == 1.0
+    assert (
+        critical_compression([0.5, 1.0, 1.5, 2.0], [False, True, False, True]) == 1.5
+    )  # the largest, as the authors count it
+    assert critical_compression([0.5, 1.0], [True, True]) == 0.0
+    assert critical_compression([0.5, 1.0], [False, False]) == 1.0
 
 
 PUBLISHED = {"random": (2.75, 3.75, 3.5), "magnitude": (2.75,) * 3, "snip": (3.75, 3.5, 3.5), "grasp": (3.5, 3.75, 3.5),
@@ -233,7 +235,7 @@ def test_published_masks_collapse_where_they_were_said_to(pruner: str) -> None:
     tables = [published_layers(VGG, "layers", pruner, level) for level in range(1, 25)]
     for run, exponent in enumerate(PUBLISHED[pruner]):
         empty = [any(layer[run] == 0 for layer in table) for table in tables]
-        assert critical([level / 4 for level in range(1, 25)], empty) == exponent
+        assert critical_compression([level / 4 for level in range(1, 25)], empty) == exponent
 
 
 def collapsing(at: Sequence[int], layer: int = 8) -> Callable[[int, int], list[int]]:
@@ -254,14 +256,14 @@ def collapsing(at: Sequence[int], layer: int = 8) -> Callable[[int, int], list[i
 def test_collapse_is_decided(first_empty: Sequence[int], expected: str) -> None:
     seen = world(VGG, "magnitude", range(1, 25), len(first_empty), collapsing(first_empty))
     of = {"method": "magnitude", "levels": {"first": 1, "last": 24}}
-    found = evaluate(rule(rule="collapse", of=of, table="layers", published="magnitude"), seen)
+    found = rule(rule="collapse", of=of, table="layers", published="magnitude").evaluate(seen)
     assert verdict(found) == expected
 
 
 def test_a_seed_without_every_level_does_not_count() -> None:
     seen = world(VGG, "magnitude", range(1, 24), 3, collapsing([12] * 3))
     of = {"method": "magnitude", "levels": {"first": 1, "last": 24}}
-    found = evaluate(rule(rule="collapse", of=of, table="layers", published="magnitude"), seen)
+    found = rule(rule="collapse", of=of, table="layers", published="magnitude").evaluate(seen)
     assert verdict(found) == "not measured"
 
 
@@ -272,7 +274,7 @@ def test_a_seed_without_every_level_does_not_count() -> None:
 def test_which_layer_empties_first_is_decided(layer: int, seeds: int, expected: str) -> None:
     seen = world(VGG, "snip", range(1, 25), seeds, collapsing([15] * seeds, layer))
     of = {"method": "snip", "levels": {"first": 1, "last": 24}}
-    assert verdict(evaluate(rule(rule="first-empty", of=of, layers=["conv9", "conv10"]), seen)) == expected
+    assert verdict(rule(rule="first-empty", of=of, layers=["conv9", "conv10"]).evaluate(seen)) == expected
 
 
 def test_first_empty_looks_at_the_first_and_at_all_that_are_empty_there() -> None:
@@ -281,12 +283,12 @@ def test_first_empty_looks_at_the_first_and_at_all_that_are_empty_there() -> Non
 
     of = {"method": "snip", "levels": {"first": 1, "last": 24}}
     asked = rule(rule="first-empty", of=of, layers=["conv9"])
-    assert verdict(evaluate(asked, world(VGG, "snip", range(1, 25), 5, kept))) == "reproduced"
+    assert verdict(asked.evaluate(world(VGG, "snip", range(1, 25), 5, kept))) == "reproduced"
     both = collapsing([15] * 5)
     seen = world(VGG, "snip", range(1, 25), 5, lambda lv, s: [0 if lv >= 15 else 1, *both(lv, s)[1:]])
-    assert verdict(evaluate(asked, seen)) == "deviates"  # conv1 goes with it
+    assert verdict(asked.evaluate(seen)) == "deviates"  # conv1 goes with it
     never = world(VGG, "snip", range(1, 25), 5, lambda *_: [1] * 14)
-    assert verdict(evaluate(asked, never)) == "deviates"
+    assert verdict(asked.evaluate(never)) == "deviates"
 
 
 @pytest.mark.parametrize(
@@ -296,7 +298,7 @@ def test_emptiness_is_decided(expected: str, verdicts: tuple[str, str]) -> None:
     for first, wanted in zip((25, 20), verdicts, strict=True):
         seen = world(VGG, "snip", [24], 5, collapsing([first] * 5))
         asked = rule(rule="emptied", of={"method": "snip", "levels": [24]}, expected=expected)
-        assert verdict(evaluate(asked, seen)) == wanted
+        assert verdict(asked.evaluate(seen)) == wanted
 
 
 # Densities by layer
@@ -326,7 +328,7 @@ def test_densities_by_layer_are_decided_by_the_worst_layer(factor: float, noise:
     asked = rule(
         rule="layer-density", of={"method": "magnitude", "levels": [2, 4, 6, 8]}, table="layers", published="magnitude"
     )
-    found = evaluate(asked, published_like("magnitude", factor, noise=noise))
+    found = asked.evaluate(published_like("magnitude", factor, noise=noise))
     assert verdict(found) == expected
     assert len(found.items) == 14 * 4
     if expected == "deviates":

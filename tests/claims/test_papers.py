@@ -21,8 +21,9 @@ from benchmark import protocols
 from benchmark.claims import papers as published
 from benchmark.claims.check import check_fits
 from benchmark.claims.observations import Observations
-from benchmark.claims.rules.accuracy import Curve, Rule, evaluate, needed_cells, published_runs
-from benchmark.claims.rules.base import Sample
+from benchmark.claims.published import AnyRule
+from benchmark.claims.rules.cells import Sample
+from benchmark.claims.rules.value import Curve
 from benchmark.claims.tables import tables_folder
 from benchmark.claims.verdicts import Decision, decide_paper
 from benchmark.cli.main import cli
@@ -35,7 +36,7 @@ from benchmark.utils.errors import BadInput
 
 CONV2, DROPOUT = protocols.load("lth/conv2-cifar10"), protocols.load("lth/conv2-dropout-cifar10")
 PANEL = protocols.load("synflow/vgg11-tiny")
-RULE: TypeAdapter[Any] = TypeAdapter(Rule)
+RULE: TypeAdapter[Any] = TypeAdapter(AnyRule)
 ACCURACY, BEST = "early-stop-accuracy", "best-accuracy"
 DENSE, IMP = {"method": "dense"}, {"method": "imp", "levels": [7]}
 BETWEEN = {"rule": "between", "metric": ACCURACY, "higher": DENSE, "lower": DENSE, "protocol": CONV2.id,
@@ -267,7 +268,7 @@ def panel(method: str, moved: float = 0.0, at: int | None = None) -> list[Any]:
     (asked,) = (
         r for c in published.load("synflow").claims if c.id == f"synflow-fig6-vgg11-tiny-{method}" for r in c.checks
     )
-    curve = published_runs(PANEL, asked)
+    curve = asked.published_runs(PANEL)
     return [
         record(PANEL, Cell(method, level, seed), Outcome(max(0.0, value + (moved if at in (None, level) else 0.0))))
         for level, runs in curve.items()
@@ -292,7 +293,7 @@ def test_a_curve_is_decided_with_the_spread_of_each_level(
     method: str, levels: list[int], moved: float, at: int | None, verdict: str
 ) -> None:
     asked = rule(**CURVE, of={"method": method, "levels": levels}, published=[method])
-    found = evaluate(asked, Observations(PANEL, panel(method, moved, at)))
+    found = asked.evaluate(Observations(PANEL, panel(method, moved, at)))
     assert len(found.items) == len(levels)
     assert found.verdict(0.05, found.p_reproduced, found.p_deviates) == verdict
 
@@ -300,7 +301,7 @@ def test_a_curve_is_decided_with_the_spread_of_each_level(
 def test_the_margin_of_a_curve_is_each_levels_own() -> None:
     """SNIP on VGG-11, Tiny-ImageNet: 54.77, 56.06, 55.32 at 10^0.25 and 0.5, 5.23, 6.79 at 10^3."""
     asked = rule(**CURVE, of={"method": "snip", "levels": [1, 12]}, published=["snip"])
-    first, last = evaluate(asked, Observations(PANEL, panel("snip"))).items
+    first, last = asked.evaluate(Observations(PANEL, panel("snip"))).items
     assert first.high == pytest.approx(2 * 0.6473, abs=1e-3)  # sqrt((0.613^2 + 0.677^2 + 0.063^2) / 2)
     assert last.high == pytest.approx(2 * 3.2754, abs=1e-3)
     assert first.fixed_se == pytest.approx(0.6473 / 3**0.5, abs=1e-3)
@@ -436,6 +437,6 @@ def test_the_terminal_counts_what_is_not_measured(tmp_path: Path) -> None:
 
 
 def test_needed_cells_stay_those_of_the_claims_own_protocol() -> None:
-    assert needed_cells(rule(**BETWEEN | {"higher": IMP, "lower": {"method": "imp", "levels": [3]}})) == (("imp", 7),)
-    assert needed_cells(rule(rule="layer-share", layers=["fc1"], published=1)) == ()
+    assert rule(**BETWEEN | {"higher": IMP, "lower": {"method": "imp", "levels": [3]}}).needed_cells == (("imp", 7),)
+    assert rule(rule="layer-share", layers=["fc1"], published=1).needed_cells == ()
     assert isinstance(rule(**CURVE, of=IMP, published=["imp"]), Curve)

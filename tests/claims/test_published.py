@@ -13,8 +13,11 @@ import yaml
 from benchmark import protocols
 from benchmark.claims import papers as published
 from benchmark.claims.published import Claim
-from benchmark.claims.rules.accuracy import Curve, Peak, Rule, Threshold, Value, needed_cells, published_runs
-from benchmark.claims.rules.base import listed, pooled_sd
+from benchmark.claims.rules.base import Rule
+from benchmark.claims.rules.cells import listed
+from benchmark.claims.rules.shape import Peak, Threshold
+from benchmark.claims.rules.value import Curve, Value
+from benchmark.claims.statistics import pooled_sd
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import axis_value, density_text, method_names, select
 from benchmark.utils.errors import BadInput
@@ -131,7 +134,7 @@ def test_every_threshold_is_checked_here() -> None:
 @pytest.mark.parametrize("name", PRINTED)
 def test_conv_claims_stand_at_the_level_that_is_printed(name: str) -> None:
     claim = next(c for c in CLAIMS if c.id == name)
-    (level,) = {level for rule in claim.checks for _, level in needed_cells(rule) if not isinstance(rule, Peak)} - {0}
+    (level,) = {level for rule in claim.checks for _, level in rule.needed_cells if not isinstance(rule, Peak)} - {0}
     assert level_of(PROTOCOLS[claim.protocol], PRINTED[name]) == pytest.approx(level, abs=0.1)
 
 
@@ -194,7 +197,7 @@ def test_curve_claims_have_published_runs_at_every_level() -> None:
     curves = of(Curve)
     assert len(curves) == 2 + 12 * 5 + 4 * 2
     for claim, rule in curves:
-        found = published_runs(PROTOCOLS[claim.protocol], rule)
+        found = rule.published_runs(PROTOCOLS[claim.protocol])
         assert sorted(found) == sorted(listed(rule.of.levels))
         runs = 2 if claim.protocol == "mnist1d/mlp" else 3 * len(rule.published)
         assert {len(values) for values in found.values()} == {runs}, claim.id
@@ -203,16 +206,16 @@ def test_curve_claims_have_published_runs_at_every_level() -> None:
 def test_published_runs_by_hand() -> None:
     """Single cells of the CSV files: rounds are levels from 0, exponents are quarters, dense is three runs of five."""
     by_id = {claim.id: rule for claim, rule in of(Curve)}
-    tickets = published_runs(PROTOCOLS["mnist1d/mlp"], by_id["mnist1d-curve-imp"])
+    tickets = by_id["mnist1d-curve-imp"].published_runs(PROTOCOLS["mnist1d/mlp"])
     assert tickets == {level: TABLE["imp", level] for level in range(100)}
     panel = PROTOCOLS["synflow/vgg11-tiny"]
-    assert published_runs(panel, by_id["synflow-fig6-vgg11-tiny-snip"])[12] == (0.5, 5.23, 6.79)
-    dense = published_runs(panel, by_id["synflow-fig6-vgg11-tiny-dense"])
+    assert by_id["synflow-fig6-vgg11-tiny-snip"].published_runs(panel)[12] == (0.5, 5.23, 6.79)
+    dense = by_id["synflow-fig6-vgg11-tiny-dense"].published_runs(panel)
     by_pruner = (166.76, 166.45, 167.03, 166.85, 167.59)  # random, magnitude, SNIP, GraSP, SynFlow at 10^0
     assert sum(dense[0]) == pytest.approx(sum(by_pruner))
     figure = PROTOCOLS["synflow/vgg16-cifar100-fig1"]
     claim = next(c for c in CLAIMS if c.id == "synflow-fig1-synflow")
-    best, last = (published_runs(figure, rule) for rule in claim.checks if isinstance(rule, Curve))
+    best, last = (rule.published_runs(figure) for rule in claim.checks if isinstance(rule, Curve))
     assert (best[16], last[16]) == ((10.34, 10.13, 8.83), (10.14, 9.94, 8.71))  # 10^4
 
 

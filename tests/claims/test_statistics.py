@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmark.claims import statistics as s
-from benchmark.claims.rules.base import crossing, interpolated, mean_curve, pooled_sd
+from benchmark.claims.rules.sampling import mean_curve
+from benchmark.claims.rules.shape import crossing, interpolated
+from benchmark.claims.statistics import pooled_sd
 
 SAMPLES = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=8)
 

@@ -20,7 +20,7 @@ import yaml
 
 from benchmark.claims import papers as published
 from benchmark.claims.published import Statement
-from benchmark.claims.rules.accuracy import Curve, Value
+from benchmark.claims.rules.value import Curve, Value
 from benchmark.claims.tables import Result, tables_folder
 
 ROOT = Path(__file__).parents[2]

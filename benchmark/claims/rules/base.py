@@ -1,226 +1,172 @@
-"""Samples by seed, paired differences, margins and places: what the rules are evaluated with.
+"""What every rule can do, and the table of rules.
 
-Which cells a rule speaks of: a method at some levels. Level 0 is the dense network. No torch.
-
-Arithmetic on curves over levels.
+A rule holds data from YAML (pydantic), knows the cells it needs and the protocols it fits, turns observations into
+evidence, and says in words what it tests and what came out. Everything but `points`, `items` and `statement` has a
+default here, which is that of a test on accuracies with one sample of seeds.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from statistics import fmean, stdev
-from typing import Annotated, Self, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, get_args
 
-from pydantic import Field, model_validator
-
-from benchmark.claims import statistics
-from benchmark.claims.observations import Observations, Point
-from benchmark.claims.statistics import Estimate
-from benchmark.protocols.cells import DENSE, density_text
-from benchmark.records.schema import Metric
+from benchmark.claims.evidence import Evidence, Item, Scale
+from benchmark.claims.observations import Observations
+from benchmark.claims.rules.cells import Points, Sample
+from benchmark.claims.tables import Result, Source, Table
+from benchmark.claims.wording import METRICS, SHORT, value_on_scale, window_on_scale
+from benchmark.protocols import Protocol
+from benchmark.records.schema import MaskMetric, Metric
+from benchmark.utils.registry import Registry
 from benchmark.utils.strict_model import Frozen
 
-
-class TableRow(Frozen):
-    """A row of one of the paper's result tables (results/<key>.yaml), by its key; `x` in the paper's own unit."""
-
-    table: str
-    setting: str
-    method: str
-    x: float | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-    column: str | None = Field(default=None, description="value column, where the table has several")
-
-    @property
-    def words(self) -> str:
-        """The key in words."""
-        parts = [self.setting, self.method, "no density" if self.x is None else f"{self.x:g}", *self.labels.values()]
-        return ", ".join([*parts, *([self.column] if self.column else [])])
+FIX_TARGET = "Name a row that may be a target, with its numbers, or list the claim under not_decided"
 
 
-class Sample(Frozen):
-    """A published mean: raw values, or mean with sd and n, or a constant without spread.
+@dataclass(frozen=True)
+class TargetTable:
+    """The result table that a rule takes its numbers from: description, source and rows."""
 
-    `row`: the row of a result table that the numbers are taken from. Loading compares them with it, and refuses a row
-    that is secondary or otherwise no target.
-
-    `sd` beside `values` replaces their own: two values say little about a spread that 99 other pairs of the same
-    paper tell well. `sd_df`: degrees of freedom of `sd`, default n - 1. `sd` without n, as where a paper does not say
-    how many runs it made: the margin takes it, and the mean counts as a constant.
-    """
-
-    values: tuple[float, ...] | None = None
-    mean: float | None = None
-    sd: float | None = Field(default=None, ge=0)
-    n: int | None = Field(default=None, gt=0)
-    sd_df: int | None = Field(default=None, gt=0)
-    row: TableRow | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if (self.values is None) == (self.mean is None):
-            raise ValueError("give either values or mean")
-        if self.values is not None and (self.n is not None or len(self.values) < 1):
-            raise ValueError("values carry their own n")
-        if self.values is None and self.sd is None and self.n is not None:
-            raise ValueError("n needs sd")
-        if self.sd_df is not None and (self.sd is None or (self.values is None and self.n is None)):
-            raise ValueError("sd_df needs sd, of values or of n runs")
-        return self
+    table: Table
+    source: Source
+    rows: Sequence[Result]
 
 
-class Span(Frozen):
-    """Every level from `first` to `last`."""
+class Rule(Frozen):
+    """How one check of a claim is decided. Levels are the protocol's, 0 = dense."""
 
-    first: int = Field(ge=0)
-    last: int = Field(ge=0)
+    rule: str
+    metric: Metric
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.last < self.first:
-            raise ValueError(f"last {self.last} is below first {self.first}")
-        return self
+    orders: ClassVar[bool] = False
+    """Whether it is an ordering, to which Holm's correction over the paper applies."""
+    compares_runs: ClassVar[bool] = False
+    """Whether it compares with published runs, which must be of the paper of its own protocol."""
 
-
-Levels = Annotated[tuple[int, ...], Field(min_length=1)] | Span
-
-
-def listed(levels: Levels) -> tuple[int, ...]:
-    """Levels one by one."""
-    return tuple(range(levels.first, levels.last + 1)) if isinstance(levels, Span) else levels
-
-
-class Points(Frozen):
-    """A method at some levels. Level 0 of any method is the dense network."""
-
-    method: str
-    levels: Levels = (0,)
+    # What it needs.
 
     @property
-    def cells(self) -> tuple[tuple[str, int], ...]:
-        """(method, level) pairs."""
-        return tuple((self.method if level else "dense", level) for level in listed(self.levels))
+    def points(self) -> tuple[Points, ...]:
+        """All that is measured in the claim's own protocol and named by the rule; not the dense networks it implies."""
+        raise NotImplementedError
+
+    @property
+    def other_protocol(self) -> tuple[str, Points] | None:
+        """The other protocol that the rule looks into, by id, and what it needs of it."""
+        return None
+
+    @property
+    def needed_cells(self) -> tuple[tuple[str, int], ...]:
+        """(method, level) pairs of the claim's own protocol that must be measured in a seed before the rule can use it;
+        sorted, each once."""
+        return tuple(sorted({cell for points in self.points for cell in points.cells}))
+
+    def misfits(self, protocol: Protocol) -> Iterator[str]:
+        """Why the claim's own protocol cannot decide the rule, beyond its methods and levels; nothing if it can."""
+        if protocol.trains == (self.metric in get_args(MaskMetric)):
+            kind = "trains networks" if protocol.trains else "trains nothing"
+            yield f"{protocol.id} {kind}, so it has no {self.metric}"
+        elif self.metric.startswith("early-stop") and protocol.evaluation.early_stop == "none":
+            yield f"{protocol.id} has no early stopping, so it has no {self.metric}"
+
+    # The published numbers behind it.
+
+    @property
+    def target_table(self) -> str | None:
+        """Name of the paper's result table that its numbers are taken from; None if they stand in the rule alone."""
+        return None
+
+    def target_misfit(self, target: TargetTable, protocol: Protocol) -> tuple[str, str] | None:
+        """(cause, fix) if its table does not hold what the rule says; None if it does."""
+        return None
+
+    def published_runs(self, protocol: Protocol) -> dict[int, tuple[float, ...]]:
+        """Level -> published accuracies in percent, one per run, where it compares with a whole curve.
+
+        Raises BadInput if the paper has no such table.
+        """
+        return {}
+
+    @property
+    def published_sample(self) -> Sample | None:
+        """The published mean that every level named is compared with, if it is such a rule."""
+        return None
+
+    # Evaluation.
+
+    @property
+    def scale(self) -> Scale:
+        """What the numbers of its items are."""
+        return "log-ratio" if self.metric == "early-stop-step" else "points"
+
+    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
+        """What is tested, over seeds (one at least) that have every cell needed.
+
+        Raises BadInput if published numbers do not fit the protocol.
+        """
+        raise NotImplementedError
+
+    def evaluate(self, observations: Observations, others: Mapping[str, Observations] | None = None) -> Evidence:
+        """Evidence from the seeds that have everything it needs.
+
+        `others`: observations of other protocols by id. Raises KeyError if one that the rule looks into is not there.
+        """
+        cells = self.needed_cells
+        seeds = observations.complete_seeds(self.metric, cells)
+        items = self.items(observations, seeds) if seeds else ()
+        return Evidence(items, self.scale, seeds, observations.failed(cells), self.orders)
+
+    # Words.
+
+    def statement(self, protocol: Protocol) -> str:
+        """What is tested, in one sentence."""
+        raise NotImplementedError
+
+    def window_text(self, item: Item, protocol: Protocol) -> str:
+        """Where the quantity of an item must lie."""
+        return window_on_scale(item, self.scale, protocol)
+
+    def measured_text(self, evidence: Evidence, protocol: Protocol) -> str:
+        """What was measured: the deciding quantity with its interval."""
+        if not evidence.is_known:
+            return "not measured"
+        item = evidence.weakest
+        text = value_on_scale(item, self.scale, protocol.statistics.alpha)
+        if len(evidence.items) > 1:
+            text += f" {item.where}, weakest of {len(evidence.items)}"
+        return f"{self.quantity}: {text}"
+
+    @property
+    def quantity(self) -> str:
+        """Short name of what is measured."""
+        return SHORT[self.metric]
+
+    @property
+    def metric_name(self) -> str:
+        """The metric in words."""
+        return METRICS[self.metric]
 
 
-T = TypeVar("T")
-
-
-def blocks(items: Sequence[T], width: int) -> list[list[T]]:
-    """Consecutive groups of `width`; the last one may be shorter."""
-    return [list(items[i : i + width]) for i in range(0, len(items), width)]
-
-
-def mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
-    """Average of curves that have the same points."""
-    return [fmean(column) for column in zip(*curves, strict=True)]
-
-
-def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """Standard deviation within groups, pooled, and its degrees of freedom. Raises ValueError if there are none."""
-    df = sum(len(group) - 1 for group in groups)
-    if df < 1:
-        raise ValueError("a pooled standard deviation needs a group of at least two values")
-    total = sum((value - fmean(group)) ** 2 for group in groups for value in group)
-    return math.sqrt(total / df), df
-
-
-def interpolated(levels: Sequence[int], values: Sequence[float], x: float) -> float:
-    """The curve at level x, linear between levels; the end values beyond them."""
-    if x <= levels[0]:
-        return values[0]
-    for left, right, a, b in zip(levels, levels[1:], values, values[1:], strict=False):
-        if x <= right:
-            return a + (b - a) * (x - left) / (right - left)
-    return values[-1]
-
-
-def crossing(levels: Sequence[int], gains: Sequence[float]) -> float:
-    """The level beyond which a curve stays below zero, linear between levels.
-
-    The last level if it ends at or above zero. The first value is dense against dense, 0, so a curve below zero
-    from its first level on crosses at level 0.
-    """
-    last = max((i for i, gain in enumerate(gains) if gain >= 0), default=0)
-    if last == len(levels) - 1:
-        return float(levels[-1])
-    a, b = gains[last], gains[last + 1]
-    return levels[last] + (levels[last + 1] - levels[last]) * max(a, 0.0) / (max(a, 0.0) - b)
-
-
-DENSE_POINT: Point = (DENSE, 0)
-
-
-def accuracy_margin(seen: Observations, metric: Metric, published_sd: float | None) -> float:
-    """Points: the larger of the fixed margin and twice the published seed sd, or the dense measured one.
-
-    Where the measured one decides, the margin is itself estimated, and the error level does not hold on its edge: with
-    a seed sd of 0.7 points 10 to 18 % of simulated worlds at twice the true sd are decided. Of LeNet, the only network
-    with records, the seed sd stays below half the fixed margin; of networks not measured yet it is not known.
-    """
-    margins = seen.protocol.statistics.margins
-    if published_sd is None:
-        dense = list(seen.by_seed(metric, DENSE_POINT).values())
-        published_sd = stdev(dense) if len(dense) > 1 else 0.0
-    return max(margins.accuracy_points, margins.seed_sd_multiple * published_sd)
-
-
-def sample_of(sample: Sample) -> tuple[Estimate, float | None]:
-    """A published mean as an estimate, and its seed sd if it is published."""
-    if sample.values is not None:
-        own = statistics.estimate(sample.values) if len(sample.values) > 1 else None
-        if sample.sd is None:
-            return (own, own.sd) if own else (Estimate(sample.values[0], 0.0, 1.0, 1), None)
-        return statistics.known(fmean(sample.values), sample.sd, len(sample.values), sample.sd_df), sample.sd
-    assert sample.mean is not None  # the model's validator sees to it
-    if sample.sd is None or sample.n is None:
-        return Estimate(sample.mean, 0.0, 1.0, 1), sample.sd
-    return statistics.known(sample.mean, sample.sd, sample.n, sample.sd_df), sample.sd
-
-
-def rows(seen: Observations, metric: Metric, point: Point, seeds: Sequence[int]) -> list[float]:
-    """One value per seed; steps on the log scale."""
-    values = [seen.value(metric, point, seed) for seed in seeds]
-    found = [value for value in values if value is not None]
-    assert len(found) == len(seeds)  # `seeds` are those that have every point
-    return [seen.logarithm(value) for value in found] if metric == "early-stop-step" else found
-
-
-def averages(seen: Observations, metric: Metric, points: Sequence[Point], seeds: Sequence[int]) -> list[float]:
-    """One value per seed: the mean over some points."""
-    return mean_curve([rows(seen, metric, point, seeds) for point in points])
-
-
-def resolution(seen: Observations, metric: Metric, points: Sequence[Point], seeds: Sequence[int]) -> float:
-    """Grid step of the metric on the scale of `rows`: relative to the smallest value for steps."""
-    step = seen.resolution(metric)
-    if metric != "early-stop-step":
-        return step
-    return step / math.exp(min(min(rows(seen, metric, point, seeds)) for point in points))
-
-
-def pairs(higher: Points, lower: Points) -> list[tuple[Point, Point]]:
-    """Level by level; a single cell stands against all of the other side."""
-    a, b = list(higher.cells), list(lower.cells)
-    length = max(len(a), len(b))
-    return list(zip(a * (length // len(a)), b * (length // len(b)), strict=True))
-
-
-def paired(seen: Observations, metric: Metric, pairs: Sequence[tuple[Point, Point]], seeds: Sequence[int]) -> Estimate:
-    """Mean over pairs of (first - second) within each seed."""
-    first = averages(seen, metric, [a for a, _ in pairs], seeds)
-    second = averages(seen, metric, [b for _, b in pairs], seeds)
-    per_seed = [x - y for x, y in zip(first, second, strict=True)]
-    return statistics.estimate(per_seed, resolution(seen, metric, [p for pair in pairs for p in pair], seeds))
-
-
-def where(seen: Observations, points: Sequence[Point]) -> str:
-    """Densities of some cells in the paper's unit, of the pruned ones if there are any."""
-    levels = [level for _, level in points if level] or [level for _, level in points]
-    texts = [density_text(seen.protocol, level) for level in (min(levels), max(levels))]
-    return f"at {texts[0]}" if texts[0] == texts[1] else f"at {texts[0]} to {texts[1]}"
-
-
-def place(seen: Observations, pairs: Sequence[tuple[Point, Point]]) -> str:
-    """Where pairs of cells lie, by the pruned side."""
-    return where(seen, [a if a[1] else b for a, b in pairs])
+RULES: Registry[type[Rule]] = Registry(
+    "rule",
+    "benchmark.claims.rules",
+    {
+        "value": "value",
+        "curve": "value",
+        "difference": "compare",
+        "between": "compare",
+        "ratio": "compare",
+        "ordering": "compare",
+        "largest-gain": "shape",
+        "peak": "shape",
+        "threshold": "shape",
+        "layer-share": "layer_share",
+        "emptied": "collapse",
+        "first-empty": "collapse",
+        "collapse": "collapse",
+        "layer-density": "layer_density",
+        "score-property": "score_property",
+    },
+)
+"""Every rule by the word that `rule:` gives in a claims file -> its module."""

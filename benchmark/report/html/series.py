@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from statistics import fmean
@@ -12,8 +12,7 @@ import numpy as np
 from benchmark.claims import statistics
 from benchmark.claims.observations import Observations
 from benchmark.claims.published import Published
-from benchmark.claims.rules.accuracy import Curve, Rule, Value, published_runs
-from benchmark.claims.rules.base import sample_of
+from benchmark.claims.rules.cells import Points, Sample
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, axis_value, density_text
 from benchmark.records.schema import Metric, Record
@@ -100,31 +99,31 @@ def place(seen: Observations, metric: Metric, method: str, level: int) -> Place 
 def published_lines(protocol: Protocol, metric: Metric, papers: Sequence[Published]) -> list[PublishedLine]:
     """Whole published curves, and single published values, of this metric."""
     claims = [claim for paper in papers for claim in paper.claims if claim.protocol == protocol.id]
-    rules: list[Rule] = [rule for claim in claims for rule in claim.checks if rule.metric == metric]
-    lines = [_published_curve(protocol, rule) for rule in rules if isinstance(rule, Curve)]
-    known = {found.method for found in lines}
-    single: dict[str, list[Value]] = {}
+    rules = [rule for claim in claims for rule in claim.checks if rule.metric == metric]
+    curves = [(rule, rule.published_runs(protocol)) for rule in rules]
+    lines = [_published_curve(protocol, rule.points[0].method, runs) for rule, runs in curves if runs]
+    known = {line.method for line in lines}
+    single: dict[str, list[tuple[Points, Sample]]] = {}
     for rule in rules:
-        if isinstance(rule, Value) and rule.of.method not in known:
-            single.setdefault(rule.of.method, []).append(rule)
+        if rule.published_sample and rule.points[0].method not in known:
+            single.setdefault(rule.points[0].method, []).append((rule.points[0], rule.published_sample))
     return [*lines, *(_published_values(protocol, method, own) for method, own in single.items())]
 
 
-def _published_curve(protocol: Protocol, rule: Curve) -> PublishedLine:
-    curve = sorted(published_runs(protocol, rule).items())
-    places = [_place(protocol, lv, fmean(v), min(v), max(v), v) for lv, v in curve]
-    return PublishedLine(rule.of.method, tuple(places), "lowest to highest trial")
+def _published_curve(protocol: Protocol, method: str, runs: Mapping[int, tuple[float, ...]]) -> PublishedLine:
+    places = [_place(protocol, level, fmean(v), min(v), max(v), v) for level, v in sorted(runs.items())]
+    return PublishedLine(method, tuple(places), "lowest to highest trial")
 
 
-def _published_values(protocol: Protocol, method: str, rules: Sequence[Value]) -> PublishedLine:
+def _published_values(protocol: Protocol, method: str, samples: Sequence[tuple[Points, Sample]]) -> PublishedLine:
     """Single published values of a method; one place a level, that of the first rule that names it."""
     places: dict[int, Place] = {}
     spread = False
-    for rule in rules:
-        estimate, sd = sample_of(rule.published)
+    for points, sample in samples:
+        estimate, sd = sample.estimate()
         half, spread = sd or 0.0, spread or bool(sd)
-        raw = rule.published.values or (estimate.mean,)
-        for _, level in rule.of.cells:
+        raw = sample.values or (estimate.mean,)
+        for _, level in points.cells:
             place = _place(protocol, level, estimate.mean, estimate.mean - half, estimate.mean + half, raw)
             places.setdefault(level, place)
     words = "± 1 standard deviation" if spread else "no spread published"

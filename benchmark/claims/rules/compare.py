@@ -1,0 +1,186 @@
+"""Comparison of two measured quantities: differences and ratios with a published value, and orderings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from benchmark.claims import statistics
+from benchmark.claims.evidence import Evidence, Item
+from benchmark.claims.observations import Observations
+from benchmark.claims.rules.base import RULES, Rule
+from benchmark.claims.rules.cells import Points
+from benchmark.claims.rules.sampling import accuracy_margin, averages, blocks, paired, pairs, where, where_pairs
+from benchmark.claims.wording import number, points_text
+from benchmark.protocols import Protocol
+from benchmark.records.schema import Accuracy, TrainedMetric
+
+Bound = Literal["equal", "at-least"]
+RELATIONS: Mapping[Bound, str] = {"equal": "equals", "at-least": "is at least"}
+
+
+@RULES.register("difference")
+class Difference(Rule):
+    """Paired difference of two accuracies, in points, equals `published`, or is at least that (accuracy margin)."""
+
+    rule: Literal["difference"]
+    metric: TrainedMetric
+    higher: Points
+    lower: Points
+    published: float
+    bound: Bound
+
+    @property
+    def points(self) -> tuple[Points, ...]:
+        """Both sides."""
+        return self.higher, self.lower
+
+    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
+        """The difference at each level."""
+        margin = accuracy_margin(observations, self.metric, None)
+        low, high = self.published - margin, self.published + margin if self.bound == "equal" else math.inf
+        return tuple(
+            Item(where_pairs(observations, [pair]), paired(observations, self.metric, [pair], seeds), low, high)
+            for pair in pairs(self.higher, self.lower)
+        )
+
+    def statement(self, protocol: Protocol) -> str:
+        """What is tested, in one sentence."""
+        sides = f"{points_text(protocol, self.higher)} minus {points_text(protocol, self.lower)}"
+        return f"{self.metric_name}: {sides} {RELATIONS[self.bound]} {number(self.published)} points"
+
+
+@RULES.register("between")
+class Between(Rule):
+    """Difference of one cell here and one in another protocol, in points: as `difference`, but not paired.
+
+    Networks of two protocols share no draws, so the seeds of each side are a sample of its own (Welch).
+    """
+
+    rule: Literal["between"]
+    metric: Accuracy
+    higher: Points
+    lower: Points
+    protocol: str = Field(description="id of the protocol of `lower`; `higher` is of the claim's own")
+    published: float
+    bound: Bound
+
+    @model_validator(mode="after")
+    def _single_cells(self) -> Self:
+        if len(self.higher.cells) != 1 or len(self.lower.cells) != 1:
+            raise ValueError("higher and lower are one level each")
+        return self
+
+    @property
+    def points(self) -> tuple[Points, ...]:
+        """The side that is measured in the claim's own protocol."""
+        return (self.higher,)
+
+    @property
+    def other_protocol(self) -> tuple[str, Points] | None:
+        """The protocol of the lower side."""
+        return self.protocol, self.lower
+
+    def evaluate(self, observations: Observations, others: Mapping[str, Observations] | None = None) -> Evidence:
+        """Each side has its own seeds, and the margin is the wider of the two protocols'."""
+        sides = [(observations, self.higher.cells), ((others or {})[self.protocol], self.lower.cells)]
+        seeds = [side.complete_seeds(self.metric, cells) for side, cells in sides]
+        failures = tuple(text for side, cells in sides for text in side.failed(cells))
+        if not all(seeds):
+            return Evidence((), self.scale, (), failures)
+        margin = max(accuracy_margin(side, self.metric, None) for side, _ in sides)
+        here, there = (
+            statistics.estimate(averages(side, self.metric, cells, own), side.resolution(self.metric))
+            for (side, cells), own in zip(sides, seeds, strict=True)
+        )
+        high = self.published + margin if self.bound == "equal" else math.inf
+        gap = statistics.difference(here, there)
+        item = Item(where(observations, self.higher.cells), gap, self.published - margin, high)
+        return Evidence((item,), self.scale, min(seeds, key=len), failures)
+
+    def statement(self, protocol: Protocol) -> str:
+        """What is tested, in one sentence."""
+        sides = f"{points_text(protocol, self.higher)} minus {points_text(protocol, self.lower)} of {self.protocol}"
+        return f"{self.metric_name}: {sides}, unpaired, {RELATIONS[self.bound]} {number(self.published)} points"
+
+
+@RULES.register("ratio")
+class Ratio(Rule):
+    """Paired ratio of two quantities equals `published` (ratio margin, on the log scale)."""
+
+    rule: Literal["ratio"]
+    metric: TrainedMetric
+    numerator: Points
+    denominator: Points
+    published: float = Field(gt=0)
+
+    @property
+    def points(self) -> tuple[Points, ...]:
+        """Both sides."""
+        return self.numerator, self.denominator
+
+    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
+        """The difference of logarithms at each level."""
+        margin, centre = math.log1p(observations.protocol.statistics.margins.ratio), math.log(self.published)
+        low, high = centre - margin, centre + margin
+        return tuple(
+            Item(where_pairs(observations, [pair]), paired(observations, self.metric, [pair], seeds), low, high)
+            for pair in pairs(self.numerator, self.denominator)
+        )
+
+    def statement(self, protocol: Protocol) -> str:
+        """What is tested, in one sentence."""
+        sides = f"{points_text(protocol, self.numerator)} over {points_text(protocol, self.denominator)}"
+        within = f"within {100 * protocol.statistics.margins.ratio:.0f} % relative"
+        return f"{self.metric_name}: {sides} equals {self.published} {within}"
+
+
+@RULES.register("ordering")
+class Ordering(Rule):
+    """`higher` is above `lower`: paired, one-sided, Holm over the paper.
+
+    `over: every`: at each level (each block of `width` neighbours) on its own; `over: average`: on the average.
+    """
+
+    rule: Literal["ordering"]
+    metric: TrainedMetric
+    higher: Points
+    lower: Points
+    over: Literal["every", "average"] = "every"
+    width: int = Field(default=1, gt=0)
+
+    orders = True
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        lengths = {len(self.higher.cells), len(self.lower.cells)}
+        if len(lengths) == 2 and 1 not in lengths:
+            raise ValueError("higher and lower have different numbers of levels")
+        return self
+
+    @property
+    def points(self) -> tuple[Points, ...]:
+        """Both sides."""
+        return self.higher, self.lower
+
+    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
+        """The paired difference of every group of levels, above 0."""
+        everywhere = pairs(self.higher, self.lower)
+        groups = [everywhere] if self.over == "average" else blocks(everywhere, self.width)
+        return tuple(
+            Item(where_pairs(observations, group), paired(observations, self.metric, group, seeds), 0.0, math.inf)
+            for group in groups
+        )
+
+    def statement(self, protocol: Protocol) -> str:
+        """What is tested, in one sentence."""
+        relation = "is later than" if self.metric == "early-stop-step" else "is above"
+        sides = f"{points_text(protocol, self.higher)} {relation} {points_text(protocol, self.lower)}"
+        if self.over == "average":
+            sides += ", on average"
+        elif self.width > 1:
+            sides += f", in every average of {self.width} neighbouring levels"
+        return f"{self.metric_name}: {sides}"
