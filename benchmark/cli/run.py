@@ -271,7 +271,7 @@ def _execute(selection: Selection, store: Store, how: How, like: Store | None) -
 
 def _recheck(selection: Selection, store: Store, again: Store, how: How) -> None:
     from benchmark.planning.plan import speed_from
-    from benchmark.sharing.recheck import compare
+    from benchmark.sharing.remeasure import compare_means
 
     planned = speed_from(only_recorded(plan(selection, again), store), store)
     batches = batches_for(_order(selection, store, how, None), planned, store)
@@ -279,7 +279,8 @@ def _recheck(selection: Selection, store: Store, again: Store, how: How) -> None
     if planned and count:
         click.echo(f"Measuring finished cells again into {again.root}, to compare: about {count} fit the time left.")
         _execute(selection, again, how, store)
-    outcomes = [outcome for protocol in protocols_in(selection) if (outcome := compare(protocol, store, again)).cells]
+    compared = [compare_means(protocol, store, again) for protocol in protocols_in(selection)]
+    outcomes = [outcome for outcome in compared if outcome.cells]
     for outcome in outcomes:
         click.echo(outcome.sentence())
     if any(outcome.deviates for outcome in outcomes):

@@ -34,19 +34,17 @@ from benchmark.datasets.dataset import Dataset
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.harness.start import State, Tickets
-from benchmark.planning.plan import Job
 from benchmark.plugins.registry import locate
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol, lock
 from benchmark.protocols.cells import DENSE, Cell, title
 from benchmark.protocols.network import MlpSpec
-from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.pruning.schedule import layer_groups
 from benchmark.records.provenance import provenance
 from benchmark.records.schema import Provenance, Record
 from benchmark.records.store import Store
 from benchmark.report import figure, leaderboard
-from benchmark.sharing.recheck import same_machine
+from benchmark.sharing.remeasure import cell_again, mask_again, same_machine
 from benchmark.training.device import device_name
 from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.errors import BadInput, LotterybenchError
@@ -216,15 +214,15 @@ def _masks(
         made = record.provenance
         here = provenance(made.precision, made.data_digest, torch.get_num_threads(), device_name("cpu"), None)
         try:
-            masks = tickets.masks(cell)[0]
+            made_again = mask_again(tickets, record)
         except LotterybenchError as error:
             found.reasons.append(f"{protocol.key} {title(cell)}: no mask can be made: {error}")
             continue
-        if record.mask is not None and mask_digest(masks) == record.mask.sha256:
+        if made_again.identical:
             same += 1
         elif _exact(protocol, cell, record.provenance, here):
             found.reasons.append(f"{protocol.key} {title(cell)}: another mask than recorded{_changed(record)}")
-        elif why := _far(_kept(protocol, masks), record):
+        elif why := _far(_kept(protocol, made_again.masks), record):
             found.reasons.append(f"{protocol.key} {title(cell)}: {why}{_changed(record)}")
     if cells:
         found.agreed.append(f"{protocol.key}: {same} of {len(cells)} masks made again are the same bit for bit")
@@ -267,17 +265,18 @@ def _trained(
     same = 0
     for cell in cells:
         say(f"training of {protocol.id} {title(cell)}")
-        harness.run(Job(protocol, (cell,)))
-        first, second = committed.read(protocol, cell), again.read(protocol, cell)
+        first = committed.read(protocol, cell)
         assert first is not None  # it was asked before
+        comparison = cell_again(harness, cell, first)
+        second = comparison.again
         name = f"{protocol.key} {title(cell)}"
         if second is None or second.measured is None:
             found.reasons.append(
                 f"{name}: cannot be trained again: {second.reason if second else 'no record came out'}"
             )
-        elif first.fingerprint() == second.fingerprint():
+        elif comparison.identical:
             same += 1
-        elif same_machine(first.provenance, second.provenance):
+        elif comparison.differs:
             found.reasons.append(f"{name}: {_words(first, second)}, on the same processor and versions")
         elif why := _unlike(protocol, committed, cells, cell, second):
             found.reasons.append(f"{name}: {why}")

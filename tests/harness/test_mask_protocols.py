@@ -25,7 +25,7 @@ from benchmark.records.schema import Record
 from benchmark.records.schema import parse as parse_record
 from benchmark.records.store import Store
 from benchmark.sharing.integrity import impossible
-from benchmark.sharing.recheck import compare
+from benchmark.sharing.remeasure import compare_means
 from benchmark.utils.cpu import configure_cpu
 from benchmark.utils.errors import BadInput
 from benchmark.utils.seeding import stream
@@ -170,7 +170,7 @@ def test_resuming_gives_the_same_records(measured: Store, masks_protocol: Protoc
     for cell in lost:
         made, first = (record_of(store, masks_protocol, cell) for store in (again, measured))
         assert made.fingerprint() == first.fingerprint()
-    found = compare(masks_protocol, measured, again)
+    found = compare_means(masks_protocol, measured, again)
     assert (found.cells, found.identical, found.deviates) == (48, 48, False)
 
 

@@ -14,7 +14,7 @@ from benchmark.plugins.registry import read_plugin
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, title
 from benchmark.records import provenance
-from benchmark.records.masks import mask_digest, masks_to_bytes
+from benchmark.records.masks import masks_to_bytes
 from benchmark.records.paths import LIMITS, ResultPaths, file_groups
 from benchmark.records.schema import ProtocolRef, Record, cell_of
 from benchmark.records.store import Store
@@ -32,6 +32,7 @@ from benchmark.sharing.bundle.format import (
     packed,
 )
 from benchmark.sharing.integrity import FolderChecks, level_means, missing_cells
+from benchmark.sharing.remeasure import mask_again
 from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.errors import BadInput
 from benchmark.utils.files import read_limited
@@ -99,10 +100,11 @@ def _masks(part: Part, records: Sequence[Record], plugin: Path, store: Store, sa
     with cpu_settings():
         for number, record in enumerate(wanted):
             cell = cell_of(record)
-            masks = {name: mask.numpy() for name, mask in harness.tickets.masks(cell)[0].items()}
-            if record.mask is None or mask_digest(masks) != record.mask.sha256:
+            made = mask_again(harness.tickets, record)
+            if not made.identical:
                 cause = "the plugin makes another mask now than its record names"
                 raise BadInput(f"{protocol.key}: {title(cell)}", cause, "Measure again, in the same environment")
+            masks = {name: mask.numpy() for name, mask in made.masks.items()}
             files[f"{MASKS}/{protocol.key}/{method}/{cell.name}.safetensors"] = masks_to_bytes(masks)
             say("masks made again", number + 1, len(wanted))
     return files

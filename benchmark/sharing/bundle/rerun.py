@@ -13,14 +13,12 @@ import torch
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.harness.start import State, Tickets
-from benchmark.planning.plan import Job
 from benchmark.protocols.cells import DENSE, Cell, title
-from benchmark.records.masks import mask_digest
 from benchmark.records.schema import Record, cell_of
 from benchmark.records.store import Store
 from benchmark.records.submissions import write
 from benchmark.sharing.bundle.verify import Claimed
-from benchmark.sharing.recheck import compare, same_machine
+from benchmark.sharing.remeasure import CellComparison, cell_again, compare_means, mask_again
 from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.errors import LotterybenchError
 from benchmark.utils.seeding import stream
@@ -45,10 +43,10 @@ class Measured:
 def sampled(cells: Sequence[Cell], count: int, *key: str | int) -> list[Cell]:
     """`count` of the cells, the same for the same key; which ones cannot be known before the bundle is made."""
 
-    def place(cell: Cell) -> str:
+    def rank(cell: Cell) -> str:
         return hashlib.sha256(f"{key} {cell.method} {cell.name}".encode()).hexdigest()
 
-    return sorted(sorted(cells, key=place)[:count])
+    return sorted(sorted(cells, key=rank)[:count])
 
 
 def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, int], say: Say) -> Measured:
@@ -64,34 +62,34 @@ def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, i
     with cpu_settings():
         _masks(claimed, harness, sampled(finished, sample, *key, "masks"), found, say)
         _recognised(claimed, harness, found, say)
-    _failures(claimed, harness, again, sample, key, found, say)
+    _failures(claimed, harness, sample, key, found, say)
     chosen = sampled(claimed.finished(DENSE), 1, *key, "dense") + sampled(finished, sample, *key, "cells")
+    comparisons = []
     for number, cell in enumerate(chosen):
-        harness.run(Job(claimed.protocol, (cell,)))
+        record = claimed.store.read(claimed.protocol, cell)
+        assert record is not None  # it was chosen from those that are finished
+        comparisons.append(cell_again(harness, cell, record))
         say("cells trained again", number + 1, len(chosen))
-    _compared(claimed, again, chosen, found)
+    _compare(claimed, again, comparisons, found)
     return found
 
 
 def _masks(claimed: Claimed, harness: Harness, cells: Sequence[Cell], found: Measured, say: Say) -> None:
     for number, cell in enumerate(cells):
         record = claimed.store.read(claimed.protocol, cell)
-        assert record is not None  # and it is finished, so it has a mask
-        assert record.mask is not None
+        assert record is not None
         try:
-            masks = harness.tickets.masks(cell)[0]
+            made = mask_again(harness.tickets, record)
         except LotterybenchError as error:
             found.reasons.append(f"{title(cell)}: the plugin makes no mask here: {error.cause}")
             continue
         found.masks += 1
-        if mask_digest({name: mask.numpy() for name, mask in masks.items()}) != record.mask.sha256:
+        if not made.identical:
             found.reasons.append(f"{title(cell)}: the plugin makes another mask than the bundle holds")
         say("masks made again", number + 1, len(cells))
 
 
-def _failures(
-    claimed: Claimed, harness: Harness, again: Store, sample: int, key: tuple[str, int], found: Measured, say: Say
-) -> None:
+def _failures(claimed: Claimed, harness: Harness, sample: int, key: tuple[str, int], found: Measured, say: Say) -> None:
     """What failed must fail here: a bad seed could be hidden as a failure. Every cell that has no mask is tried; of
     networks that are said to have diverged, `sample`.
     """
@@ -99,9 +97,10 @@ def _failures(
     diverged = sampled([cell_of(record) for record in failed if record.mask is not None], sample, *key, "diverged")
     chosen = [cell_of(record) for record in failed if record.mask is None] + diverged
     for number, cell in enumerate(chosen):
-        harness.run(Job(claimed.protocol, (cell,)))
-        record = again.read(claimed.protocol, cell)
-        if record is not None and record.status == "finished":
+        record = claimed.store.read(claimed.protocol, cell)
+        assert record is not None  # it was chosen from those that failed
+        again = cell_again(harness, cell, record).again
+        if again is not None and again.status == "finished":
             found.reasons.append(f"{title(cell)}: failed in the bundle, and ends well here")
         say("failed cells tried again", number + 1, len(chosen))
 
@@ -151,34 +150,29 @@ def _recognised(claimed: Claimed, harness: Harness, found: Measured, say: Say) -
             )
 
 
-def _compared(claimed: Claimed, again: Store, chosen: Sequence[Cell], found: Measured) -> None:
+def _compare(claimed: Claimed, again: Store, comparisons: Sequence[CellComparison], found: Measured) -> None:
     """Bit for bit on the same hardware and versions, else equivalent in the mean, inside the protocol's margin."""
-    alike, protocol = True, claimed.protocol
-    for cell in chosen:
-        first, second = claimed.store.read(protocol, cell), again.read(protocol, cell)
-        if first is None or second is None or second.status == "failed":
-            reason = "nothing was recorded" if second is None else second.reason
-            found.reasons.append(f"{title(cell)}: could not be trained again: {reason}")
+    for comparison in comparisons:
+        first, second, name = comparison.recorded, comparison.again, title(cell_of(comparison.recorded))
+        if second is None or comparison.failure:
+            found.reasons.append(f"{name}: could not be trained again: {comparison.failure}")
             continue
         found.cells += 1
-        same = first.fingerprint() == second.fingerprint()
-        found.identical += same
+        found.identical += comparison.identical
         if first.mask and second.mask and first.mask.sha256 != second.mask.sha256:
-            found.reasons.append(f"{title(cell)}: trained again, it has another mask")
+            found.reasons.append(f"{name}: trained again, it has another mask")
         if first.provenance.data_digest != second.provenance.data_digest:
-            found.reasons.append(f"{title(cell)}: was measured with other data")
-        if not same and same_machine(first.provenance, second.provenance):
-            found.reasons.append(f"{title(cell)}: {_difference(first, second)}, on the same hardware and versions")
-        alike &= same or not same_machine(first.provenance, second.provenance)
-    outcome = compare(protocol, claimed.store, again)
-    if alike and outcome.identical < outcome.cells:
-        distance, half, margin = abs(outcome.mean_difference), outcome.half_width, outcome.margin
-        if outcome.deviates or distance + half > margin:
-            more = "" if outcome.deviates else " (a larger --sample may show that it is)"
-            found.reasons.append(
-                f"{protocol.key}: {outcome.cells} cells trained again differ by {outcome.mean_difference:+.2f} +- "
-                f"{half:.2f} points, which is not inside the margin of {margin:.2f}{more}"
-            )
+            found.reasons.append(f"{name}: was measured with other data")
+        if comparison.differs:
+            found.reasons.append(f"{name}: {_difference(first, second)}, on the same hardware and versions")
+    means = compare_means(claimed.protocol, claimed.store, again)
+    if any(comparison.differs for comparison in comparisons) or means.identical == means.cells or means.equivalent:
+        return
+    more = "" if means.deviates else " (a larger --sample may show that it is)"
+    found.reasons.append(
+        f"{means.protocol}: {means.cells} cells trained again differ by {means.mean_difference:+.2f} +- "
+        f"{means.half_width:.2f} points, which is not inside the margin of {means.margin:.2f}{more}"
+    )
 
 
 def _difference(first: Record, second: Record) -> str:

@@ -12,7 +12,7 @@ from benchmark.harness.settings import Settings
 from benchmark.planning.plan import jobs
 from benchmark.protocols import Protocol
 from benchmark.records.store import Store
-from benchmark.sharing.recheck import compare
+from benchmark.sharing.remeasure import compare_means
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def shift(store: Store, protocol: Protocol, points: list[float]) -> None:
 
 
 def test_the_same_machine_gives_the_same_bits(twice: tuple[Store, Store], tiny_protocol: Protocol) -> None:
-    found = compare(tiny_protocol, *twice)
+    found = compare_means(tiny_protocol, *twice)
     assert found.cells == found.identical == 10
     assert not found.deviates
     assert "10 identical bit for bit" in found.sentence()
@@ -43,7 +43,7 @@ def test_the_same_machine_gives_the_same_bits(twice: tuple[Store, Store], tiny_p
 
 def test_a_shift_beyond_the_margin_deviates(twice: tuple[Store, Store], tiny_protocol: Protocol) -> None:
     shift(twice[1], tiny_protocol, [-0.9, -1.1])
-    found = compare(tiny_protocol, *twice)
+    found = compare_means(tiny_protocol, *twice)
     assert found.identical == 0
     assert found.mean_difference == pytest.approx(-1.0)
     assert found.deviates
@@ -53,7 +53,7 @@ def test_a_shift_beyond_the_margin_deviates(twice: tuple[Store, Store], tiny_pro
 def test_noise_around_nothing_does_not_deviate(twice: tuple[Store, Store], tiny_protocol: Protocol) -> None:
     """+-2 points by turns: a mean of 0 whose 95 % half width is t(0.975, 9) * sd / sqrt(10) = 1.508 points."""
     shift(twice[1], tiny_protocol, [2.0, -2.0])
-    found = compare(tiny_protocol, *twice)
+    found = compare_means(tiny_protocol, *twice)
     assert found.mean_difference == pytest.approx(0.0, abs=1e-9)
     assert found.half_width == pytest.approx(2.2622 * 2.1082 / 10**0.5, rel=1e-3)
     assert not found.deviates
@@ -65,4 +65,4 @@ def test_one_differing_cell_is_no_evidence(tmp_path: Path, tiny_protocol: Protoc
     for store in stores:
         Harness(tiny_protocol, store, Settings()).run(jobs(tiny_protocol, ["dense"], store)[0])
     shift(stores[1], tiny_protocol, [5.0])
-    assert not compare(tiny_protocol, *stores).deviates
+    assert not compare_means(tiny_protocol, *stores).deviates

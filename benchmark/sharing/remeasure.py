@@ -1,0 +1,153 @@
+"""Make recorded cells again on this machine and compare: identical, equivalent, or different.
+
+Used by `run --recheck`, `regression` and `verify`. On the same hardware and versions (`same_machine`) a cell must have
+the same bits. Elsewhere arithmetic rounds differently, so single cells differ by chance and only means over cells are
+compared, with the margin that the protocol fixed in advance. No torch here: the networks are the harness's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+from benchmark.planning.plan import Job
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import Cell
+from benchmark.records.masks import mask_digest
+from benchmark.records.schema import Provenance, Record, cell_of
+from benchmark.records.store import Store
+
+if TYPE_CHECKING:
+    from benchmark.harness.harness import Harness
+    from benchmark.harness.start import Tickets
+    from benchmark.pruning.interface import Masks
+
+
+@dataclass(frozen=True)
+class MaskComparison:
+    """The masks of one cell made again, and whether they are the recorded ones bit for bit."""
+
+    masks: Masks
+    identical: bool
+
+
+def mask_again(tickets: Tickets, recorded: Record) -> MaskComparison:
+    """Make the masks of a record's cell again. Raises LotterybenchError if the pruner makes none here."""
+    masks = tickets.masks(cell_of(recorded))[0]
+    digest = mask_digest({name: mask.numpy() for name, mask in masks.items()})
+    return MaskComparison(masks, recorded.mask is not None and digest == recorded.mask.sha256)
+
+
+@dataclass(frozen=True)
+class CellComparison:
+    """One cell's committed record and what making it again recorded; None if nothing was recorded."""
+
+    recorded: Record
+    again: Record | None
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is nothing to compare; None if the cell finished here too."""
+        if self.again is None:
+            return "nothing was recorded"
+        return self.again.reason or "it failed" if self.again.status == "failed" else None
+
+    @property
+    def identical(self) -> bool:
+        """Whether everything that must repeat on the same hardware is the same, bit for bit."""
+        return self.again is not None and self.recorded.fingerprint() == self.again.fingerprint()
+
+    @property
+    def differs(self) -> bool:
+        """Whether a cell that finished here has other bits although hardware and versions are the same."""
+        return (
+            self.again is not None
+            and not self.failure
+            and not self.identical
+            and same_machine(self.recorded.provenance, self.again.provenance)
+        )
+
+
+def cell_again(harness: Harness, cell: Cell, recorded: Record) -> CellComparison:
+    """Train a cell again into the harness's own folder, and compare it with its record."""
+    harness.run(Job(harness.protocol, (cell,)))
+    return CellComparison(recorded, harness.store.read(harness.protocol, cell))
+
+
+@dataclass(frozen=True)
+class MeanComparison:
+    """How many cells made again agree with their records in the mean.
+
+    `mean_difference`, `half_width` (of its 95 % interval) and `margin` are points of last test accuracy or, where
+    nothing is trained, of the density of a layer.
+    """
+
+    protocol: str
+    cells: int
+    identical: int
+    mean_difference: float
+    half_width: float
+    margin: float
+
+    @property
+    def deviates(self) -> bool:
+        """Whether the 95 % interval of the mean difference lies outside the protocol's margin."""
+        return abs(self.mean_difference) - self.half_width > self.margin
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the 95 % interval of the mean difference lies inside the protocol's margin."""
+        return abs(self.mean_difference) + self.half_width <= self.margin
+
+    def sentence(self) -> str:
+        """One line for the terminal."""
+        start = f"{self.protocol}: {self.cells} cells measured again here, {self.identical} identical bit for bit"
+        if self.identical == self.cells:
+            return start + "."
+        interval = f"{self.mean_difference:+.2f} +- {self.half_width:.2f} points (margin {self.margin:.2f})"
+        return f"{start}; mean difference {interval}: {'DEVIATES' if self.deviates else 'no deviation shown'}."
+
+
+def compare_means(protocol: Protocol, first: Store, again: Store) -> MeanComparison:
+    """Compare every cell that both folders have finished."""
+    recorded = {cell_of(record): record for record in first.records(protocol) if record.status == "finished"}
+    repeated = [record for record in again.records(protocol) if record.status == "finished"]
+    pairs = [CellComparison(recorded[cell_of(r)], r) for r in repeated if cell_of(r) in recorded]
+    differences = [_points(pair.recorded, pair.again) for pair in pairs if pair.again is not None]
+    return MeanComparison(
+        protocol.key,
+        len(pairs),
+        sum(pair.identical for pair in pairs),
+        mean(differences) if differences else 0.0,
+        _half_width(differences),
+        protocol.statistics.margins.accuracy_points,
+    )
+
+
+def same_machine(a: Provenance, b: Provenance) -> bool:
+    """Whether two records were made by the same versions on the same hardware, so that bits must agree."""
+    return (a.python, a.packages, a.platform, a.device, a.driver, a.threads, a.precision) == (
+        b.python, b.packages, b.platform, b.device, b.driver, b.threads, b.precision,
+    )  # fmt: skip
+
+
+def _half_width(differences: Sequence[float]) -> float:
+    """Of the 95 % interval of the mean, by Student's t; infinite for fewer than two, which have no spread."""
+    if len(differences) < 2:
+        return inf
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, len(differences) - 1)) * stdev(differences) / sqrt(len(differences))
+
+
+def _points(recorded: Record, again: Record) -> float:
+    """Points of last test accuracy or, where nothing was trained, of the layer density that differs most."""
+    if recorded.measured and again.measured:
+        return again.measured.test_accuracy_percent.last - recorded.measured.test_accuracy_percent.last
+    assert recorded.mask is not None  # finished records have masks
+    assert again.mask is not None
+    before, now = recorded.mask.layers, again.mask.layers
+    return max((100 * (now[n].kept - before[n].kept) / before[n].size for n in before), key=abs)
