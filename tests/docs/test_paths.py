@@ -1,0 +1,49 @@
+"""What the pages point to is there: files, modules to run, links, and the pages of `make`."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+OWN = re.compile(r"`((?:benchmark|baselines|tests|docs|examples|results)/[\w./-]*)")
+COMMAND = re.compile(r"\b(?:python|pytest)\s+((?:-\w+ )*)((?:tests|examples|benchmark)/[\w./-]+)")
+MODULE = re.compile(r"python -m (benchmark[\w.]*)")
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+
+def named_in(page: str) -> set[str]:
+    """Paths below the repository's root that a page names."""
+    text = (ROOT / page).read_text()
+    paths = {found.rstrip(".") for found in OWN.findall(text)} | {path for _, path in COMMAND.findall(text)}
+    links = {str(((ROOT / page).parent / link).resolve().relative_to(ROOT)) for link in LINK.findall(text)}
+    return paths | links
+
+
+def test_the_patterns_find_paths() -> None:
+    assert "docs/scaling.md" in named_in("README.md")
+    assert any(path.startswith("benchmark/") for page in PAGES for path in named_in(page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_exists(page: str) -> None:
+    missing = sorted(path for path in named_in(page) if not (ROOT / path).exists())
+    assert not missing, f"{page} names what is not there"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_to_run_exists(page: str) -> None:
+    for module in MODULE.findall((ROOT / page).read_text()):
+        assert find_spec(module) is not None, f"{page}: python -m {module}"
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
+    for page in PAGES:
+        for block in re.findall(r"`make ([a-z-]+)", (ROOT / page).read_text()):
+            assert block in targets, f"{page}: make {block}"
