@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmark.cli.plugin_args import settings_of
 from benchmark.cli.tables import show_table
+from benchmark.plugins.child import ask
 from benchmark.plugins.conformance.checks import Report
-from benchmark.plugins.describe import ask
 from benchmark.plugins.registry import plugin_files
 from benchmark.plugins.scaffold import Kind, write_pruner
 from benchmark.utils.errors import EXIT_DEVIATION, BadPruner, plain

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from benchmark.plugins.describe import Tell, respond
+from benchmark.plugins.child import Tell, respond
 from benchmark.plugins.load import FoundPruner, from_file
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols.methods import Allocation, Needs

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmark.cli.main import cli
-from benchmark.plugins.describe import ask, described
+from benchmark.plugins.child import ask
+from benchmark.plugins.describe import described
 from benchmark.plugins.sandbox.confinement import describe
 from benchmark.utils.errors import BadPruner
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmark.plugins.child import Tell, respond
 from benchmark.plugins.conformance.suite import examined
 from benchmark.plugins.conformance.trials import Subject
-from benchmark.plugins.describe import Tell, respond
 from benchmark.plugins.examine import hyper_parameters
 from benchmark.plugins.load import from_file
 from benchmark.plugins.sandbox.confinement import Limits
