@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
-from benchmark.cli.plugin_args import settings_of
-from benchmark.cli.tables import show_table
-from benchmark.plugins.child import ask
-from benchmark.plugins.conformance.checks import Report
-from benchmark.plugins.registry import plugin_files
-from benchmark.plugins.scaffold import Kind, write_pruner
+from benchmark.cli.options import json_option, set_option
 from benchmark.utils.errors import EXIT_DEVIATION, BadPruner, plain
+
+if TYPE_CHECKING:
+    from benchmark.plugins.conformance.checks import Report
+    from benchmark.plugins.scaffold import Kind
 
 SECONDS_TO_CHECK = 600.0  # a baseline takes ten to thirty
 
 
+@click.command()
+@click.argument("plugin", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@set_option
+@json_option
 def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
-    """Try a pruner on tiny networks of every family. Exit code 1 if it breaks a rule; notes fail nothing."""
+    """Try a pruner on tiny networks of every family. Exit code 1 if it breaks a rule; notes fail nothing.
+
+    \b
+    Examples:
+      lotterybench check my_method.py
+      lotterybench check my_method.py --set alpha=0.5 --json
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from benchmark.cli.selection import settings_of
+    from benchmark.plugins.child import ask
+    from benchmark.plugins.conformance.checks import Report
+    from benchmark.plugins.registry import plugin_files
+
     files = plugin_files([plugin])
     given = settings_of(settings, files)
     name = next(iter(files))
@@ -32,12 +48,14 @@ def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"pruner": name, "passed": not report.failures, **answer}, indent=1))
     else:
-        _show(name, report)
+        _show_checks(name, report)
     if report.failures:
         raise click.exceptions.Exit(EXIT_DEVIATION)
 
 
-def _show(name: str, report: Report) -> None:
+def _show_checks(name: str, report: Report) -> None:
+    from benchmark.cli.terminal import show_table
+
     rows = []
     for check in report.checks:
         own = [finding for finding in report.findings if finding.check == check]
@@ -50,15 +68,39 @@ def _show(name: str, report: Report) -> None:
     click.echo(f"\n{verdict}, in {report.seconds:.0f} s.")
 
 
+@click.command("new-pruner")
+@click.argument("name")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="here",
+    help="Folder to put the new one into.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["score", "mask"]),
+    default="score",
+    show_default=True,
+    help="score: a number for every weight; mask: the mask itself.",
+)
 def new_pruner(name: str, to: Path, kind: Kind) -> None:
-    """Write a folder with a commented, working pruner, an installable package around it, and its tests."""
-    written = write_pruner(name, to, kind)
-    for path in written:
+    """Write a folder with a commented, working pruner, an installable package around it, and its tests.
+
+    \b
+    Examples:
+      lotterybench new-pruner my_method
+      lotterybench new-pruner my_learner --kind mask --to /tmp
+    """
+    from benchmark.plugins.scaffold import write_pruner
+
+    paths = write_pruner(name, to, kind)
+    for path in paths:
         click.echo(f"Wrote {path}")
     click.echo(
         f"""
 Next:
-  lotterybench check {written[0]}
-  lotterybench run mnist1d/mlp --plugin {written[0]} --results {to / "mine"}
+  lotterybench check {paths[0]}
+  lotterybench run mnist1d/mlp --plugin {paths[0]} --results {to / "mine"}
   lotterybench leaderboard --with {to / "mine"}"""
     )

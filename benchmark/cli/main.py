@@ -15,11 +15,11 @@ import traceback
 import click
 
 from benchmark import __version__
-from benchmark.cli.verbs_authoring import check, new_pruner
-from benchmark.cli.verbs_judging import figure, leaderboard, power, regression, report, score
-from benchmark.cli.verbs_reading import info, list_, plan_, status
-from benchmark.cli.verbs_running import run, speed, worker
-from benchmark.cli.verbs_sharing import pull, push, submit, verify
+from benchmark.cli.authoring import check, new_pruner
+from benchmark.cli.judging import figure, leaderboard, power, regression, report, score
+from benchmark.cli.reading import info, list_, plan_, status
+from benchmark.cli.running import run, speed, worker
+from benchmark.cli.sharing import pull, push, submit, verify
 from benchmark.utils.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
 
 EXIT_INTERNAL = 70

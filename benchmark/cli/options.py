@@ -1,4 +1,7 @@
-"""Arguments that several verbs share, and how their values are read."""
+"""Options that several verbs share: a decorator for each, and the types their values are read as.
+
+Every verb's module imports this one to describe itself to `--help`, so it imports click and little else.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ import re
 from collections.abc import Callable
 from functools import reduce, wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import click
 
 from benchmark.utils.files import DEFAULT_RESULTS
 
+Device = Literal["cpu", "cuda"]
+ExecutorName = Literal["in-process", "local", "slurm"]
+EXECUTORS: tuple[ExecutorName, ...] = ("in-process", "local", "slurm")
 Command = TypeVar("Command", bound=Callable[..., Any])
-WATCH_SECONDS = 5.0
-PLACES = ("in-process", "local", "slurm")
-WHERE = ("place", "workers", "shard", "profile", "wait", "purpose")  # what `where_options` gives
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Duration(click.ParamType[float]):
@@ -28,8 +33,8 @@ class Duration(click.ParamType[float]):
         """Seconds; fails with what is accepted."""
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value))
-        seconds = sum(int(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+        match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value))
+        seconds = sum(int(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
         if not seconds:
             self.fail(f"'{value}' is no duration. Write 90s, 25m, 2h or 1h30m", param, ctx)
         return float(seconds)
@@ -53,18 +58,18 @@ class Counts(click.ParamType[tuple[int, ...]]):
         return counts
 
 
-def soon_over(command: Command) -> Command:
-    """A verb that reads and ends: it looks for no cycles, which takes longer among 20,000 records than reading them."""
+def without_gc(command: Callable[P, R]) -> Callable[P, R]:
+    """For a verb that reads and ends: no collection of cycles, which among 20,000 records takes longer than reading."""
 
     @wraps(command)
-    def uncollected(**given: Any) -> Any:
+    def uncollected(*args: P.args, **options: P.kwargs) -> R:
         gc.disable()
         try:
-            return command(**given)
+            return command(*args, **options)
         finally:
             gc.enable()
 
-    return cast(Command, uncollected)
+    return uncollected
 
 
 def only_argument(command: Command) -> Command:
@@ -143,25 +148,41 @@ def set_option(command: Command) -> Command:
     )(command)
 
 
-purpose_option = click.option(
-    "--for", "purpose", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."
+wanted_option = click.option(
+    "--for", "wanted", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."
 )
 shard_option = click.option(
     "--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."
 )
 
 
-def where_options(command: Command) -> Command:
-    """--executor, --workers, --shard, --profile, --wait, --for: see `WHERE`."""
-    options = (
-        purpose_option,
+def execution_options(command: Callable[..., None]) -> Callable[..., None]:
+    """--executor, --workers, --shard, --profile, --wait, --for, handed on as one `execution: Execution`."""
+
+    @wraps(command)
+    def with_execution(
+        *,
+        executor: ExecutorName,
+        workers: int,
+        shard: str | None,
+        profile: Path | None,
+        wait: bool,
+        wanted: str | None,
+        **options: object,
+    ) -> None:
+        from benchmark.cli.execution import Execution
+
+        command(execution=Execution.parse(executor, workers, shard, profile, wait, wanted), **options)
+
+    decorators = (
+        wanted_option,
         click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
         click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
         shard_option,
         workers_option,
         click.option(
-            "--executor", "place", type=click.Choice(PLACES), default="local", show_default=True,
+            "--executor", type=click.Choice(EXECUTORS), default="local", show_default=True,
             help="in-process: here, one job after another. local: --workers processes. slurm: an array of tasks.",
         ),
     )  # fmt: skip
-    return reduce(lambda wrapped, option: option(wrapped), options, command)
+    return reduce(lambda wrapped, decorator: decorator(wrapped), decorators, with_execution)

@@ -15,7 +15,7 @@ from benchmark.claims import papers as published
 from benchmark.claims import tables as table_module
 from benchmark.claims.tables import Result
 from benchmark.cli.main import cli
-from benchmark.cli.tables import show_table
+from benchmark.cli.terminal import show_table
 
 ROOT = Path(__file__).parents[2]
 

@@ -218,14 +218,14 @@ def test_a_failure_is_tried_once_more_and_then_stays(tmp_path: Path, broken: tup
 
 
 def test_status_knows_what_runs_and_what_is_left(tmp_path: Path, tiny_protocol: Protocol) -> None:
-    from benchmark.cli.status import seen
+    from benchmark.cli.progress import progress_document
 
     store = Store(tmp_path)
     selection = [(tiny_protocol, method) for method in (DENSE, "imp", "random")]
     with store.lock(tiny_protocol, "imp_seed-0", wait=False):
-        found = seen(store, selection)
+        found = progress_document(store, selection)
         rows = {row["method"]: row for row in found["methods"]}
         assert [rows["imp"][key] for key in ("finished", "running", "failed", "missing")] == [0, 4, 0, 4]
         assert [rows[DENSE][key] for key in ("finished", "running", "failed", "missing")] == [0, 0, 0, 2]
         assert [worker["job"] for worker in found["workers"]] == ["imp_seed-0"]
-    assert seen(store, selection)["workers"] == []
+    assert progress_document(store, selection)["workers"] == []

@@ -15,7 +15,7 @@ from submissions import PLUGIN, facts
 
 from benchmark import protocols
 from benchmark.cli.main import cli
-from benchmark.cli.plugin_args import settings_of
+from benchmark.cli.selection import settings_of
 from benchmark.plugins import examine as plugin_facts
 from benchmark.plugins.describe import PluginFacts, described, levels_for, submission_to
 from benchmark.plugins.registry import plugin_files

@@ -1,16 +1,15 @@
-"""What a person sees while workers run: bars on a terminal, one plain line per record elsewhere.
-
-Tables on the terminal: boxed when it is one, plain text when it is piped.
-"""
+"""What a person sees: tables, progress of workers and of steps. Drawn on a terminal, plain lines when piped."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -21,8 +20,6 @@ WIDEST = 46  # characters of a column in plain text, room for the longest name; 
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under headings."""
-    import sys
-
     if not sys.stdout.isatty():
         from textwrap import fill
 
@@ -33,7 +30,6 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obje
         print(title)
         print(tabulate(cells, headers=headings, disable_numparse=True))
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -48,6 +44,28 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obje
 def unit_of(device: str) -> str:
     """What hours are of: core or GPU."""
     return "core" if device == "cpu" else "GPU"
+
+
+@contextmanager
+def step_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """A function of (step, done, total): a bar for each step on a terminal, else a line at its end; none if `quiet`."""
+    if quiet or not sys.stdout.isatty():
+
+        def line(step: str, done: int, total: int) -> None:
+            if done == total and not quiet:
+                click.echo(f"{step} {done:,} of {total:,}")
+
+        yield line
+        return
+    tasks: dict[str, TaskID] = {}
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:
+
+        def bar(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield bar
 
 
 class Display:

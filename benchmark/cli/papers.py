@@ -1,6 +1,6 @@
-"""What `list` and `info` show of papers: sources, settings, result tables, claims with what decides them, gaps.
+"""What `list` and `info` show: of a paper its sources, settings, tables, claims and gaps; of a protocol its fields.
 
-Verbs that only read: list, info.
+Functions of published records and protocols, without torch.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from benchmark import protocols
 from benchmark.claims import papers as published
 from benchmark.claims.published import Published
 from benchmark.claims.tables import Record, Result, Setting, Table, results, why_no_target
-from benchmark.cli.tables import show_table
-from benchmark.plugins.registry import names as pruner_names
-from benchmark.protocols import Protocol, load, load_all
+from benchmark.cli.terminal import show_table
+from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.utils.errors import BadInput, did_you_mean
 from benchmark.utils.strict_model import flat
@@ -192,41 +191,8 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def list_(as_json: bool) -> None:
-    """What there is: protocols, their methods, pruners, papers with published results."""
-    pruners = pruner_names()
-    known = load_all()
-    if as_json:
-        document = {
-            "protocols": [
-                {"id": p.id, "version": p.version, "title": p.title, "methods": method_names(p), "seeds": list(p.seeds)}
-                for p in known
-            ],
-            "pruners": pruners,
-            "papers": paper_counts(),
-        }
-        click.echo(json.dumps(document, indent=1))
-        return
-    rows = [[p.key, p.title, ", ".join(method_names(p))] for p in known]
-    show_table("Protocols", ["protocol", "what it is", "methods"], rows)
-    click.echo(f"Pruners: {', '.join(pruners)}\n")
-    show_paper_counts()
-
-
-def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
-    """One protocol, field by field with sources; or the published record of a paper."""
-    if name is None:
-        show_names()
-        return
-    if "/" not in name and not name.endswith((".yaml", ".yml")):
-        show_paper(name, table, rows, as_json)
-        return
-    if table is not None:
-        raise BadInput(f"--table {table}", f"'{name}' is a protocol, which has no tables", "Name a paper")
-    protocol = load(name)
-    if as_json:
-        click.echo(json.dumps({**protocol.document, "digest": protocol.digest}, indent=1))
-        return
+def show_protocol(protocol: Protocol) -> None:
+    """A protocol, field by field with sources."""
     click.echo(f"{protocol.key}  {protocol.title}\ndigest {protocol.digest}\n")
     sections = ("network", "data", "recipe", "evaluation", "pruning", "levels", "statistics")
     if not protocol.trains:

@@ -1,58 +1,36 @@
-"""status: what is done, running, failed and missing, what verdicts still cost, and where the logs are. No torch."""
+"""What `status` shows: what is done, running, failed and missing, what verdicts still cost, where the logs are.
+
+A function of the results folder and of what Slurm says. No torch.
+"""
 
 from __future__ import annotations
 
-import gc
-import json
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from benchmark.claims.observations import Observations
 from benchmark.claims.verdicts import decide_all
-from benchmark.cli.options import WATCH_SECONDS
-from benchmark.cli.tables import show_table, unit_of
+from benchmark.cli.terminal import show_table, unit_of
 from benchmark.harness.executors.slurm import states, submissions
 from benchmark.planning.cost import CostModel, this_device
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.planning.priority import cells_needed
-from benchmark.planning.select import Selection, existing_results, protocols_in, selection_of
+from benchmark.planning.select import Selection, protocols_in
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell, cells_of
 from benchmark.records.leases import Holder
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.records.submissions import with_submissions
 from benchmark.utils.files import spoken
 
 Done = dict[tuple[str, int, int, int], str]
 Hours = Callable[[Sequence[Cell]], float]
 
 
-def status(only: tuple[str, ...], results: Path, watch: bool, device: Literal["cpu", "cuda"], as_json: bool) -> None:
-    """What is done, running, failed and missing, what each open verdict still costs, and where the logs are."""
-    store = existing_results(results)
-    selection = selection_of(only, partial(with_submissions, store))
-    while True:
-        document = seen(store, selection, device)
-        if as_json:
-            click.echo(json.dumps(document, indent=1))
-        else:
-            if watch:
-                click.clear()
-            _show(document, unit_of(device))
-        if not watch:
-            return
-        gc.collect()  # a verb that reads does not, but this one may run for days
-        time.sleep(WATCH_SECONDS)
-
-
-def seen(store: Store, selection: Selection, device: str = "cpu") -> dict[str, Any]:
+def progress_document(store: Store, selection: Selection, device: str = "cpu") -> dict[str, Any]:
     """The whole of `status` as plain JSON types. Hours are of one core of this machine, or of its GPU: `device`."""
     records = {protocol: store.records(protocol) for protocol in protocols_in(selection)}
     costs, place, unit = CostModel.learn(records), this_device(device), unit_of(device).lower()
@@ -139,7 +117,7 @@ def _claims(
     return found
 
 
-def _show(document: dict[str, Any], unit: str) -> None:
+def show_progress(document: dict[str, Any], unit: str) -> None:
     show_table("Status", list(document["methods"][0]), [list(row.values()) for row in document["methods"]])
     rows = [list(row.values()) for row in document["claims"] if row["verdict"] != "not measured"]
     if rows:

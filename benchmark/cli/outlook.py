@@ -1,4 +1,4 @@
-"""The verb plan: what is left to measure, in which order, how long it takes, what is skipped and why. No torch."""
+"""What `plan` and `run` show of a plan: what is left, in which order, what fits the time, what is skipped. No torch."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
-from benchmark.cli.plugin_args import chosen, waiting_entry, waiting_words
-from benchmark.cli.tables import show_table, unit_of
+from benchmark.cli.selection import waiting_entry, waiting_words
+from benchmark.cli.terminal import show_table, unit_of
 from benchmark.datasets.paths import data_root, needs_download
 from benchmark.planning.batching import Batch, estimate
-from benchmark.planning.feasible import affordable
 from benchmark.planning.plan import PlannedJob
 from benchmark.planning.priority import REASONS
-from benchmark.planning.select import Order, Selection, batches_for, planned_for, protocols_in
-from benchmark.planning.shards import Shard
+from benchmark.planning.select import Selection, protocols_in
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import cells_of
 from benchmark.records.store import Store
 from benchmark.utils.files import spoken
-from benchmark.utils.hardware import gpus
 
 
 @dataclass(frozen=True)
@@ -53,38 +49,6 @@ class Outlook:
     def seconds(self) -> float:
         """Until all is done."""
         return estimate(self.planned, self.batches, self.workers).seconds
-
-
-def plan_(  # noqa: PLR0913, PLR0917 - one for each option
-    only: tuple[str, ...],
-    results: Path,
-    budget: float | None,
-    first: int | None,
-    purpose: str | None,
-    shard: str | None,
-    workers: int,
-    retry_failed: bool,
-    plugins: tuple[Path, ...],
-    settings: tuple[str, ...],
-    device: Literal["cpu", "cuda"],
-    as_json: bool,
-) -> None:
-    """What is left to measure, how long it should take here, what is skipped and why."""
-    store = Store(results).as_it_is()
-    picked = chosen(only, store, plugins, settings)
-    if device == "cuda" and gpus():
-        workers = min(workers, len(gpus()))
-    selection, left_out = affordable(picked.selection, store, budget, retry_failed, device)
-    part = Shard.parse(shard) if shard else None
-    order = Order((), results, retry_failed=retry_failed, wanted=purpose, shard=part, device=device, hands=workers)
-    planned = planned_for(order, selection, store)
-    outlook = Outlook(planned, batches_for(order, planned, store), workers, budget, device)
-    if first is not None:
-        show_order(outlook, first, as_json)
-        return
-    if left_out and not as_json:
-        click.echo(left_out)
-    show_plan(selection, outlook, store, as_json, picked.waiting)
 
 
 def show_order(outlook: Outlook, first: int, as_json: bool = False) -> None:

@@ -1,0 +1,192 @@
+"""What `run` does with a selection: how it is executed, planned once, measured again for comparison, or only tried."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmark.cli.options import Device, ExecutorName
+from benchmark.cli.outlook import Outlook
+from benchmark.cli.selection import Chosen, waiting_words
+from benchmark.cli.terminal import Display
+from benchmark.harness.executors.in_process import InProcess
+from benchmark.harness.executors.local import Local
+from benchmark.harness.executors.order import Executor
+from benchmark.harness.executors.profile import Profile, load_profile
+from benchmark.harness.executors.slurm import Slurm
+from benchmark.planning.plan import PlannedJob, speed_from
+from benchmark.planning.select import Order, Selection, batches_for, patterns_of, planned_for, protocols_in
+from benchmark.planning.shards import Shard
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import density_text
+from benchmark.records.store import Store
+from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how `run` works, as its options say.
+
+    `workers`: processes on this machine. `profile`: what to ask Slurm for. `wait`: for Slurm's tasks to end. `wanted`:
+    the claim, paper or method whose cells are run; None for all.
+    """
+
+    executor: ExecutorName
+    workers: int
+    shard: Shard | None
+    profile: Profile | None
+    wait: bool
+    wanted: str | None
+
+    @staticmethod
+    def parse(
+        executor: ExecutorName, workers: int, shard: str | None, profile: Path | None, wait: bool, wanted: str | None
+    ) -> Execution:
+        """From the values of the options. Raises BadInput for those that do not go together or cannot be read."""
+        if profile and executor != "slurm":
+            raise BadInput("--profile", f"means nothing to --executor {executor}", "Add --executor slurm")
+        if executor == "slurm" and profile is None:
+            raise BadInput("--executor slurm", "has no profile", "Give --profile FILE, see docs/scaling.md")
+        return Execution(
+            executor,
+            1 if executor == "in-process" else workers,
+            Shard.parse(shard) if shard else None,
+            load_profile(profile) if profile else None,
+            wait,
+            wanted,
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether the work is over when the executor returns."""
+        return self.executor != "slurm" or self.wait
+
+    @property
+    def total_workers(self) -> int:
+        """Workers that share the work, on all machines."""
+        return self.profile.tasks * self.profile.workers if self.profile else self.workers
+
+    def make_executor(self) -> Executor:
+        """The executor of that name."""
+        if self.executor == "in-process":
+            return InProcess()
+        return Slurm(self.profile, self.wait) if self.profile else Local(self.workers)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the options of `run` say about every worker. `deadline`: a `time.monotonic()` value, None for no limit."""
+
+    execution: Execution
+    deadline: float | None
+    chosen: Chosen
+    retry_failed: bool
+    device: Device = "cpu"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the deadline; None without one."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def order(self, selection: Selection, store: Store, like: Store | None = None) -> Order:
+        """What every worker is told; with `like`, to make again the cells that are finished in that folder."""
+        slurm = self.execution.executor == "slurm"
+        return Order(
+            patterns=tuple(f"{protocol.argument}:{method}" for protocol, method in selection),
+            results=store.root,
+            deadline=None if slurm else self.deadline,
+            seconds=self.seconds_left if slurm else None,
+            plugins=tuple(self.chosen.files.values()),
+            retry_failed=self.retry_failed,
+            like=like.root if like else None,
+            shard=self.execution.shard,
+            wanted=self.execution.wanted,
+            device=self.device,
+            hands=self.execution.total_workers,
+        )
+
+
+def outlook_of(selection: Selection, store: Store, options: RunOptions, budget: float | None) -> Outlook:
+    """The plan of a run: what is missing, in which order, and how much of it fits the budget in seconds."""
+    order = options.order(selection, store)
+    planned = planned_for(order, selection, store)
+    batches = batches_for(order, planned, store)
+    return Outlook(planned, batches, options.execution.total_workers, budget, options.device)
+
+
+def execute(planned: Sequence[PlannedJob], order: Order, store: Store, options: RunOptions) -> None:
+    """Have these jobs, which are what `order` means now, run into `store`, and show how it goes."""
+    options.chosen.write_submissions(store)
+    cells = sum(len(item.job.cells) for item in planned)
+    with Display(min(options.execution.workers, len(planned)), cells, options.deadline) as display:
+        options.execution.make_executor().execute(order, planned, display.listen)
+    if options.execution.waits:
+        click.echo(f"Recorded {display.finished} cells, {display.failed} failed; {cells - display.recorded} left.")
+
+
+def recheck(selection: Selection, store: Store, again: Store, options: RunOptions) -> None:
+    """Measure finished cells of `store` again into `again`, in the time left, and compare. Exit code 1 if any deviates.
+
+    The estimate of what fits takes the speed from the records of `store`.
+    """
+    from benchmark.sharing.remeasure import compare_means
+
+    order = options.order(selection, again, like=store)
+    planned = speed_from(planned_for(order, selection, again), store)
+    batches = batches_for(order, planned, store)
+    count = sum(Outlook(planned, batches, options.execution.workers, options.seconds_left).fits)
+    if planned and count:
+        click.echo(f"Measuring finished cells again into {again.root}, to compare: about {count} fit the time left.")
+        execute(planned, order, again, options)
+    compared = [compare_means(protocol, store, again) for protocol in protocols_in(selection)]
+    outcomes = [outcome for outcome in compared if outcome.cells]
+    for outcome in outcomes:
+        click.echo(outcome.sentence())
+    if any(outcome.deviates for outcome in outcomes):
+        raise click.exceptions.Exit(EXIT_DEVIATION)
+
+
+def with_their_plugins(picked: Chosen) -> Selection:
+    """The selection; says which methods of plugins it leaves out. Raises BadInput if these are all."""
+    for pair in picked.waiting:
+        if not picked.selection:
+            raise BadInput(pair[1], "was added by a plugin that was not given", waiting_words(pair))
+        click.echo(f"Left out: {waiting_words(pair)}")
+    return picked.selection
+
+
+def conclude(selection: Selection, store: Store) -> None:
+    """Say how many selected cells have failed; exit code 2 if none is finished."""
+    chosen = {(protocol.key, method) for protocol, method in selection}
+    records = [r for protocol in protocols_in(selection) for r in store.records(protocol)]
+    states = [r.status for r in records if (f"{r.protocol.id}@{r.protocol.version}", r.method.name) in chosen]
+    if failed := states.count("failed"):
+        click.echo(f"{failed} failed; each record says why. To try them again: --retry-failed")
+    if "finished" not in states:
+        click.echo("Nothing was measured.")
+        raise click.exceptions.Exit(EXIT_USAGE)
+
+
+def try_out(selection: Selection, only: tuple[str, ...], steps: int, picked: Chosen) -> None:
+    """Run the first cell of every protocol that was selected, and of every method that a pattern names."""
+    from benchmark.harness.dry_run import dry_run
+
+    named = any(":" in pattern for pattern in patterns_of(only)) or bool(picked.files)
+    first = {protocol.key: method for protocol, method in reversed(selection)}
+    for protocol, method in selection:
+        if not named and method != first[protocol.key]:
+            continue
+        done = dry_run(protocol, method, steps, picked.files)
+        click.echo(
+            f"{protocol.id}:{method} at {density_text(protocol, done.cell.level)}, seed {done.cell.seed}: "
+            f"{_updates(protocol, done.updates)}, {done.mask}, on {done.data}"
+        )
+    click.echo("Dry: a few updates on little data. Nothing was recorded.")
+
+
+def _updates(protocol: Protocol, made: int) -> str:
+    return f"{made} updates of {protocol.recipe.steps:,}" if protocol.trains else "no training"

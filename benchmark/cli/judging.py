@@ -1,0 +1,249 @@
+"""Verbs that judge: score, power, leaderboard, figure, report, regression."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.cli.options import folder_option, json_option, results_option, without_gc
+from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, EnvironmentProblem
+
+if TYPE_CHECKING:
+    from benchmark.protocols import Protocol
+    from benchmark.records.store import Store
+    from benchmark.sharing.regression import Outcome
+
+SHOWN_NEEDS = 20
+all_option = click.option("--all", "every", is_flag=True, help="Every row, however many.")
+
+
+@click.command()
+@results_option
+@all_option
+@json_option
+@without_gc
+def score(results: Path, every: bool, as_json: bool) -> None:
+    """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured.
+
+    Claims of which nothing is measured are counted by paper; --all lists them, as --json does.
+
+    \b
+    Examples:
+      lotterybench score
+      lotterybench score --results /tmp/mine --json
+    """
+    from benchmark import protocols
+    from benchmark.claims import verdicts
+    from benchmark.cli.terminal import show_table
+    from benchmark.planning.select import existing_results
+
+    decisions = verdicts.decide(existing_results(results), protocols.load_all())
+    if as_json:
+        click.echo(json.dumps(verdicts.to_json(decisions), indent=1))
+    else:
+        shown = [d for d in decisions if every or any(check.is_known for check in d.checks)]
+        rows = [[d.claim, d.statement, d.published, d.measured, d.spoken_verdict] for d in shown]
+        show_table("Verdicts", ["claim", "statement", "published", "measured", "verdict"], rows)
+        left = Counter(d.paper for d in decisions) - Counter(d.paper for d in shown)
+        if left:
+            words = ", ".join(f"{count} of {paper}" for paper, count in left.items())
+            click.echo(f"Nothing is measured of {left.total()} more claims: {words}. To list them: --all")
+    found = {decision.verdict for decision in decisions}
+    if found <= {"not measured"}:
+        raise click.exceptions.Exit(EXIT_USAGE)
+    if "deviates" in found:
+        raise click.exceptions.Exit(EXIT_DEVIATION)
+
+
+@click.command()
+@results_option
+@all_option
+@json_option
+@without_gc
+def power(results: Path, every: bool, as_json: bool) -> None:
+    """How many more seeds each open claim needs, and what they cost here, cheapest first.
+
+    Seeds that should decide with 80 % power if means stay as they are. `plan` and `run` take the same order.
+
+    \b
+    Examples:
+      lotterybench power
+      lotterybench power --json
+    """
+    from benchmark import protocols
+    from benchmark.cli.terminal import show_table
+    from benchmark.planning.power import claim_needs, to_json
+    from benchmark.planning.select import existing_results
+    from benchmark.utils.files import spoken
+
+    needs = claim_needs(existing_results(results), protocols.load_all())
+    if as_json:
+        click.echo(json.dumps(to_json(needs), indent=1))
+        return
+    rows = [
+        [n.claim, n.statement, n.verdict, n.words, spoken(n.core_seconds) if n.core_seconds is not None else "-"]
+        for n in (needs if every else needs[:SHOWN_NEEDS])
+    ]
+    show_table("Power", ["claim", "statement", "verdict", "needs", "core time here"], rows)
+    if len(needs) > len(rows):
+        click.echo(f"{len(needs) - len(rows)} more claims need more than these, or seeds cannot decide them: --all")
+
+
+@click.command()
+@results_option
+@click.option("--to", type=click.Path(path_type=Path), help="File to write. [default: leaderboard.md]")
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the file is not what the records say.")
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A further results folder to read, e.g. of a plugin that is not public. Without --to, what it holds is "
+    "ranked on the terminal and no file is written.",
+)
+@without_gc
+def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path, ...]) -> None:
+    """Regenerate leaderboard.md from the records.
+
+    \b
+    Examples:
+      lotterybench leaderboard
+      lotterybench leaderboard --check
+      lotterybench leaderboard --with /tmp/mine
+      lotterybench leaderboard --with /tmp/mine --to /tmp/mine.md
+    """
+    from benchmark import protocols
+    from benchmark.planning.select import existing_results
+    from benchmark.records.store import Store
+    from benchmark.report import leaderboard as board
+
+    known, store, extra = protocols.load_all(), existing_results(results), [Store(other) for other in others]
+    for other in others:
+        if not other.is_dir():
+            raise BadInput(f"--with {other}", "there is no such folder", "Give the --results folder of a run")
+    if extra and to is None:
+        if check:
+            raise BadInput("--check --with", "it is not said which file to check", "Give --to")
+        click.echo(board.render_touched(store, known, extra))
+        return
+    path = to or Path("leaderboard.md")
+    if not check:
+        board.write(store, known, path, extra)
+        click.echo(f"Wrote {path}")
+        return
+    if not path.exists() or path.read_text(encoding="utf-8") != board.render(store, known, extra):
+        click.echo(f"{path} is not what the records in {results} say. Regenerate it: lotterybench leaderboard")
+        raise click.exceptions.Exit(EXIT_DEVIATION)
+    click.echo(f"{path} is what the records say.")
+
+
+@click.command()
+@click.argument("protocol")
+@results_option
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="A .png or .svg file.")
+def figure(protocol: str, results: Path, to: Path) -> None:
+    """Draw a protocol's measured curves over the published ones.
+
+    \b
+    Examples:
+      lotterybench figure mnist1d/mlp --to mnist1d.png
+      lotterybench figure lth/lenet-mnist --to lenet.png
+    """
+    from benchmark import protocols
+    from benchmark.planning.select import existing_results
+    from benchmark.report.figure import draw
+
+    draw(existing_results(results), protocols.load(protocol), to)
+    click.echo(f"Wrote {to}")
+
+
+@click.command()
+@results_option
+@click.option("--to", type=click.Path(path_type=Path), default=Path("report"), show_default=True, help="Folder.")
+def report(results: Path, to: Path) -> None:
+    """Write the HTML report: charts, claims and provenance as pages that open without a network.
+
+    \b
+    Examples:
+      lotterybench report
+      lotterybench report --results /tmp/mine --to /tmp/my-report
+    """
+    from benchmark import protocols
+    from benchmark.planning.select import existing_results
+    from benchmark.report.html.site import build
+
+    count = build(existing_results(results), protocols.load_all(), to)
+    click.echo(f"Wrote {count} pages. Open {to / 'index.html'}")
+
+
+@click.command()
+@results_option
+@click.option(
+    "--board",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("leaderboard.md"),
+    show_default=True,
+    help="The committed leaderboard.",
+)
+@folder_option("--figures", Path("docs"), "Folder of the committed pictures.")
+@click.option("--derive-only", is_flag=True, help="Make no cell again: no training, no torch.")
+def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> None:
+    """Derive every committed number again, make a fixed set of fast cells again, and compare.
+
+    Verdicts, board and pictures must be the same byte for byte. Cells must be the same bit for bit on the processor
+    and versions of their records; elsewhere they must lie within tolerances that each line states.
+
+    \b
+    Examples:
+      lotterybench regression
+      lotterybench regression --derive-only
+
+    \b
+    Exit codes: 0 all is the same, 1 something is not, 2 nothing is measured that could be compared,
+    3 the environment (no data, no torch, full disk).
+    """
+    from benchmark import protocols
+    from benchmark.planning.select import existing_results
+    from benchmark.sharing.regression import derive
+
+    store, known = existing_results(results), protocols.load_all()
+    found = derive(store, known, board, figures)
+    made = 0 if derive_only else _remeasured(store, known, found)
+    for line in found.agreed:
+        click.echo(f"same: {line}")
+    for line in found.notes:
+        click.echo(f"note: {line}")
+    for line in found.reasons:
+        click.echo(f"REGRESSION: {line}")
+    if found.reasons:
+        raise click.exceptions.Exit(EXIT_DEVIATION)
+    if not made and not any(store.records(protocol) for protocol in known):
+        click.echo("Nothing is measured: there is no record to compare anything with.")
+        raise click.exceptions.Exit(EXIT_USAGE)
+    click.echo("No regression.")
+
+
+def _remeasured(store: Store, known: Sequence[Protocol], found: Outcome) -> int:
+    """Make the fixed cells again, adding to `found`; how many there were."""
+    try:
+        from benchmark.sharing.regression import FIXED, remeasure
+    except ImportError as error:
+        raise EnvironmentProblem(
+            "torch", f"cannot be imported ({error})", "Install it, or take --derive-only"
+        ) from error
+    by_id = {protocol.id: protocol for protocol in known}
+    made = 0
+    for fixed in FIXED:
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = remeasure(
+                by_id[fixed.protocol], store, fixed, Path(folder), lambda what: click.echo(f"... {what}")
+            )
+        made += len(outcome.agreed)
+        found.add(outcome)
+    return made

@@ -1,0 +1,202 @@
+"""Verbs that only read: list, info, plan, status."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import click
+
+from benchmark.cli.options import (
+    Device,
+    Duration,
+    device_option,
+    json_option,
+    only_argument,
+    plugin_option,
+    results_option,
+    retry_option,
+    set_option,
+    shard_option,
+    wanted_option,
+    without_gc,
+    workers_option,
+)
+from benchmark.utils.errors import BadInput
+
+WATCH_SECONDS = 5.0
+
+
+@click.command("list")
+@json_option
+@without_gc
+def list_(as_json: bool) -> None:
+    """What there is: protocols, their methods, pruners, papers with published results.
+
+    \b
+    Examples:
+      lotterybench list
+      lotterybench list --json
+    """
+    from benchmark.cli.papers import paper_counts, show_paper_counts
+    from benchmark.cli.terminal import show_table
+    from benchmark.plugins.registry import names as pruner_names
+    from benchmark.protocols import load_all
+    from benchmark.protocols.cells import method_names
+
+    pruners = pruner_names()
+    known = load_all()
+    if as_json:
+        document = {
+            "protocols": [
+                {"id": p.id, "version": p.version, "title": p.title, "methods": method_names(p), "seeds": list(p.seeds)}
+                for p in known
+            ],
+            "pruners": pruners,
+            "papers": paper_counts(),
+        }
+        click.echo(json.dumps(document, indent=1))
+        return
+    rows = [[p.key, p.title, ", ".join(method_names(p))] for p in known]
+    show_table("Protocols", ["protocol", "what it is", "methods"], rows)
+    click.echo(f"Pruners: {', '.join(pruners)}\n")
+    show_paper_counts()
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--table", help="Of a paper: one table of its results.")
+@click.option("--rows", type=click.IntRange(0), default=40, show_default=True, help="Lines of a table; 0 for all.")
+@json_option
+@without_gc
+def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
+    """One protocol, field by field with sources; or the published record of a paper.
+
+    \b
+    Examples:
+      lotterybench info lth/lenet-mnist
+      lotterybench info grasp
+      lotterybench info grasp --table table-2
+      lotterybench info mnist1d/mlp --json
+    """
+    from benchmark.cli.papers import show_names, show_paper, show_protocol
+    from benchmark.protocols import load
+
+    if name is None:
+        show_names()
+        return
+    if "/" not in name and not name.endswith((".yaml", ".yml")):
+        show_paper(name, table, rows, as_json)
+        return
+    if table is not None:
+        raise BadInput(f"--table {table}", f"'{name}' is a protocol, which has no tables", "Name a paper")
+    protocol = load(name)
+    if as_json:
+        click.echo(json.dumps({**protocol.document, "digest": protocol.digest}, indent=1))
+        return
+    show_protocol(protocol)
+
+
+@click.command("plan")
+@only_argument
+@results_option
+@click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
+@click.option("--order", "first", type=click.IntRange(1), help="Show the first so many jobs, as `run` takes them.")
+@wanted_option
+@shard_option
+@workers_option
+@retry_option
+@plugin_option
+@set_option
+@device_option
+@json_option
+@without_gc
+def plan_(  # noqa: PLR0913, PLR0917 - one for each option
+    only: tuple[str, ...],
+    results: Path,
+    budget: float | None,
+    first: int | None,
+    wanted: str | None,
+    shard: str | None,
+    workers: int,
+    retry_failed: bool,
+    plugins: tuple[Path, ...],
+    settings: tuple[str, ...],
+    device: Device,
+    as_json: bool,
+) -> None:
+    """What is left to measure, how long it should take here, what is skipped and why.
+
+    \b
+    Examples:
+      lotterybench plan
+      lotterybench plan 'lth/*' --budget 2h --workers 2
+      lotterybench plan --for lth --order 20
+      lotterybench plan lth/lenet-mnist:imp --json
+      lotterybench plan --device cuda --workers 8
+      lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
+    """
+    from benchmark.cli.outlook import Outlook, show_order, show_plan
+    from benchmark.cli.selection import chosen
+    from benchmark.planning.feasible import affordable
+    from benchmark.planning.select import Order, batches_for, planned_for
+    from benchmark.planning.shards import Shard
+    from benchmark.records.store import Store
+    from benchmark.utils.hardware import gpus
+
+    store = Store(results).as_it_is()
+    picked = chosen(only, store, plugins, settings)
+    if device == "cuda" and gpus():
+        workers = min(workers, len(gpus()))
+    selection, left_out = affordable(picked.selection, store, budget, retry_failed, device)
+    part = Shard.parse(shard) if shard else None
+    order = Order((), results, retry_failed=retry_failed, wanted=wanted, shard=part, device=device, hands=workers)
+    planned = planned_for(order, selection, store)
+    outlook = Outlook(planned, batches_for(order, planned, store), workers, budget, device)
+    if first is not None:
+        show_order(outlook, first, as_json)
+        return
+    if left_out and not as_json:
+        click.echo(left_out)
+    show_plan(selection, outlook, store, as_json, picked.waiting)
+
+
+@click.command()
+@only_argument
+@results_option
+@click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:.0f} s, until Ctrl-C.")
+@device_option
+@json_option
+@without_gc
+def status(only: tuple[str, ...], results: Path, watch: bool, device: Device, as_json: bool) -> None:
+    """What is done, running, failed and missing, what each open verdict still costs, and where the logs are.
+
+    \b
+    Examples:
+      lotterybench status
+      lotterybench status --watch
+      lotterybench status --device cuda
+      lotterybench status 'mnist1d/*' --json
+    """
+    from benchmark.cli.progress import progress_document, show_progress
+    from benchmark.cli.terminal import unit_of
+    from benchmark.planning.select import existing_results, selection_of
+    from benchmark.records.submissions import with_submissions
+
+    store = existing_results(results)
+    selection = selection_of(only, partial(with_submissions, store))
+    while True:
+        document = progress_document(store, selection, device)
+        if as_json:
+            click.echo(json.dumps(document, indent=1))
+        else:
+            if watch:
+                click.clear()
+            show_progress(document, unit_of(device))
+        if not watch:
+            return
+        gc.collect()  # a verb that reads does not, but this one may run for days
+        time.sleep(WATCH_SECONDS)
