@@ -13,7 +13,6 @@ import torch
 from benchmark.datasets.augment import Preparation
 from benchmark.datasets.dataset import Arrays, Dataset
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import MlpSpec
 from benchmark.utils.errors import BadInput
 
 
@@ -57,8 +56,8 @@ def prepared(protocol: Protocol, root: Path) -> Dataset:
         raise BadInput(
             f"{protocol.key}: data.mean", f"{spec.name} has {channels} channel(s)", "Give one value for each"
         )
-    wanted = (network.widths[0],) if isinstance(network, MlpSpec) else network.input
-    classes = network.widths[-1] if isinstance(network, MlpSpec) else network.classes
+    wanted = network.input_shape
+    classes = network.outputs
     # A flat example can be read as an image and an image as a flat example, but not one shape of image as another.
     if prod(wanted) != prod(shape) or (len(wanted) == len(shape) and wanted != shape):
         raise BadInput(f"{protocol.key}: network", f"reads {wanted}, but {spec.name} holds {shape}", "Make them agree")

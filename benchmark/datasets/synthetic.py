@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from benchmark.datasets.augment import Preparation
 from benchmark.datasets.dataset import Dataset
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import MlpSpec
 
 EXAMPLES = 20_000  # more than any cache holds, less than a second to make
 
@@ -20,9 +19,9 @@ def random_dataset(protocol: Protocol, examples: int = EXAMPLES) -> Dataset:
     """Random training and test examples as the protocol's data set holds them: bytes for images, else floats."""
     spec, network = protocol.data, protocol.network
     rng = np.random.default_rng(0)
-    classes = network.widths[-1] if isinstance(network, MlpSpec) else network.classes
-    shape = (network.widths[0],) if isinstance(network, MlpSpec) else network.input
-    flat = isinstance(network, MlpSpec) or spec.name == "mnist"
+    classes = network.outputs
+    shape = network.input_shape
+    flat = len(shape) == 1 or spec.name == "mnist"
     pixels = rng.integers(0, 256, (examples + 1000, *shape), dtype=np.uint8)
     inputs = torch.from_numpy(pixels)
     stored = inputs.reshape(len(inputs), -1).float() / 255 if flat else inputs

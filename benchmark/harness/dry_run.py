@@ -123,8 +123,7 @@ def little_data(protocol: Protocol, scored: bool = True) -> tuple[Dataset, str]:
 
 
 def _classes(protocol: Protocol) -> int:
-    network = protocol.network
-    return int(getattr(network, "classes", 0) or network.widths[-1])  # type: ignore[union-attr]
+    return protocol.network.outputs
 
 
 def _balanced(labels: Tensor, per_class: int) -> Tensor:

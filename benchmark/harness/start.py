@@ -22,7 +22,6 @@ from benchmark.plugins.sandbox.session import Session
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Needs
-from benchmark.protocols.network import MlpSpec
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import full_masks, shuffled
 from benchmark.pruning.schedule import PruneCost, Scored, Watcher, cut, cut_again, layer_groups, no_op, score_once
@@ -66,10 +65,7 @@ class Tickets:
 
     def module(self, inputs: int | None) -> nn.Module:
         """An untrained network of the protocol; an MLP may read only `inputs` features (None: all)."""
-        spec = self.protocol.network
-        if inputs is None or not isinstance(spec, MlpSpec):
-            return build(self.protocol)
-        return make(spec.model_copy(update={"widths": (inputs, *spec.widths[1:])}))
+        return build(self.protocol) if inputs is None else make(self.protocol.network.reading(inputs))
 
     def start(self, cell: Cell) -> tuple[State, int]:
         """(weights before masking, update at which training starts) of a cell."""

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from benchmark.networks.layers import Head, dropout
+from benchmark.networks.registry import FAMILIES
 from benchmark.protocols.network import ConvSpec
 
 
+@FAMILIES.register("conv")
 class Conv(nn.Module):
     """Pairs of 3x3 convolutions with ReLU, a 2x2 max-pool after each pair, then layers of 256, 256 and the classes.
 
@@ -26,9 +28,7 @@ class Conv(nn.Module):
                 channels = width
             self.add_module(f"drop_pool{pool}", dropout(spec.dropout, "pools-and-hidden-linear-layers"))
         self.pools = len(spec.groups)
-        side = 2**self.pools
-        flat = channels * (spec.input[1] // side) * (spec.input[2] // side)
-        self.head = Head((flat, 256, 256, spec.classes), spec.dropout)
+        self.head = Head(spec.head, spec.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         for pool in range(1, self.pools + 1):

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from benchmark.networks.layers import Head
+from benchmark.networks.registry import FAMILIES
 from benchmark.protocols.network import LeNet5Spec
 
 
+@FAMILIES.register("lenet5")
 class LeNet5(nn.Module):
     """Convolutions 5x5 without padding, 20 and 50 channels, each max-pooled; 500 hidden units with ReLU.
 

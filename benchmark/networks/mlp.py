@@ -8,6 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from benchmark.networks.registry import FAMILIES
+from benchmark.protocols.network import MlpSpec
+
 
 class Mlp(nn.Module):
     """Linear layers with ReLU between them: LeNet-300-100 is widths (784, 300, 100, 10).
@@ -40,3 +43,9 @@ class ResidualMlp(Mlp):
             h = h + torch.relu(self.get_submodule(f"fc{i}")(h))
         logits: Tensor = self.get_submodule(f"fc{self.depth}")(h)
         return logits
+
+
+@FAMILIES.register("mlp")
+def make(spec: MlpSpec) -> Mlp:
+    """The network of a protocol: `residual-mlp` has shortcuts, the others have none."""
+    return (ResidualMlp if spec.name == "residual-mlp" else Mlp)(spec.widths)

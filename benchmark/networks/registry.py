@@ -1,34 +1,33 @@
-"""From a protocol's network fields to a module, checked against the tensors the protocol calls prunable.
+"""From a protocol's network fields to a module, and its initial values by seed.
 
-Networks by the fields of a protocol, and their initial weights by seed.
+Initial values are drawn in parameter order from one named stream, independent of torch's global state. A family's
+module is registered in `benchmark/networks/<family>.py` and imported when a protocol first names it.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 
-from benchmark.networks.conv import Conv
-from benchmark.networks.init import Rules, draw
-from benchmark.networks.lenet5 import LeNet5
-from benchmark.networks.mlp import Mlp, ResidualMlp
-from benchmark.networks.resnet import ResNet
-from benchmark.networks.vgg import Vgg
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import ConvSpec, LeNet5Spec, MlpSpec, NetworkSpec, VggSpec
+from benchmark.protocols.network import InitialRules, NetworkSpec
 from benchmark.utils.errors import BadInput
+from benchmark.utils.registry import Registry
+
+FAMILIES: Registry[Callable[[Any], nn.Module]] = Registry(
+    "network family", "benchmark.networks", besides=("layers", "registry")
+)
+"""Name in a spec's `family` -> what makes the module of such a spec, with undefined weights."""
 
 
 def make(spec: NetworkSpec) -> nn.Module:
     """The network that the fields name, on the CPU, with undefined weights."""
     with torch.device("cpu"):
-        if isinstance(spec, MlpSpec):
-            return (ResidualMlp if spec.name == "residual-mlp" else Mlp)(spec.widths)
-        if isinstance(spec, LeNet5Spec):
-            return LeNet5(spec)
-        if isinstance(spec, ConvSpec):
-            return Conv(spec)
-        return Vgg(spec) if isinstance(spec, VggSpec) else ResNet(spec)
+        return FAMILIES.get(spec.family)(spec)
 
 
 def build(protocol: Protocol) -> nn.Module:
@@ -53,4 +52,63 @@ def build(protocol: Protocol) -> nn.Module:
 
 def initial_state(module: nn.Module, spec: NetworkSpec, generator: Generator) -> dict[str, Tensor]:
     """Initial values of every parameter and buffer, a function of the generator's seed alone."""
-    return draw(module, Rules.of(spec), generator)
+    return draw(module, spec.initial_rules, generator)
+
+
+def fans(weight: Tensor) -> tuple[int, int]:
+    """(fan in, fan out) of a linear (out, in) or convolution (out, in, h, w) weight."""
+    receptive = weight[0][0].numel()
+    return weight.shape[1] * receptive, weight.shape[0] * receptive
+
+
+def uniform_by_fan_in(shape: torch.Size, fan_in: int, generator: Generator) -> Tensor:
+    """U(-1/sqrt(fan in), 1/sqrt(fan in)), what torch.nn.Linear and Conv2d draw for weight and bias alike."""
+    return (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
+
+
+def deviation(rule: str, weight: Tensor) -> float:
+    """Standard deviation of a rule that draws normal weights.
+
+    glorot-normal: sqrt(2 / (fan in + fan out)) (Glorot & Bengio 2010, the Gaussian form LTH uses).
+    kaiming-normal-fan-in, -fan-out: sqrt(2 / fan), for ReLU (He et al. 2015, arXiv 1502.01852).
+    normal-std-0.01: 0.01, the classifier of VGG's and GraSP's code.
+    """
+    fan_in, fan_out = fans(weight)
+    return {
+        "glorot-normal": math.sqrt(2.0 / (fan_in + fan_out)),
+        "kaiming-normal-fan-in": math.sqrt(2.0 / fan_in),
+        "kaiming-normal-fan-out": math.sqrt(2.0 / fan_out),
+        "normal-std-0.01": 0.01,
+    }[rule]
+
+
+def drawn_weight(rule: str, weight: Tensor, generator: Generator) -> Tensor:
+    """A linear or convolution weight by `rule`; KeyError if there is none of that name."""
+    if rule in ("pytorch-linear", "pytorch-uniform"):
+        return uniform_by_fan_in(weight.shape, fans(weight)[0], generator)
+    return torch.randn(weight.shape, generator=generator) * deviation(rule, weight)
+
+
+def draw(module: nn.Module, rules: InitialRules, generator: Generator) -> dict[str, Tensor]:
+    """Values for every parameter and buffer of `module`, by name."""
+    values: dict[str, Tensor] = {}
+    for name, parameter in module.named_parameters():
+        owner = module.get_submodule(name.rpartition(".")[0])
+        if isinstance(owner, nn.BatchNorm2d):
+            if name.endswith("bias"):
+                values[name] = torch.zeros(parameter.shape)
+            else:
+                ones = rules.scale == "ones"
+                values[name] = torch.ones(parameter.shape) if ones else torch.rand(parameter.shape, generator=generator)
+        elif name.endswith(".bias"):
+            fan_in, _ = fans(values[name.removesuffix("bias") + "weight"])
+            zeros = rules.bias == "zeros"
+            values[name] = (
+                torch.zeros(parameter.shape) if zeros else uniform_by_fan_in(parameter.shape, fan_in, generator)
+            )
+        else:
+            rule = rules.linear if isinstance(owner, nn.Linear) else rules.convolution
+            values[name] = drawn_weight(rule, parameter, generator)
+    for name, buffer in module.named_buffers():  # batch norm's: variance 1, mean and number of batches 0
+        values[name] = torch.ones_like(buffer) if name.endswith("running_var") else torch.zeros_like(buffer)
+    return values

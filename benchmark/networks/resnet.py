@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
 from benchmark.networks.layers import batch_norm
+from benchmark.networks.registry import FAMILIES
 from benchmark.protocols.network import ResNetSpec
 
 
@@ -40,6 +41,7 @@ class Block(nn.Module):
         return torch.relu(self.bn2(self.conv2(h)) + self.skip(x))
 
 
+@FAMILIES.register("resnet")
 class ResNet(nn.Module):
     """Stem, stages of blocks, the mean over all pixels, one linear layer.
 

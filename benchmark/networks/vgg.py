@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from benchmark.networks.layers import Head, batch_norm
+from benchmark.networks.registry import FAMILIES
 from benchmark.protocols.network import VggSpec
 
 
+@FAMILIES.register("vgg")
 class Vgg(nn.Module):
     """Five groups of 3x3 convolution, batch norm, ReLU; 2x2 max-pools between groups, the head's pool after the last.
 

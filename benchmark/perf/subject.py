@@ -15,7 +15,6 @@ from benchmark.datasets.splits import Split
 from benchmark.datasets.synthetic import random_dataset
 from benchmark.networks import build, initial_state, make
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import MlpSpec
 from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Masks
 from benchmark.training.replicas import Replica
@@ -44,10 +43,7 @@ class Subject:
 
     def module(self, inputs: int | None) -> nn.Module:
         """The protocol's network, untrained; an MLP may read only `inputs` features (None: all)."""
-        spec = self.protocol.network
-        if inputs is None or not isinstance(spec, MlpSpec):
-            return build(self.protocol)
-        return make(spec.model_copy(update={"widths": (inputs, *spec.widths[1:])}))
+        return build(self.protocol) if inputs is None else make(self.protocol.network.reading(inputs))
 
     def masks(self, seed: int) -> Masks:
         """A random fifth of every prunable tensor."""

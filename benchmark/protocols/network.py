@@ -1,19 +1,17 @@
-"""Which network a protocol means, by fields, because one name hides several networks. No torch.
+"""Which network a protocol means, by fields, because one name hides several networks.
 
 LTH's "Resnet-18" is ResNet-20, GraSP's ResNet-32 has twice the usual width, and five repositories mean five heads by
-VGG. Each family is one class; `NetworkSpec` is their union, told apart by `name`. `multiply_adds` is what a plan needs
-to guess a training's time before anything was measured.
-
-Shapes of a network's weights, from its fields alone. No torch: protocols are read without it.
-
-`benchmark.networks` builds the same tensors, and tests hold the two together.
+VGG. A family is one class here with all facts about it that need no torch: the fields of the YAML, tensors and their
+shapes in order, multiply-adds, rules of initial values, how replicas are best trained side by side. Its module is
+`benchmark.networks.<family>`, registered under the name in `family`; tests hold the two together.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +23,29 @@ LinearRule = Literal[
 ]
 BiasRule = Literal["zeros", "pytorch-uniform"]
 
+CudaStrategy = Literal["stacked", "streams"]
+"""How replicas are trained side by side on CUDA: as one network, or each on a stream of its own.
+
+Nothing has been measured on a GPU yet: `lotterybench speed` measures both on the device at hand. Until then the choice
+follows from what the two do. Small layers leave a GPU idle, so making each kernel larger must win: stack. Large
+convolutions fill it alone, and grouped convolutions have fewer fast kernels than plain ones in channels_last: streams.
+"""
+
+Shapes = dict[str, tuple[int, ...]]
+Kind = Literal["convolution", "shortcut", "linear", "bias"]
+Tensors = dict[str, tuple[Kind, tuple[int, ...]]]
+"""Name -> (kind, shape) of every tensor but batch norm's, in the order of the module's parameters."""
+
+
+@dataclass(frozen=True)
+class InitialRules:
+    """Names of the rules that draw each kind of tensor; `scale` is batch norm's, whose shift starts at 0."""
+
+    convolution: str
+    linear: str
+    bias: str
+    scale: Literal["ones", "uniform-0-1"] = "ones"
+
 
 class MlpSpec(Frozen):
     """Fully connected networks. LeNet-300-100 is widths [784, 300, 100, 10]."""
@@ -34,10 +55,33 @@ class MlpSpec(Frozen):
     bias: Literal["zeros", "pytorch-linear"]
     widths: tuple[int, ...] = Field(min_length=2, description="units per layer, input first")
 
+    family: ClassVar[str] = "mlp"
+    cuda_strategy: ClassVar[CudaStrategy] = "stacked"
+    has_batch_norm: ClassVar[bool] = False
+
     @property
-    def has_batch_norm(self) -> bool:
-        """Whether the network keeps running statistics."""
-        return False
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.widths[:1]
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits."""
+        return self.widths[-1]
+
+    @property
+    def initial_rules(self) -> InitialRules:
+        """How initial values are drawn."""
+        return InitialRules(self.initialiser, self.initialiser, self.bias)
+
+    @property
+    def tensors(self) -> Tensors:
+        """See `Tensors`."""
+        return _linear("fc", self.widths)
+
+    def reading(self, inputs: int) -> Self:
+        """The network that reads only so many of its features."""
+        return self.model_copy(update={"widths": (inputs, *self.widths[1:])})
 
     @property
     def multiply_adds(self) -> int:
@@ -69,10 +113,40 @@ class ImageNetworkSpec(Frozen):
     linear_initialiser: LinearRule
     bias: BiasRule
 
+    cuda_strategy: ClassVar[CudaStrategy] = "streams"
+    has_batch_norm: ClassVar[bool] = False
+
     @property
-    def has_batch_norm(self) -> bool:
-        """Whether the network keeps running statistics."""
-        return hasattr(self, "batch_norm")
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.input
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits."""
+        return self.classes
+
+    @property
+    def initial_rules(self) -> InitialRules:
+        """How initial values are drawn."""
+        return InitialRules(self.initialiser, self.linear_initialiser, self.bias)
+
+    def reading(self, inputs: int) -> Self:  # noqa: ARG002
+        """The network itself: features can be left out in front of a fully connected layer only."""
+        return self
+
+
+class BatchNormNetworkSpec(ImageNetworkSpec):
+    """Networks on images with batch norm after every convolution."""
+
+    batch_norm: BatchNormSpec
+
+    has_batch_norm: ClassVar[bool] = True
+
+    @property
+    def initial_rules(self) -> InitialRules:
+        """How initial values are drawn."""
+        return InitialRules(self.initialiser, self.linear_initialiser, self.bias, self.batch_norm.scale)
 
 
 class LeNet5Spec(ImageNetworkSpec):
@@ -80,6 +154,18 @@ class LeNet5Spec(ImageNetworkSpec):
 
     name: Literal["lenet-5-caffe"]
     relu_after_convolutions: bool = Field(description="Caffe's and SNIP's networks have none: only the hidden layer's")
+
+    family: ClassVar[str] = "lenet5"
+    cuda_strategy: ClassVar[CudaStrategy] = "stacked"
+
+    @property
+    def tensors(self) -> Tensors:
+        """See `Tensors`."""
+        convolutions = {
+            **_convolution("conv1", (20, self.input[0], 5, 5), True),
+            **_convolution("conv2", (50, 20, 5, 5), True),
+        }
+        return {**convolutions, **_head((self.flat, 500, self.classes))}
 
     @property
     def flat(self) -> int:
@@ -105,6 +191,19 @@ class ConvSpec(ImageNetworkSpec):
     name: Literal["conv-2", "conv-4", "conv-6"]
     dropout: DropoutSpec | None
 
+    family: ClassVar[str] = "conv"
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        """Inputs of the first linear layer, hidden units, classes."""
+        side = 2 ** len(self.groups)
+        return self.groups[-1][-1] * (self.input[1] // side) * (self.input[2] // side), 256, 256, self.classes
+
+    @property
+    def tensors(self) -> Tensors:
+        """See `Tensors`."""
+        return {**_grouped_tensors(self.groups, self.input[0], True), **_head(self.head)}
+
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """Channels of the convolutions between max-pools."""
@@ -113,8 +212,7 @@ class ConvSpec(ImageNetworkSpec):
     @property
     def multiply_adds(self) -> int:
         """Multiplications of one forward pass of one example."""
-        convolutions, flat = _grouped(self.input, self.groups)
-        return convolutions + sum(a * b for a, b in pairwise((flat, 256, 256, self.classes)))
+        return _grouped(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
 
 
 _VGG_CONVOLUTIONS = {
@@ -125,7 +223,7 @@ _VGG_CONVOLUTIONS = {
 }
 
 
-class VggSpec(ImageNetworkSpec):
+class VggSpec(BatchNormNetworkSpec):
     """VGG with batch norm: five groups of 3x3 convolutions, 2x2 max-pools between them, `last_pool` after them.
 
     CIFAR heads are one linear layer after average-2x2 (open_lth, SynFlow, Liu et al., GraSP). Tiny-ImageNet's is
@@ -134,10 +232,16 @@ class VggSpec(ImageNetworkSpec):
 
     name: Literal["vgg-11", "vgg-13", "vgg-16", "vgg-19"]
     convolution_bias: bool
-    batch_norm: BatchNormSpec
     last_pool: Literal["average-2x2", "average-4x4", "max-2x2"]
     hidden: tuple[int, ...] = Field(description="units of hidden linear layers")
     dropout: DropoutSpec | None
+
+    family: ClassVar[str] = "vgg"
+
+    @property
+    def tensors(self) -> Tensors:
+        """See `Tensors`."""
+        return {**_grouped_tensors(self.groups, self.input[0], self.convolution_bias), **_head(self.head)}
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -154,7 +258,7 @@ class VggSpec(ImageNetworkSpec):
     @property
     def multiply_adds(self) -> int:
         """Multiplications of one forward pass of one example."""
-        return _grouped(self.input, self.groups)[0] + sum(a * b for a, b in pairwise(self.head))
+        return _grouped(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
 
     @model_validator(mode="after")
     def _something_left(self) -> Self:
@@ -173,7 +277,7 @@ class StemSpec(Frozen):
     max_pool: Literal["none", "3x3-stride-2"]
 
 
-class ResNetSpec(ImageNetworkSpec):
+class ResNetSpec(BatchNormNetworkSpec):
     """ResNets of basic blocks (He et al. 2016, arXiv 1512.03385). Convolutions have no bias.
 
     ResNet-20 to -56: three stages of 16, 32 and 64 times `width` channels. ResNet-18: four stages of 64 to 512.
@@ -185,7 +289,24 @@ class ResNetSpec(ImageNetworkSpec):
     width: int = Field(gt=0)
     shortcut: Literal["zero-padding", "convolution"]
     stem: StemSpec
-    batch_norm: BatchNormSpec
+
+    family: ClassVar[str] = "resnet"
+
+    @property
+    def tensors(self) -> Tensors:
+        """See `Tensors`."""
+        channels, kernel = self.stages[0][0], self.stem.kernel
+        tensors = _convolution("conv", (channels, self.input[0], kernel, kernel), False)
+        for number, (width, blocks) in enumerate(self.stages, start=1):
+            for position in range(1, blocks + 1):
+                block = f"stage{number}.block{position}"
+                changes = channels != width or (number > 1 and position == 1)
+                tensors |= _convolution(f"{block}.conv1", (width, channels, 3, 3), False)
+                tensors |= _convolution(f"{block}.conv2", (width, width, 3, 3), False)
+                if changes and self.shortcut == "convolution":
+                    tensors |= _convolution(f"{block}.shortcut", (width, channels, 1, 1), False, "shortcut")
+                channels = width
+        return {**tensors, "fc.weight": ("linear", (self.classes, channels)), "fc.bias": ("bias", (self.classes,))}
 
     @property
     def stages(self) -> tuple[tuple[int, int], ...]:
@@ -209,27 +330,24 @@ class ResNetSpec(ImageNetworkSpec):
         return total + channels * self.classes
 
 
-def _grouped(size: tuple[int, int, int], groups: tuple[tuple[int, ...], ...]) -> tuple[int, int]:
-    """(multiplications of 3x3 convolutions in groups with 2x2 pools between, values after a pool behind the last)."""
+def _grouped(size: tuple[int, int, int], groups: tuple[tuple[int, ...], ...]) -> int:
+    """Multiplications of 3x3 convolutions in groups with 2x2 pools between, on an image (channels, height, width)."""
     channels, area, total = size[0], size[1] * size[2], 0
     for group in groups:
         for width in group:
             total += 9 * channels * width * area
             channels = width
         area //= 4
-    return total, channels * area
+    return total
 
 
+FAMILIES = (MlpSpec, LeNet5Spec, ConvSpec, VggSpec, ResNetSpec)
 NetworkSpec = Annotated[MlpSpec | LeNet5Spec | ConvSpec | VggSpec | ResNetSpec, Field(discriminator="name")]
 NETWORK_NAMES = tuple(
     name
-    for family in (MlpSpec, LeNet5Spec, ConvSpec, VggSpec, ResNetSpec)
+    for family in FAMILIES
     for name in family.model_fields["name"].annotation.__args__  # type: ignore[union-attr]
 )
-
-Shapes = dict[str, tuple[int, ...]]
-Kind = Literal["convolution", "shortcut", "linear", "bias"]
-Tensors = dict[str, tuple[Kind, tuple[int, ...]]]
 
 SETS: dict[str, tuple[Kind, ...]] = {
     "weights": ("convolution", "shortcut", "linear"),
@@ -245,23 +363,7 @@ SETS: dict[str, tuple[Kind, ...]] = {
 def prunable(network: NetworkSpec, chosen: str) -> Shapes:
     """Name and shape of every tensor of one of the `SETS`, in the network's own order. KeyError for another name."""
     kinds = SETS[chosen]
-    return {name: shape for name, (kind, shape) in _tensors(network).items() if kind in kinds}
-
-
-def _tensors(network: NetworkSpec) -> Tensors:
-    if isinstance(network, MlpSpec):
-        return _linear("fc", network.widths)
-    if isinstance(network, ResNetSpec):
-        return _resnet(network)
-    if isinstance(network, LeNet5Spec):
-        first = _convolution("conv1", (20, network.input[0], 5, 5), True)
-        return {**first, **_convolution("conv2", (50, 20, 5, 5), True), **_head((network.flat, 500, network.classes))}
-    if isinstance(network, ConvSpec):
-        side = 2 ** len(network.groups)
-        flat = network.groups[-1][-1] * (network.input[1] // side) * (network.input[2] // side)
-        return {**_grouped_tensors(network.groups, network.input[0], True), **_head((flat, 256, 256, network.classes))}
-    assert isinstance(network, VggSpec)
-    return {**_grouped_tensors(network.groups, network.input[0], network.convolution_bias), **_head(network.head)}
+    return {name: shape for name, (kind, shape) in network.tensors.items() if kind in kinds}
 
 
 def _convolution(name: str, shape: tuple[int, ...], bias: bool, kind: Kind = "convolution") -> Tensors:
@@ -270,12 +372,12 @@ def _convolution(name: str, shape: tuple[int, ...], bias: bool, kind: Kind = "co
 
 
 def _linear(prefix: str, widths: tuple[int, ...]) -> Tensors:
-    found: Tensors = {}
+    tensors: Tensors = {}
     for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
         name = prefix if len(widths) == 2 and prefix.startswith("head") else f"{prefix}{number}"
-        found[f"{name}.weight"] = ("linear", (outputs, inputs))
-        found[f"{name}.bias"] = ("bias", (outputs,))
-    return found
+        tensors[f"{name}.weight"] = ("linear", (outputs, inputs))
+        tensors[f"{name}.bias"] = ("bias", (outputs,))
+    return tensors
 
 
 def _head(widths: tuple[int, ...]) -> Tensors:
@@ -283,26 +385,11 @@ def _head(widths: tuple[int, ...]) -> Tensors:
 
 
 def _grouped_tensors(groups: tuple[tuple[int, ...], ...], channels: int, bias: bool) -> Tensors:
-    found: Tensors = {}
+    tensors: Tensors = {}
     for number, width in enumerate((width for group in groups for width in group), start=1):
-        found |= _convolution(f"conv{number}", (width, channels, 3, 3), bias)
+        tensors |= _convolution(f"conv{number}", (width, channels, 3, 3), bias)
         channels = width
-    return found
-
-
-def _resnet(network: ResNetSpec) -> Tensors:
-    channels, kernel = network.stages[0][0], network.stem.kernel
-    found = _convolution("conv", (channels, network.input[0], kernel, kernel), False)
-    for number, (width, blocks) in enumerate(network.stages, start=1):
-        for position in range(1, blocks + 1):
-            block = f"stage{number}.block{position}"
-            changes = channels != width or (number > 1 and position == 1)
-            found |= _convolution(f"{block}.conv1", (width, channels, 3, 3), False)
-            found |= _convolution(f"{block}.conv2", (width, width, 3, 3), False)
-            if changes and network.shortcut == "convolution":
-                found |= _convolution(f"{block}.shortcut", (width, channels, 1, 1), False, "shortcut")
-            channels = width
-    return {**found, "fc.weight": ("linear", (network.classes, channels)), "fc.bias": ("bias", (network.classes,))}
+    return tensors
 
 
 def count(shapes: Shapes) -> int:

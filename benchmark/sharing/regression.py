@@ -38,7 +38,6 @@ from benchmark.plugins.registry import locate
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol, lock
 from benchmark.protocols.cells import DENSE, Cell, title
-from benchmark.protocols.network import MlpSpec
 from benchmark.pruning.schedule import layer_groups
 from benchmark.records.provenance import provenance
 from benchmark.records.schema import Provenance, Record
@@ -193,8 +192,8 @@ def _finished(protocol: Protocol, store: Store, cell: Cell) -> Record | None:
 def shapes_only(protocol: Protocol) -> Dataset:
     """A data set of no examples: all that a pruner without data may ask about it."""
     network = protocol.network
-    shape = (network.widths[0],) if isinstance(network, MlpSpec) else network.input
-    classes = network.widths[-1] if isinstance(network, MlpSpec) else network.classes
+    shape = network.input_shape
+    classes = network.outputs
     nothing, labels = torch.zeros(0, *shape), torch.zeros(0, dtype=torch.int64)
     return Dataset(protocol.data.name, nothing, labels, nothing, labels, classes, "")
 

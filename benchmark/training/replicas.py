@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.splits import Split
 from benchmark.networks.mlp import Mlp
-from benchmark.protocols.network import ConvSpec, LeNet5Spec, MlpSpec, NetworkSpec, ResNetSpec, VggSpec
+from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import Task, load_task
 from benchmark.training.batches import Source, Tables
@@ -394,18 +394,7 @@ GROUPS: dict[Strategy, Callable[[Sequence[Replica], TrainingSetup, bool], Replic
     "streams": Streams,
 }
 
-# Not measured on a GPU yet: `lotterybench speed` measures both on the device at hand. Until then the choice follows
-# from what they do. Small layers leave a GPU idle, so larger kernels must win: stack. Large convolutions fill it alone,
-# and grouped convolutions have fewer fast kernels than plain ones in channels_last: streams.
-_EXPECTED: dict[type, Strategy] = {
-    MlpSpec: "stacked",
-    LeNet5Spec: "stacked",
-    ConvSpec: "streams",
-    ResNetSpec: "streams",
-    VggSpec: "streams",
-}
-
 
 def strategy_for(network: NetworkSpec) -> Strategy:
     """How replicas of a network are trained side by side on CUDA."""
-    return _EXPECTED[type(network)]
+    return network.cuda_strategy

@@ -18,7 +18,7 @@ from baselines.snip import Snip
 from baselines.synflow import SynFlow
 from benchmark.api import Examples, Network, Pruner, Scores
 from benchmark.networks import make
-from benchmark.networks.init import drawn_weight
+from benchmark.networks.registry import drawn_weight
 from benchmark.protocols import Protocol
 from benchmark.protocols.levels import Level
 from benchmark.protocols.methods import MethodSpec, PruningSpec

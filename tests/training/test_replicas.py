@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmark.networks import make
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import ConvSpec, LeNet5Spec, MlpSpec, ResNetSpec, VggSpec
+from benchmark.protocols.network import FAMILIES
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.training import loop
 from benchmark.training.checkpoint import CheckpointFile
@@ -140,7 +140,7 @@ def test_progress_names_the_replica(tiny_protocol: Protocol) -> None:
 
 
 def test_every_family_has_a_strategy() -> None:
-    for family in (MlpSpec, LeNet5Spec, ConvSpec, ResNetSpec, VggSpec):
+    for family in FAMILIES:
         assert strategy_for(family.model_construct()) in GROUPS
 
 
