@@ -14,7 +14,7 @@ from operator import itemgetter
 from benchmark import protocols
 from benchmark.claims.published import Claim, Published
 from benchmark.claims.rules.base import FIX_TARGET, TargetTable
-from benchmark.claims.tables import Record, Result, Table, why_no_target
+from benchmark.claims.tables import Result, ResultTable, ResultTables, why_no_target
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE
 from benchmark.protocols.methods import ControlSpec
@@ -71,7 +71,7 @@ def refers_to_tables(paper: Published) -> bool:
     return any(rule.target_table is not None for claim in paper.claims for rule in claim.checks)
 
 
-def check_targets(paper: Published, record: Record, name: str, read: Reader) -> None:
+def check_targets(paper: Published, record: ResultTables, name: str, read: Reader) -> None:
     """Refuse a rule that rests on a table or row that is secondary, quoted, unverified, contradicted or no target.
 
     Refuses numbers that differ from the row they refer to, too. Raises BadInput naming the claim.
@@ -89,7 +89,7 @@ def check_targets(paper: Published, record: Record, name: str, read: Reader) -> 
                 raise BadInput(f"{name}: {claim.id}", *misfit)
 
 
-def _table(claim: Claim, name: str, record: Record, wanted: str) -> Table:
+def _table(claim: Claim, name: str, record: ResultTables, wanted: str) -> ResultTable:
     for table in record.tables:
         if table.name == wanted:
             return table

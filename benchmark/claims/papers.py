@@ -18,7 +18,7 @@ from typing import Any
 from benchmark.claims import tables
 from benchmark.claims.check import check_fits, check_targets, refers_to_tables
 from benchmark.claims.published import Published
-from benchmark.claims.tables import Record, named, read, read_record, results, validated
+from benchmark.claims.tables import ResultTables, named, read, read_record, results, validated
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput, did_you_mean
 
@@ -99,12 +99,12 @@ def all_as_written() -> list[Published]:
 
 
 @cache
-def load_record(key: str) -> Record:
+def load_record(key: str) -> ResultTables:
     """Settings, tables and gaps of one paper by its key. Raises BadInput."""
     return _record_beside(folder() / f"{key}.yaml", _claims(key))
 
 
-def _record_beside(path: Path, paper: Published) -> Record:
+def _record_beside(path: Path, paper: Published) -> ResultTables:
     """The results file of a claims file; every source, setting and key that one names must be in the other."""
     beside = path.parents[1] / "tables" / path.name
     record = read_record(beside)

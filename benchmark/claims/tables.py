@@ -109,7 +109,7 @@ class Column(Frozen):
         return self
 
 
-class Table(Frozen):
+class ResultTable(Frozen):
     """One table of results. `rows` counts the lines of the file without its heading, so a cut file is seen."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -151,12 +151,12 @@ class Table(Frozen):
         return self
 
 
-class Record(Frozen):
+class ResultTables(Frozen):
     """Settings, tables and gaps of one paper."""
 
     schema_: Literal["lotterybench/results/1"] = Field(alias="schema")
     settings: tuple[Setting, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[ResultTable, ...] = ()
     gaps: tuple[str, ...] = Field(default=(), description="what could not be read")
 
     @property
@@ -245,7 +245,7 @@ def density_of(x: float, unit: Density) -> float:
     return round(1 - fraction if unit in ("percent-pruned", "sparsity") else fraction, 12)
 
 
-class _Refused(ValueError):
+class _CellRefused(ValueError):
     """A cell that does not fit its column: its place is added where the line is known."""
 
     def __init__(self, column: str, cause: str) -> None:
@@ -266,30 +266,30 @@ class _Row:
         try:
             value = float(text)
         except ValueError:
-            raise _Refused(name, f"'{text}' is no number") from None
+            raise _CellRefused(name, f"'{text}' is no number") from None
         if not limits[0] <= value <= limits[1] or not math.isfinite(value):
-            raise _Refused(name, f"{text} is outside {limits[0]:g} to {limits[1]:g}, the range of {unit}")
+            raise _CellRefused(name, f"{text} is outside {limits[0]:g} to {limits[1]:g}, the range of {unit}")
         return value
 
     def count(self, name: str) -> int | None:
         """A whole number above 0, None for an empty cell. Raises _Refused."""
         text = self.cells[name]
         if text and not (text.isdecimal() and int(text)):
-            raise _Refused(name, f"'{text}' is no count")
+            raise _CellRefused(name, f"'{text}' is no count")
         return int(text) if text else None
 
     def status(self, name: str) -> Status:
         """A status; `read` for an empty cell. Raises _Refused."""
         text = self.cells[name] or "read"
         if text not in get_args(Status):
-            raise _Refused(name, f"'{text}' is no status. {did_you_mean(text, list(get_args(Status)))}")
+            raise _CellRefused(name, f"'{text}' is no status. {did_you_mean(text, list(get_args(Status)))}")
         return cast(Status, text)
 
 
 Key = tuple[str, str, float | None, tuple[tuple[str, str], ...]]
 
 
-def read(table: Table, record: Record, folder: Path) -> tuple[Result, ...]:
+def read(table: ResultTable, record: ResultTables, folder: Path) -> tuple[Result, ...]:
     """All results of a table, in the file's order.
 
     Raises BadInput naming file, line and column if the file is missing, its heading differs from the description, a
@@ -306,12 +306,12 @@ def read(table: Table, record: Record, folder: Path) -> tuple[Result, ...]:
         for key, rows in groups.items():
             row = rows[0]
             results += reader.results(key, rows)
-    except _Refused as refused:
+    except _CellRefused as refused:
         raise BadInput(f"{path}:{row.line if row else 1}: {refused.column}", refused.cause, FIX) from None
     return tuple(results)
 
 
-def _rows(table: Table, path: Path) -> Iterable[_Row]:
+def _rows(table: ResultTable, path: Path) -> Iterable[_Row]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             heading, *lines = csv.reader(file)
@@ -330,7 +330,7 @@ def _rows(table: Table, path: Path) -> Iterable[_Row]:
 class _Reader:
     """Turns the rows of one table into results. Column names by role are looked up once: tables have 5,000 rows."""
 
-    def __init__(self, table: Table, settings: set[str]) -> None:
+    def __init__(self, table: ResultTable, settings: set[str]) -> None:
         self.table, self.settings = table, settings
         self.named: dict[Role, list[str]] = {role: table.having(role) for role in get_args(Role)}
         self.spreads = {table.columns[name].of: name for name in self.named["spread"]}
@@ -341,25 +341,25 @@ class _Reader:
         setting = table.setting or "-".join([cells[name] for name in named["setting"]])
         if setting not in self.settings:
             hint = did_you_mean(setting, sorted(self.settings))
-            raise _Refused(named["setting"][0], f"'{setting}' is no setting. {hint}")
+            raise _CellRefused(named["setting"][0], f"'{setting}' is no setting. {hint}")
         method = table.method or "-".join([cells[name] for name in named["method"]])
         if not method:
-            raise _Refused(named["method"][0], "no method is named")
+            raise _CellRefused(named["method"][0], "no method is named")
         x = None
         for name in named["x"]:
             x = row.number(name, X_RANGES[table.x], table.x)
             if x is not None and density_of(x, table.x) <= 0 and not table.reaches_zero:
-                raise _Refused(name, "nothing remains at this density")
+                raise _CellRefused(name, "nothing remains at this density")
         return setting, method, x, tuple([(name, cells[name]) for name in named["label"]])
 
     def results(self, key: Key, rows: Sequence[_Row]) -> list[Result]:
         """The numbers of all rows of one key, which are its runs. Raises _Refused."""
         runs = [row.cells[name] for name in self.named["run"] for row in rows] or [""] * len(rows)
         if len(set(runs)) < len(rows):
-            raise _Refused(next(iter(self.table.columns)), "the row stands twice")
+            raise _CellRefused(next(iter(self.table.columns)), "the row stands twice")
         found = [result for name in self.named["value"] for result in self._result(key, name, rows)]
         if not found:
-            raise _Refused(self.named["value"][0], "the row holds no number")
+            raise _CellRefused(self.named["value"][0], "the row holds no number")
         return found
 
     def _result(self, key: Key, name: str, rows: Sequence[_Row]) -> list[Result]:
@@ -441,9 +441,9 @@ def why_no_target(source: Source, status: Status) -> str | None:
 Document = TypeVar("Document", bound=Frozen)
 
 
-def parse_record(document: Any, name: str) -> Record:
+def parse_record(document: Any, name: str) -> ResultTables:
     """Validate the parsed YAML of a results file. Raises BadInput naming file, field and cause."""
-    return validated(Record, document, name, "See benchmark/claims/tables/grasp.yaml")
+    return validated(ResultTables, document, name, "See benchmark/claims/tables/grasp.yaml")
 
 
 def validated(model: type[Document], document: Any, name: str, example: str) -> Document:
@@ -466,13 +466,13 @@ def tables_folder() -> Path:
     return Path(str(resources.files("benchmark"))) / "claims" / "tables"
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path) -> ResultTables:
     """Settings, tables and gaps in a results file. Raises BadInput."""
     return parse_record(strict_yaml.load_file(path), str(path))
 
 
 @cache
-def _record_of(key: str) -> Record:
+def _record_of(key: str) -> ResultTables:
     path = tables_folder() / f"{key}.yaml"
     if not path.is_file():
         known = sorted(other.stem for other in tables_folder().glob("*.yaml"))
@@ -496,6 +496,6 @@ def forget() -> None:
     results.cache_clear()
 
 
-def named(record: Record, name: str) -> Table:
+def named(record: ResultTables, name: str) -> ResultTable:
     """The description of one table."""
     return next(table for table in record.tables if table.name == name)

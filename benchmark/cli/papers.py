@@ -15,7 +15,7 @@ import click
 from benchmark import protocols
 from benchmark.claims import papers as published
 from benchmark.claims.published import Published
-from benchmark.claims.tables import Record, Result, Setting, Table, results, why_no_target
+from benchmark.claims.tables import Result, ResultTable, ResultTables, Setting, results, why_no_target
 from benchmark.cli.terminal import show_table
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
@@ -83,7 +83,7 @@ def show_paper(key: str, table: str | None, limit: int, as_json: bool) -> None:
         _show_rows(key, tables[0], limit)
 
 
-def _document(paper: Published, record: Record, tables: Sequence[Table]) -> dict[str, Any]:
+def _document(paper: Published, record: ResultTables, tables: Sequence[ResultTable]) -> dict[str, Any]:
     key = paper.paper.key
     settings = [record.resolved(setting.id).model_dump(mode="json", exclude_none=True) for setting in record.settings]
     described = [t.model_dump(mode="json", exclude_none=True) for t in tables]
@@ -97,7 +97,7 @@ def _document(paper: Published, record: Record, tables: Sequence[Table]) -> dict
     }
 
 
-def _show_overview(paper: Published, record: Record) -> None:
+def _show_overview(paper: Published, record: ResultTables) -> None:
     p = paper.paper
     read = f" Read: {p.versions_read}." if p.versions_read else ""
     arxiv = f", arXiv {p.arxiv}" if p.arxiv[:1].isdigit() else ""
@@ -134,7 +134,7 @@ def _setting_words(s: Setting) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _show_tables(paper: Published, record: Record) -> None:
+def _show_tables(paper: Published, record: ResultTables) -> None:
     rows = []
     for t in record.tables:
         source = paper.source(t.read_from)
@@ -147,7 +147,7 @@ def _show_tables(paper: Published, record: Record) -> None:
     click.echo(f"A table in full: lotterybench info {paper.paper.key} --table {first.name} --rows 0")
 
 
-def _show_rows(key: str, table: Table, limit: int) -> None:
+def _show_rows(key: str, table: ResultTable, limit: int) -> None:
     """The rows of one table, one line per key, and what its columns mean."""
     lines: dict[tuple[Any, ...], dict[str, Result]] = {}
     for result in results(key, table.name):
@@ -171,7 +171,7 @@ def _show_rows(key: str, table: Table, limit: int) -> None:
             click.echo(f"{name}: {column.quantity}, {column.unit}{taken}; {column.meaning}{_spread_words(table, name)}")
 
 
-def _spread_words(table: Table, name: str) -> str:
+def _spread_words(table: ResultTable, name: str) -> str:
     kinds = [c.kind for c in table.columns.values() if c.of == name and c.kind]
     if table.having("run"):
         kinds = ["sample-sd"]

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark import protocols
 from benchmark.claims import papers as published
-from benchmark.claims.tables import Result, Table, tables_folder
+from benchmark.claims.tables import Result, ResultTable, tables_folder
 
 FOLDER = tables_folder()
 KEYS = published.available()
@@ -72,7 +72,7 @@ def test_every_statement_of_lth_stands_on_its_own() -> None:
 
 
 @EVERY_TABLE
-def test_every_line_of_every_table_is_read(key: str, table: Table) -> None:
+def test_every_line_of_every_table_is_read(key: str, table: ResultTable) -> None:
     assert len(lines(table.file)) == table.rows == ROWS.get(table.file, table.rows)
     read = Counter(r.column for r in published.results(key, table.name) for _ in range(max(1, len(r.values))))
     cells = Counter(name for line in lines(table.file) for name in table.having("value") if line[name])
@@ -85,7 +85,7 @@ def test_every_file_belongs_to_a_table() -> None:
 
 
 @EVERY_TABLE
-def test_density_falls_as_the_papers_unit_says(key: str, table: Table) -> None:
+def test_density_falls_as_the_papers_unit_says(key: str, table: ResultTable) -> None:
     rising = table.x in ("percent-remaining", "density")
     points = sorted({(r.x, r.density) for r in published.results(key, table.name) if r.x is not None})
     densities = [density for _, density in points]
@@ -106,7 +106,7 @@ def test_densities_by_hand(key: str, table: str, x: float, density: float) -> No
 
 
 @EVERY_TABLE
-def test_dense_rows_are_called_dense(key: str, table: Table) -> None:
+def test_dense_rows_are_called_dense(key: str, table: ResultTable) -> None:
     words = ("dense", "baseline", "Ref")
     for r in published.results(key, table.name):
         if key not in ("synflow", "mnist1d", "renda2020"):  # there every method has a row in which nothing is pruned

@@ -155,7 +155,7 @@ def test_scoring_reads_only_the_tables_that_a_rule_names(monkeypatch: pytest.Mon
     assert sorted(asked) == sorted([*named, "table-1", "figure-3"]), "a table is read once, however many rules name it"
 
 
-def tables(paper: published.Published) -> tuple[table_module.Table, ...]:
+def tables(paper: published.Published) -> tuple[table_module.ResultTable, ...]:
     return published.load_record(paper.paper.key).tables
 
 

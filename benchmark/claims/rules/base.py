@@ -14,7 +14,7 @@ from typing import ClassVar, get_args
 from benchmark.claims.evidence import Evidence, Item, Scale
 from benchmark.claims.observations import Observations
 from benchmark.claims.rules.cells import Points, Sample
-from benchmark.claims.tables import Result, Source, Table
+from benchmark.claims.tables import Result, ResultTable, Source
 from benchmark.claims.wording import METRICS, SHORT, value_on_scale, window_on_scale
 from benchmark.protocols import Protocol
 from benchmark.records.schema import MaskMetric, Metric
@@ -28,7 +28,7 @@ FIX_TARGET = "Name a row that may be a target, with its numbers, or list the cla
 class TargetTable:
     """The result table that a rule takes its numbers from: description, source and rows."""
 
-    table: Table
+    table: ResultTable
     source: Source
     rows: Sequence[Result]
 

@@ -10,7 +10,7 @@ from benchmark.claims.wording import METRICS
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, axis_name
 from benchmark.report.figure import COLOURS
-from benchmark.report.html.series import LayerMap, Learning, Line, Place, PublishedLine
+from benchmark.report.html.series import CurvePoint, LayerMap, Learning, Line, PublishedLine
 
 Chart = dict[str, Any]
 
@@ -116,7 +116,7 @@ def _published(line: PublishedLine, look: tuple[str, str, str]) -> list[Chart]:
     return [*_band(line.method, colour, line.places, 0.1), trace]
 
 
-def _band(method: str, colour: str, places: Sequence[Place], opacity: float) -> list[Chart]:
+def _band(method: str, colour: str, places: Sequence[CurvePoint], opacity: float) -> list[Chart]:
     """Area between lower and upper bounds. Its colour becomes transparent on the page, where the theme is known."""
     xs = [p.x for p in places]
     ys = [p.high for p in places] + [p.low for p in reversed(places)]
@@ -128,7 +128,7 @@ def _band(method: str, colour: str, places: Sequence[Place], opacity: float) -> 
     ]  # fmt: skip
 
 
-def _hover(place: Place) -> str:
+def _hover(place: CurvePoint) -> str:
     bounds = ""
     if place.low is not None and place.high is not None:
         bounds = f" [{place.low:,.2f}, {place.high:,.2f}]"

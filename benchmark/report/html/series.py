@@ -23,7 +23,7 @@ MOST_STEPS = 150  # points of a learning curve; a screen shows no more
 
 
 @dataclass(frozen=True)
-class Place:
+class CurvePoint:
     """One method at one level. `low`, `high`: 1 - alpha t interval over seeds, None with one seed."""
 
     level: int
@@ -40,7 +40,7 @@ class Line:
     """A measured curve over levels; the dense network has one place, at level 0."""
 
     method: str
-    places: tuple[Place, ...]
+    places: tuple[CurvePoint, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PublishedLine:
     """Published values of a method: mean, and the lowest and highest of what was printed or a standard deviation."""
 
     method: str
-    places: tuple[Place, ...]
+    places: tuple[CurvePoint, ...]
     spread: str
 
 
@@ -83,7 +83,7 @@ def line(seen: Observations, metric: Metric, method: str) -> Line:
     return Line(method, tuple(p for p in found if p is not None))
 
 
-def place(seen: Observations, metric: Metric, method: str, level: int) -> Place | None:
+def place(seen: Observations, metric: Metric, method: str, level: int) -> CurvePoint | None:
     """One method at one level; None if no run of it has the metric."""
     values = tuple(seen.by_seed(metric, (method, level)).values())
     if not values:
@@ -117,7 +117,7 @@ def _published_curve(protocol: Protocol, method: str, runs: Mapping[int, tuple[f
 
 def _published_values(protocol: Protocol, method: str, samples: Sequence[tuple[Points, Sample]]) -> PublishedLine:
     """Single published values of a method; one place a level, that of the first rule that names it."""
-    places: dict[int, Place] = {}
+    places: dict[int, CurvePoint] = {}
     spread = False
     for points, sample in samples:
         estimate, sd = sample.estimate()
@@ -132,8 +132,8 @@ def _published_values(protocol: Protocol, method: str, samples: Sequence[tuple[P
 
 def _place(
     protocol: Protocol, level: int, mean: float, low: float | None, high: float | None, values: Sequence[float]
-) -> Place:
-    return Place(level, axis_value(protocol, level), density_text(protocol, level), mean, low, high, tuple(values))
+) -> CurvePoint:
+    return CurvePoint(level, axis_value(protocol, level), density_text(protocol, level), mean, low, high, tuple(values))
 
 
 def learning(store: Store, seen: Observations, method: str, level: int) -> Learning | None:
