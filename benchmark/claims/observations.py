@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from statistics import fmean, linear_regression
-from typing import get_args
+from typing import Literal, get_args
 
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, cells_of, density_text
@@ -59,13 +59,14 @@ def score_slope(record: Record) -> float | None:
 
 Point = tuple[str, int]  # method, level
 
-_NUMBERS: Mapping[str, Callable[[Measured], float | None]] = {
-    "early-stop-accuracy": lambda measured: measured.test_accuracy_percent.early_stop,
-    "last-accuracy": lambda measured: measured.test_accuracy_percent.last,
-    "best-accuracy": lambda measured: measured.test_accuracy_percent.best,
-    "train-accuracy": lambda measured: measured.train_accuracy_percent_last,
-    "early-stop-step": lambda measured: measured.early_stop_step,
+_MEASURED: Mapping[str, tuple[str, Literal["last", "best", "early_stop"]]] = {
+    "early-stop-accuracy": ("test_accuracy", "early_stop"),
+    "last-accuracy": ("test_accuracy", "last"),
+    "best-accuracy": ("test_accuracy", "best"),
+    "train-accuracy": ("train_accuracy", "last"),
 }
+"""Metric of a claim -> metric of a record, and which of its values."""
+
 ACCURACY_STEP = 0.01  # points; the finest grid of the suite, one of 10,000 test examples
 
 
@@ -170,7 +171,7 @@ def number_of(record: Record, metric: Metric) -> float | None:
 
 def metric_of(measured: Measured, metric: Metric) -> float | None:
     """One metric of one record; None where the protocol has no early stopping."""
-    return _NUMBERS[metric](measured)
+    return measured.early_stop_step if metric == "early-stop-step" else measured.value(*_MEASURED[metric])
 
 
 def reported_metric(protocol: Protocol) -> Metric:

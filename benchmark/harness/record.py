@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,17 +16,18 @@ from benchmark.pruning.schedule import PruneCost
 from benchmark.records.provenance import provenance
 from benchmark.records.schema import (
     RECORD_SCHEMA,
-    Accuracies,
     CellRef,
     CostFacts,
     LayerCount,
     MaskFacts,
     Measured,
     MethodRef,
+    MetricValues,
     ProtocolRef,
     Record,
     ScoreFacts,
 )
+from benchmark.tasks import Task, load_task
 from benchmark.training.device import device_name, driver
 from benchmark.training.evaluate import History
 from benchmark.training.precision import described
@@ -67,23 +69,31 @@ def mask_facts(harness: Harness, masks: Masks) -> MaskFacts:
     )
 
 
-def measured(outcome: Outcome) -> Measured | None:
-    """The figures of a training; None if it failed."""
+def measured(outcome: Outcome, task: Task) -> Measured | None:
+    """The figures of a training, named and in units as the task declares them; None if it failed.
+
+    The loss is recorded after the last update only, and on the validation set only its minimum: papers report no
+    other, and the curves beside the record hold them all.
+    """
     if outcome.failure or outcome.train is None:
         return None
     history, stop = outcome.history, outcome.history.early_stop()
+    metrics: dict[str, MetricValues] = {}
+    for place, spec in enumerate(task.declared):
+        test = [astuple(quality)[place] for quality in history.test]
+        reported: dict[str, float] = {"last": test[-1]}
+        if spec.name != "loss":
+            reported["best"] = spec.best(test)
+            if stop is not None:
+                reported["early_stop"] = astuple(stop[2])[place]
+        metrics[f"test_{spec.name}"] = MetricValues(unit=spec.unit, **reported)
+        metrics[f"train_{spec.name}"] = MetricValues(unit=spec.unit, last=astuple(outcome.train)[place])
+        if stop is not None and spec.name == task.early_stop:
+            metrics[f"validation_{spec.name}"] = MetricValues(unit=spec.unit, best=astuple(stop[1])[place])
     return Measured(
-        test_accuracy_percent=Accuracies(
-            last=history.test[-1].accuracy_percent,
-            best=max(q.accuracy_percent for q in history.test),
-            early_stop=None if stop is None else stop[2].accuracy_percent,
-        ),
-        test_loss_last=history.test[-1].loss,
+        metrics=dict(sorted(metrics.items())),
         early_stop_step=None if stop is None else stop[0],
         last_evaluation_step=history.test_steps[-1],
-        validation_loss_minimum=None if stop is None else stop[1].loss,
-        train_loss_last=outcome.train.loss,
-        train_accuracy_percent_last=outcome.train.accuracy_percent,
     )
 
 
@@ -166,7 +176,8 @@ def finished_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: Prun
         train_cpu_seconds=round(outcome.cpu_seconds, 3),
     )
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
-    facts = {"mask": mask_facts(harness, masks), "measured": measured(outcome), "cost": cost, "curves_sha256": curves}
+    figures = measured(outcome, load_task(harness.protocol.task))
+    facts = {"mask": mask_facts(harness, masks), "measured": figures, "cost": cost, "curves_sha256": curves}
     return _record(harness, cell, outcome.failure, outcome.company, **facts)
 
 

@@ -100,7 +100,7 @@ class CostModel:
         for protocol, found in records.items():
             for record in found:
                 if record.cost and record.cost.train_steps > 0:
-                    company = company_of(record.provenance.company)  # each record has its share of the seconds
+                    company = company_of(record.provenance.replica_group)  # each record has its share of the seconds
                     speed = company * record.cost.train_seconds / record.cost.train_steps
                     speeds[protocol.key, record.provenance.device][company].append(speed)
         known = {protocol.key: protocol for protocol in records}

@@ -57,11 +57,11 @@ def packages() -> dict[str, str]:
 
 
 def provenance(
-    precision: str, data_digest: str, threads: int, device: str, driver: str | None, company: str | None = None
+    precision: str, data_digest: str, threads: int, device: str, driver: str | None, replica_group: str | None = None
 ) -> Provenance:
     """Provenance of a record finished now on this machine.
 
-    `device` and `driver`: as `training.device` names them. `company`: how it was trained beside others.
+    `device` and `driver`: as `training.device` names them. `replica_group`: how it was trained beside others.
     """
     head, dirty = commit()
     return Provenance(
@@ -76,5 +76,5 @@ def provenance(
         precision=precision,
         data_digest=data_digest,
         finished_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        company=company,
+        replica_group=replica_group,
     )

@@ -1,12 +1,14 @@
 """Records: what one cell measured, with provenance. Typed, versioned, readable without torch.
 
-Names of what is measured of a trained network, of its mask and of the scores behind it.
+Schema 2 is what is written: metrics by name, each with its unit. Schema 1, which knew accuracy and cross-entropy only,
+is read into the same `Record`, so nothing else has to know of it; such a record is written back as it was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -26,7 +28,8 @@ TrainedMetric = Accuracy | Literal["train-accuracy", "early-stop-step"]
 MaskMetric = Literal["empty-layers", "layer-density", "unit-error", "score-slope", "prune-to-cut"]
 Metric = TrainedMetric | MaskMetric | Literal["layer-share"]
 
-RECORD_SCHEMA: Literal["lotterybench/record/1"] = "lotterybench/record/1"
+RECORD_SCHEMA: Literal["lotterybench/record/2"] = "lotterybench/record/2"
+SCHEMA_1: Literal["lotterybench/record/1"] = "lotterybench/record/1"
 
 
 class ProtocolRef(Frozen):
@@ -94,24 +97,40 @@ class ScoreFacts(Frozen):
     prune_to_cut_largest: float | None
 
 
-class Accuracies(Frozen):
-    """Percent, each under its own name because papers report different ones. Early stop: least validation loss."""
+class MetricValues(Frozen):
+    """One metric of a trained network on one set of examples, in `unit`.
 
-    last: float
-    best: float
-    early_stop: float | None
+    Each value under its own name because papers report different ones: after the last update, the best over all
+    evaluations in the metric's own direction, and at the early stop. What is not measured is not there.
+    """
+
+    unit: str = Field(min_length=1)
+    last: Annotated[float | None, ADDED] = None
+    best: Annotated[float | None, ADDED] = None
+    early_stop: Annotated[float | None, ADDED] = None
+
+
+MetricName = Annotated[str, Field(pattern=r"^(test|train|validation)_[a-z0-9_]+$")]
 
 
 class Measured(Frozen):
-    """What training gave."""
+    """What training gave. `metrics`: `<set>_<metric of the task>` -> values; the set is test, train or validation."""
 
-    test_accuracy_percent: Accuracies
-    test_loss_last: float
+    metrics: dict[MetricName, MetricValues]
     early_stop_step: int | None
     last_evaluation_step: int
-    validation_loss_minimum: float | None
-    train_loss_last: float
-    train_accuracy_percent_last: float
+
+    def value(self, metric: str, at: Literal["last", "best", "early_stop"] = "last") -> float | None:
+        """One value of a metric, in its unit; None if it was not measured."""
+        values = self.metrics.get(metric)
+        return None if values is None else getattr(values, at)
+
+    def last(self, metric: str) -> float:
+        """A metric at the last evaluation, in its unit. Raises KeyError if it was not measured."""
+        value = self.value(metric)
+        if value is None:
+            raise KeyError(metric)
+        return value
 
 
 class CostFacts(Frozen):
@@ -128,8 +147,8 @@ class CostFacts(Frozen):
     prune_examples: int
 
 
-class Provenance(Frozen):
-    """Who made the record, with what."""
+class _Origin(Frozen):
+    """Who made the record, with what: the part that both schemas spell alike."""
 
     commit: str | None
     dirty: bool | None
@@ -142,7 +161,12 @@ class Provenance(Frozen):
     precision: str
     data_digest: str
     finished_utc: str
-    company: Annotated[str | None, ADDED] = Field(
+
+
+class Provenance(_Origin):
+    """Who made the record, with what."""
+
+    replica_group: Annotated[str | None, ADDED] = Field(
         default=None, description="how it was trained beside others, if it was"
     )
 
@@ -153,7 +177,7 @@ class Record(Frozen):
     A protocol that measures masks alone has `scores`, and neither `measured` nor curves.
     """
 
-    schema_: Literal["lotterybench/record/1"] = Field(alias="schema")
+    schema_: Literal["lotterybench/record/2", "lotterybench/record/1"] = Field(alias="schema")
     protocol: ProtocolRef
     method: MethodRef
     cell: CellRef
@@ -167,29 +191,129 @@ class Record(Frozen):
     provenance: Provenance
 
     def dumps(self) -> str:
-        """The file's text: indented JSON, keys in field order, no NaN."""
-        return json.dumps(self._document(), indent=1, allow_nan=False) + "\n"
-
-    def _document(self) -> dict[str, Any]:
-        document: dict[str, Any] = without_unused(self, self.model_dump(mode="json", by_alias=True))
-        return document
+        """The file's text in the record's own schema: indented JSON, keys in field order, no NaN."""
+        layout = RecordV1.of(self) if self.schema_ == SCHEMA_1 else self
+        return json.dumps(_document(layout), indent=1, allow_nan=False) + "\n"
 
     def fingerprint(self) -> str:
-        """sha256 of all that must repeat bit for bit on the same hardware: not seconds, not provenance."""
-        document = self._document()
-        document.pop("provenance")
+        """sha256 of all that must repeat bit for bit on the same hardware: not seconds, not provenance.
+
+        Nor the schema: a re-run written as schema 2 has the fingerprint of the schema 1 record that it repeats.
+        """
+        document = _document(self)
+        for key in ("schema", "provenance"):
+            document.pop(key)
         for key in ("train_seconds", "train_cpu_seconds", "prune_seconds"):
             if document["cost"]:
                 document["cost"].pop(key)
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
+def _document(layout: Frozen) -> dict[str, Any]:
+    document: dict[str, Any] = without_unused(layout, layout.model_dump(mode="json", by_alias=True))
+    return document
+
+
+class Accuracies(Frozen):
+    """Schema 1: percent."""
+
+    last: float
+    best: float
+    early_stop: float | None
+
+
+class MeasuredV1(Frozen):
+    """Schema 1: accuracies in percent, mean cross-entropies in nats."""
+
+    test_accuracy_percent: Accuracies
+    test_loss_last: float
+    early_stop_step: int | None
+    last_evaluation_step: int
+    validation_loss_minimum: float | None
+    train_loss_last: float
+    train_accuracy_percent_last: float
+
+    def by_name(self) -> Measured:
+        """The same figures as metrics by name and unit."""
+        metrics: dict[str, dict[str, str | float | None]] = {
+            "test_accuracy": {"unit": "percent", **self.test_accuracy_percent.__dict__},
+            "test_loss": {"unit": "nats", "last": self.test_loss_last},
+            "train_accuracy": {"unit": "percent", "last": self.train_accuracy_percent_last},
+            "train_loss": {"unit": "nats", "last": self.train_loss_last},
+        }
+        if self.validation_loss_minimum is not None:
+            metrics["validation_loss"] = {"unit": "nats", "best": self.validation_loss_minimum}
+        steps = {"early_stop_step": self.early_stop_step, "last_evaluation_step": self.last_evaluation_step}
+        return Measured.model_validate({"metrics": metrics, **steps})
+
+    @staticmethod
+    def of(measured: Measured) -> MeasuredV1:
+        """Figures that came from schema 1, as it spells them."""
+        accuracy = measured.metrics["test_accuracy"]
+        return MeasuredV1.model_construct(
+            test_accuracy_percent=Accuracies.model_construct(**accuracy.model_dump(exclude={"unit"})),
+            test_loss_last=measured.last("test_loss"),
+            early_stop_step=measured.early_stop_step,
+            last_evaluation_step=measured.last_evaluation_step,
+            validation_loss_minimum=measured.value("validation_loss", "best"),
+            train_loss_last=measured.last("train_loss"),
+            train_accuracy_percent_last=measured.last("train_accuracy"),
+        )
+
+
+class ProvenanceV1(_Origin):
+    """Schema 1: another name for the replica group."""
+
+    company: Annotated[str | None, ADDED] = None
+
+
+class RecordV1(Frozen):
+    """The layout of a file of schema 1."""
+
+    schema_: Literal["lotterybench/record/1"] = Field(alias="schema")
+    protocol: ProtocolRef
+    method: MethodRef
+    cell: CellRef
+    status: Literal["finished", "failed"]
+    reason: str | None
+    mask: MaskFacts | None
+    scores: Annotated[ScoreFacts | None, ADDED] = None
+    measured: MeasuredV1 | None
+    cost: CostFacts | None
+    curves_sha256: str | None
+    provenance: ProvenanceV1
+
+    def record(self) -> Record:
+        """What the file says, in the one form that the rest of the suite knows."""
+        fields = {**self.__dict__, "measured": self.measured and self.measured.by_name()}
+        origin = dict(self.provenance.__dict__)
+        fields["provenance"] = Provenance.model_validate({"replica_group": origin.pop("company"), **origin})
+        return Record.model_validate({"schema": fields.pop("schema_"), **fields})
+
+    @staticmethod
+    def of(record: Record) -> RecordV1:
+        """A record that came from schema 1, as its file spells it."""
+        fields = {**record.__dict__, "measured": record.measured and MeasuredV1.of(record.measured)}
+        origin = dict(record.provenance.__dict__)
+        fields["provenance"] = ProvenanceV1.model_construct(company=origin.pop("replica_group"), **origin)
+        return RecordV1.model_construct(**{"schema": fields.pop("schema_"), **fields})
+
+
+_SCHEMA = re.compile(r'"schema"\s*:\s*"([^"]*)"')
+
+
 def parse(text: str, name: str) -> Record:
-    """Read one record. Raises BadInput: not JSON, a newer schema, or a field that is wrong."""
+    """Read one record of either schema. Raises BadInput: not JSON, a newer schema, or a field that is wrong."""
+    schema = found[1] if (found := _SCHEMA.search(text)) else None
     try:
-        return Record.model_validate_json(text)
+        if schema == SCHEMA_1:
+            return RecordV1.model_validate_json(text).record()
+        record = Record.model_validate_json(text)
     except ValidationError as error:
         raise _explained(text, name, error) from error
+    if record.schema_ != schema:
+        raise BadInput(name, "names two schemas", "Move the file away; its cell will be run again")
+    return record
 
 
 def _explained(text: str, name: str, error: ValidationError) -> BadInput:
@@ -199,10 +323,10 @@ def _explained(text: str, name: str, error: ValidationError) -> BadInput:
     except (ValueError, RecursionError) as problem:  # ValueError: also a number of more than 4300 digits
         return BadInput(name, f"not JSON ({problem})", "Move the file away; its cell will be run again")
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != RECORD_SCHEMA:
+    if schema not in (RECORD_SCHEMA, SCHEMA_1):
         return BadInput(
             name,
-            f"its schema is {schema!r}, this version reads '{RECORD_SCHEMA}'",
+            f"its schema is {schema!r}, this version reads '{RECORD_SCHEMA}' and '{SCHEMA_1}'",
             "Use the version that wrote it",
         )
     first = error.errors()[0]

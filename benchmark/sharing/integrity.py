@@ -206,8 +206,9 @@ def _about_mask(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator[tup
 
 
 def _about_figures(figures: Measured) -> Iterator[tuple[bool, str]]:
-    accuracies = [*figures.test_accuracy_percent.model_dump().values(), figures.train_accuracy_percent_last]
-    outside = any(value is not None and not 0 <= value <= 100 for value in accuracies)
+    percent = [metric for metric in figures.metrics.values() if metric.unit == "percent"]
+    values = [value for metric in percent for value in (metric.last, metric.best, metric.early_stop)]
+    outside = any(value is not None and not 0 <= value <= 100 for value in values)
     yield outside, "an accuracy lies outside 0 to 100 percent"
 
 
@@ -277,11 +278,11 @@ def _against_curves(protocol: Protocol, figures: Measured, curves: dict[str, Arr
     if not len(accuracy) == len(loss) == len(tested):
         yield "its test curves have other lengths than their steps"
         return
-    said = figures.test_accuracy_percent
+    early_stop = figures.value("test_accuracy", "early_stop")
     facts: list[tuple[str, float | None, Any]] = [
-        ("last test accuracy", said.last, accuracy[-1]),
-        ("best test accuracy", said.best, accuracy.max()),
-        ("last test loss", figures.test_loss_last, loss[-1]),
+        ("last test accuracy", figures.value("test_accuracy"), accuracy[-1]),
+        ("best test accuracy", figures.value("test_accuracy", "best"), accuracy.max()),
+        ("last test loss", figures.value("test_loss"), loss[-1]),
         ("step of the last evaluation", figures.last_evaluation_step, tested[-1]),
     ]
     validation = _numbers(curves, "validation_loss")
@@ -293,12 +294,12 @@ def _against_curves(protocol: Protocol, figures: Measured, curves: dict[str, Arr
         at = next((i for i, step in enumerate(steps) if step == figures.early_stop_step), int(validation.argmin()))
         facts += [
             ("step of early stopping", figures.early_stop_step, steps[at]),
-            ("least validation loss", figures.validation_loss_minimum, validation.min()),
+            ("least validation loss", figures.value("validation_loss", "best"), validation.min()),
             ("validation loss at early stopping", float(validation[at]), validation.min()),
         ]
         seen = [a for step, a in zip(tested, accuracy, strict=True) if step == steps[at]]
-        facts.append(("test accuracy at early stopping", said.early_stop, seen[0] if seen else None))
-    elif said.early_stop is not None or figures.early_stop_step is not None:
+        facts.append(("test accuracy at early stopping", early_stop, seen[0] if seen else None))
+    elif early_stop is not None or figures.early_stop_step is not None:
         yield "it names an early stop, the protocol has none"
     for what, stated, found in facts:
         with np.errstate(over="ignore"):

@@ -286,7 +286,7 @@ def _words(first: Record, second: Record) -> str:
     """Where two records of one cell differ."""
     assert first.measured is not None
     assert second.measured is not None
-    pairs = (first.measured.test_accuracy_percent.last, second.measured.test_accuracy_percent.last)
+    pairs = (first.measured.last("test_accuracy"), second.measured.last("test_accuracy"))
     if pairs[0] != pairs[1]:
         return f"test accuracy {pairs[1]:.2f} %, {pairs[0]:.2f} % is recorded"
     if first.mask != second.mask:
@@ -303,12 +303,12 @@ def _unlike(protocol: Protocol, committed: Store, cells: Sequence[Cell], cell: C
     for record in committed.records(protocol):
         place = (record.method.name, record.cell.level)
         if place in groups and record.measured is not None and record.status == "finished":
-            groups[place].append(record.measured.test_accuracy_percent.last)
+            groups[place].append(record.measured.last("test_accuracy"))
     sd, df = statistics.pooled_sd(list(groups.values()))
     own = groups[cell.method, cell.level]
     half = statistics.quantile((1 + CONFIDENCE) / 2, df) * sd * math.sqrt(1 + 1 / len(own))
     assert again.measured is not None
-    accuracy = again.measured.test_accuracy_percent.last
+    accuracy = again.measured.last("test_accuracy")
     if abs(accuracy - fmean(own)) <= half:
         return None
     return f"test accuracy {accuracy:.2f} %, not within {fmean(own):.2f} ± {half:.2f} % of the committed seeds"

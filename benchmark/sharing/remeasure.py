@@ -146,7 +146,7 @@ def _half_width(differences: Sequence[float]) -> float:
 def _points(recorded: Record, again: Record) -> float:
     """Points of last test accuracy or, where nothing was trained, of the layer density that differs most."""
     if recorded.measured and again.measured:
-        return again.measured.test_accuracy_percent.last - recorded.measured.test_accuracy_percent.last
+        return again.measured.last("test_accuracy") - recorded.measured.last("test_accuracy")
     assert recorded.mask is not None  # finished records have masks
     assert again.mask is not None
     before, now = recorded.mask.layers, again.mask.layers

@@ -50,7 +50,7 @@ def agree(first: Record, again: Record, points: float) -> None:
     if same_machine(first, again) and first.fingerprint() == again.fingerprint():
         return
     # A processor of one name can be of two kinds, so other bits are allowed, other results are not.
-    difference = again.measured.test_accuracy_percent.last - first.measured.test_accuracy_percent.last
+    difference = again.measured.last("test_accuracy") - first.measured.last("test_accuracy")
     assert abs(difference) <= points
 
 

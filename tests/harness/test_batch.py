@@ -74,15 +74,15 @@ def test_together_is_what_alone_is(tiny_protocol: Protocol, tmp_path: Path, alon
         one, other = record.measured, alone[cell].measured
         assert one is not None
         assert other is not None
-        assert one.train_loss_last == pytest.approx(other.train_loss_last, rel=2e-2)
+        assert one.last("train_loss") == pytest.approx(other.last("train_loss"), rel=2e-2)
         if (
             cell.method in ("dense", "snip") or cell.level == 1
         ):  # later masks follow from weights that differ in the last bit
             assert record.mask == alone[cell].mask
-        assert str(record.provenance.company).endswith("side by side, stacked")
+        assert str(record.provenance.replica_group).endswith("side by side, stacked")
         assert record.provenance.device.startswith("cpu: ")
-    assert found[Cell("dense", 0, 0)].provenance.company == "2 side by side, stacked"
-    assert "company" not in alone[Cell("dense", 0, 0)].dumps()
+    assert found[Cell("dense", 0, 0)].provenance.replica_group == "2 side by side, stacked"
+    assert "replica_group" not in alone[Cell("dense", 0, 0)].dumps()
     text = found[Cell("dense", 0, 0)].dumps()
     assert parse_record(text, "again").dumps() == text
 

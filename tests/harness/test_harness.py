@@ -103,7 +103,7 @@ def test_curves_and_records_tell_the_same(whole: Path, tiny_protocol: Protocol) 
             unpack(store.curves_path(tiny_protocol, cell)),
         )
         assert record.measured is not None
-        accuracies = record.measured.test_accuracy_percent
+        accuracies = record.measured.metrics["test_accuracy"]
         best = int(np.argmin(curves["validation_loss"]))
         tested = curves["test_steps"].tolist()
         assert accuracies.last == pytest.approx(curves["test_accuracy_percent"][-1], rel=1e-6)
@@ -111,7 +111,9 @@ def test_curves_and_records_tell_the_same(whole: Path, tiny_protocol: Protocol) 
         assert record.measured.early_stop_step == curves["steps"][best]
         at_stop = curves["test_accuracy_percent"][tested.index(curves["steps"][best])]
         assert accuracies.early_stop == pytest.approx(at_stop, rel=1e-6)
-        assert record.measured.validation_loss_minimum == pytest.approx(curves["validation_loss"][best], rel=1e-6)
+        assert record.measured.value("validation_loss", "best") == pytest.approx(
+            curves["validation_loss"][best], rel=1e-6
+        )
 
 
 @pytest.mark.parametrize(
@@ -201,9 +203,9 @@ def check(root: Path, protocol: Protocol, cell: tuple[object, ...], outcome: Out
     assert outcome.train is not None
     history = outcome.history
     assert digest_at(root, protocol, *cell) == mask_digest(masks)
-    assert measured.test_accuracy_percent.last == history.test[-1].accuracy_percent
-    assert measured.train_loss_last == outcome.train.loss
-    return measured.test_loss_last == history.test[-1].loss
+    assert measured.last("test_accuracy") == history.test[-1].accuracy_percent
+    assert measured.last("train_loss") == outcome.train.loss
+    return measured.last("test_loss") == history.test[-1].loss
 
 
 def test_controls(whole: Path, tiny_protocol: Protocol) -> None:
@@ -212,12 +214,12 @@ def test_controls(whole: Path, tiny_protocol: Protocol) -> None:
         for level in (1, 3):
             ticket = digest_at(whole, tiny_protocol, "imp", level, seed)
             drawn = [record_at(whole, tiny_protocol, "imp+reinit", level, seed, draw) for draw in (0, 1)]
-            losses = {record_at(whole, tiny_protocol, "imp", level, seed).measured.train_loss_last}  # type: ignore[union-attr]
+            losses = {record_at(whole, tiny_protocol, "imp", level, seed).measured.last("train_loss")}  # type: ignore[union-attr]
             for record in drawn:
                 assert record.mask is not None
                 assert record.measured is not None
                 assert record.mask.sha256 == ticket
-                losses.add(record.measured.train_loss_last)
+                losses.add(record.measured.last("train_loss"))
             assert len(losses) == 3
         for parent in ("imp", "random"):
             own, control = (record_at(whole, tiny_protocol, m, 3, seed).mask for m in (parent, f"{parent}+shuffle"))

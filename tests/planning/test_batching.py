@@ -206,7 +206,7 @@ def test_a_worker_follows_the_batches(tiny_protocol: Protocol, tmp_path: Path) -
     planned = tiered(tiny_protocol, tmp_path, (DENSE, "snip", "random"), lambda job: job.cells[0].seed)
     found = recorded(planned, Store(tmp_path))
     assert found == ["dense 0", "dense 1", "random 0", "snip 0", "random 1", "snip 1"]
-    companies = {r.provenance.company for r in Store(tmp_path).records(tiny_protocol)}
+    companies = {r.provenance.replica_group for r in Store(tmp_path).records(tiny_protocol)}
     assert companies == {"2 side by side, streams", "4 side by side, streams"}
 
 
@@ -220,7 +220,7 @@ def test_a_budget_holds_the_whole_company(
     monkeypatch.setattr("benchmark.planning.batching.nearly_free", lambda _wall: 3)
     planned = tiered(tiny_protocol, tmp_path, ("snip", "random"), lambda _job: 0)
     recorded(planned, Store(tmp_path), deadline=time.monotonic() + 50.0)
-    first = [r.provenance.company for r in Store(tmp_path).records(tiny_protocol)]
+    first = [r.provenance.replica_group for r in Store(tmp_path).records(tiny_protocol)]
     assert "2 side by side, streams" in first
     assert "3 side by side, streams" not in first
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import operator
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +14,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from record_documents import document_of
+from record_documents import document_of, schema_1_of
 
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
-from benchmark.records.schema import Record, parse
+from benchmark.records.schema import RECORD_SCHEMA, SCHEMA_1, MetricValues, Record, RecordV1, parse
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput
 
 CELL = Cell("imp", 2, 1)
 
 
-@pytest.fixture
-def document(tiny_protocol: Protocol) -> dict[str, Any]:
-    """A record to spoil."""
-    return document_of(tiny_protocol)
+@pytest.fixture(params=[document_of, schema_1_of], ids=["schema-2", "schema-1"])
+def document(request: pytest.FixtureRequest, tiny_protocol: Protocol) -> dict[str, Any]:
+    """A record to spoil, in each schema."""
+    made: dict[str, Any] = request.param(tiny_protocol)
+    return made
+
+
+def figures_of(document: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """Where a document of either schema holds the last value of a metric: the mapping and its key."""
+    measured = document["measured"]
+    if "metrics" in measured:
+        return measured["metrics"][name], "last"
+    if name == "test_accuracy":
+        return measured["test_accuracy_percent"], "last"
+    return measured, f"{name}_last"
 
 
 def record_of(document: dict[str, Any]) -> Record:
@@ -43,12 +56,14 @@ def test_round_trip_is_exact(document: dict[str, Any]) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_any_finite_number_survives(tiny_protocol: Protocol, number: float) -> None:
-    document = document_of(tiny_protocol)
-    document["measured"]["test_loss_last"] = number
-    measured = parse(record_of(document).dumps(), "f").measured
-    assert measured is not None
-    assert math.copysign(1, measured.test_loss_last) == math.copysign(1, number)
-    assert measured.test_loss_last == number
+    for make in (document_of, schema_1_of):
+        document = make(tiny_protocol)
+        place, key = figures_of(document, "test_loss")
+        place[key] = number
+        measured = parse(record_of(document).dumps(), "f").measured
+        assert measured is not None
+        assert math.copysign(1, measured.last("test_loss")) == math.copysign(1, number)
+        assert measured.last("test_loss") == number
 
 
 def test_fingerprint_ignores_clocks_and_provenance_and_nothing_else(document: dict[str, Any]) -> None:
@@ -58,8 +73,8 @@ def test_fingerprint_ignores_clocks_and_provenance_and_nothing_else(document: di
     document["provenance"].update(commit=None, device="other", finished_utc="later", python="4")
     assert record_of(document).fingerprint() == first
     changes: list[Callable[[dict[str, Any]], Any]] = [
-        lambda d: d["measured"].update(test_loss_last=math.nextafter(0.1, 1)),
-        lambda d: d["measured"]["test_accuracy_percent"].update(best=98.01),
+        lambda d: operator.setitem(*figures_of(d, "test_loss"), math.nextafter(0.1, 1)),
+        lambda d: figures_of(d, "test_accuracy")[0].update(best=98.01),
         lambda d: d["mask"].update(sha256="ce"),
         lambda d: d["mask"]["layers"]["fc1"].update(kept=4),
         lambda d: d["cell"].update(draw=1),
@@ -79,6 +94,40 @@ def test_fingerprint_ignores_clocks_and_provenance_and_nothing_else(document: di
     assert len(seen) == 1 + len(changes)
 
 
+def test_both_schemas_are_one_record(tiny_protocol: Protocol) -> None:
+    """What scoring sees, and what a re-run is compared by, is the same; each is written back as it was read."""
+    old, new = record_of(schema_1_of(tiny_protocol)), record_of(document_of(tiny_protocol))
+    assert old.model_copy(update={"schema_": RECORD_SCHEMA}) == new
+    assert old.fingerprint() == new.fingerprint()
+    assert json.loads(old.dumps()) == schema_1_of(tiny_protocol)
+
+
+def test_a_replica_group_is_read_from_both_schemas(tiny_protocol: Protocol) -> None:
+    for make, key in ((document_of, "replica_group"), (schema_1_of, "company")):
+        document = make(tiny_protocol)
+        document["provenance"][key] = "2 side by side, stacked"
+        record = record_of(document)
+        assert record.provenance.replica_group == "2 side by side, stacked"
+        assert json.loads(record.dumps()) == document
+
+
+def test_every_committed_record_is_the_same_in_schema_2() -> None:
+    """Each is written back byte for byte, and its content as schema 2 is the same record with the same fingerprint."""
+    paths = [
+        path for path in (Path(__file__).parents[2] / "results").rglob("*_seed-*.json") if path.parent.name[0] != "."
+    ]
+    assert len(paths) > 1000
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        record = parse(text, str(path))
+        assert record.dumps() == text
+        renewed = record.model_copy(update={"schema_": RECORD_SCHEMA})
+        again = parse(renewed.dumps(), str(path))
+        assert (again, again.fingerprint()) == (renewed, record.fingerprint())
+        if record.schema_ == SCHEMA_1:
+            assert RecordV1.of(again.model_copy(update={"schema_": SCHEMA_1})).record() == record
+
+
 def test_a_failed_record_has_a_fingerprint_too(document: dict[str, Any]) -> None:
     document.update(status="failed", reason="NaN", mask=None, measured=None, cost=None, curves_sha256=None)
     assert len(record_of(document).fingerprint()) == 64
@@ -87,12 +136,10 @@ def test_a_failed_record_has_a_fingerprint_too(document: dict[str, Any]) -> None
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
 def test_no_nan_gets_in_or_out(document: dict[str, Any], value: str) -> None:
     text = json.dumps(document).replace("1e-12", value)
-    with pytest.raises(BadInput, match=r"measured\.train_loss_last"):
+    with pytest.raises(BadInput, match=r"measured\.(train_loss_last|metrics\.train_loss\.last)"):
         parse(text, "file.json")
-    record = record_of(document)
-    assert record.measured is not None
     with pytest.raises(ValidationError, match="finite"):
-        type(record.measured).model_validate({**record.measured.model_dump(), "train_loss_last": float(value)})
+        MetricValues(unit="nats", last=float(value))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +149,11 @@ def test_no_nan_gets_in_or_out(document: dict[str, Any], value: str) -> None:
         (lambda _t: "", "not JSON"),
         (lambda _t: "[" * 100_000, "not JSON"),
         (lambda _t: "[]", "its schema is None"),
-        (lambda t: t.replace("record/1", "record/2"), "its schema is 'lotterybench/record/2', this version reads"),
+        (
+            lambda t: re.sub("record/[12]", "record/3", t),
+            "its schema is 'lotterybench/record/3', this version reads 'lotterybench/record/2'",
+        ),
+        (lambda t: t[:-1] + ', "schema": "lotterybench/record/' + ("1" if "record/2" in t else "2") + '"}', ""),
         (
             lambda t: t.replace('"kept": 5, "prunable"', '"kept": "5", "prunable"'),
             "mask.kept: Input should be a valid int",

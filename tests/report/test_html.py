@@ -91,7 +91,7 @@ def test_means_on_the_pages_are_those_of_the_records(site: Path) -> None:
         for path in (site.parent / "results").glob(f"lth/lenet-mnist@1/{method}/level-*.json"):
             record = json.loads(path.read_text())
             by_level.setdefault(record["cell"]["level"], []).append(
-                record["measured"]["test_accuracy_percent"]["early_stop"]
+                record["measured"]["metrics"]["test_accuracy"]["early_stop"]
             )
         means = [fmean(by_level[level]) for level in sorted(by_level)]
         assert drawn[method]["y"] == pytest.approx(means)

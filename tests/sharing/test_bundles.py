@@ -71,7 +71,7 @@ def test_masks_survive_packing(tiny_protocol: Protocol) -> None:
 
 
 def _accuracy(document: Document) -> None:
-    document["measured"]["test_accuracy_percent"]["early_stop"] += 1.0
+    document["measured"]["metrics"]["test_accuracy"]["early_stop"] += 1.0
 
 
 def _seed(files: Files) -> None:

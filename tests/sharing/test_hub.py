@@ -272,7 +272,9 @@ def other_version(root: Path) -> None:
 
 @spoil("outside 0 to 100")
 def impossible_accuracy(root: Path) -> None:
-    edit(root / "dense" / "level-00_seed-0.json", lambda d: d["measured"]["test_accuracy_percent"].update(last=101.0))
+    edit(
+        root / "dense" / "level-00_seed-0.json", lambda d: d["measured"]["metrics"]["test_accuracy"].update(last=101.0)
+    )
 
 
 @spoil("its mask keeps")

@@ -246,7 +246,7 @@ def test_a_perturbed_training_is_caught(
 def test_elsewhere_small_differences_are_tolerated(tiny_protocol: Protocol, measured: Store, tmp_path: Path) -> None:
     def nudge(document: Any) -> None:
         document["mask"]["sha256"] = "0" * 64
-        document["measured"]["test_accuracy_percent"]["last"] += 0.5
+        document["measured"]["metrics"]["test_accuracy"]["last"] += 0.5
 
     found = again(tiny_protocol, elsewhere(measured, tiny_protocol, tmp_path, nudge), tmp_path)
     assert not found.reasons
@@ -260,7 +260,7 @@ def test_elsewhere_large_differences_are_caught(tiny_protocol: Protocol, measure
         if document["mask"]["layers"] and document["method"]["name"] == "synflow":
             document["mask"]["layers"]["fc1"]["kept"] += 3
             document["mask"]["layers"]["fc2"]["kept"] -= 3
-        document["measured"]["test_accuracy_percent"]["last"] /= 100
+        document["measured"]["metrics"]["test_accuracy"]["last"] /= 100
 
     reasons = again(tiny_protocol, elsewhere(measured, tiny_protocol, tmp_path, shift), tmp_path).reasons
     assert [r for r in reasons if "synflow level 4" in r and "weights in fc1" in r]

@@ -30,7 +30,7 @@ def shift(store: Store, protocol: Protocol, points: list[float]) -> None:
     paths = sorted((store.root / protocol.key).glob("*/level-*.json"))
     for path, amount in zip(paths, points * len(paths), strict=False):
         document = json.loads(path.read_text())
-        document["measured"]["test_accuracy_percent"]["last"] += amount
+        document["measured"]["metrics"]["test_accuracy"]["last"] += amount
         path.write_text(json.dumps(document))
 
 

@@ -82,8 +82,8 @@ def _inflate(files: Files) -> None:
         arrays["test_accuracy_percent"] = arrays["test_accuracy_percent"] + 1
         files[curves_name] = pack(arrays)
         document = json.loads(files[name])
-        accuracies = document["measured"]["test_accuracy_percent"]
-        document["measured"]["test_accuracy_percent"] = {key: value + 1 for key, value in accuracies.items()}
+        accuracies = document["measured"]["metrics"]["test_accuracy"]
+        accuracies.update({key: value + 1 for key, value in accuracies.items() if key != "unit"})
         document["curves_sha256"] = sha256(files[curves_name])
         files[name] = (json.dumps(document, indent=1) + "\n").encode()
 

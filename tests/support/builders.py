@@ -14,11 +14,11 @@ from benchmark.protocols.cells import DENSE, Cell, cells_of, method_names
 from benchmark.protocols.methods import Scoring
 from benchmark.records.schema import (
     RECORD_SCHEMA,
-    Accuracies,
     CellRef,
     CostFacts,
     Measured,
     MethodRef,
+    MetricValues,
     ProtocolRef,
     Provenance,
     Record,
@@ -57,15 +57,20 @@ def record(protocol: Protocol, cell: Cell, outcome: Outcome) -> Record:
     if outcome.failed is None:
         stops = protocol.evaluation.early_stop != "none"
         figures = Measured(
-            test_accuracy_percent=Accuracies(
-                last=outcome.accuracy, best=outcome.accuracy, early_stop=outcome.accuracy if stops else None
-            ),
-            test_loss_last=0.1,
+            metrics={
+                "test_accuracy": MetricValues(
+                    unit="percent",
+                    last=outcome.accuracy,
+                    best=outcome.accuracy,
+                    early_stop=outcome.accuracy if stops else None,
+                ),
+                "test_loss": MetricValues(unit="nats", last=0.1),
+                "train_accuracy": MetricValues(unit="percent", last=outcome.train_accuracy),
+                "train_loss": MetricValues(unit="nats", last=0.0),
+                **({"validation_loss": MetricValues(unit="nats", best=0.1)} if stops else {}),
+            },
             early_stop_step=outcome.step if stops else None,
             last_evaluation_step=protocol.recipe.steps,
-            validation_loss_minimum=0.1 if stops else None,
-            train_loss_last=0.0,
-            train_accuracy_percent_last=outcome.train_accuracy,
         )
     return Record(
         schema=RECORD_SCHEMA,

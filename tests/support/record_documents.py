@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark.protocols import Protocol
-from benchmark.records.schema import RECORD_SCHEMA
+from benchmark.records.schema import RECORD_SCHEMA, SCHEMA_1
 
 
 def document_of(protocol: Protocol) -> dict[str, Any]:
@@ -26,13 +26,14 @@ def document_of(protocol: Protocol) -> dict[str, Any]:
             "sha256": "cd",
         },
         "measured": {
-            "test_accuracy_percent": {"last": 97.123456789012345, "best": 98.0, "early_stop": None},
-            "test_loss_last": 0.1,
+            "metrics": {
+                "test_accuracy": {"unit": "percent", "last": 97.123456789012345, "best": 98.0},
+                "test_loss": {"unit": "nats", "last": 0.1},
+                "train_accuracy": {"unit": "percent", "last": 100.0},
+                "train_loss": {"unit": "nats", "last": 1e-12},
+            },
             "early_stop_step": None,
             "last_evaluation_step": 20,
-            "validation_loss_minimum": None,
-            "train_loss_last": 1e-12,
-            "train_accuracy_percent_last": 100.0,
         },
         "cost": {
             "train_steps": 20,
@@ -58,5 +59,22 @@ def document_of(protocol: Protocol) -> dict[str, Any]:
             "precision": "fp32",
             "data_digest": "12",
             "finished_utc": "2026-11-21T00:00:00Z",
+        },
+    }
+
+
+def schema_1_of(protocol: Protocol) -> dict[str, Any]:
+    """The same record as schema 1 spells it."""
+    return {
+        **document_of(protocol),
+        "schema": SCHEMA_1,
+        "measured": {
+            "test_accuracy_percent": {"last": 97.123456789012345, "best": 98.0, "early_stop": None},
+            "test_loss_last": 0.1,
+            "early_stop_step": None,
+            "last_evaluation_step": 20,
+            "validation_loss_minimum": None,
+            "train_loss_last": 1e-12,
+            "train_accuracy_percent_last": 100.0,
         },
     }

@@ -33,7 +33,7 @@ def work_here(
         say("progress", {"name": title(protocol, cell), "done": done, "total": total})
 
     def recorded(protocol: Protocol, cell: Cell, record: Record) -> None:
-        accuracy = record.measured.test_accuracy_percent.last if record.measured else None
+        accuracy = record.measured.value("test_accuracy") if record.measured else None
         fields: dict[str, Any] = {"status": record.status, "reason": record.reason, "accuracy": accuracy}
         fields["empty_layers"] = record.mask.collapsed_layers if record.mask else ()
         say("recorded", {"name": title(protocol, cell), **fields})

@@ -14,6 +14,7 @@ from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.harness.start import State, Tickets
 from benchmark.protocols.cells import DENSE, Cell, title
+from benchmark.records.schema import Measured as Trained
 from benchmark.records.schema import Record, cell_of
 from benchmark.records.store import Store
 from benchmark.records.submissions import write
@@ -175,11 +176,16 @@ def _compare(claimed: Claimed, again: Store, comparisons: Sequence[CellCompariso
     )
 
 
+def _accuracies(measured: Trained) -> tuple[float | None, ...]:
+    values = measured.metrics["test_accuracy"]
+    return values.last, values.best, values.early_stop
+
+
 def _difference(first: Record, second: Record) -> str:
     """Where two records of one cell differ, in words."""
     if first.measured is None or second.measured is None:
         return "it gives another outcome"
-    a, b = first.measured.test_accuracy_percent, second.measured.test_accuracy_percent
+    a, b = _accuracies(first.measured), _accuracies(second.measured)
     if a != b:
-        return f"test accuracies {tuple(a.model_dump().values())} in the bundle, {tuple(b.model_dump().values())} here"
+        return f"test accuracies {a} in the bundle, {b} here"
     return "its record differs from the one made here"
