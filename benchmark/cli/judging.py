@@ -17,7 +17,7 @@ from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, Environ
 if TYPE_CHECKING:
     from benchmark.protocols import Protocol
     from benchmark.records.store import Store
-    from benchmark.sharing.regression import Outcome
+    from benchmark.sharing.derive import RegressionResult
 
 SHOWN_NEEDS = 20
 all_option = click.option("--all", "every", is_flag=True, help="Every row, however many.")
@@ -210,7 +210,7 @@ def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> 
     """
     from benchmark import protocols
     from benchmark.planning.select import existing_results
-    from benchmark.sharing.regression import derive
+    from benchmark.sharing.derive import derive
 
     store, known = existing_results(results), protocols.load_all()
     found = derive(store, known, board, figures)
@@ -229,7 +229,7 @@ def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> 
     click.echo("No regression.")
 
 
-def _remeasured(store: Store, known: Sequence[Protocol], found: Outcome) -> int:
+def _remeasured(store: Store, known: Sequence[Protocol], found: RegressionResult) -> int:
     """Make the fixed cells again, adding to `found`; how many there were."""
     try:
         from benchmark.sharing.regression import FIXED, remeasure

@@ -28,7 +28,8 @@ from benchmark.pruning import schedule
 from benchmark.records.store import Store
 from benchmark.report import figure, leaderboard
 from benchmark.sharing import regression as remeasured
-from benchmark.sharing.regression import FIXED, FixedCells, Outcome, derive, remeasure
+from benchmark.sharing.derive import RegressionResult, derive
+from benchmark.sharing.regression import FIXED, FixedCells, remeasure
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
@@ -38,7 +39,7 @@ MNIST1D = protocols.load("mnist1d/mlp")
 COMMITTED = Store(ROOT / "results")
 
 
-def derived(store: Store = COMMITTED, known: list[Protocol] = KNOWN) -> Outcome:
+def derived(store: Store = COMMITTED, known: list[Protocol] = KNOWN) -> RegressionResult:
     """Against the committed board; pictures are left out, they take their time."""
     return derive(store, known, ROOT / "leaderboard.md", ROOT / "no pictures")
 
@@ -193,7 +194,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, tiny_protocol: Protocol) 
     return store
 
 
-def again(protocol: Protocol, store: Store, tmp_path: Path, fixed: FixedCells = TINY_CELLS) -> Outcome:
+def again(protocol: Protocol, store: Store, tmp_path: Path, fixed: FixedCells = TINY_CELLS) -> RegressionResult:
     return remeasure(protocol, store, fixed, tmp_path / "again", lambda _: None)
 
 
