@@ -26,7 +26,7 @@ from benchmark.cli.options import (
     retry_option,
     set_option,
 )
-from benchmark.utils.errors import BadInput, LotterybenchError
+from benchmark.utils.errors import EXIT_ENVIRONMENT, BadInput, LotterybenchError
 
 if TYPE_CHECKING:
     from benchmark.cli.execution import Execution
@@ -103,7 +103,12 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
         store.refuse_other_document(protocol)
     selection, left_out = affordable(selection, store, options.seconds_left, retry_failed, device)
     click.echo(left_out, nl=bool(left_out))
-    selection = with_data(selection)
+    usable, skipped = with_data(selection)
+    for line in skipped:
+        click.echo(line)
+    if selection and not usable:
+        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
+    selection = usable
     outlook = outlook_of(selection, store, options, budget)
     if outlook.planned:
         show_plan(selection, outlook, store)

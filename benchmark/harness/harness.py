@@ -14,7 +14,7 @@ import torch
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.load import prepared
 from benchmark.harness.job_lock import Holding, SecondTries
-from benchmark.harness.record import curves_of, failed_record, finished_record, mask_record
+from benchmark.harness.record import RecordContext, curves_of, failed_record, finished_record, mask_record
 from benchmark.harness.settings import Ready, Settings
 from benchmark.harness.start import State, Tickets
 from benchmark.planning.batching import Pace
@@ -164,7 +164,7 @@ class Harness:
         for what, state in self._kept(cell, outcome).items():
             save_weights(self.store.weights_path(self.protocol, cell, what), state, self.store.work)
         if not self.settled(cell):
-            record = finished_record(self, cell, masks, prune_cost, outcome)
+            record = finished_record(self._context(cell), masks, prune_cost, outcome)
             self._settle(cell, record, None if outcome.failure else curves_of(outcome.history))
         self.store.weights_path(self.protocol, cell, "checkpoint").unlink(missing_ok=True)
         if is_chain(self.protocol, cell.method) and cell.level > 1:
@@ -183,7 +183,7 @@ class Harness:
         self._watch.restart()
         masks, cost = self.tickets.masks(cell, self._watch)
         self._mask_seconds[cell.method] = cost.seconds
-        self._write(cell, mask_record(self, cell, masks, cost, self._watch.facts), None)
+        self._write(cell, mask_record(self._context(cell), masks, cost, self._watch.facts), None)
 
     def train(self, ready: Sequence[Ready]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device."""
@@ -228,7 +228,13 @@ class Harness:
 
     def record_failure(self, cell: Cell, reason: str, final: bool = True) -> None:
         """Write down why a cell cannot be measured; if not `final`, at the second failure. Raises Unavailable then."""
-        (self._write if final else self._settle)(cell, failed_record(self, cell, reason), None)
+        (self._write if final else self._settle)(cell, failed_record(self._context(cell), reason), None)
+
+    def _context(self, cell: Cell) -> RecordContext:
+        source = None if cell.method == DENSE else self.found(self.protocol.pruning_method(cell.method).pruner)
+        placement = self.settings.placement
+        device = placement.device if placement else "cpu"
+        return RecordContext(self.protocol, cell, source, self.dataset.digest, device)
 
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
         self.holding.refuse_lost(cell)

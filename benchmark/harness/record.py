@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
-from typing import TYPE_CHECKING, Any
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from benchmark.plugins.registry import PluginSource
+from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
 from benchmark.protocols.methods import ControlSpec
 from benchmark.pruning.interface import Masks
@@ -35,8 +37,16 @@ from benchmark.training.replicas import Outcome
 from benchmark.utils.files import sha256
 from benchmark.utils.npz import pack
 
-if TYPE_CHECKING:
-    from benchmark.harness.harness import Harness
+
+@dataclass(frozen=True)
+class RecordContext:
+    """What a record says of a cell besides what was measured. `source`: of its pruner, None for the dense network."""
+
+    protocol: Protocol
+    cell: Cell
+    source: PluginSource | None
+    dataset_digest: str
+    device: str
 
 
 def curves_of(history: History) -> bytes:
@@ -52,9 +62,9 @@ def curves_of(history: History) -> bytes:
     return pack(arrays)
 
 
-def mask_facts(harness: Harness, masks: Masks) -> MaskFacts:
+def mask_facts(protocol: Protocol, masks: Masks) -> MaskFacts:
     """Counts per layer, collapsed layers and digest of a mask."""
-    pruning = harness.protocol.pruning
+    pruning = protocol.pruning
     kept = dict.fromkeys(pruning.layer_sizes, 0)
     for name, mask in masks.items():
         kept[pruning.layer_of[name]] += int(mask.sum())
@@ -97,37 +107,36 @@ def measured(outcome: Outcome, task: Task) -> Measured | None:
     )
 
 
-def _mask_train_steps(harness: Harness, cell: Cell) -> int:
+def _mask_train_steps(protocol: Protocol, cell: Cell) -> int:
     """Updates spent on networks that only served to find the cell's mask."""
     if cell.method == DENSE:
         return 0
-    spec = harness.protocol.method(cell.method)
+    spec = protocol.method(cell.method)
     if isinstance(spec, ControlSpec):
-        return _mask_train_steps(harness, Cell(spec.of, cell.level, cell.seed))
+        return _mask_train_steps(protocol, Cell(spec.of, cell.level, cell.seed))
     if spec.schedule.scores == "initial":
         return 0
-    steps = harness.protocol.recipe.steps
-    if not is_chain(harness.protocol, cell.method):
+    steps = protocol.recipe.steps
+    if not is_chain(protocol, cell.method):
         return steps
-    return steps + (cell.level - 1) * train_steps(harness.protocol, Cell(cell.method, 1, cell.seed))
+    return steps + (cell.level - 1) * train_steps(protocol, Cell(cell.method, 1, cell.seed))
 
 
-def _method_ref(harness: Harness, cell: Cell) -> MethodRef:
-    if cell.method == DENSE:
-        return MethodRef(name=DENSE, pruner=None, pruner_digest=None, parameters={})
-    spec = harness.protocol.pruning_method(cell.method)
-    found = harness.found(spec.pruner)
-    return MethodRef(name=cell.method, pruner=spec.pruner, pruner_digest=found.digest, parameters=spec.parameters)
+def _method_ref(context: RecordContext) -> MethodRef:
+    name = context.cell.method
+    if context.source is None:
+        return MethodRef(name=name, pruner=None, pruner_digest=None, parameters={})
+    spec = context.protocol.pruning_method(name)
+    return MethodRef(name=name, pruner=spec.pruner, pruner_digest=context.source.digest, parameters=spec.parameters)
 
 
-def _record(harness: Harness, cell: Cell, reason: str | None, company: str | None = None, **found: Any) -> Record:
+def _record(context: RecordContext, reason: str | None, company: str | None = None, **found: Any) -> Record:
     """`found`: what was measured, by the record's own field names; what is not given was not measured."""
-    protocol, placement = harness.protocol, harness.settings.placement
-    device = placement.device if placement else "cpu"
+    protocol, cell, device = context.protocol, context.cell, context.device
     return Record(
         schema=RECORD_SCHEMA,
         protocol=ProtocolRef(id=protocol.id, version=protocol.version, digest=protocol.digest),
-        method=_method_ref(harness, cell),
+        method=_method_ref(context),
         cell=CellRef(
             level=cell.level,
             density_asked=protocol.level_table[cell.level].density,
@@ -138,7 +147,7 @@ def _record(harness: Harness, cell: Cell, reason: str | None, company: str | Non
         reason=reason,
         provenance=provenance(
             described(protocol.recipe.precision, device),
-            harness.dataset.digest,
+            context.dataset_digest,
             torch.get_num_threads(),
             device_name(device),
             driver(device),
@@ -148,10 +157,10 @@ def _record(harness: Harness, cell: Cell, reason: str | None, company: str | Non
     )
 
 
-def mask_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, scores: ScoreFacts | None) -> Record:
+def mask_record(context: RecordContext, masks: Masks, prune_cost: PruneCost, scores: ScoreFacts | None) -> Record:
     """The record of a mask that no network was trained with."""
     cost = _cost(prune_cost, train_steps=0, train_examples=0, train_seconds=0.0, train_cpu_seconds=0.0)
-    return _record(harness, cell, None, mask=mask_facts(harness, masks), cost=cost, scores=scores)
+    return _record(context, None, mask=mask_facts(context.protocol, masks), cost=cost, scores=scores)
 
 
 def _cost(prune_cost: PruneCost, mask_train_steps: int = 0, **training: Any) -> CostFacts:
@@ -165,22 +174,26 @@ def _cost(prune_cost: PruneCost, mask_train_steps: int = 0, **training: Any) -> 
     )
 
 
-def finished_record(harness: Harness, cell: Cell, masks: Masks, prune_cost: PruneCost, outcome: Outcome) -> Record:
+def finished_record(context: RecordContext, masks: Masks, prune_cost: PruneCost, outcome: Outcome) -> Record:
     """The record of a training that ended, well or diverged."""
     cost = _cost(
         prune_cost,
-        _mask_train_steps(harness, cell),
+        _mask_train_steps(context.protocol, context.cell),
         train_steps=outcome.steps,
         train_examples=outcome.examples,
         train_seconds=round(outcome.seconds, 3),
         train_cpu_seconds=round(outcome.cpu_seconds, 3),
     )
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
-    figures = measured(outcome, load_task(harness.protocol.task))
-    facts = {"mask": mask_facts(harness, masks), "measured": figures, "cost": cost, "curves_sha256": curves}
-    return _record(harness, cell, outcome.failure, outcome.company, **facts)
+    facts = {
+        "mask": mask_facts(context.protocol, masks),
+        "measured": measured(outcome, load_task(context.protocol.task)),
+        "cost": cost,
+        "curves_sha256": curves,
+    }
+    return _record(context, outcome.failure, outcome.company, **facts)
 
 
-def failed_record(harness: Harness, cell: Cell, reason: str) -> Record:
+def failed_record(context: RecordContext, reason: str) -> Record:
     """The record of a cell whose pruner broke its contract."""
-    return _record(harness, cell, reason)
+    return _record(context, reason)

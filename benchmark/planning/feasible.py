@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import click
-
 from benchmark.planning.plan import plan
 from benchmark.planning.select import Selection, protocols_in
 from benchmark.records.store import Store
-from benchmark.utils.errors import EXIT_ENVIRONMENT
 
 
 def affordable(
@@ -29,15 +26,10 @@ def affordable(
     return sorted(kept, key=lambda pair: not begun[pair[0].key]), words if too_long else ""
 
 
-def with_data(selection: Selection) -> Selection:
-    """The part of a selection whose data is here or could be fetched; says what is skipped and why."""
+def with_data(selection: Selection) -> tuple[Selection, list[str]]:
+    """The part of a selection whose data is here or could be fetched, and a sentence for each protocol skipped."""
     from benchmark.datasets.download import obtain_data
 
     reasons = {protocol.key: obtain_data(protocol) for protocol in protocols_in(selection)}
-    for key, reason in reasons.items():
-        if reason:
-            click.echo(f"Skipped {key}: {reason}")
     usable = [(protocol, method) for protocol, method in selection if reasons[protocol.key] is None]
-    if not usable and selection:
-        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
-    return usable
+    return usable, [f"Skipped {key}: {reason}" for key, reason in reasons.items() if reason]
