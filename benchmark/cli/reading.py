@@ -141,8 +141,7 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     """
     from benchmark.cli.outlook import Outlook, show_order, show_plan
     from benchmark.cli.selection import chosen
-    from benchmark.planning.feasible import affordable
-    from benchmark.planning.select import Order, batches_for, planned_for
+    from benchmark.planning.select import Order, affordable, batches_for, planned_for
     from benchmark.planning.shards import Shard
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus

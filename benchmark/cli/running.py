@@ -80,8 +80,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     from benchmark.cli.execution import recheck as measure_again
     from benchmark.cli.outlook import show_plan
     from benchmark.cli.selection import chosen
-    from benchmark.planning.feasible import affordable, with_data
-    from benchmark.planning.select import protocols_in
+    from benchmark.planning.select import affordable, protocols_in, with_data
     from benchmark.plugins.sandbox.confinement import describe
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus

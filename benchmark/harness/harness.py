@@ -29,10 +29,9 @@ from benchmark.pruning.schedule import ScoreWatch
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.records.submissions import refuse_other_source
-from benchmark.training.checkpoint import CheckpointFile, digest_of
+from benchmark.training.checkpoint import CheckpointFile, digest_of, load_weights, save_weights
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
-from benchmark.training.weights import load_weights, save_weights
 from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.errors import BadPruner, NeedFailed, OutOfTime, Unavailable
 from benchmark.utils.signals import with_safe_points

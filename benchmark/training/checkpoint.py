@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-from benchmark.training.weights import load_weights, save_weights
 from benchmark.utils import signals
 from benchmark.utils.errors import EnvironmentProblem
+from benchmark.utils.files import write_atomically
 
 FORMAT = 2
 RARELY = 20.0  # times as long as it takes to write them, at least, passes between two checkpoints of a group
@@ -84,3 +86,16 @@ def digest_of(words: Sequence[str], *states: Mapping[str, Tensor]) -> str:
             digest.update(name.encode())
             digest.update(state[name].detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def save_weights(path: Path, state: dict[str, Tensor], work: Path) -> None:
+    """Write a state whole or not at all."""
+    write_atomically(path, save({name: tensor.contiguous() for name, tensor in state.items()}), work)
+
+
+def load_weights(path: Path) -> dict[str, Tensor] | None:
+    """The state at `path`; None if there is none or it is damaged, because it can always be made again."""
+    try:
+        return load(path.read_bytes())
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OverflowError):
+        return None  # KeyError and the like: types and shapes that safetensors lets pass and torch does not know

@@ -363,7 +363,7 @@ def test_damaged_weights(data: st.DataObject, tmp_path_factory: Any) -> None:
     """Scratch weights (safetensors) that are damaged mean `make them again`."""
     import torch
 
-    from benchmark.training.weights import load_weights, save_weights
+    from benchmark.training.checkpoint import load_weights, save_weights
 
     folder = tmp_path_factory.mktemp("w")
     path = folder / "w.safetensors"
@@ -389,7 +389,7 @@ def test_damaged_weights(data: st.DataObject, tmp_path_factory: Any) -> None:
     ],
 )
 def test_hostile_weights(tmp_path: Path, header: Any) -> None:
-    from benchmark.training.weights import load_weights
+    from benchmark.training.checkpoint import load_weights
 
     text = json.dumps(header).encode()
     path = tmp_path / "w.safetensors"

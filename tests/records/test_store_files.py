@@ -18,7 +18,7 @@ from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import Cell
 from benchmark.records.masks import NestedMasks
 from benchmark.records.store import Store
-from benchmark.training.weights import load_weights, save_weights
+from benchmark.training.checkpoint import load_weights, save_weights
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 from benchmark.utils.files import write_atomically
 from benchmark.utils.npz import pack, unpack

@@ -26,10 +26,9 @@ from benchmark.pruning.masks import full_masks
 from benchmark.records.store import Store
 from benchmark.training import checkpoint as module
 from benchmark.training import loop
-from benchmark.training.checkpoint import CheckpointFile, Checkpoints, digest_of, updates_done
+from benchmark.training.checkpoint import CheckpointFile, Checkpoints, digest_of, load_weights, updates_done
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
-from benchmark.training.weights import load_weights
 from benchmark.utils import signals as stopping
 from benchmark.utils.errors import EnvironmentProblem
 from benchmark.utils.seeding import stream
@@ -127,7 +126,7 @@ def test_it_does_resume(tmp_path: Path, tiny_protocol: Protocol) -> None:
     found = load_weights(tmp_path / "kept.safetensors")
     assert found is not None
     assert updates_done(found) == 19
-    from benchmark.training.weights import save_weights
+    from benchmark.training.checkpoint import save_weights
 
     found["module.fc3.bias"] += 1.0
     save_weights(tmp_path / "kept.safetensors", found, tmp_path / ".work")

@@ -20,12 +20,11 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.network import FAMILIES
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.training import loop
-from benchmark.training.checkpoint import CheckpointFile
+from benchmark.training.checkpoint import CheckpointFile, load_weights, save_weights
 from benchmark.training.cuda_graphs import Replay
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import GROUPS, Outcome, Replica, TrainingSetup, strategy_for
 from benchmark.training.step import Step
-from benchmark.training.weights import load_weights, save_weights
 from benchmark.utils.errors import EnvironmentProblem
 
 
