@@ -41,7 +41,7 @@ def on_gpu(protocol: Protocol, company: int, seconds_per_step: float, seed: int 
     return made.model_copy(
         update={
             "cost": made.cost.model_copy(update={"train_seconds": share}),
-            "provenance": made.provenance.model_copy(update={"device": GPU, "company": words}),
+            "provenance": made.provenance.model_copy(update={"device": GPU, "replica_group": words}),
         }
     )
 
