@@ -171,13 +171,10 @@ class Provenance(_Origin):
     )
 
 
-class Record(Frozen):
-    """One cell. `status` failed carries a `reason` and may have nothing measured.
+class _Layout(Frozen):
+    """The fields of a record file in their order; the schemas differ in what `measured` and `provenance` hold."""
 
-    A protocol that measures masks alone has `scores`, and neither `measured` nor curves.
-    """
-
-    schema_: Literal["lotterybench/record/2", "lotterybench/record/1"] = Field(alias="schema")
+    schema_: str = Field(alias="schema")
     protocol: ProtocolRef
     method: MethodRef
     cell: CellRef
@@ -185,9 +182,20 @@ class Record(Frozen):
     reason: str | None
     mask: MaskFacts | None
     scores: Annotated[ScoreFacts | None, ADDED] = None
-    measured: Measured | None
+    measured: Frozen | None
     cost: CostFacts | None
     curves_sha256: str | None
+    provenance: _Origin
+
+
+class Record(_Layout):
+    """One cell. `status` failed carries a `reason` and may have nothing measured.
+
+    A protocol that measures masks alone has `scores`, and neither `measured` nor curves.
+    """
+
+    schema_: Literal["lotterybench/record/2", "lotterybench/record/1"] = Field(alias="schema")
+    measured: Measured | None
     provenance: Provenance
 
     def dumps(self) -> str:
@@ -267,20 +275,11 @@ class ProvenanceV1(_Origin):
     company: Annotated[str | None, ADDED] = None
 
 
-class RecordV1(Frozen):
+class RecordV1(_Layout):
     """The layout of a file of schema 1."""
 
     schema_: Literal["lotterybench/record/1"] = Field(alias="schema")
-    protocol: ProtocolRef
-    method: MethodRef
-    cell: CellRef
-    status: Literal["finished", "failed"]
-    reason: str | None
-    mask: MaskFacts | None
-    scores: Annotated[ScoreFacts | None, ADDED] = None
     measured: MeasuredV1 | None
-    cost: CostFacts | None
-    curves_sha256: str | None
     provenance: ProvenanceV1
 
     def record(self) -> Record:
