@@ -148,6 +148,25 @@ class Rule(Frozen):
         return METRICS[self.metric]
 
 
+class RunsRule(Rule):
+    """A rule that compares cells `of` a method with published runs, one by one, in the result table `table`."""
+
+    of: Points
+    table: str
+
+    compares_runs = True
+
+    @property
+    def points(self) -> tuple[Points, ...]:
+        """The cells that are compared."""
+        return (self.of,)
+
+    @property
+    def target_table(self) -> str | None:
+        """The table of the published runs."""
+        return self.table
+
+
 RULES: Registry[type[Rule]] = Registry(
     "rule",
     "benchmark.claims.rules",

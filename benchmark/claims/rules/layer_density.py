@@ -11,8 +11,8 @@ from typing import Literal
 from benchmark.claims import statistics
 from benchmark.claims.evidence import Item, Scale
 from benchmark.claims.observations import Observations, Point
-from benchmark.claims.rules.base import RULES, Rule, TargetTable
-from benchmark.claims.rules.cells import Points, listed
+from benchmark.claims.rules.base import RULES, RunsRule, TargetTable
+from benchmark.claims.rules.cells import listed
 from benchmark.claims.tables import results
 from benchmark.claims.wording import points_text
 from benchmark.protocols import Protocol
@@ -24,24 +24,10 @@ Runs = tuple[tuple[float, ...], ...]
 """One row per layer, in the network's order: its density in every run."""
 
 
-class OfPublishedLayers(Rule):
+class OfPublishedLayers(RunsRule):
     """A rule that compares masks with published runs of densities by layer."""
 
-    of: Points
-    table: str
     published: str
-
-    compares_runs = True
-
-    @property
-    def points(self) -> tuple[Points, ...]:
-        """The masks named."""
-        return (self.of,)
-
-    @property
-    def target_table(self) -> str | None:
-        """The table of densities."""
-        return self.table
 
     def target_misfit(self, target: TargetTable, protocol: Protocol) -> tuple[str, str] | None:
         """The table must hold several runs of the method."""

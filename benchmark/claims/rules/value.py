@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from benchmark.claims import statistics
 from benchmark.claims.evidence import Item
 from benchmark.claims.observations import Observations
-from benchmark.claims.rules.base import FIX_TARGET, RULES, Rule, TargetTable
+from benchmark.claims.rules.base import FIX_TARGET, RULES, Rule, RunsRule, TargetTable
 from benchmark.claims.rules.cells import Points, Sample, TableRow, listed
 from benchmark.claims.rules.sampling import accuracy_margin, averages, blocks, mean_curve, values_by_seed, where
 from benchmark.claims.tables import Moment, Result, results, why_no_target
@@ -86,7 +86,7 @@ class Value(Rule):
 
 
 @RULES.register("curve")
-class Curve(Rule):
+class Curve(RunsRule):
     """A whole curve equals the published runs: those of `published` methods of a setting in a `table`, by name.
 
     `width` neighbouring levels are averaged: a single round of a curve with two trials is known worse than the margin;
@@ -96,30 +96,16 @@ class Curve(Rule):
 
     rule: Literal["curve"]
     metric: Accuracy
-    of: Points
-    table: str
     setting: str
     published: tuple[str, ...] = Field(min_length=1)
     width: int = Field(default=1, gt=0)
     spread: Literal["pooled", "own"]
-
-    compares_runs = True
 
     @model_validator(mode="after")
     def _one_level_each(self) -> Self:
         if self.spread == "own" and self.width > 1:
             raise ValueError("a level has no spread of its own where levels are averaged; write spread: pooled")
         return self
-
-    @property
-    def points(self) -> tuple[Points, ...]:
-        """The levels of the curve."""
-        return (self.of,)
-
-    @property
-    def target_table(self) -> str | None:
-        """The table of the published runs."""
-        return self.table
 
     def target_misfit(self, target: TargetTable, protocol: Protocol) -> tuple[str, str] | None:
         """Every level of the curve must have runs there, and enough of them to know their spread."""
