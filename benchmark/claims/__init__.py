@@ -1,1 +1,4 @@
-"""From records and rules to evidence and words. Pure functions; no torch."""
+"""From records and published numbers to verdicts: papers, their tables, rules, statistics, words.
+
+Pure functions of what is on disk. Imports `plugins` and below; no torch.
+"""

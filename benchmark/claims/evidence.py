@@ -86,7 +86,8 @@ class ShareItem(Item):
     """The share of seeds in which something holds must be more than a half; `estimate` is of zeros and ones.
 
     Tested as throws of a coin. Student's t on zeros and ones says more than they do: three seeds that agree would be
-    a certainty, and agree in a quarter of all worlds in which the share is a half (tests/test_error_rates_masks.py).
+    a certainty, and agree in a quarter of all worlds in which the share is a half: see
+    tests/claims/test_error_rates_masks.py.
     """
 
     def _chance(self, least: int, most: int) -> float:

@@ -1,4 +1,4 @@
-"""Running a batch on a device: the next cell of every job in hand is trained in one go, see `packing`."""
+"""Running a batch on a device: the next cell of every job in hand is trained in one go, see `planning.batching`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The harness: the only thing that trains. It turns a job into records.
 
-Whatever a cell needs and is on disk is not made again (see `tickets`), so a killed run resumes at its last
+Whatever a cell needs and is on disk is not made again (see `harness.start`), so a killed run resumes at its last
 finished round, and a fresh clone that holds only committed records retrains no more than the last round of a chain.
 """
 

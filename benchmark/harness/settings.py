@@ -21,7 +21,7 @@ class Settings:
     """How to run. `placement`: a device and how it is shared; None is this core.
 
     `may_start(seconds)` says whether a training of that length still fits the budget. `second_tries`: a failure is only
-    noted at first, and the cell left for another worker; see `attempts`.
+    noted at first, and the cell left for another worker; see `harness.job_lock`.
     """
 
     data_root: Path = field(default_factory=data_root)

@@ -1,1 +1,4 @@
-"""How fast the harness is on the machine at hand, next to what people write and to what the device could do."""
+"""`lotterybench speed`: the harness beside what people write and what the device could do.
+
+Imports `sharing` and below.
+"""

@@ -89,7 +89,7 @@ def train_steps(protocol: Protocol, cell: Cell) -> int:
 
 
 class Priority(Interface):
-    """Which cells are wanted most; see `priorities`."""
+    """Which cells are wanted most; see `planning.priority`."""
 
     def tier(self, protocol: Protocol, cell: Cell, /) -> tuple[int, int]:
         """Lowest first."""

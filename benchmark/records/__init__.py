@@ -1,1 +1,4 @@
-"""Records of cells: schema, store, locks, provenance. Imports `protocols` and `utils`; no torch."""
+"""Records of cells: schema, store, leases, nested masks, provenance. No torch.
+
+Imports `protocols` and `utils`.
+"""

@@ -86,7 +86,7 @@ class LayerScores(Frozen):
 class ScoreFacts(Frozen):
     """The scores behind a mask. `layers` and `unit_error_largest` are of the last round.
 
-    `unit_error_largest`: see `benchmark.pruning.score_facts.unit_error`. `prune_to_cut_largest`: over all rounds in
+    `unit_error_largest`: see `benchmark.pruning.schedule.unit_error`. `prune_to_cut_largest`: over all rounds in
     which every layer had score left, the largest ratio of the scores removed to the smallest layer's sum (arXiv
     2006.05467, appendix: no layer can empty while it stays below 1, where sums are conserved).
     """

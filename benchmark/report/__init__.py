@@ -1,1 +1,4 @@
-"""The HTML report: a self-contained static site from committed records and published numbers. No torch."""
+"""What readers see: the leaderboard, rankings, figures and the HTML report, all derived from records.
+
+Imports `harness` and below, but nothing that loads torch.
+"""

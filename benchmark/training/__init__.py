@@ -1,1 +1,4 @@
-"""Training: recipes, the replica engine, evaluation."""
+"""The one training loop of CPU and GPU: updates, batches, hooks, optimizers, evaluation, checkpoints.
+
+Imports `pruning` and below.
+"""

@@ -1,4 +1,4 @@
-"""Error rates by simulation for rules on masks, as tests/test_error_rates.py does for trained networks.
+"""Error rates by simulation for rules on masks, as tests/claims/test_error_rates.py does for trained networks.
 
 Worlds are drawn from populations of known truth: that of the published runs, or exactly on the edge of the window,
 where both words are wrong and each may come out in at most `ALPHA` of the draws.

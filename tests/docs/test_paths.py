@@ -1,10 +1,12 @@
-"""What the pages point to is there: files, modules to run, links, and the pages of `make`."""
+"""What pages and docstrings point to is there: files, modules to run, links, names in backticks, targets of `make`."""
 
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -14,6 +16,22 @@ OWN = re.compile(r"`((?:benchmark|baselines|tests|docs|examples|results)/[\w./-]
 COMMAND = re.compile(r"\b(?:python|pytest)\s+((?:-\w+ )*)((?:tests|examples|benchmark)/[\w./-]+)")
 MODULE = re.compile(r"python -m (benchmark[\w.]*)")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+
+NAME = re.compile(r"`(benchmark(?:\.\w+)+)`")
+TEST = re.compile(r"\btests/[\w/]+\.py\b")
+SOURCES = sorted(path for folder in ("benchmark", "baselines", "tests") for path in (ROOT / folder).rglob("*.py"))
+
+
+def exists(dotted: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    module, _, attribute = dotted.rpartition(".")
+    try:
+        if find_spec(dotted) is not None:
+            return True
+    except ModuleNotFoundError:
+        return exists(module) and hasattr(resolve_name(module), attribute)
+    return hasattr(import_module(module), attribute)
 
 
 def named_in(page: str) -> set[str]:
@@ -39,6 +57,16 @@ def test_every_path_exists(page: str) -> None:
 def test_every_module_to_run_exists(page: str) -> None:
     for module in MODULE.findall((ROOT / page).read_text()):
         assert find_spec(module) is not None, f"{page}: python -m {module}"
+
+
+def test_docstrings_name_what_exists() -> None:
+    texts = {path.relative_to(ROOT): path.read_text() for path in SOURCES}
+    names = {(path, name) for path, text in texts.items() for name in NAME.findall(text)}
+    tests = {(path, name) for path, text in texts.items() for name in TEST.findall(text)}
+    assert names
+    assert tests
+    missing = [pair for pair in names if not exists(pair[1])] + [p for p in tests if not (ROOT / p[1]).is_file()]
+    assert not missing
 
 
 def test_make_targets_exist() -> None:

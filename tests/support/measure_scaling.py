@@ -1,4 +1,4 @@
-"""How much faster two are than one, as docs/scaling.md says it: `python tests/measure_scaling.py [TURNS]`.
+"""How much faster two are than one, as docs/scaling.md says it: `python tests/support/measure_scaling.py [TURNS]`.
 
 The same networks with one and two local workers, and on one and two Slurm nodes of a core each, in turns, from start to
 end of `lotterybench run`. Run it on a machine with two cores that does nothing else; the load is printed beside.

@@ -5,7 +5,7 @@
 
 Workers do what `executors.worker.work` does: each takes the first job of the plan that nobody holds. A worker that dies
 loses what it did since the last checkpoint, its lease expires, and it is back after a while, as a requeued task is.
-With GPUs, batches are worked off side by side as `packing` foresees it, and nobody dies. What is left out: starting
+With GPUs, batches run side by side as `planning.batching` foresees it, and nobody dies. What is left out: starting
 Python, reading the results folder, and cells that wait for a dense network.
 """
 

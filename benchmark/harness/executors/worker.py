@@ -38,7 +38,7 @@ class Events:
 class Options:
     """How to work. `deadline` is a time.monotonic() value; `plugins` maps names to files.
 
-    On "cuda" jobs are run in batches, see `packing`. `hands`: workers that share the work, as far as is known.
+    On "cuda" jobs run in batches, see `planning.batching`. `hands`: workers that share the work, as far as is known.
     """
 
     deadline: float | None = None
