@@ -191,6 +191,8 @@ class Protocol(Frozen):
         if (self.evaluation.early_stop == "none") != (self.data.validation == 0):
             raise ValueError("evaluation.early_stop is none exactly where data.validation is 0")
         check_batch_norm(self)
+        if self.recipe.arithmetic == "portable" and self.network.family != "mlp":
+            raise ValueError(f"recipe.arithmetic: portable is for fully connected networks, not {self.network.name}")
         return self
 
 

@@ -67,6 +67,11 @@ class Recipe(Frozen):
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         description="of training and evaluation: tf32 in matrix products on CUDA, bf16 by autocast; scoring is fp32"
     )
+    arithmetic: Annotated[Literal["torch", "portable"], ADDED] = Field(
+        default="torch",
+        description="torch: bits are those of the machine at hand; portable: a fixed order of sums and own functions "
+        "on a CPU, the same bits on every machine (fully connected networks in fp32 only)",
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -76,6 +81,8 @@ class Recipe(Frozen):
             raise ValueError("cosine and drops exclude each other")
         if self.cosine and self.cosine.floor >= self.learning_rate:
             raise ValueError(f"cosine.floor {self.cosine.floor} is not below learning_rate {self.learning_rate}")
+        if self.arithmetic == "portable" and self.precision != "fp32":
+            raise ValueError(f"arithmetic: portable is fp32, not {self.precision}")
         if self.cosine and self.cosine.spans == "after-warm-up" and self.warm_up is None:
             raise ValueError("cosine.spans: after-warm-up needs warm_up")
         return self

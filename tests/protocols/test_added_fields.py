@@ -58,7 +58,7 @@ def changed(protocol: Protocol, section: str, **fields: Any) -> Protocol:
     return parse(document, "tiny")
 
 
-UNUSED = {"nesterov": False, "drops": None, "warm_up": None, "cosine": None}
+UNUSED = {"nesterov": False, "drops": None, "warm_up": None, "cosine": None, "arithmetic": "torch"}
 USED: list[dict[str, Any]] = [
     {"drops": {"at": [5], "unit": "step", "factor": 0.1}},
     {"drops": {"at": [5], "unit": "epoch", "factor": 0.1}},
@@ -69,6 +69,7 @@ USED: list[dict[str, Any]] = [
     {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
     {"precision": "bf16"},
     {"precision": "tf32"},
+    {"arithmetic": "portable"},
 ]
 
 
@@ -93,6 +94,7 @@ CROP = {"crop_padding": 4, "padded_with": "black", "flip": "none", "order": "cro
         ("recipe", {"drops": {"at": [5, 5], "unit": "step", "factor": 0.1}}, "must rise"),
         ("recipe", {"cosine": {"floor": 1.0, "per": "step", "spans": "all-steps"}}, "not below learning_rate"),
         ("recipe", {"cosine": {"floor": 0.0, "per": "step", "spans": "after-warm-up"}}, "needs warm_up"),
+        ("recipe", {"arithmetic": "portable", "precision": "bf16"}, "portable is fp32, not bf16"),
         ("data", {**MNIST, "std": None}, "needs mean and std"),
         ("data", {**MNIST, "std": [0.3, 0.3]}, "1 means, 2 std"),
         ("data", {"name": "mnist", "scaling": "as-generated"}, "holds pixels"),
