@@ -3,6 +3,26 @@
 Each module is one section of a protocol (`network`, `data`, `recipe`, `methods`, ...); `protocol` puts them together.
 """
 
-from benchmark.protocols.protocol import Protocol, available, load, load_all, load_file, parse, protocols_folder
+from benchmark.protocols.protocol import (
+    Protocol,
+    available,
+    earlier,
+    load,
+    load_all,
+    load_earlier,
+    load_file,
+    parse,
+    protocols_folder,
+)
 
-__all__ = ["Protocol", "available", "load", "load_all", "load_file", "parse", "protocols_folder"]
+__all__ = [
+    "Protocol",
+    "available",
+    "earlier",
+    "load",
+    "load_all",
+    "load_earlier",
+    "load_file",
+    "parse",
+    "protocols_folder",
+]

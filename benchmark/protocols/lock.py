@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmark.protocols.protocol import Protocol, load_all, protocols_folder
+from benchmark.protocols.protocol import Protocol, load_all, load_earlier, protocols_folder
 from benchmark.utils.errors import BadInput
 
 
@@ -31,7 +31,8 @@ def problem(protocol: Protocol, locked: dict[str, str]) -> str | None:
         return (
             f"{protocol.key} was edited after it was locked. Frozen protocols do not change: undo the edit, or set "
             f"version: {protocol.version + 1} in {protocol.id}.yaml and run python -m benchmark.protocols.lock. "
-            "Records of the old version stay and are no longer scored."
+            "Records of the old version stay and are no longer scored: keep its document, "
+            f"{protocol.id}@{protocol.version}.yaml, while there are any."
         )
     return None
 
@@ -39,7 +40,7 @@ def problem(protocol: Protocol, locked: dict[str, str]) -> str | None:
 def main() -> None:
     """Add new versions to the lock; refuses to change a locked one."""
     locked = read() if lock_path().exists() else {}
-    for protocol in load_all():
+    for protocol in (*load_earlier(), *load_all()):
         if protocol.key in locked and (why := problem(protocol, locked)):
             raise SystemExit(why)
         locked[protocol.key] = protocol.digest

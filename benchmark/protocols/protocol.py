@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache, cached_property, lru_cache
 from importlib import resources
@@ -31,6 +31,7 @@ from benchmark.utils.errors import BadInput, did_you_mean
 from benchmark.utils.strict_model import ADDED, Frozen, without_unused
 
 ID = r"[a-z0-9]+/[a-z0-9-]+"
+VERSIONED_ID = ID + r"@[1-9][0-9]*"
 METHOD_NAME = r"[a-z0-9][a-z0-9+-]*"  # also the name of a folder of records
 
 
@@ -88,6 +89,9 @@ class Protocol(Frozen):
     statistics: StatisticsSpec
     sources: dict[str, str] = Field(description="dotted field -> where its value comes from")
     deviations: tuple[str, ...] = Field(description="where the setting had to choose or differ, and why")
+    changes: Annotated[str | None, ADDED] = Field(
+        default=None, description="of a version above 1: what it mends of the one before, and how that was seen"
+    )
 
     _path: Path | None = PrivateAttr(default=None)
     _added: dict[str, MethodSpec] = PrivateAttr(default_factory=dict)
@@ -259,29 +263,50 @@ def protocols_folder() -> Path:
 
 def available() -> list[str]:
     """Ids of the protocols that come with the package, sorted."""
+    return sorted(name for name in _names() if "@" not in name)
+
+
+def earlier() -> list[str]:
+    """`id@version` of the earlier versions whose documents are held beside the current ones, sorted.
+
+    A version keeps its document as `NAME@VERSION.yaml` while records of it are committed: they are read and checked by
+    it, and no claim is decided by it. Of other earlier versions only the digest in LOCK.json is left.
+    """
+    return sorted(name for name in _names() if "@" in name)
+
+
+def _names() -> Iterator[str]:
     folder = protocols_folder()
-    files = [path for path in folder.glob("*/*.yaml") if not path.name.startswith("_")]
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
+    for path in folder.glob("*/*.yaml"):
+        if not path.name.startswith("_"):
+            yield path.relative_to(folder).with_suffix("").as_posix()
 
 
 def load(name: str) -> Protocol:
-    """Load a protocol by id, or from a path that ends in .yaml. Raises BadInput."""
+    """Load a protocol by id, an earlier version by `id@version`, or a path that ends in .yaml. Raises BadInput."""
     if name.endswith((".yaml", ".yml")):
         return load_file(Path(name))
-    path = protocols_folder() / f"{name}.yaml"
-    if not re.fullmatch(ID, name) or not path.is_file():
+    current = name.partition("@")[0] if re.fullmatch(VERSIONED_ID, name) else None
+    if current is not None and current in available() and _load_own(current).key == name:
+        return _load_own(current)
+    if not re.fullmatch(f"{ID}|{VERSIONED_ID}", name) or not (protocols_folder() / f"{name}.yaml").is_file():
         raise BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
     return _load_own(name)
 
 
 def load_all() -> list[Protocol]:
-    """Every protocol of the package, by id."""
+    """Every protocol of the package in its current version, by id."""
     return [_load_own(name) for name in available()]
+
+
+def load_earlier() -> list[Protocol]:
+    """Every earlier version whose document is held, by id and version."""
+    return [_load_own(name) for name in earlier()]
 
 
 def _load_own(name: str) -> Protocol:
     protocol = _packaged(protocols_folder() / f"{name}.yaml")
-    if protocol.id != name:
+    if name not in (protocol.id, protocol.key):
         raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
     return protocol
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmark.networks import build, initial_state
 from benchmark.plugins.load import find
-from benchmark.protocols import Protocol, load_all
+from benchmark.protocols import Protocol, load_all, load_earlier
 from benchmark.protocols.cells import Cell, method_names
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.records.schema import Record
@@ -20,7 +20,9 @@ from benchmark.utils.seeding import stream
 
 ROOT = Path(__file__).parents[2]
 STORE = Store(ROOT / "results")
-PROTOCOLS = {protocol.key: protocol for protocol in load_all() if (STORE.root / protocol.key).exists()}
+PROTOCOLS = {
+    protocol.key: protocol for protocol in (*load_all(), *load_earlier()) if (STORE.root / protocol.key).exists()
+}
 
 
 def cell_of(record: Record) -> Cell:
@@ -37,6 +39,12 @@ def committed(request: pytest.FixtureRequest) -> tuple[Protocol, list[Record]]:
 
 def test_the_required_experiments_are_committed() -> None:
     assert {"mnist1d/mlp@1", "lth/lenet-mnist@1"} <= set(PROTOCOLS)
+
+
+def test_every_folder_of_records_has_its_document() -> None:
+    """Records of an earlier version stay readable: its document is held while they are there."""
+    folders = {path.parent.parent.relative_to(STORE.root).as_posix() for path in STORE.root.glob("*/*@*/*/*.json")}
+    assert folders <= set(PROTOCOLS)
 
 
 def test_records_come_from_the_pruners_as_they_are_now(committed: tuple[Protocol, list[Record]]) -> None:

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from benchmark.networks import build
-from benchmark.protocols import Protocol, available, load, load_all, lock, parse, protocols_folder
+from benchmark.protocols import (
+    Protocol,
+    available,
+    earlier,
+    load,
+    load_all,
+    load_earlier,
+    lock,
+    parse,
+    protocols_folder,
+)
 from benchmark.protocols.levels import layerwise_counts
 from benchmark.protocols.methods import ControlSpec
 from benchmark.protocols.protocol import read_document
@@ -22,7 +32,7 @@ def test_the_two_protocols_are_there() -> None:
     assert {"lth/lenet-mnist", "mnist1d/mlp"} <= set(IDS)
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", [*IDS, *earlier()])
 def test_every_protocol_is_the_locked_one(name: str) -> None:
     why = lock.problem(load(name), lock.read())
     assert why is None, why
@@ -36,6 +46,16 @@ def test_the_lock_is_sha256_of_the_sorted_compact_document(name: str) -> None:
     protocol = load(name)
     text = json.dumps(protocol.document, sort_keys=True, separators=(",", ":"))
     assert lock.read()[f"{name}@{protocol.version}"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_version_is_loaded_by_its_key() -> None:
+    assert load(load(IDS[0]).key) is load(IDS[0])
+    for name in earlier():
+        old, current = load(name), load(name.partition("@")[0])
+        assert (old.key, old.id, old.version < current.version) == (name, current.id, True)
+        assert current.changes, f"{current.key} does not say what it mends of {name}"
+    with pytest.raises(BadInput, match=r"protocol 'lth/lenet-mnist@99': there is none of this name"):
+        load("lth/lenet-mnist@99")
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -57,7 +77,7 @@ def test_lock_adds_versions_and_never_changes_one(tmp_path: Path, monkeypatch: p
     path = tmp_path / "LOCK.json"
     monkeypatch.setattr(lock, "lock_path", lambda: path)
     lock.main()
-    assert json.loads(path.read_text()) == {protocol.key: protocol.digest for protocol in load_all()}
+    assert json.loads(path.read_text()) == {p.key: p.digest for p in (*load_earlier(), *load_all())}
     first = IDS[0]
     spoiled = {**lock.read(), load(first).key: "0" * 64}
     path.write_text(json.dumps(spoiled))
