@@ -12,7 +12,7 @@ import click
 
 from benchmark.cli.selection import waiting_entry, waiting_words
 from benchmark.cli.terminal import show_table, unit_of
-from benchmark.datasets.paths import data_root, needs_download
+from benchmark.datasets.source import data_root, needs_download
 from benchmark.planning.batching import Batch, estimate
 from benchmark.planning.plan import PlannedJob
 from benchmark.planning.priority import REASONS

@@ -154,7 +154,7 @@ def _refuse_unmeasured(name: str, digest: str, found: Sequence[tuple[Protocol, S
 
 
 def _obtain(protocol: Protocol) -> None:
-    from benchmark.datasets.download import obtain_data
+    from benchmark.datasets.source import obtain_data
 
     if reason := obtain_data(protocol):
         raise EnvironmentProblem(protocol.key, reason, "Its masks and networks cannot be made without its data")

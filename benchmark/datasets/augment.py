@@ -1,6 +1,6 @@
-"""From stored examples to what a network reads: scaling per protocol, crops and flips from drawn tables.
+"""From stored examples to what a network reads: scaled as the protocol says, cropped and flipped by drawn tables.
 
-Which crop and flip each training image gets: tables drawn per epoch from the replica's own stream.
+Which crop and flip each training image gets is drawn for a whole epoch, from the replica's own stream.
 """
 
 from __future__ import annotations

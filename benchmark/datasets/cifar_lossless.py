@@ -1,4 +1,4 @@
-"""Restores CIFAR's batch files from a compact, lossless form, byte for byte.
+"""Restores CIFAR-10's batch files from a compact, lossless form, byte for byte.
 
 A `.lsxz` file is: the 8 bytes `IMGSET1\n`; the length of a JSON header, 4 bytes little-endian; the header; an xz
 stream with all bytes of the batch files that are not pixels ("skeleton": for each file what stands before and after its
@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from benchmark.datasets.download import REPAIR
+from benchmark.datasets.source import REPAIR
 from benchmark.utils.errors import EnvironmentProblem
 
 MAGIC = b"IMGSET1\n"

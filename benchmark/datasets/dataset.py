@@ -1,16 +1,25 @@
-"""A data set in memory: examples with labels, split into training and test, and its digest."""
+"""A data set in memory as a protocol wants it: examples with labels, rows for training, validation and scoring."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import prod
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 
-from benchmark.datasets.augment import Preparation
+from benchmark.datasets.augment import Preparation, drawn
+from benchmark.datasets.source import source_of
+from benchmark.protocols import Protocol
+from benchmark.protocols.methods import Scoring
+from benchmark.protocols.recipe import DATASETS
+from benchmark.utils.errors import BadInput
+from benchmark.utils.seeding import stream
+
+RANDOM_EXAMPLES = 20_000  # more than any cache holds, less than a second to make
 
 
 @dataclass(frozen=True)
@@ -22,10 +31,6 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.inputs)
-
-
-Arrays = tuple[NDArray[Any], NDArray[np.int64], NDArray[Any], NDArray[np.int64], str]
-"""Training inputs and labels, test inputs and labels, digest of what was read."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,114 @@ class Dataset:
         return tuple(self.train_inputs.shape[1:])
 
 
-def digest_of(*arrays: NDArray[np.generic]) -> str:
-    """sha256 over shapes and little-endian bytes."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
-        digest.update(f"{array.dtype.kind}{array.shape}".encode() + little.tobytes())
-    return digest.hexdigest()
+@lru_cache(maxsize=4)
+def load(name: str, root: Path) -> Dataset:
+    """Load data set `name`, from `root` (the data root) where it needs files.
+
+    Raises EnvironmentProblem naming the file that is missing, truncated or altered, and what to do.
+    """
+    train_x, train_y, test_x, test_y, digest = source_of(name).read(root)
+    return Dataset(
+        name,
+        torch.from_numpy(train_x),
+        torch.from_numpy(train_y),
+        torch.from_numpy(test_x),
+        torch.from_numpy(test_y),
+        int(train_y.max()) + 1,
+        digest,
+    )
+
+
+def prepared(protocol: Protocol, root: Path) -> Dataset:
+    """Load what `protocol.data` names. Raises EnvironmentProblem, or BadInput if the fields do not fit each other."""
+    spec, network = protocol.data, protocol.network
+    dataset = load(spec.name, root)
+    shape = dataset.input_shape
+    channels = shape[0] if len(shape) == 3 else 1
+    if spec.mean is not None and len(spec.mean) != channels:
+        raise BadInput(
+            f"{protocol.key}: data.mean", f"{spec.name} has {channels} channel(s)", "Give one value for each"
+        )
+    wanted = network.input_shape
+    classes = network.outputs
+    # A flat example can be read as an image and an image as a flat example, but not one shape of image as another.
+    if prod(wanted) != prod(shape) or (len(wanted) == len(shape) and wanted != shape):
+        raise BadInput(f"{protocol.key}: network", f"reads {wanted}, but {spec.name} holds {shape}", "Make them agree")
+    if classes != dataset.classes:
+        raise BadInput(
+            f"{protocol.key}: network", f"has {classes} classes, {spec.name} {dataset.classes}", "Make them agree"
+        )
+    return replace(dataset, prepare=Preparation(spec.mean, spec.std, spec.augmentation))
+
+
+def random_dataset(protocol: Protocol, examples: int = RANDOM_EXAMPLES) -> Dataset:
+    """Random training and test examples as the protocol's data set holds them: bytes for images, else floats."""
+    spec, network = protocol.data, protocol.network
+    rng = np.random.default_rng(0)
+    classes = network.outputs
+    shape = network.input_shape
+    flat = len(shape) == 1 or DATASETS.get(spec.name).flat
+    pixels = rng.integers(0, 256, (examples + 1000, *shape), dtype=np.uint8)
+    inputs = torch.from_numpy(pixels)
+    stored = inputs.reshape(len(inputs), -1).float() / 255 if flat else inputs
+    labels = torch.from_numpy(rng.integers(0, classes, examples + 1000))
+    prepare = Preparation(spec.mean, spec.std, spec.augmentation)
+    parts = (stored[:examples], labels[:examples], stored[examples:], labels[examples:])
+    return Dataset("random", *parts, classes, "random", prepare)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers into the data set's training part, each of shape (n,), int64."""
+
+    training: Tensor
+    validation: Tensor
+
+
+def split(dataset: Dataset, validation: int, seed: int) -> Split:
+    """Hold `validation` examples out at random by seed; with 0, training rows keep their stored order.
+
+    Raises BadInput if nothing is left to train on.
+    """
+    rows = len(dataset.train_labels)
+    if validation >= rows:
+        raise BadInput(
+            f"data.validation {validation}",
+            f"data set {dataset.name} has {rows} training examples",
+            "Hold fewer out for validation",
+        )
+    if validation == 0:
+        return Split(torch.arange(rows), torch.empty(0, dtype=torch.int64))
+    order = torch.randperm(rows, generator=stream(seed, "split"))
+    return Split(order[validation:], order[:validation])
+
+
+def scoring_examples(dataset: Dataset, rows: Tensor, scoring: Scoring, rng: Generator) -> Examples:
+    """Training examples to score on, drawn without replacement from `rows`: the same of every class, class by class,
+    or as many from all. Raises BadInput if there are too few.
+    """
+    if scoring.draw == "balanced-from-training-set":
+        picked = _balanced(dataset, rows, scoring.examples_per_class, rng)
+    else:
+        picked = rows[torch.randperm(len(rows), generator=rng)[: scoring.examples_per_class * dataset.classes]]
+    stored, prepare = dataset.train_inputs[picked], dataset.prepare
+    if scoring.augmentation == "as-in-training" and prepare.augmentation is not None:
+        inputs = prepare.augmented(stored, *drawn(prepare.augmentation, len(picked), rng))
+    else:
+        inputs = prepare(stored)
+    return Examples(inputs, dataset.train_labels[picked])
+
+
+def _balanced(dataset: Dataset, rows: Tensor, per_class: int, rng: Generator) -> Tensor:
+    labels = dataset.train_labels[rows]
+    chosen = []
+    for label in range(dataset.classes):
+        members = rows[labels == label]
+        if len(members) < per_class:
+            raise BadInput(
+                f"pruning.scoring.examples_per_class {per_class}",
+                f"class {label} of data set {dataset.name} has {len(members)} training examples",
+                "Score on fewer",
+            )
+        chosen.append(members[torch.randperm(len(members), generator=rng)[:per_class]])
+    return torch.cat(chosen)

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmark.datasets.dataset import digest_of
+from benchmark.datasets.source import DataSource, digest_of
+from benchmark.protocols.recipe import DATASETS
 from benchmark.utils.errors import EnvironmentProblem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from benchmark.datasets.source import Arrays
 
 # Of the arrays rounded to 6 decimals: the generator's own rounding differs at 1e-15 between numpy versions.
 DIGEST = "22f158bbd3d64aafbc276437afb3ff036377ad96d51be51036bfd9d8b50b8d0a"
 
-Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], str]
-
 
 def generate() -> dict[str, NDArray[np.generic]]:
     """make_dataset() with its default arguments: x (4000, 40), y (4000,), x_test (1000, 40), y_test (1000,)."""
+    import numpy as np
     from mnist1d.data import get_dataset_args, make_dataset
 
     made = make_dataset(get_dataset_args())
     return {key: np.asarray(made[key]) for key in ("x", "y", "x_test", "y_test")}
 
 
-def load(root: Path) -> Arrays:  # noqa: ARG001
-    """The data set's arrays and digest. Raises EnvironmentProblem if this machine generates other numbers."""
-    made = generate()
-    x, x_test = made["x"].astype(np.float64).round(6), made["x_test"].astype(np.float64).round(6)
-    y, y_test = made["y"].astype(np.int64), made["y_test"].astype(np.int64)
-    digest = digest_of(x, y, x_test, y_test)
-    if digest != DIGEST:
-        raise EnvironmentProblem(
-            "data set mnist1d",
-            f"generated digest {digest[:16]}..., expected {DIGEST[:16]}...",
-            "Install the pinned versions: pip install -c constraints.txt mnist1d numpy scipy",
-        )
-    return x.astype(np.float32), y, x_test.astype(np.float32), y_test, digest
+@DATASETS.register("mnist1d")
+class Mnist1d(DataSource):
+    """4000 and 1000 signals of 40 numbers, float32, ten classes."""
+
+    name = "mnist1d"
+    generated = flat = True
+
+    def read(self, root: Path) -> Arrays:  # noqa: ARG002
+        """As generated, rounded to 6 decimals. Raises EnvironmentProblem if this machine generates other numbers."""
+        import numpy as np
+
+        made = generate()
+        x, x_test = made["x"].astype(np.float64).round(6), made["x_test"].astype(np.float64).round(6)
+        y, y_test = made["y"].astype(np.int64), made["y_test"].astype(np.int64)
+        digest = digest_of(x, y, x_test, y_test)
+        if digest != DIGEST:
+            raise EnvironmentProblem(
+                "data set mnist1d",
+                f"generated digest {digest[:16]}..., expected {DIGEST[:16]}...",
+                "Install the pinned versions: pip install -c constraints.txt mnist1d numpy scipy",
+            )
+        return x.astype(np.float32), y, x_test.astype(np.float32), y_test, digest

@@ -12,49 +12,66 @@ import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmark.datasets.dataset import digest_of
-from benchmark.datasets.download import REPAIR, TINY_IMAGENET, ByteArrays
-from benchmark.datasets.paths import way_present
+from benchmark.datasets.source import REPAIR, DataSource, digest_of, fetch
+from benchmark.protocols.recipe import DATASETS
 from benchmark.utils.errors import EnvironmentProblem
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from benchmark.datasets.source import Arrays
+
 CLASSES, PER_CLASS, VALIDATION, SIDE = 200, 500, 10_000, 64
+ZIP, FOLDER = "tiny-imagenet-200.zip", "tiny-imagenet-200"
+LISTS = ("wnids.txt", "val/val_annotations.txt")
 
 Read = Callable[[str], bytes]
 """Gives the content of a file by its path within the set; raises KeyError or OSError if there is none."""
 
 
-def load(root: Path) -> ByteArrays:
-    """(100000, 3, 64, 64) and (10000, 3, 64, 64) uint8; classes in the order of their sorted WordNet ids.
+@DATASETS.register("tiny-imagenet")
+class TinyImageNet(DataSource):
+    """100000 and 10000 images (3, 64, 64), uint8, 200 classes in the order of their sorted WordNet ids."""
 
-    Raises EnvironmentProblem naming the file that is missing, truncated or altered.
-    """
-    from benchmark.datasets import download as fetching
+    name = "tiny-imagenet"
+    layouts = ((ZIP,), tuple(f"{FOLDER}/{file}" for file in LISTS))
+    expected = ZIP
+    url = f"http://cs231n.stanford.edu/{ZIP}"
+    md5 = "90528d7ca1a48142e341f4ef8d21d0de"  # of 248,100,043 bytes; the sum that public loaders agree on
 
-    packed, folder = root / "tiny-imagenet-200.zip", root / "tiny-imagenet-200"
-    if not packed.exists() and not way_present("tiny-imagenet", 1, root):
-        fetching.fetch("tiny-imagenet", root)
-    if not packed.exists():
-        return _arrays(lambda name: (folder / name).read_bytes(), str(folder))
-    check_zip(packed)
-    with ZipFile(packed) as archive:
-        return _arrays(lambda name: archive.read(f"tiny-imagenet-200/{name}"), str(packed))
+    def download(self, root: Path) -> None:
+        """The zip, from Stanford's course page."""
+        from torchvision.datasets.utils import download_url
+
+        download_url(self.url, str(root), md5=self.md5)
+
+    def read(self, root: Path) -> Arrays:
+        """Images and labels. Raises EnvironmentProblem naming the file that is missing, truncated or altered."""
+        if not self.is_present(root):
+            fetch(self.name, root)
+        packed, folder = root / ZIP, root / FOLDER
+        if not packed.exists():
+            return _arrays(lambda name: (folder / name).read_bytes(), str(folder))
+        self._check(packed)
+        with ZipFile(packed) as archive:
+            return _arrays(lambda name: archive.read(f"{FOLDER}/{name}"), str(packed))
+
+    def _check(self, packed: Path) -> None:
+        """Raise EnvironmentProblem unless the zip is the published one; it is too large to read at once."""
+        with packed.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if found != self.md5:
+            cause = f"truncated or altered: {packed.stat().st_size} bytes with md5 {found}, expected {self.md5}"
+            raise EnvironmentProblem(str(packed), cause, REPAIR)
 
 
-def check_zip(packed: Path) -> None:
-    """Raise EnvironmentProblem unless the zip is the published one."""
-    with packed.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != TINY_IMAGENET.md5:
-        cause = f"truncated or altered: {packed.stat().st_size} bytes with md5 {found}, expected {TINY_IMAGENET.md5}"
-        raise EnvironmentProblem(str(packed), cause, REPAIR)
+def _arrays(read: Read, where: str) -> Arrays:
+    import numpy as np
 
-
-def _arrays(read: Read, where: str) -> ByteArrays:
     wnids = sorted(_text(read, "wnids.txt", where).split())
     if len(wnids) != CLASSES:
         raise EnvironmentProblem(f"{where}/wnids.txt", f"names {len(wnids)} classes, not {CLASSES}", REPAIR)
@@ -84,6 +101,7 @@ def _text(read: Read, name: str, where: str) -> str:
 
 
 def _image(read: Read, name: str, where: str) -> NDArray[np.uint8]:
+    import numpy as np
     from PIL import Image
 
     try:

@@ -14,23 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.load import load, prepared
-from benchmark.datasets.paths import data_root, needs_download
-from benchmark.datasets.synthetic import random_dataset
+from benchmark.datasets.dataset import Dataset, load, prepared, random_dataset
+from benchmark.datasets.source import data_root, needs_download, source_of
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
 from benchmark.protocols.methods import MethodSpec
-from benchmark.protocols.recipe import GENERATED, EvaluationSpec
+from benchmark.protocols.recipe import EvaluationSpec
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput
 
 TEST_EXAMPLES = 200
-SAMPLES = {"cifar100": "cifar100-train-20-per-class"}
 """Smaller forms of data sets, for when the whole is not there."""
 
 
@@ -93,19 +90,20 @@ def little_data(protocol: Protocol, scored: bool = True) -> tuple[Dataset, str]:
     `scored`: enough of each class for a pruner; else a few batches, for the networks are large and processors slow.
     """
     name, root = protocol.data.name, data_root()
-    if name in GENERATED:
+    source = source_of(name)
+    if source.generated:
         return prepared(protocol, root), f"{name}, whole"
-    if not needs_download(name, root):
+    if source.is_present(root):
         whole, words = prepared(protocol, root), f"some examples of {name}"
-    elif name in SAMPLES and not needs_download(SAMPLES[name], root):
-        sample = load(SAMPLES[name], root)
+    elif source.sample and not needs_download(source.sample, root):
+        sample = load(source.sample, root)
         whole = replace(  # it has no test set
             sample,
             prepare=random_dataset(protocol, 1).prepare,
             test_inputs=sample.train_inputs,
             test_labels=sample.train_labels,
         )
-        words = f"some examples of {name} from {SAMPLES[name]}"
+        words = f"some examples of {name} from {source.sample}"
     else:
         whole, words = random_dataset(protocol, 100 * _classes(protocol)), f"RANDOM PIXELS: {name} is not here"
     per_class = max(60 if protocol.data.validation else 12, protocol.pruning.scoring.examples_per_class)

@@ -11,8 +11,7 @@ from functools import cached_property
 
 import torch
 
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.load import prepared
+from benchmark.datasets.dataset import Dataset, prepared
 from benchmark.harness.job_lock import Holding, SecondTries
 from benchmark.harness.record import RecordContext, curves_of, failed_record, finished_record, mask_record
 from benchmark.harness.settings import Ready, Settings

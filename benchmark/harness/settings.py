@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.datasets.paths import data_root
+from benchmark.datasets.source import data_root
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols.cells import Cell
 from benchmark.pruning.interface import Masks

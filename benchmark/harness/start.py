@@ -12,8 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor, nn
 
-from benchmark.datasets.dataset import Dataset, Examples
-from benchmark.datasets.splits import Split, scoring_examples, split
+from benchmark.datasets.dataset import Dataset, Examples, Split, scoring_examples, split
 from benchmark.networks import build, initial_state, make
 from benchmark.planning.plan import Job
 from benchmark.plugins.registry import PluginSource

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmark.datasets.dataset import Examples
-from benchmark.datasets.splits import scoring_examples
-from benchmark.datasets.synthetic import random_dataset
+from benchmark.datasets.dataset import Examples, random_dataset, scoring_examples
 from benchmark.networks import build, initial_state, make
 from benchmark.plugins.load import find
 from benchmark.protocols import Protocol

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.splits import Split
-from benchmark.datasets.synthetic import random_dataset
+from benchmark.datasets.dataset import Dataset, Split, random_dataset
 from benchmark.networks import build, initial_state, make
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import Recipe

@@ -180,7 +180,7 @@ def affordable(
 
 def with_data(selection: Selection) -> tuple[Selection, list[str]]:
     """The part of a selection whose data is here or could be fetched, and a sentence for each protocol skipped."""
-    from benchmark.datasets.download import obtain_data
+    from benchmark.datasets.source import obtain_data
 
     reasons = {protocol.key: obtain_data(protocol) for protocol in protocols_in(selection)}
     usable = [(protocol, method) for protocol, method in selection if reasons[protocol.key] is None]

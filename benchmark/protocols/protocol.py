@@ -24,7 +24,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, model_val
 from benchmark.protocols.levels import Level, LevelRule, materialise
 from benchmark.protocols.methods import ControlSpec, MethodSpec, PruningSpec
 from benchmark.protocols.network import SETS, NetworkSpec, prunable
-from benchmark.protocols.recipe import NO_EVALUATION, NO_TRAINING, SAMPLE, DataSpec, EvaluationSpec, Recipe
+from benchmark.protocols.recipe import DATASETS, NO_EVALUATION, NO_TRAINING, DataSpec, EvaluationSpec, Recipe
 from benchmark.protocols.validation import explained
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput, did_you_mean
@@ -210,8 +210,10 @@ def check_measures(protocol: Protocol) -> None:
             raise ValueError(f"{name}: the field is missing; only a protocol with measures: masks trains nothing")
         if not protocol.trains and given:
             raise ValueError(f"{name}: a protocol with measures: masks trains nothing; leave it out")
-    if protocol.trains and protocol.data.name == SAMPLE:
-        raise ValueError(f"data.name: '{SAMPLE}' has no test set, so only a protocol with measures: masks can use it")
+    if protocol.trains and not DATASETS.get(protocol.data.name).has_test_set:
+        raise ValueError(
+            f"data.name: '{protocol.data.name}' has no test set, so only a protocol with measures: masks can use it"
+        )
     for name, spec in protocol.all_methods.items():
         if why := spec.unfit_for(trains=protocol.trains):
             raise ValueError(f"methods.{name}: {why}")

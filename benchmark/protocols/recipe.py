@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from benchmark.utils.registry import Registry
 from benchmark.utils.strict_model import ADDED, Frozen
 
 Unit = Literal["step", "epoch"]
@@ -95,10 +96,28 @@ NO_TRAINING: Final = Recipe.model_construct(
 """Stands in a protocol that trains nothing: no updates. No document can spell it, because it breaks the bounds."""
 
 
-GENERATED = ("mnist1d", "synthetic")
+class DataFacts:
+    """What a protocol has to know of the data set that it names; the rest is `benchmark.datasets.source.DataSource`.
+
+    `generated`: made on the spot, not from files, and not of pixels. `flat`: an example is a vector. `has_test_set`:
+    without one, only a protocol that trains nothing can use it.
+    """
+
+    generated: ClassVar[bool] = False
+    flat: ClassVar[bool] = False
+    has_test_set: ClassVar[bool] = True
 
 
-SAMPLE: Final = "cifar100-train-20-per-class"  # no test set: for analysis protocols only
+DATASETS: Registry[type[DataFacts]] = Registry(
+    "data set", "benchmark.datasets", besides=("augment", "cifar_lossless", "dataset", "source")
+)
+"""Every data set by name, each in the module of that name, which loads neither torch nor numpy."""
+
+
+def _known_data_set(name: str) -> str:
+    if name not in DATASETS:
+        raise ValueError(f"there is no such data set, only {', '.join(DATASETS.names())}")
+    return name
 
 
 class AugmentationSpec(Frozen):
@@ -126,10 +145,7 @@ class DataSpec(Frozen):
     channel, in units of the unit interval.
     """
 
-    name: Literal[
-        "mnist", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "mnist1d", "synthetic",
-        "cifar100-train-20-per-class",
-    ]  # fmt: skip
+    name: Annotated[str, AfterValidator(_known_data_set)]
     scaling: Literal["unit-interval", "as-generated", "standardised"]
     mean: Annotated[tuple[float, ...] | None, ADDED] = None
     std: Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, ADDED] = None
@@ -149,12 +165,13 @@ class DataSpec(Frozen):
             raise ValueError("scaling: standardised needs mean and std, other scalings have neither")
         if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
             raise ValueError(f"{len(self.mean)} means, {len(self.std)} std")
-        if self.name in GENERATED and (self.scaling != "as-generated" or self.augmentation):
+        facts = DATASETS.get(self.name)
+        if facts.generated and (self.scaling != "as-generated" or self.augmentation):
             raise ValueError(f"{self.name} is generated: scaling: as-generated, no augmentation")
-        if self.name not in GENERATED and self.scaling == "as-generated":
+        if not facts.generated and self.scaling == "as-generated":
             raise ValueError(f"{self.name} holds pixels: scaling is unit-interval or standardised")
-        if self.name == "mnist" and self.augmentation:
-            raise ValueError("mnist is held as flat vectors: no augmentation")
+        if facts.flat and self.augmentation:
+            raise ValueError(f"{self.name} is held as flat vectors: no augmentation")
         return self
 
 

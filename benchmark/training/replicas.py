@@ -16,8 +16,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.splits import Split
+from benchmark.datasets.dataset import Dataset, Split
 from benchmark.networks.mlp import Mlp
 from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import EvaluationSpec, Recipe

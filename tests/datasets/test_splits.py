@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.datasets import mnist1d
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.load import load
-from benchmark.datasets.splits import scoring_examples, split
+from benchmark.datasets.dataset import Dataset, load, scoring_examples, split
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import Recipe
 from benchmark.training.batches import batches_per_epoch
@@ -108,7 +106,7 @@ def test_mnist1d_made_otherwise_is_refused(
     altered[array].flat[7] += 1e-5 if array.startswith("x") else 1
     monkeypatch.setattr(mnist1d, "generate", lambda: altered)
     with pytest.raises(EnvironmentProblem, match=r"mnist1d: generated digest .*, expected .*pip install"):
-        mnist1d.load(tmp_path)
+        mnist1d.Mnist1d().read(tmp_path)
 
 
 def test_mnist1d_may_differ_by_the_generators_own_rounding(
@@ -117,7 +115,7 @@ def test_mnist1d_may_differ_by_the_generators_own_rounding(
     """1e-15 apart, as between numpy versions."""
     shaken = {name: values + (1e-15 if name.startswith("x") else 0) for name, values in generated.items()}
     monkeypatch.setattr(mnist1d, "generate", lambda: shaken)
-    assert mnist1d.load(tmp_path)[4] == mnist1d.DIGEST
+    assert mnist1d.Mnist1d().read(tmp_path)[4] == mnist1d.DIGEST
 
 
 @pytest.fixture(scope="module")

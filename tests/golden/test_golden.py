@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.datasets.paths import data_root, needs_download
+from benchmark.datasets.source import data_root, needs_download
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.planning.plan import Job

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.datasets.load import load
-from benchmark.datasets.splits import split
+from benchmark.datasets.dataset import load, split
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.networks import build, initial_state

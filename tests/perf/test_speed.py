@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from benchmark.cli.main import cli
-from benchmark.datasets.synthetic import random_dataset
+from benchmark.datasets.dataset import random_dataset
 from benchmark.perf import pruning
 from benchmark.perf.loops import Contender, Loop, updates
 from benchmark.perf.measuring import _ratios

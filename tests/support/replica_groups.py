@@ -11,8 +11,7 @@ from image_networks import COMMON, network, spec
 
 from benchmark.api import Masks
 from benchmark.datasets.augment import Preparation
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.splits import Split
+from benchmark.datasets.dataset import Dataset, Split
 from benchmark.networks import make
 from benchmark.protocols import Protocol
 from benchmark.protocols.network import NetworkSpec

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.datasets.load import prepared
-from benchmark.datasets.splits import split
+from benchmark.datasets.dataset import prepared, split
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.networks import build, initial_state

@@ -14,11 +14,9 @@ from image_data import CROP, pictures
 from image_networks import COMMON, OWN, network, prunable, spec
 from torch import Tensor, nn
 
-from benchmark.datasets import load as loading
+from benchmark.datasets import dataset as data_sets
 from benchmark.datasets.augment import Preparation, augmentation_table
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.load import prepared
-from benchmark.datasets.splits import Split, scoring_examples, split
+from benchmark.datasets.dataset import Dataset, Split, prepared, scoring_examples, split
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
 from benchmark.networks import make
@@ -223,7 +221,7 @@ def protocol_of(tiny: Protocol, name: str, **changes: Any) -> Protocol:
 @pytest.mark.parametrize("name", ["resnet-20", "conv-2"])
 def test_whole_cells(tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Dense, a chain, rewinding to step 6, pruning at initialization and fine-tuning, through harness and store."""
-    monkeypatch.setattr(loading, "load", lambda *_: pictures())
+    monkeypatch.setattr(data_sets, "load", lambda *_: pictures())
     protocol = protocol_of(tiny_protocol, name)
     store = Store(tmp_path)
     assert sum(item.seconds for item in plan([(protocol, "dense"), (protocol, "imp")], store)) > 0
@@ -255,7 +253,7 @@ def test_whole_cells(tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytes
 def test_a_network_that_does_not_fit_its_data_is_refused(
     tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any, says: str
 ) -> None:
-    monkeypatch.setattr(loading, "load", lambda *_: pictures())
+    monkeypatch.setattr(data_sets, "load", lambda *_: pictures())
     document = protocol_of(tiny_protocol, "resnet-20").model_dump(mode="json", by_alias=True)
     for section, fields in changes.items():
         document[section] |= fields

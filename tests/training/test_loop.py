@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.api import Masks
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.load import load
-from benchmark.datasets.splits import Split, split
+from benchmark.datasets.dataset import Dataset, Split, load, split
 from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import EvaluationSpec, Recipe

@@ -12,9 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.load import load
-from benchmark.datasets.splits import split
+from benchmark.datasets.dataset import Dataset, load, split
 from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import EvaluationSpec, Recipe

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Masks
-from benchmark.datasets.dataset import Dataset
-from benchmark.datasets.load import load
-from benchmark.datasets.splits import split
+from benchmark.datasets.dataset import Dataset, load, split
 from benchmark.networks.layers import Dropout, dropouts, give_words
 from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from benchmark.datasets.paths import data_root
+from benchmark.datasets.source import data_root
 from benchmark.harness.batch import run_together
 from benchmark.harness.harness import Harness
 from benchmark.harness.settings import Settings
