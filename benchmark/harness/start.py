@@ -27,7 +27,7 @@ from benchmark.pruning.schedule import PruneCost, Scored, Watcher, cut, cut_agai
 from benchmark.pruning.scorer import ScoredNetwork
 from benchmark.records.store import Store
 from benchmark.utils.errors import Unavailable
-from benchmark.utils.seeding import stream
+from benchmark.utils.seeding import derived_seed, stream
 
 State = dict[str, Tensor]
 FREE = PruneCost(0.0, 0, 0, 0)
@@ -112,7 +112,8 @@ class Tickets:
             scored = self.trained(Cell(DENSE, 0, cell.seed), "final")
         if spec.schedule.scored == "once-for-all-levels":
             level = self.protocol.level_table[cell.level]
-            return cut_again(self._scored(spec, cell, scored), spec, self.protocol.pruning, level, watch)
+            ties = self._ties_seed(cell)
+            return cut_again(self._scored(spec, cell, scored), spec, self.protocol.pruning, level, watch, ties)
         return self._prune(spec, cell, scored, None, watch)
 
     def _parent_masks(self, spec: ControlSpec, cell: Cell) -> tuple[Masks, PruneCost]:
@@ -150,7 +151,12 @@ class Tickets:
         rng = stream(cell.seed, "prune", cell.method, cell.level)
         with self._session(spec, cell.seed, scored, rng) as session:
             level = self.protocol.level_table[cell.level]
-            return cut(session, spec, self.protocol.pruning, level, before, watch)
+            return cut(session, spec, self.protocol.pruning, level, before, watch, self._ties_seed(cell))
+
+    def _ties_seed(self, cell: Cell) -> int | None:
+        """Decides between equal scores where the protocol breaks ties at random: one order for a seed and method."""
+        by_seed = self.protocol.pruning.ties == "random-by-seed"
+        return derived_seed(cell.seed, "ties", cell.method) if by_seed else None
 
     def has_scores(self, cell: Cell) -> bool:
         """Whether the scores that serve all levels of the cell's method and seed are in memory."""

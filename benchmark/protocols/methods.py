@@ -164,7 +164,9 @@ class PruningSpec(Frozen):
 
     prunable: dict[str, tuple[int, ...]] = Field(min_length=1, description="tensor name -> shape, in tie order")
     layer_rates: dict[str, float] = Field(description="rate of a layer relative to the others; absent = 1")
-    ties: Literal["lower-index-stays"]
+    ties: Literal["lower-index-stays", "random-by-seed"] = Field(
+        description="which of equal scores stay; random ranks are drawn for each seed and method, once for all rounds"
+    )
     pruned_weights: Literal["never-return"]
     pruned_values: Literal["zero-after-every-update"]
     rewound: Literal["weights-and-biases", "weights-biases-and-batch-norm"] = Field(

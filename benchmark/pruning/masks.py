@@ -1,4 +1,4 @@
-"""Masks from scores: exact counts, ties by index, pruned weights never return.
+"""Masks from scores: exact counts, ties by index or at random by seed, pruned weights never return.
 
 The highest of many scores are found exactly: a sample tells where the cut is near, and only what lies near it is
 ranked. A round of a hundred drops one weight in twenty; sorting what remains, or selecting from all of it, moves every
@@ -61,9 +61,14 @@ def whole(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def masks_from_scores(
-    scores: Scores, masks: Masks, groups: Mapping[str, Sequence[str]], counts: Mapping[str, int]
+    scores: Scores,
+    masks: Masks,
+    groups: Mapping[str, Sequence[str]],
+    counts: Mapping[str, int],
+    ties_seed: int | None = None,
 ) -> Masks:
-    """Cut every group of tensors to `counts[group]` weights.
+    """Cut every group of tensors to `counts[group]` weights. Of equal scores the lower index stays, or, with a
+    `ties_seed`, the higher of the random ranks that the seed gives each index (`tie_ranks`).
 
     Tensors of a group compete as one vector, in the order of `groups[group]`, so weight and bias of one layer, or
     all layers under global pruning, are one ranking. Only what is left is ranked: of a hundred rounds to 1 % of the
@@ -71,7 +76,7 @@ def masks_from_scores(
     """
     result: Masks = {}
     for group, names in groups.items():
-        cut = highest([Ranked.of(scores[name], masks[name]) for name in names], counts[group])
+        cut = highest([Ranked.of(scores[name], masks[name]) for name in names], counts[group], ties_seed)
         result.update(zip(names, cut, strict=True))
     return result
 
@@ -204,15 +209,20 @@ class Ranked:
         found = self.values >= bound if high else self.values <= bound
         return np.flatnonzero(found if self.own else found & self._alive)
 
+    def positions_of(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Index in the tensor of what stands at `chosen` in `values`."""
+        return chosen if len(self.values) == self.mask.numel() else positions(self.mask).take(chosen)
+
     def narrowed(self, chosen: NDArray[np.intp], stay: bool) -> Tensor:
         """The mask in which only what stands at `chosen` in `values` stays, or all but that."""
         of_everything = len(self.values) == self.mask.numel()
-        at = chosen if of_everything else positions(self.mask).take(chosen)
+        at = self.positions_of(chosen)
         return only(self.mask, at) if stay else without(self.mask, at, None if of_everything else chosen)
 
 
-def highest(parts: Sequence[Ranked], count: int) -> list[Tensor]:
-    """The mask of each part in which exactly `count` entries of all stay: highest first, then lower index first.
+def highest(parts: Sequence[Ranked], count: int, ties_seed: int | None = None) -> list[Tensor]:
+    """The mask of each part in which exactly `count` entries of all stay: highest first, then lower index first, or
+    by `tie_ranks` of a seed.
 
     Parts are ranked as one, one after another. Raises ValueError if fewer are left.
     """
@@ -224,9 +234,41 @@ def highest(parts: Sequence[Ranked], count: int) -> list[Tensor]:
         return [part.mask.clone() if count else torch.zeros_like(part.mask) for part in parts]
     stay = few == count
     near, values = _near(parts, few, total, stay)
-    chosen = _highest_first(values, few) if stay else _lowest_last(values, few)
+    if ties_seed is None:
+        chosen = _highest_first(values, few) if stay else _lowest_last(values, few)
+    else:
+        starts = np.cumsum([0, *(part.mask.numel() for part in parts)])
+        index = [part.positions_of(own) + start for part, own, start in zip(parts, near, starts, strict=False)]
+        chosen = _by_rank(values, few, tie_ranks(np.concatenate(index), ties_seed), stay)
     taken = np.split(chosen, np.cumsum([len(own) for own in near])[:-1])
     return [part.narrowed(own[of_it], stay) for part, own, of_it in zip(parts, near, taken, strict=True)]
+
+
+def tie_ranks(index: NDArray[np.intp], seed: int) -> NDArray[np.uint64]:
+    """Random ranks of entries by their index, in whole numbers below 2^64: those that decide between equal scores.
+
+    The finaliser of SplitMix64 (Steele, Lea & Flood 2014) of seed + index times its increment, a bijection for a given
+    seed, so that no two entries tie again. A function of seed and index alone: the same in every round, on every
+    machine, and whichever entries are compared.
+    """
+    with np.errstate(over="ignore"):
+        x = np.uint64(seed) + index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    ranks: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
+    return ranks
+
+
+def _by_rank(values: Values, count: int, ranks: NDArray[np.uint64], high: bool) -> NDArray[np.bool_]:
+    """(n,) of the `count` highest (or lowest) values; of equal ones those of the highest (or lowest) ranks."""
+    place = len(values) - count if high else count - 1
+    kth = np.partition(values, place)[place]
+    chosen: NDArray[np.bool_] = values > kth if high else values < kth
+    tied = np.flatnonzero(values == kth)
+    wanted = count - int(np.count_nonzero(chosen))
+    ranked = tied[np.argsort(ranks[tied], kind="stable")]
+    chosen[ranked[len(ranked) - wanted :] if high else ranked[:wanted]] = True
+    return chosen
 
 
 def _near(parts: Sequence[Ranked], few: int, total: int, high: bool) -> tuple[list[NDArray[np.intp]], Values]:

@@ -88,8 +88,10 @@ def cut(
     level: Level,
     before: Masks | None = None,
     watch: Watcher = no_op,
+    ties_seed: int | None = None,
 ) -> tuple[Masks, PruneCost]:
-    """The mask of one level. `before`: the mask of the level before, for `rounds: levels`.
+    """The mask of one level. `before`: the mask of the level before, for `rounds: levels`. `ties_seed`: see
+    `masks_from_scores`.
 
     Masks are nested over rounds: a pruned weight ranks below every kept one, whatever its score.
     Raises BadPruner if the plugin breaks its contract.
@@ -103,7 +105,7 @@ def cut(
     else:
         for counts in _round_counts(spec, pruning, level):
             scores = _asked(scorer, spec, masks)
-            earlier, masks = masks, masks_from_scores(scores, masks, _groups(spec, pruning), counts)
+            earlier, masks = masks, masks_from_scores(scores, masks, _groups(spec, pruning), counts, ties_seed)
             watch(scores, earlier, masks)
     seconds, cost = time.perf_counter() - started, scorer.cost
     return masks, PruneCost(seconds, cost.forward_passes, cost.backward_passes, cost.examples_seen)
@@ -153,7 +155,12 @@ def score_once(scorer: Scorer, spec: MethodSpec, pruning: PruningSpec) -> Scored
 
 
 def cut_again(
-    scored: Scored, spec: MethodSpec, pruning: PruningSpec, level: Level, watch: Watcher = no_op
+    scored: Scored,
+    spec: MethodSpec,
+    pruning: PruningSpec,
+    level: Level,
+    watch: Watcher = no_op,
+    ties_seed: int | None = None,
 ) -> tuple[Masks, PruneCost]:
     """The one-shot mask of a level from scores that serve all levels; its cost includes the scoring.
 
@@ -164,7 +171,7 @@ def cut_again(
     (counts,) = _round_counts(spec, pruning, level)
     narrow = {g: sum(int(scored.narrowest[name].sum()) for name in names) for g, names in groups.items()}
     inside = scored.narrowest if all(counts[g] <= narrow[g] for g in groups) else scored.full
-    masks = scored.narrowest = masks_from_scores(scored.scores, inside, groups, counts)
+    masks = scored.narrowest = masks_from_scores(scored.scores, inside, groups, counts, ties_seed)
     watch(scored.scores, scored.full, masks)
     return masks, replace(scored.cost, seconds=scored.cost.seconds + time.perf_counter() - started)
 
