@@ -1,8 +1,5 @@
-"""Records of one protocol as numbers by (metric, method, level, seed). The unit of every test is the seed.
-
-Numbers of one record's mask and of the scores behind it. No torch.
-
-Records of several results folders as one set of observations, with the methods that plugins added. No torch.
+"""Records of one protocol as numbers by (metric, method, level, seed), of one results folder or several as one set with
+the methods that plugins added. The unit of every test is the seed. No torch.
 """
 
 from __future__ import annotations
@@ -14,6 +11,7 @@ from functools import cached_property
 from statistics import fmean, linear_regression
 from typing import Literal, get_args
 
+from benchmark.claims.moderation import Prior
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, cells_of, density_text
 from benchmark.records import submissions
@@ -90,6 +88,7 @@ class Observations:
             key = (record.method.name, record.cell.level, record.cell.seed)
             self.records.setdefault(key, []).append(record)
         self._values: dict[tuple[Metric, str, int, int], float | None] = {}
+        self.priors: dict[tuple[Metric, frozenset[str]], Prior] = {}  # see rules/sampling.py
         self._complete: dict[tuple[Metric, str, int], frozenset[int]] = {}
 
     @cached_property
@@ -109,23 +108,41 @@ class Observations:
     def value(self, metric: Metric, point: Point, seed: int) -> float | None:
         """A metric of one seed, averaged over its finished draws; None if there is none.
 
-        Accuracies are in percent. A record of a mask that nothing was trained with has none.
+        Accuracies are in percent. A record of a mask that nothing was trained with has none. The dense value of a seed
+        is the mean over it and the `dense_seeds` that belong to it, and None before all of them are there.
         """
         method, level = point
         key = (metric, method if level else DENSE, level, seed)
         if key not in self._values:
-            found = [
-                value
-                for record in self.records.get(key[1:], [])
-                if record.status == "finished" and (value := number_of(record, metric)) is not None
-            ]
-            self._values[key] = fmean(found) if found else None
+            seeds = (seed, *(() if level else self.protocol.dense_companions.get(seed, ())))
+            found = [self._over_draws(metric, (*key[1:3], each)) for each in seeds]
+            known = [value for value in found if value is not None]
+            self._values[key] = self._mean(metric, known) if len(known) == len(seeds) else None
         return self._values[key]
+
+    def _over_draws(self, metric: Metric, cell: tuple[str, int, int]) -> float | None:
+        finished = [record for record in self.records.get(cell, []) if record.status == "finished"]
+        found = [value for record in finished if (value := number_of(record, metric)) is not None]
+        return self._mean(metric, found) if found else None
+
+    def _mean(self, metric: Metric, values: Sequence[float]) -> float:
+        """Steps are compared on the log scale, so rules 2 averages them there as well."""
+        if metric == "early-stop-step" and self.protocol.statistics.rules == 2 and len(values) > 1:
+            return math.exp(fmean(map(self.logarithm, values)))
+        return fmean(values)
+
+    def at_look(self, seeds: int) -> Observations:
+        """What was observed of the first `seeds` of the protocol's, as if there were no others."""
+        first = {seed for seed, place in self.protocol.seed_positions.items() if place < seeds}
+        records = (r for (_, _, seed), group in self.records.items() if seed in first for r in group)
+        return Observations(self.protocol, records, self.submissions, self.marks)
 
     def by_seed(self, metric: Metric, point: Point) -> dict[int, float]:
         """Value of every seed that has one."""
         method, level = point
         seeds = self._seeds.get((method if level else DENSE, level), ())
+        if not level and self.protocol.dense_seeds:
+            seeds = [seed for seed in seeds if seed in self.protocol.seeds]
         return {seed: value for seed in seeds if (value := self.value(metric, point, seed)) is not None}
 
     def complete_seeds(self, metric: Metric, points: Iterable[Point]) -> tuple[int, ...]:

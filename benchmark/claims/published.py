@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
@@ -48,10 +49,24 @@ class Claim(Statement):
 
     protocol: str = Field(description="id of the protocol that decides it")
     version: int = Field(default=1, gt=0, description="of that protocol, for which the rule was written")
+    family: str | None = Field(
+        default=None, description="section that it is corrected with; by default the one that `source` begins with"
+    )
+    after: str | None = Field(
+        default=None, description="id of the claim of its family that must hold before this one is tested"
+    )
     part_of: str | None = Field(default=None, description="id of the divided statement that this is a part of")
     published: str = Field(description="the number or ordering as the paper gives it, in words for reports")
     read_from: str = Field(description="id of a source")
     checks: tuple[AnyRule, ...] = Field(min_length=1)
+
+    @property
+    def section(self) -> str:
+        """The claims of one protocol and section are corrected together: Section 3.1 is of Section 3."""
+        if self.family is not None:
+            return self.family
+        found = re.match(r"(?:Section|Appendix|Table|Fig\.|Figure) [A-Z0-9]+|Abstract", self.source)
+        return found[0] if found else self.source
 
     @cached_property
     def cells(self) -> dict[str, tuple[tuple[str, int], ...]]:
@@ -139,6 +154,21 @@ class Published(Frozen):
         for name in whole:
             if name not in parts:
                 raise ValueError(f"{name}: no claim is part_of this divided statement")
+        return self
+
+    @model_validator(mode="after")
+    def _gates(self) -> Self:
+        known = {claim.id: claim for claim in self.claims}
+        for claim in self.claims:
+            passed = [claim.id]
+            while (gate := known[passed[-1]].after) is not None:
+                if gate not in known or gate in passed:
+                    raise ValueError(f"{claim.id}: after '{gate}' is no earlier claim of its family")
+                passed.append(gate)
+            if claim.after is not None:
+                first = known[claim.after]
+                if (first.protocol, first.section) != (claim.protocol, claim.section):
+                    raise ValueError(f"{claim.id}: after '{first.id}' is of {first.section}, not of {claim.section}")
         return self
 
     @model_validator(mode="after")

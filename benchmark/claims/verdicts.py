@@ -7,12 +7,14 @@ lacks all data, else `inconclusive`. `Evidence.verdict` decides one check.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from benchmark.claims import papers, statistics
 from benchmark.claims.evidence import UNDECIDED, Evidence, Verdict
+from benchmark.claims.families import Judged, families
 from benchmark.claims.observations import Observations, Point
 from benchmark.claims.published import Claim, Published
 from benchmark.claims.rules.base import Rule
@@ -54,6 +56,8 @@ class CheckResult:
 class Decision:
     """One claim, decided. `seeds_still_needed`: None if decided, or if 1,000 more seeds would not do.
 
+    `waits_for`: the claim that must hold before this one is tested, where it does not yet.
+
     `cells`: what it rests on, as `Claim.cells`. `part_of`: the divided statement that it is a part of.
 
     `runs_missing`: runs of its cells that the protocol plans and nobody made; a verdict reached without them is
@@ -77,6 +81,7 @@ class Decision:
     patterns: tuple[str, ...]
     cells: Mapping[str, tuple[Point, ...]]
     part_of: str | None
+    waits_for: str | None = None
 
     @property
     def provisional(self) -> bool:
@@ -123,15 +128,36 @@ def decide_open(observations: Mapping[str, Observations], retry_failed: bool = F
 def decide_paper(
     paper: Published, observations: Mapping[str, Observations], asked: Callable[[Claim], bool] = lambda _: True
 ) -> list[Decision]:
-    """The claims of one paper, or those `asked` for.
-
-    Holm's correction runs over the claims that hold orderings, asked for or not, measured or not. Counting unmeasured
-    ones (with p = 1) keeps a verdict from getting easier while results are missing.
-    """
+    """The claims of one paper, or those `asked` for, each by the version of the rules that its protocol names."""
     claims = [claim for claim in paper.claims if claim.cells.keys() <= observations.keys()]
     wanted = {claim.id for claim in claims if asked(claim)}
     if not wanted:
         return []
+    known = {name: seen.protocol for name, seen in observations.items()}
+    planned: dict[str, Judged] = {}
+    for family in families(paper.claims, known):
+        planned.update(family.judge(observations))
+    at_once = [
+        claim for claim in claims if known[claim.protocol].statistics.rules == 1 or not any(claim.cells.values())
+    ]
+    tested = _tested_at_once(at_once, observations, wanted)
+    return [
+        _decision(paper, claim, observations, tested[claim.id], None)
+        if claim.id in tested
+        else _decision(paper, claim, observations, _planned_checks(planned[claim.id], known), planned[claim.id])
+        for claim in claims
+        if claim.id in wanted
+    ]
+
+
+def _tested_at_once(
+    claims: Sequence[Claim], observations: Mapping[str, Observations], wanted: Collection[str]
+) -> dict[str, list[CheckResult]]:
+    """Rules 1: checks over all seeds that are there.
+
+    Holm's correction runs over the claims that hold orderings, wanted or not, measured or not. Counting unmeasured
+    ones (with p = 1) keeps a verdict from getting easier while results are missing.
+    """
     evidence = [
         [
             rule.evaluate(observations[claim.protocol], observations)
@@ -145,7 +171,7 @@ def decide_paper(
     corrected_for = iter([p for row in statistics.holm_over_groups([r for r in raw_for if r]) for p in row])
     corrected_against = iter([p for row in statistics.holm_over_groups(raw_against) for p in row])
     family = sum(1 for r in raw_for if r)
-    decisions = []
+    tested: dict[str, list[CheckResult]] = {}
     for claim, row in zip(claims, evidence, strict=True):
         p = [
             (next(corrected_for), next(corrected_against)) if each.orders else (each.p_reproduced, each.p_deviates)
@@ -153,17 +179,53 @@ def decide_paper(
         ]
         if claim.id not in wanted:
             continue
-        protocol = observations[claim.protocol].protocol
-        checks = [
-            _check(rule, each, protocol, *corrected, family if each.orders else 1)
+        alpha = observations[claim.protocol].protocol.statistics.alpha
+        tested[claim.id] = [
+            _check(
+                rule,
+                each,
+                observations[claim.protocol].protocol,
+                *corrected,
+                # The whole correction is taken, as if this claim stood first in Holm's order: an upper estimate.
+                needed=partial(each.seeds_still_needed, alpha / (family if each.orders else 1)),
+            )
             for rule, each, corrected in zip(claim.checks, row, p, strict=True)
         ]
-        decisions.append(_decision(paper, claim, observations, checks))
-    return decisions
+    return tested
+
+
+def _planned_checks(judged: Judged, protocols: Mapping[str, Protocol]) -> list[CheckResult]:
+    """Rules 2: checks as the last look leaves them. p values are scaled so that alpha is where the look decides."""
+    protocol = protocols[judged.claim.protocol]
+    alpha, looks = protocol.statistics.alpha, protocol.statistics.looks
+    following = next((look.seeds for look in looks if look.seeds > judged.seeds_done), None)
+    needed = None if following is None else following - judged.seeds_done
+    holds = judged.verdict != "deviates" and judged.waits_for is None
+    return [
+        _check(
+            rule,
+            each,
+            protocol,
+            _scaled(each.p_reproduced, alpha, judged.level_for) if holds else 1.0,
+            _scaled(against, alpha, judged.level_against) if judged.verdict != "reproduced" else 1.0,
+            needed=lambda: needed,
+        )
+        for rule, each, against in zip(judged.claim.checks, judged.rows, judged.each_against, strict=True)
+    ]
+
+
+def _scaled(p: float, alpha: float, level: float) -> float:
+    """A p value as it would be at level alpha instead of `level`; 1 where it was not tested."""
+    return min(1.0, p * alpha / level) if level else 1.0
 
 
 def _check(
-    rule: Rule, evidence: Evidence, protocol: Protocol, p_for: float, p_against: float, family: int
+    rule: Rule,
+    evidence: Evidence,
+    protocol: Protocol,
+    p_for: float,
+    p_against: float,
+    needed: Callable[[], int | None],
 ) -> CheckResult:
     alpha = protocol.statistics.alpha
     verdict = evidence.verdict(alpha, p_for, p_against)
@@ -181,8 +243,7 @@ def _check(
         p_deviates=p_against if evidence.seeds else None,
         seeds=evidence.seeds,
         verdict=verdict,
-        # The whole correction is taken, as if this claim stood first in Holm's order: an upper estimate.
-        seeds_still_needed=None if settled else evidence.seeds_still_needed(alpha / family),
+        seeds_still_needed=None if settled else needed(),
         failures=evidence.failures,
     )
 
@@ -201,7 +262,11 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _decision(
-    paper: Published, claim: Claim, observations: Mapping[str, Observations], checks: Sequence[CheckResult]
+    paper: Published,
+    claim: Claim,
+    observations: Mapping[str, Observations],
+    checks: Sequence[CheckResult],
+    judged: Judged | None,
 ) -> Decision:
     protocol = observations[claim.protocol].protocol
     verdict = combined([check.verdict for check in checks])
@@ -219,9 +284,13 @@ def _decision(
         note=claim.note,
         measured="; ".join(dict.fromkeys(check.measured for check in checks)),
         seeds=f"{seeds_text([len(c.seeds) for c in checks])} of {len(protocol.seeds)}" if rests_on else "none needed",
+        waits_for=judged.waits_for if judged else None,
         verdict=verdict,
         seeds_still_needed=None if decided or len(needed) < len(open_) else max(needed),
-        runs_missing=sum(observations[name].missing(cells) for name, cells in claim.cells.items()),
+        # A verdict at a planned look is final: its error level is spent as planned, and no run is missing for it.
+        runs_missing=0
+        if decided and judged
+        else sum(observations[name].missing(cells) for name, cells in claim.cells.items()),
         checks=tuple(checks),
         failures=tuple(dict.fromkeys(text for check in checks for text in check.failures)),
         patterns=tuple(pattern for name in claim.cells for pattern in _patterns(claim, observations[name].protocol)),

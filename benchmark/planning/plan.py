@@ -108,7 +108,6 @@ def _ranked(
     then the rest: three seeds of every method decide more claims than five of the first one.
     """
     groups: dict[tuple[tuple[int, int], tuple[int, ...], int, tuple[int, int]], list[Cell]] = {}
-    positions = {seed: position for position, seed in enumerate(protocol.seeds)}
     for order, method in enumerate(method_names(protocol)):
         if method not in methods:
             continue
@@ -118,7 +117,7 @@ def _ranked(
         for cell in cells_of(protocol, method):
             if (method, cell.level, cell.seed, cell.draw) in done or not purpose.includes(protocol, cell):
                 continue
-            position = positions[cell.seed]
+            position = protocol.seed_positions[cell.seed]
             rank = (cell.level in later, cell.draw > 0, position // 3, fewest, position)
             key = (purpose.tier(protocol, cell), rank, order, (cell.draw, places[cell.level]) if alone else (0, 0))
             groups.setdefault(key, []).append(cell)

@@ -150,7 +150,7 @@ def wanted(claims: Sequence[ClaimStatus], protocols: Sequence[Protocol], purpose
     tiers: dict[tuple[str, Cell], Tier] = {}
     for place, claim in enumerate(claims):
         for protocol in [known[name] for name in claim.cells]:
-            of_seed = {seed: (_tier(claim, number), place) for number, seed in enumerate(protocol.seeds)}
+            of_seed = {seed: (_tier(claim, number), place) for seed, number in protocol.seed_positions.items()}
             for cell in cells_needed(claim, protocol):
                 asked, tier = (protocol.key, cell), of_seed[cell.seed]
                 if tier < tiers.get(asked, NOBODY_ASKS):

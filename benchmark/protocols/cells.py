@@ -57,7 +57,7 @@ def method_names(protocol: Protocol) -> list[str]:
 def cells_of(protocol: Protocol, method: str) -> tuple[Cell, ...]:
     """Every cell of a method, seeds outermost."""
     if method == DENSE:
-        return tuple(Cell(DENSE, 0, seed) for seed in protocol.seeds)
+        return tuple(Cell(DENSE, 0, seed) for seed in (*protocol.seeds, *protocol.dense_seeds))
     draws, levels = protocol.method(method).draws, protocol.measured_levels(method)
     return tuple(Cell(method, lv, seed, draw) for seed in protocol.seeds for draw in range(draws) for lv in levels)
 

@@ -25,6 +25,7 @@ from benchmark.protocols.levels import Level, LevelRule, materialise
 from benchmark.protocols.methods import ControlSpec, MethodSpec, PruningSpec
 from benchmark.protocols.network import SETS, NetworkSpec, prunable
 from benchmark.protocols.recipe import DATASETS, NO_EVALUATION, NO_TRAINING, DataSpec, EvaluationSpec, Recipe
+from benchmark.protocols.statistics import StatisticsSpec
 from benchmark.protocols.validation import explained
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput, did_you_mean
@@ -43,25 +44,6 @@ class Paper(Frozen):
     authors: str
     year: int
     arxiv: str
-
-
-class Margins(Frozen):
-    """How near counts as the same. Fixed before anything runs."""
-
-    accuracy_points: float = Field(gt=0)
-    seed_sd_multiple: float = Field(gt=0, description="margin is the larger of the two")
-    ratio: float = Field(gt=0, lt=1)
-    density_rounds: int = Field(ge=0)
-    exact: Annotated[float | None, Field(gt=0, lt=1), ADDED] = Field(
-        default=None, description="relative error up to which sums of scores count as equal"
-    )
-
-
-class StatisticsSpec(Frozen):
-    """Error level and margins of every verdict of the protocol."""
-
-    alpha: float = Field(gt=0, lt=0.5)
-    margins: Margins
 
 
 class Protocol(Frozen):
@@ -86,6 +68,9 @@ class Protocol(Frozen):
     levels: LevelRule
     methods: dict[str, MethodSpec | ControlSpec]
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    dense_seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], ADDED] = Field(
+        default=(), description="further seeds of the dense network alone, shared out over `seeds` in order"
+    )
     statistics: StatisticsSpec
     sources: dict[str, str] = Field(description="dotted field -> where its value comes from")
     deviations: tuple[str, ...] = Field(description="where the setting had to choose or differ, and why")
@@ -160,6 +145,18 @@ class Protocol(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
+    def dense_companions(self) -> Mapping[int, tuple[int, ...]]:
+        """Seed -> the `dense_seeds` that belong to it: the dense value of a seed is the mean over it and these."""
+        share = len(self.dense_seeds) // len(self.seeds)
+        return {seed: self.dense_seeds[i * share : (i + 1) * share] for i, seed in enumerate(self.seeds)}
+
+    @cached_property
+    def seed_positions(self) -> Mapping[int, int]:
+        """Seed -> its place in the plan; a further dense seed has the place of the one it belongs to."""
+        positions = {seed: place for place, seed in enumerate(self.seeds)}
+        return positions | {more: positions[seed] for seed, own in self.dense_companions.items() for more in own}
+
+    @cached_property
     def level_table(self) -> tuple[Level, ...]:
         """Level 0 (dense) to the last, with exact counts per layer."""
         return materialise(self.levels, self.pruning.layer_sizes, self.pruning.layer_rates)
@@ -188,8 +185,12 @@ class Protocol(Frozen):
                 raise ValueError(f"methods.{name}: name methods in small letters, digits, - and +; dense is taken")
             check_levels(self, name)
             spec.check(name, self)
-        if len(set(self.seeds)) != len(self.seeds):
+        if len({*self.seeds, *self.dense_seeds}) != len(self.seeds) + len(self.dense_seeds):
             raise ValueError("seeds: a seed stands twice")
+        if len(self.dense_seeds) % len(self.seeds):
+            raise ValueError(f"dense_seeds: as many for each of the {len(self.seeds)} seeds")
+        if self.statistics.looks and self.statistics.looks[-1].seeds != len(self.seeds):
+            raise ValueError(f"statistics.looks: the last one is at all {len(self.seeds)} seeds")
         if self.evaluation.reported == "early-stop" and self.data.validation == 0:
             raise ValueError("evaluation.reported: early-stop needs data.validation > 0")
         if (self.evaluation.early_stop == "none") != (self.data.validation == 0):

@@ -180,6 +180,8 @@ RULES: Registry[type[Rule]] = Registry(
         "largest-gain": "shape",
         "peak": "shape",
         "threshold": "shape",
+        "best-window": "window",
+        "crossing": "window",
         "layer-share": "layer_share",
         "emptied": "collapse",
         "first-empty": "collapse",

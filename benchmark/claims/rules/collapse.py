@@ -122,7 +122,7 @@ class Collapse(OfPublishedLayers):
         step = level_step(protocol)
         published = statistics.estimate(published_runs, step)
         margins = protocol.statistics.margins
-        margin = max(margins.density_rounds * step, margins.seed_sd_multiple * stdev(published_runs))
+        margin = max(margins.density_rounds * step, (margins.seed_sd_multiple or 0.0) * stdev(published_runs))
         here = statistics.estimate(measured, step)
         gap = statistics.difference(here, published)
         return (Item(f"published mean {published.mean:.2f}", gap, -margin, margin, published.se, here.mean),)

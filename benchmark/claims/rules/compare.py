@@ -13,7 +13,17 @@ from benchmark.claims.evidence import Evidence, Item
 from benchmark.claims.observations import Observations
 from benchmark.claims.rules.base import RULES, Rule
 from benchmark.claims.rules.cells import Points
-from benchmark.claims.rules.sampling import accuracy_margin, averages, blocks, paired, pairs, where, where_pairs
+from benchmark.claims.rules.sampling import (
+    accuracy_margin,
+    averages,
+    blocks,
+    claimed_margin,
+    effect_margin,
+    paired,
+    pairs,
+    where,
+    where_pairs,
+)
 from benchmark.claims.wording import number, points_text
 from benchmark.protocols import Protocol
 from benchmark.records.schema import Accuracy, TrainedMetric
@@ -32,6 +42,7 @@ class Difference(Rule):
     lower: Points
     published: float
     bound: Bound
+    over: Literal["every", "average"] = "every"
 
     @property
     def points(self) -> tuple[Points, ...]:
@@ -39,18 +50,20 @@ class Difference(Rule):
         return self.higher, self.lower
 
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
-        """The difference at each level."""
-        margin = accuracy_margin(observations, self.metric, None)
+        """The difference at each level, or their average where the statement is about a range."""
+        margin = effect_margin(observations, accuracy_margin(observations, self.metric, None), self.published)
         low, high = self.published - margin, self.published + margin if self.bound == "equal" else math.inf
+        everywhere = pairs(self.higher, self.lower)
         return tuple(
-            Item(where_pairs(observations, [pair]), paired(observations, self.metric, [pair], seeds), low, high)
-            for pair in pairs(self.higher, self.lower)
+            Item(where_pairs(observations, group), paired(observations, self.metric, group, seeds), low, high)
+            for group in ([everywhere] if self.over == "average" else blocks(everywhere, 1))
         )
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
         sides = f"{points_text(protocol, self.higher)} minus {points_text(protocol, self.lower)}"
-        return f"{self.metric_name}: {sides} {RELATIONS[self.bound]} {number(self.published)} points"
+        average = ", on average," if self.over == "average" else ""
+        return f"{self.metric_name}: {sides}{average} {RELATIONS[self.bound]} {number(self.published)} points"
 
 
 @RULES.register("between")
@@ -124,7 +137,8 @@ class Ratio(Rule):
 
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
         """The difference of logarithms at each level."""
-        margin, centre = math.log1p(observations.protocol.statistics.margins.ratio), math.log(self.published)
+        centre = math.log(self.published)
+        margin = effect_margin(observations, math.log1p(observations.protocol.statistics.margins.ratio), centre)
         low, high = centre - margin, centre + margin
         return tuple(
             Item(where_pairs(observations, [pair]), paired(observations, self.metric, [pair], seeds), low, high)
@@ -134,8 +148,11 @@ class Ratio(Rule):
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
         sides = f"{points_text(protocol, self.numerator)} over {points_text(protocol, self.denominator)}"
-        within = f"within {100 * protocol.statistics.margins.ratio:.0f} % relative"
-        return f"{self.metric_name}: {sides} equals {self.published} {within}"
+        equals = f"{self.metric_name}: {sides} equals {self.published}"
+        if protocol.statistics.rules == 1:
+            return f"{equals} within {100 * protocol.statistics.margins.ratio:.0f} % relative"
+        margin = math.exp(claimed_margin(math.log1p(protocol.statistics.margins.ratio), math.log(self.published)))
+        return f"{equals} within a factor of {number(margin)}"
 
 
 @RULES.register("ordering")

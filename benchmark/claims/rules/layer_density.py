@@ -63,7 +63,7 @@ class LayerDensity(OfPublishedLayers):
         for index, (layer, size) in enumerate(protocol.pruning.layer_sizes.items()):
             logs = {lv: [math.log(max(d, 0.5 / size)) for d in table[index]] for lv, table in tables.items()}
             sd, df = statistics.pooled_sd(list(logs.values()))
-            margin = max(math.log1p(margins.ratio), margins.seed_sd_multiple * sd)
+            margin = max(math.log1p(margins.ratio), (margins.seed_sd_multiple or 0.0) * sd)
             for level, runs in logs.items():
                 point = (self.of.method, level)
                 remaining = [mask_of(observations, point, seed).layers[layer].kept for seed in seeds]

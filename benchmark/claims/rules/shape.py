@@ -17,6 +17,7 @@ from benchmark.claims.rules.sampling import (
     accuracy_margin,
     averages,
     blocks,
+    effect_margin,
     mean_curve,
     paired,
     resolution,
@@ -28,7 +29,7 @@ from benchmark.protocols.cells import density_text
 from benchmark.records.schema import TrainedMetric
 
 
-class _OfOneCurve(Rule):
+class OfOneCurve(Rule):
     """What rules on one method's curve share."""
 
     metric: TrainedMetric
@@ -40,7 +41,7 @@ class _OfOneCurve(Rule):
         return (self.of,)
 
 
-class _AgainstDense(_OfOneCurve):
+class AgainstDense(OfOneCurve):
     """Needs the dense network of each seed."""
 
     @property
@@ -50,7 +51,7 @@ class _AgainstDense(_OfOneCurve):
 
 
 @RULES.register("largest-gain")
-class LargestGain(_AgainstDense):
+class LargestGain(AgainstDense):
     """The largest gain over dense among the levels equals `published` points (accuracy margin): no level gains more,
     and some level gains that."""
 
@@ -65,7 +66,7 @@ class LargestGain(_AgainstDense):
         standard error, says `reproduced` in up to 40 % of flat worlds on the edge (tests/claims/test_error_rates.py);
         tests level by level keep the error level whatever the curve.
         """
-        margin = accuracy_margin(observations, self.metric, None)
+        margin = effect_margin(observations, accuracy_margin(observations, self.metric, None), self.published)
         gains = [
             (paired(observations, self.metric, [(point, DENSE_POINT)], seeds), where(observations, [point]))
             for point in self.of.cells
@@ -82,7 +83,7 @@ class LargestGain(_AgainstDense):
 
 
 @RULES.register("peak")
-class Peak(_OfOneCurve):
+class Peak(OfOneCurve):
     """The extreme of the curve lies in `window`: its mean is beyond that of every block of equal width elsewhere."""
 
     rule: Literal["peak"]
@@ -126,7 +127,7 @@ class Peak(_OfOneCurve):
 
 
 @RULES.register("threshold")
-class Threshold(_AgainstDense):
+class Threshold(AgainstDense):
     """The level at which a curve crosses the dense value for good (round margin on either side).
 
     Before the crossing the curve is `before` the dense value. `published`: the crossing lies between these levels;
