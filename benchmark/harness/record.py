@@ -32,6 +32,7 @@ from benchmark.records.schema import (
 from benchmark.tasks import Task, load_task
 from benchmark.training.device import device_name, driver
 from benchmark.training.evaluate import History
+from benchmark.training.kernels.engine import described as arithmetic
 from benchmark.training.precision import described
 from benchmark.training.replicas import Outcome
 from benchmark.utils.files import sha256
@@ -152,6 +153,7 @@ def _record(context: RecordContext, reason: str | None, company: str | None = No
             device_name(device),
             driver(device),
             company,
+            arithmetic(protocol.recipe, device) if protocol.trains else None,
         ),
         **{"mask": None, "measured": None, "cost": None, "curves_sha256": None, **found},
     )

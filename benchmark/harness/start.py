@@ -60,7 +60,8 @@ class Tickets:
 
     def initial(self, seed: int, *purpose: str | int) -> State:
         """Initial weights of a seed, or other ones for another purpose."""
-        return initial_state(self.module(None), self.protocol.network, stream(seed, *(purpose or ("init",))))
+        generator = stream(seed, *(purpose or ("init",)))
+        return initial_state(self.module(None), self.protocol.network, generator, self.protocol.recipe.arithmetic)
 
     def module(self, inputs: int | None) -> nn.Module:
         """An untrained network of the protocol; an MLP may read only `inputs` features (None: all)."""

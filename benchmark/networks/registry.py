@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,6 +17,11 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.network import InitialRules, NetworkSpec
 from benchmark.utils.errors import BadInput
 from benchmark.utils.registry import Registry
+from benchmark.utils.seeding import portable_normals
+
+Arithmetic = Literal["torch", "portable"]
+Normals = Callable[..., Tensor]
+"""(shape, generator=...) to standard normal numbers."""
 
 FAMILIES: Registry[Callable[[Any], nn.Module]] = Registry(
     "network family", "benchmark.networks", besides=("layers", "registry")
@@ -50,9 +55,14 @@ def build(protocol: Protocol) -> nn.Module:
     return module
 
 
-def initial_state(module: nn.Module, spec: NetworkSpec, generator: Generator) -> dict[str, Tensor]:
-    """Initial values of every parameter and buffer, a function of the generator's seed alone."""
-    return draw(module, spec.initial_rules, generator)
+def initial_state(
+    module: nn.Module, spec: NetworkSpec, generator: Generator, arithmetic: Arithmetic = "torch"
+) -> dict[str, Tensor]:
+    """Initial values of every parameter and buffer, a function of the generator's seed alone.
+
+    torch's normal numbers differ between instruction sets in the last bit; with `portable` arithmetic they do not.
+    """
+    return draw(module, spec.initial_rules, generator, torch.randn if arithmetic == "torch" else portable_normals)
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
@@ -82,14 +92,16 @@ def deviation(rule: str, weight: Tensor) -> float:
     }[rule]
 
 
-def drawn_weight(rule: str, weight: Tensor, generator: Generator) -> Tensor:
+def drawn_weight(rule: str, weight: Tensor, generator: Generator, normals: Normals = torch.randn) -> Tensor:
     """A linear or convolution weight by `rule`; KeyError if there is none of that name."""
     if rule in ("pytorch-linear", "pytorch-uniform"):
         return uniform_by_fan_in(weight.shape, fans(weight)[0], generator)
-    return torch.randn(weight.shape, generator=generator) * deviation(rule, weight)
+    return normals(weight.shape, generator=generator) * deviation(rule, weight)
 
 
-def draw(module: nn.Module, rules: InitialRules, generator: Generator) -> dict[str, Tensor]:
+def draw(
+    module: nn.Module, rules: InitialRules, generator: Generator, normals: Normals = torch.randn
+) -> dict[str, Tensor]:
     """Values for every parameter and buffer of `module`, by name."""
     values: dict[str, Tensor] = {}
     for name, parameter in module.named_parameters():
@@ -108,7 +120,7 @@ def draw(module: nn.Module, rules: InitialRules, generator: Generator) -> dict[s
             )
         else:
             rule = rules.linear if isinstance(owner, nn.Linear) else rules.convolution
-            values[name] = drawn_weight(rule, parameter, generator)
+            values[name] = drawn_weight(rule, parameter, generator, normals)
     for name, buffer in module.named_buffers():  # batch norm's: variance 1, mean and number of batches 0
         values[name] = torch.ones_like(buffer) if name.endswith("running_var") else torch.zeros_like(buffer)
     return values

@@ -14,10 +14,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.networks import build
 from benchmark.perf.subject import Subject
-from benchmark.training.cuda_graphs import Replay
-from benchmark.training.loop import on_device
-from benchmark.training.replicas import GROUPS, Strategy, TrainingSetup, masked_start
-from benchmark.training.step import Eager
+from benchmark.training.loop import Placement, engine_for, on_device
+from benchmark.training.replicas import Strategy, TrainingSetup, masked_start
 
 Loop = Literal["engine", "in-memory", "dataloader"]
 
@@ -69,8 +67,9 @@ def _engine(contender: Contender, subject: Subject, seed: int) -> Callable[[int]
     replicas = [subject.replica(seed * contender.replicas + number) for number in range(contender.replicas)]
     dataset = on_device(subject.dataset, contender.device)
     setup = TrainingSetup(subject.module, subject.recipe, subject.protocol.evaluation, dataset)
-    group = GROUPS[contender.strategy](replicas, setup, False)
-    advance = Replay.of(group.steps) if contender.device == "cuda" else Eager(group.steps)
+    placement = Placement("cuda" if contender.device == "cuda" else "cpu", contender.strategy)
+    make_group, make_updates = engine_for(setup, placement)
+    advance = make_updates(make_group(replicas, setup, False).steps)
     done = 0
 
     def go(count: int) -> None:

@@ -57,11 +57,18 @@ def packages() -> dict[str, str]:
 
 
 def provenance(
-    precision: str, data_digest: str, threads: int, device: str, driver: str | None, replica_group: str | None = None
+    precision: str,
+    data_digest: str,
+    threads: int,
+    device: str,
+    driver: str | None,
+    replica_group: str | None = None,
+    arithmetic: str | None = None,
 ) -> Provenance:
     """Provenance of a record finished now on this machine.
 
     `device` and `driver`: as `training.device` names them. `replica_group`: how it was trained beside others.
+    `arithmetic`: what trained, where the protocol asks for portable arithmetic.
     """
     head, dirty = commit()
     return Provenance(
@@ -77,4 +84,5 @@ def provenance(
         data_digest=data_digest,
         finished_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         replica_group=replica_group,
+        arithmetic=arithmetic,
     )

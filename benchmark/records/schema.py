@@ -169,6 +169,9 @@ class Provenance(_Origin):
     replica_group: Annotated[str | None, ADDED] = Field(
         default=None, description="how it was trained beside others, if it was"
     )
+    arithmetic: Annotated[str | None, ADDED] = Field(
+        default=None, description="what trained, where the protocol asks for portable arithmetic"
+    )
 
 
 class _Layout(Frozen):
@@ -293,7 +296,7 @@ class RecordV1(_Layout):
     def of(record: Record) -> RecordV1:
         """A record that came from schema 1, as its file spells it."""
         fields = {**record.__dict__, "measured": record.measured and MeasuredV1.of(record.measured)}
-        origin = dict(record.provenance.__dict__)
+        origin = {name: value for name, value in record.provenance.__dict__.items() if name != "arithmetic"}
         fields["provenance"] = ProvenanceV1.model_construct(company=origin.pop("replica_group"), **origin)
         return RecordV1.model_construct(**{"schema": fields.pop("schema_"), **fields})
 

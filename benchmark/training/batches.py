@@ -90,6 +90,11 @@ class Tables:
                 self._now[name] = new.to(self.stored.device, copy=True)
         self._epoch = epoch
 
+    @property
+    def order(self) -> Tensor:
+        """(*lead, m) row numbers of the whole epoch that is open, batch after batch."""
+        return self._now["order"]
+
     def rows(self, size: int) -> Tensor:
         """(*lead, size) row numbers of the batch that the counter points at."""
         return self._now["order"].index_select(-1, self._places(size))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,15 +28,19 @@ from benchmark.training.checkpoint import CheckpointFile, Checkpoints, updates_d
 from benchmark.training.cuda_graphs import Replay
 from benchmark.training.evaluate import Looks, Observed, Quality
 from benchmark.training.hooks import Hook, Hooks, Run
+from benchmark.training.kernels.engine import portable
 from benchmark.training.optim import under
 from benchmark.training.precision import cuda_settings
-from benchmark.training.replicas import GROUPS, Outcome, Replica, Strategy, Streams, TrainingSetup
-from benchmark.training.step import Eager, Step, Updates
+from benchmark.training.replicas import GROUPS, Outcome, Replica, ReplicaGroup, Strategy, Streams, TrainingSetup
+from benchmark.training.step import Eager, Updates
 from benchmark.utils.errors import EnvironmentProblem
 
 Progress = Callable[[int, int, int], None]
 """Called after each evaluation with (replica number, updates done, updates in all)."""
-MakeUpdates = Callable[[Sequence[Step]], Updates]
+MakeGroup = Callable[[Sequence[Replica], TrainingSetup, bool], ReplicaGroup]
+MakeUpdates = Callable[[Sequence[Any]], Updates]
+Engine = tuple[MakeGroup, MakeUpdates]
+"""What holds a group of replicas (given also whether hooks act on them), and what runs its updates."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,21 @@ def train(
     if placement is not None:
         setup = replace(setup, dataset=on_device(setup.dataset, placement.device))
     groups = _Groups(replicas, setup, placement, progress or (lambda *_: None), checkpoints, hooks)
-    if placement is None or placement.device == "cpu":
-        return groups.train(Eager)
+    engine = engine_for(setup, placement)
+    if setup.device.type == "cpu":
+        return groups.train(engine)
     with cuda_settings(setup.recipe.precision):
-        return groups.train(Replay.of)
+        return groups.train(engine)
+
+
+def engine_for(setup: TrainingSetup, placement: Placement | None) -> Engine:
+    """The protocol's arithmetic, on the device that the data lies on."""
+    if portable(setup.recipe, setup.device.type):
+        from benchmark.training.kernels.group import Compiled, KernelGroup
+
+        return KernelGroup, Compiled
+    group = GROUPS[placement.strategy] if placement else Streams
+    return group, Eager if setup.device.type == "cpu" else Replay.of
 
 
 @dataclass(frozen=True)
@@ -88,7 +103,7 @@ class _Groups:
     checkpoints: Sequence[CheckpointFile]
     hooks: Hooks | None
 
-    def train(self, updates: MakeUpdates) -> list[Outcome]:
+    def train(self, engine: Engine) -> list[Outcome]:
         """As many side by side as memory holds: out of memory, half as many are tried.
 
         Replicas that begin, or go on from a checkpoint, and end at the same updates are one group; without a placement
@@ -106,7 +121,7 @@ class _Groups:
         while len(outcomes) < len(self.replicas):
             left = [number for number in range(len(self.replicas)) if number not in outcomes]
             numbers = [n for n in left if span(n) == span(left[0])][:most]
-            found = self._attempt(numbers, updates, [saved[n] for n in numbers if n in saved])
+            found = self._attempt(numbers, engine, [saved[n] for n in numbers if n in saved])
             if found is not None:
                 words = self._described(len(found), too_many)
                 outcomes |= {n: replace(outcome, company=words) for n, outcome in zip(numbers, found, strict=True)}
@@ -129,11 +144,11 @@ class _Groups:
         return f"{words}; {too_many} did not fit into memory" if too_many else words
 
     def _attempt(
-        self, numbers: Sequence[int], updates: MakeUpdates, saved: Sequence[Mapping[str, Tensor]]
+        self, numbers: Sequence[int], engine: Engine, saved: Sequence[Mapping[str, Tensor]]
     ) -> list[Outcome] | None:
         """Outcomes, or None if memory did not suffice."""
         try:
-            return _Training(self, numbers, updates, saved).outcomes()
+            return _Training(self, numbers, engine, saved).outcomes()
         except torch.OutOfMemoryError:
             return None
 
@@ -145,7 +160,7 @@ class _Training:
         self,
         groups: _Groups,
         numbers: Sequence[int],
-        updates: MakeUpdates,
+        engine: Engine,
         saved: Sequence[Mapping[str, Tensor]],
     ) -> None:
         self.started, self.cpu_started = time.perf_counter(), time.process_time()
@@ -153,11 +168,10 @@ class _Training:
         self.replicas = [groups.replicas[number] for number in numbers]
         self.first, self.last = self.replicas[0].first_step, self.replicas[0].last_step
         self.checkpoints = Checkpoints([groups.checkpoints[n] for n in numbers] if groups.checkpoints else [])
-        placement, self.on_cpu = groups.placement, groups.setup.device.type == "cpu"
-        self.group = (GROUPS[placement.strategy] if placement else Streams)(
-            self.replicas, groups.setup, groups.hooks is not None
-        )
-        self.updates = updates(self.group.steps)
+        make_group, make_updates = engine
+        self.on_cpu = groups.setup.device.type == "cpu"
+        self.group = make_group(self.replicas, groups.setup, groups.hooks is not None)
+        self.updates = make_updates(self.group.steps)
         self.looks = Looks.of(groups.setup.evaluation, self.first, self.last)
         self.observed = Observed.of(len(numbers))
         self.snapshots: dict[tuple[int, int], dict[str, Tensor]] = {}

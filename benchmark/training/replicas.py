@@ -26,7 +26,7 @@ from benchmark.training.compact import Columns, usable
 from benchmark.training.evaluate import CHUNK, IMAGE_CHUNK, History, Quality, measure
 from benchmark.training.hooks import Run
 from benchmark.training.optim import make_optimizer, rate_table, under
-from benchmark.training.step import Single, Stack, Step, Tensors, Trained
+from benchmark.training.step import Single, Stack, Step, Stepped, Tensors, Trained
 from benchmark.utils.errors import BadInput
 from benchmark.utils.seeding import stream
 
@@ -102,7 +102,7 @@ class ReplicaGroup(Protocol):
     """Replicas that are trained side by side; all begin and end at the same update."""
 
     @property
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[Stepped]:
         """What one update runs, side by side."""
         ...
 
@@ -157,7 +157,8 @@ def _step(
     return Step(trained, tables, optimizer, rates, on_device, hooked)
 
 
-def _generators(seed: int, done: int) -> Callable[[str], torch.Generator]:
+def generators(seed: int, done: int) -> Callable[[str], torch.Generator]:
+    """By purpose: the random generators of a replica's hooks after `done` updates."""
     return lambda purpose: stream(seed, "hook", purpose, done)
 
 
@@ -238,7 +239,7 @@ class Stacked:
                 inputs, labels = tables.batch(tables.size(done))
                 return inputs[number], labels[number]
 
-            masks, frozen, rng = dict(self._masks[number]), dict(self._frozen[number]), _generators(replica.seed, done)
+            masks, frozen, rng = dict(self._masks[number]), dict(self._frozen[number]), generators(replica.seed, done)
             runs.append(Run(self._networks[number], masks, frozen, self.stack.loss, batch, rng))
         return runs
 
@@ -317,7 +318,7 @@ class _Member:
             self.step.tables.open(done)
             return self.step.tables.batch(self.step.tables.size(done))
 
-        rng = _generators(self.replica.seed, done)
+        rng = generators(self.replica.seed, done)
         return Run(self.network.module, dict(self.masks), dict(self.frozen), self.network.loss, batch, rng)
 
     def apply(self, run: Run) -> bool:

@@ -201,6 +201,12 @@ class Step:
                     tensor.copy_(torch.where(where, torch.zeros_like(tensor) if old is None else old, tensor))
 
 
+class Stepped(Protocol):
+    """What makes one replica's updates, or one stack's, from the batches of its tables."""
+
+    tables: Tables
+
+
 class Updates(Protocol):
     """A way to run the updates of several step functions side by side, at most `stride` of them at a time."""
 

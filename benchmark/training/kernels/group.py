@@ -1,0 +1,269 @@
+"""Replicas that the kernels train, as the training loop sees them: a `ReplicaGroup`, and how its updates run.
+
+Each replica has arrays of its own and nothing is shared between them, so its bits are those it has alone. The batch
+order comes from the same tables as torch's, and a checkpoint has the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmark.datasets.dataset import Dataset
+from benchmark.networks.mlp import Mlp, ResidualMlp
+from benchmark.protocols.recipe import Recipe
+from benchmark.training.batches import Source, Tables
+from benchmark.training.hooks import Run
+from benchmark.training.kernels import optimizers, program
+from benchmark.training.kernels.layout import Bools, Floats, Layout, Shape
+from benchmark.training.optim import learning_rates, under
+from benchmark.training.replicas import Replica, TrainingSetup, generators, masked_start
+from benchmark.training.step import Tensors
+from benchmark.utils.errors import BadInput
+
+STRIDE = 50  # updates between two safe points: at most about 0.2 s
+LOSSES = {"classification": 0}
+MOMENTS: dict[int, tuple[str, ...]] = {
+    optimizers.ADAM: ("exp_avg", "exp_avg_sq"),
+    optimizers.SGD: (),
+    optimizers.MOMENTUM: ("momentum_buffer",),
+    optimizers.NESTEROV: ("momentum_buffer",),
+}
+NO_TARGETS = np.zeros(1, np.float32)
+
+
+def shape_of(module: nn.Module) -> Shape:
+    """Widths and shortcuts of a module of family `mlp`."""
+    assert isinstance(module, Mlp)  # protocols with portable arithmetic have no other networks
+    weights = [t for name, t in module.named_parameters() if name.endswith("weight")]
+    widths = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
+    return Shape(widths, isinstance(module, ResidualMlp))
+
+
+@lru_cache(maxsize=2)
+def _flat(dataset: Dataset) -> tuple[Floats, NDArray[np.int64], Floats, NDArray[np.int64]]:
+    """Training inputs and labels, test inputs and labels, as one-dimensional arrays ready for a network."""
+
+    def floats(stored: Tensor) -> Floats:
+        return np.ascontiguousarray(dataset.prepare(stored).flatten().numpy(), np.float32)
+
+    return (
+        floats(dataset.train_inputs),
+        np.ascontiguousarray(dataset.train_labels.numpy(), np.int64),
+        floats(dataset.test_inputs),
+        np.ascontiguousarray(dataset.test_labels.numpy(), np.int64),
+    )
+
+
+def settings(recipe: Recipe) -> tuple[int, NDArray[np.float64]]:
+    """The optimizer's number and its settings; see `optimizers`."""
+    if recipe.optimizer == "adam":
+        first, second = recipe.adam_betas
+        return optimizers.ADAM, np.array([0.0, recipe.weight_decay, first, second, recipe.adam_epsilon, 1.0, 1.0])
+    kind = optimizers.SGD if recipe.momentum == 0 else optimizers.MOMENTUM
+    kind = optimizers.NESTEROV if recipe.nesterov else kind
+    return kind, np.array([0.0, recipe.weight_decay, recipe.momentum, 0.0, 0.0, 1.0, 1.0])
+
+
+class Member:
+    """One replica: its parameters and what the optimizer remembers, in the places of its mask's layout."""
+
+    def __init__(self, replica: Replica, setup: TrainingSetup) -> None:
+        self.replica, self.setup = replica, setup
+        self.module = setup.make_module(None)
+        self.shape, recipe = shape_of(self.module), setup.recipe
+        source = Source(replica.split.training, replica.seed)
+        self.tables = Tables(recipe, setup.dataset, setup.dataset.train_inputs, source, replica.first_step)
+        self.rates = np.array(learning_rates(recipe, self.tables.per_epoch, replica.last_step))
+        self.kind, self.numbers = settings(recipe)
+        self.moments = MOMENTS[self.kind]
+        self.masks, self.frozen = dict(replica.masks), dict[str, Tensor]()
+        self._arrange()
+        self._load(masked_start(replica), {})
+
+    def updates(self, first: int, last: int) -> None:
+        """Updates `first` to `last` - 1."""
+        done = first
+        while done < last:
+            self.tables.open(done)
+            within = done % self.tables.per_epoch
+            count = min(last - done, self.tables.per_epoch - within)
+            if self.frozen:
+                count = 1
+                before = self._values()
+            self._run(done, within, count)
+            if self.frozen:
+                self._thaw(before)
+            done += count
+        self.tables.counter.fill_(last)
+
+    def metrics(self, inputs: Floats, labels: NDArray[np.int64], rows: Tensor) -> Tensor:
+        """(metrics,) means over some examples: loss in nats, accuracy in percent."""
+        room, layout = self.layout.evaluation, self.layout
+        order = np.ascontiguousarray(rows.numpy(), np.int64)
+        loss, right = program.evaluate(
+            room.table, LOSSES["classification"], self.values["p"], layout.index, room.work, inputs,
+            self.shape.widths[0], layout.used, layout.features, labels, NO_TARGETS, order, room.lanes,
+        )  # fmt: skip
+        return torch.tensor([loss / len(order), 100.0 * right / len(order)], dtype=torch.float64)
+
+    def state(self) -> Tensors:
+        """Every parameter."""
+        return {name: self._read("p", name) for name in self._shapes()}
+
+    def saved(self) -> Tensors:
+        """See `ReplicaGroup`. Adam's beta powers are state, with all their bits."""
+        found = {f"module.{name}": tensor for name, tensor in self.state().items()}
+        for place, name in enumerate(self._shapes()):
+            for key, moment in zip(("m", "v"), self.moments, strict=False):
+                found[f"optimizer.{place}.{moment}"] = self._read(key, name)
+        return {**found, "optimizer.powers": torch.from_numpy(self.numbers[optimizers.POWER_1 :].copy())}
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """See `ReplicaGroup`."""
+        memory = {name: under(f"optimizer.{place}.", saved) for place, name in enumerate(self._shapes())}
+        if masks := under("mask.", saved):  # of a training whose hooks move them
+            self.masks |= masks
+            self._arrange()
+        self._load(under("module.", saved), memory)
+        self.numbers[optimizers.POWER_1 :] = saved["optimizer.powers"].numpy()
+
+    def run(self, done: int) -> Run:
+        """The replica for its hooks, with a module that holds its weights."""
+        self.module = self.setup.make_module(None)
+        self.module.load_state_dict(self.state())
+
+        def batch() -> tuple[Tensor, Tensor]:
+            self.tables.open(done)
+            self.tables.counter.fill_(done)
+            return self.tables.batch(self.tables.size(done))
+
+        rng = generators(self.replica.seed, done)
+        return Run(self.module, dict(self.masks), dict(self.frozen), self.setup.task.loss, batch, rng)
+
+    def apply(self, run: Run) -> None:
+        """Go on as a hook has left the run. Raises BadInput if it has replaced the network or the loss."""
+        if run.network is not self.module or run.loss != self.setup.task.loss:
+            raise BadInput("a hook", "replaces the network or the loss", "Portable arithmetic has its own: use torch's")
+        weights = {name: t.detach().clone() for name, t in run.network.state_dict().items()}
+        memory: dict[str, dict[str, Tensor]] = {
+            name: {moment: self._read(key, name) for key, moment in zip(("m", "v"), self.moments, strict=False)}
+            for name in weights
+        }
+        moved = any(not torch.equal(mask, self.masks[name]) for name, mask in run.masks.items())
+        self.masks, self.frozen = run.masks, {n: where for n, where in run.frozen.items() if bool(where.any())}
+        for name, mask in self.masks.items():
+            for tensor in (weights[name], *memory[name].values()):
+                tensor.masked_fill_(~mask, 0.0)
+        if moved:
+            self._arrange()
+        self._load(weights, memory)
+
+    def _run(self, done: int, within: int, count: int) -> None:
+        room, layout, values = self.layout.training, self.layout, self.values
+        inputs, labels, _, _ = _flat(self.setup.dataset)
+        program.train(
+            room.table, self.kind, LOSSES["classification"], self.numbers, self.rates[done : done + count],
+            values["p"], values["m"], values["v"], layout.mask, layout.gradients, layout.index, room.work,
+            inputs, self.shape.widths[0], layout.used, layout.features, labels, NO_TARGETS,
+            np.ascontiguousarray(self.tables.order.numpy()), within * layout.batch, layout.batch, room.lanes,
+        )  # fmt: skip
+
+    def _arrange(self) -> None:
+        masks: dict[str, Bools] = {name: mask.numpy() for name, mask in self.masks.items()}
+        self.layout = Layout(self.shape, masks, self.setup.recipe.batch_size)
+
+    def _load(self, weights: Mapping[str, Tensor], memory: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take over parameters and, where given, what the optimizer remembers of them."""
+        self.values = {key: self.layout.empty() for key in ("p", "m", "v")}
+        for name, tensor in weights.items():
+            self.layout.write(self.values["p"], name, tensor.detach().numpy())
+            for key, moment in zip(("m", "v"), self.moments, strict=False):
+                if moment in memory.get(name, {}):
+                    self.layout.write(self.values[key], name, memory[name][moment].numpy())
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(parameter.shape) for name, parameter in self.module.named_parameters()}
+
+    def _read(self, key: str, name: str) -> Tensor:
+        return torch.from_numpy(self.layout.read(self.values[key], name, self._shapes()[name]))
+
+    def _values(self) -> dict[str, Floats]:
+        return {key: values.copy() for key, values in self.values.items()}
+
+    def _thaw(self, before: Mapping[str, Floats]) -> None:
+        """Give frozen entries back what they, and the optimizer's memory of them, were."""
+        held = self.layout.empty()
+        for name, where in self.frozen.items():
+            self.layout.write(held, name, where.numpy().astype(np.float32))
+        for key, values in self.values.items():
+            values[held > 0] = before[key][held > 0]
+
+
+class KernelGroup:
+    """Replicas one after another, each by the kernels. See `ReplicaGroup`."""
+
+    def __init__(self, replicas: Sequence[Replica], setup: TrainingSetup, hooked: bool = False) -> None:  # noqa: ARG002
+        self.steps = [Member(replica, setup) for replica in replicas]
+        self._train, self._train_labels, self._test, self._test_labels = _flat(setup.dataset)
+        self._tested = torch.arange(len(self._test_labels))
+
+    def test_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return torch.stack([each.metrics(self._test, self._test_labels, self._tested) for each in self.steps])
+
+    def validation_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return self._of_training_set(lambda member: member.replica.split.validation)
+
+    def train_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return self._of_training_set(lambda member: member.replica.split.training)
+
+    def state(self, number: int) -> Tensors:
+        """See `ReplicaGroup`."""
+        return self.steps[number].state()
+
+    def saved(self, number: int) -> Tensors:
+        """See `ReplicaGroup`."""
+        return self.steps[number].saved()
+
+    def restore(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
+        """See `ReplicaGroup`."""
+        for member, state in zip(self.steps, saved, strict=True):
+            member.restore(state)
+
+    def runs(self, done: int) -> list[Run]:
+        """See `ReplicaGroup`."""
+        return [member.run(done) for member in self.steps]
+
+    def apply(self, runs: Sequence[Run]) -> bool:
+        """See `ReplicaGroup`. Nothing was captured, so nothing has to be captured again."""
+        for member, run in zip(self.steps, runs, strict=True):
+            member.apply(run)
+        return False
+
+    def _of_training_set(self, rows: Callable[[Member], Tensor]) -> Tensor:
+        return torch.stack([each.metrics(self._train, self._train_labels, rows(each)) for each in self.steps])
+
+
+class Compiled:
+    """Updates in compiled runs of up to `STRIDE`, one replica after another. See `Updates`."""
+
+    stride = STRIDE
+
+    def __init__(self, steps: Sequence[Member]) -> None:
+        self._steps = steps
+
+    def __call__(self, first: int, last: int) -> None:
+        """See `Updates`."""
+        for step in self._steps:
+            step.updates(first, last)
+
+    def changed(self) -> None:
+        """Nothing was captured."""

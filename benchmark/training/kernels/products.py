@@ -1,0 +1,212 @@
+"""The three products of a fully connected layer, each in a dense and in a sparse form.
+
+An activation is an array [feature][lane]: one row of `lanes` examples for each unit, the batch padded with lanes that
+hold zeros. For weights w (out, in), inputs x, pre-activations z and their gradient d, a layer needs
+
+    forward     z[i] = b[i] + sum over j of w[i, j] * x[j]       (a vector over examples for each i)
+    backward    e[j] = e0[j] + sum over i of w[i, j] * d[i]
+    gradient    g[i, j] = sum over examples of d[i] * x[j]
+
+**Why the order of sums is fixed.** Floating-point addition is not associative, so a sum has as many values as orders,
+and libraries choose the order by the width of registers, the size of caches, the number of threads. Here the order is
+part of the definition. Forward and backward sums run over their index upwards, one fused multiply-add after another,
+beginning with b[i] or e0[j]; vectors run over examples, whose sums do not mix, so their width cannot matter. Gradient
+sums run over examples, the only sums that a vector splits: lane r of 8 adds examples r, r + 8, r + 16, ... upwards, and
+`total` adds the eight in one tree. Blocking (how many rows are held in registers, how much of x stays in a cache)
+changes when a term is added, never after which other one, and is free to follow speed.
+
+Both forms add the terms of surviving weights in that order; a pruned weight adds +-0 in the dense form and nothing in
+the sparse one. So they have the same bits, as long as everything is finite, whatever the mask: which one
+runs is a question of speed alone.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+from benchmark.training.kernels.cache import inner
+from benchmark.training.kernels.vector import add, fma, fmas, load, scalar, store, total, totals4, totals8, zeros
+
+ROWS = 6  # rows of a register block of the dense products; 6 x 16 lanes fill 12 of AVX2's 16 registers
+PANEL = 192  # inner indices of one pass: that much of x stays in the first-level cache
+COLUMNS = 4  # a block of the dense gradient is 3 rows by 4 columns
+
+
+@inner
+def _block(like, out, o, stride, w, at, by_row, by_inner, x, first, inner):
+    """out[6 rows, lanes of `like`] += w[6 rows, inner] x[inner, lanes], held in registers."""
+    a0 = load(like, out, o)
+    a1 = load(like, out, o + stride)
+    a2 = load(like, out, o + 2 * stride)
+    a3 = load(like, out, o + 3 * stride)
+    a4 = load(like, out, o + 4 * stride)
+    a5 = load(like, out, o + 5 * stride)
+    for k in range(inner):
+        v = load(like, x, first + k * stride)
+        i = at + k * by_inner
+        a0 = fmas(scalar(w, i), v, a0)
+        a1 = fmas(scalar(w, i + by_row), v, a1)
+        a2 = fmas(scalar(w, i + 2 * by_row), v, a2)
+        a3 = fmas(scalar(w, i + 3 * by_row), v, a3)
+        a4 = fmas(scalar(w, i + 4 * by_row), v, a4)
+        a5 = fmas(scalar(w, i + 5 * by_row), v, a5)
+    store(out, o, a0)
+    store(out, o + stride, a1)
+    store(out, o + 2 * stride, a2)
+    store(out, o + 3 * stride, a3)
+    store(out, o + 4 * stride, a4)
+    store(out, o + 5 * stride, a5)
+
+
+@inner
+def _dense(out, o, rows, w, at, by_row, by_inner, x, first, inner, lanes):
+    for k in range(0, inner, PANEL):
+        here = min(PANEL, inner - k)
+        lane = 0
+        while lane + 16 <= lanes:
+            for r in range(0, rows, ROWS):
+                _block(
+                    zeros(16), out, o + r * lanes + lane, lanes,
+                    w, at + r * by_row + k * by_inner, by_row, by_inner, x, first + k * lanes + lane, here,
+                )  # fmt: skip
+            lane += 16
+        if lane < lanes:
+            for r in range(0, rows, ROWS):
+                _block(
+                    zeros(8), out, o + r * lanes + lane, lanes,
+                    w, at + r * by_row + k * by_inner, by_row, by_inner, x, first + k * lanes + lane, here,
+                )  # fmt: skip
+
+
+@inner
+def dense_forward(out, o, rows, w, at, columns, x, first, lanes):
+    """out[rows, lanes] += w x. w: [rows][columns] from `at` on; rows is a multiple of 6, lanes of 8."""
+    _dense(out, o, rows, w, at, columns, 1, x, first, columns, lanes)
+
+
+@inner
+def dense_backward(out, o, used, w, at, columns, d, first, rows, lanes):
+    """out[used, lanes] += w' d: the first `used` columns of w, a multiple of 6, as rows of the result."""
+    _dense(out, o, used, w, at, 1, columns, d, first, rows, lanes)
+
+
+@inner
+def dense_gradient(g, d, first, x, x_first, columns, lanes):
+    """g[3][columns] = d[3, lanes] x[columns, lanes]' for three rows of a layer; columns is a multiple of 4."""
+    like = zeros(8)
+    for j in range(0, columns, COLUMNS):
+        a0, a1, a2, a3 = zeros(8), zeros(8), zeros(8), zeros(8)
+        b0, b1, b2, b3 = zeros(8), zeros(8), zeros(8), zeros(8)
+        c0, c1, c2, c3 = zeros(8), zeros(8), zeros(8), zeros(8)
+        at = x_first + j * lanes
+        for t in range(0, lanes, 8):
+            x0 = load(like, x, at + t)
+            x1 = load(like, x, at + lanes + t)
+            x2 = load(like, x, at + 2 * lanes + t)
+            x3 = load(like, x, at + 3 * lanes + t)
+            v = load(like, d, first + t)
+            a0, a1, a2, a3 = fma(v, x0, a0), fma(v, x1, a1), fma(v, x2, a2), fma(v, x3, a3)
+            v = load(like, d, first + lanes + t)
+            b0, b1, b2, b3 = fma(v, x0, b0), fma(v, x1, b1), fma(v, x2, b2), fma(v, x3, b3)
+            v = load(like, d, first + 2 * lanes + t)
+            c0, c1, c2, c3 = fma(v, x0, c0), fma(v, x1, c1), fma(v, x2, c2), fma(v, x3, c3)
+        store(g, j, totals4(a0, a1, a2, a3))
+        store(g, columns + j, totals4(b0, b1, b2, b3))
+        store(g, 2 * columns + j, totals4(c0, c1, c2, c3))
+
+
+@inner
+def _sparse_forward(like, out, o, rows, w, at, index, start, column, x, first, lanes, lane):
+    for r in range(rows):
+        a = load(like, out, o + r * lanes + lane)
+        for k in range(scalar(index, start + r), scalar(index, start + r + 1)):
+            a = fmas(scalar(w, at + k), load(like, x, first + scalar(index, column + k) * lanes + lane), a)
+        store(out, o + r * lanes + lane, a)
+
+
+@inner
+def _sparse_backward(like, out, o, used, w, at, index, start, row, place, d, first, lanes, lane):
+    for j in range(used):
+        a = load(like, out, o + j * lanes + lane)
+        for k in range(scalar(index, start + j), scalar(index, start + j + 1)):
+            weight = scalar(w, at + scalar(index, place + k))
+            a = fmas(weight, load(like, d, first + scalar(index, row + k) * lanes + lane), a)
+        store(out, o + j * lanes + lane, a)
+
+
+@inner
+def sparse_forward(out, o, rows, w, at, index, start, column, x, first, lanes):
+    """out[rows, lanes] += w x over surviving weights: those of row r are w[at + k] for k from index[start + r] up to
+    index[start + r + 1], in column index[column + k]; columns rise within a row."""
+    lane = 0
+    while lanes - lane >= 104 and lanes - lane != 128:
+        _sparse_forward(zeros(104), out, o, rows, w, at, index, start, column, x, first, lanes, lane)
+        lane += 104
+    while lanes - lane >= 64:
+        _sparse_forward(zeros(64), out, o, rows, w, at, index, start, column, x, first, lanes, lane)
+        lane += 64
+    while lanes - lane >= 32:
+        _sparse_forward(zeros(32), out, o, rows, w, at, index, start, column, x, first, lanes, lane)
+        lane += 32
+    while lanes - lane >= 8:
+        _sparse_forward(zeros(8), out, o, rows, w, at, index, start, column, x, first, lanes, lane)
+        lane += 8
+
+
+@inner
+def sparse_backward(out, o, used, w, at, index, start, row, place, d, first, lanes):
+    """out[used, lanes] += w' d over surviving weights by column: the k-th is w[at + index[place + k]], in row
+    index[row + k]; rows rise within a column."""
+    lane = 0
+    while lanes - lane >= 104 and lanes - lane != 128:
+        _sparse_backward(zeros(104), out, o, used, w, at, index, start, row, place, d, first, lanes, lane)
+        lane += 104
+    while lanes - lane >= 64:
+        _sparse_backward(zeros(64), out, o, used, w, at, index, start, row, place, d, first, lanes, lane)
+        lane += 64
+    while lanes - lane >= 32:
+        _sparse_backward(zeros(32), out, o, used, w, at, index, start, row, place, d, first, lanes, lane)
+        lane += 32
+    while lanes - lane >= 8:
+        _sparse_backward(zeros(8), out, o, used, w, at, index, start, row, place, d, first, lanes, lane)
+        lane += 8
+
+
+@inner
+def sparse_gradient(g, d, first, rows, index, start, column, x, x_first, lanes):
+    """g[k] for every surviving weight. Written eight at a time: what a row writes beyond its end the next one
+    overwrites, and after the last row seven numbers behind the weights are zeroed. `column` is readable that far."""
+    like = zeros(8)
+    for r in range(rows):
+        at = first + r * lanes
+        k, end = scalar(index, start + r), scalar(index, start + r + 1)
+        while k < end:
+            x0 = x_first + scalar(index, column + k) * lanes
+            x1 = x_first + scalar(index, column + k + 1) * lanes
+            x2 = x_first + scalar(index, column + k + 2) * lanes
+            x3 = x_first + scalar(index, column + k + 3) * lanes
+            x4 = x_first + scalar(index, column + k + 4) * lanes
+            x5 = x_first + scalar(index, column + k + 5) * lanes
+            x6 = x_first + scalar(index, column + k + 6) * lanes
+            x7 = x_first + scalar(index, column + k + 7) * lanes
+            a0, a1, a2, a3 = zeros(8), zeros(8), zeros(8), zeros(8)
+            a4, a5, a6, a7 = zeros(8), zeros(8), zeros(8), zeros(8)
+            for t in range(0, lanes, 8):
+                v = load(like, d, at + t)
+                a0, a1 = fma(v, load(like, x, x0 + t), a0), fma(v, load(like, x, x1 + t), a1)
+                a2, a3 = fma(v, load(like, x, x2 + t), a2), fma(v, load(like, x, x3 + t), a3)
+                a4, a5 = fma(v, load(like, x, x4 + t), a4), fma(v, load(like, x, x5 + t), a5)
+                a6, a7 = fma(v, load(like, x, x6 + t), a6), fma(v, load(like, x, x7 + t), a7)
+            store(g, k, totals8(a0, a1, a2, a3, a4, a5, a6, a7))
+            k += 8
+    store(g, scalar(index, start + rows), zeros(8))
+
+
+@inner
+def bias_gradient(g, d, first, rows, lanes):
+    """g[i] = sum over examples of d[i]."""
+    like = zeros(8)
+    for r in range(rows):
+        one = zeros(8)
+        for t in range(0, lanes, 8):
+            one = add(one, load(like, d, first + r * lanes + t))
+        g[r] = total(one)

@@ -1,0 +1,243 @@
+"""Training and evaluation of a network, compiled: whole runs of updates without a return to Python.
+
+A network is data, not code: one table of integers says where each layer lies in flat arrays (see `layout`), so two
+compiled functions serve every depth, width, batch size, mask, optimizer and loss, and are compiled once.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+import numpy as np
+
+from benchmark.training.kernels.cache import compiled, inner
+from benchmark.training.kernels.functions import (
+    cross_entropy,
+    softmax_gradient,
+    square_gradient,
+    squared_error,
+)
+from benchmark.training.kernels.optimizers import RATE, advance, update
+from benchmark.training.kernels.products import (
+    bias_gradient,
+    dense_backward,
+    dense_forward,
+    dense_gradient,
+    sparse_backward,
+    sparse_forward,
+    sparse_gradient,
+)
+from benchmark.training.kernels.vector import (
+    add,
+    collect8,
+    enter_float_mode,
+    leave_float_mode,
+    load,
+    relu,
+    scalar,
+    spread,
+    store,
+    where_positive,
+    zeros,
+)
+
+# Columns of the table, one row a layer. Offsets count entries of the array that is named.
+(
+    UNITS,  # outputs
+    ROWS,  # outputs, padded to a multiple of 6: rows of dense weights
+    INPUTS,  # inputs
+    COLUMNS,  # inputs, padded to a multiple of 24: columns of dense weights
+    WEIGHT,  # in parameters: dense [ROWS][COLUMNS], or surviving weights row by row
+    WEIGHTS,  # how many numbers that is, padded to a multiple of 8
+    BIAS,  # in parameters: UNITS, padded to a multiple of 8
+    SPARSE,  # 1 for the form by surviving weights
+    MASKED,  # 1 where gradients of weights are multiplied by the mask
+    BIAS_MASKED,
+    SHORTCUT,  # 1 where the layer's input is added to its output
+    HIDDEN,  # 1 where a ReLU follows
+    BY_ROW,  # in index: UNITS + 1 starts of rows
+    COLUMN,  # in index: each surviving weight's column, then 8 zeros
+    BY_COLUMN,  # in index: INPUTS + 1 starts of columns
+    ROW,  # in index: the rows of surviving weights, column by column
+    PLACE,  # in index: and their places in parameters
+    ACTIVE,  # in work: relu(z), or z itself without a ReLU
+    OUTPUT,  # in work: what the next layer reads; ACTIVE itself without a shortcut
+    DELTA,  # in work: gradient with respect to z
+    ERROR,  # in work: gradient with respect to OUTPUT
+) = range(21)
+TABLE_COLUMNS = 21
+
+
+@inner
+def _gather(work, index, used, features, data, width, order, first, count, lanes):
+    """work[feature][lane] = data[order[first + lane]][index[used + feature]]; lanes beyond `count` are zero."""
+    like = zeros(8)
+    for b in range(0, lanes, 8):
+        if b + 8 <= count:
+            at = first + b
+            base = (
+                order[at] * width, order[at + 1] * width, order[at + 2] * width, order[at + 3] * width,
+                order[at + 4] * width, order[at + 5] * width, order[at + 6] * width, order[at + 7] * width,
+            )  # fmt: skip
+            for j in range(features):
+                store(work, j * lanes + b, collect8(like, data, base, scalar(index, used + j)))
+        else:
+            for j in range(features):
+                for lane in range(b, b + 8):
+                    work[j * lanes + lane] = (
+                        data[order[first + lane] * width + scalar(index, used + j)] if lane < count else np.float32(0.0)
+                    )
+
+
+@inner
+def _forward(table, p, index, work, lanes):
+    like = zeros(8)
+    x = 0
+    for layer in range(table.shape[0]):
+        units, z, bias = table[layer, UNITS], table[layer, ACTIVE], table[layer, BIAS]
+        for r in range(units):
+            value = spread(like, scalar(p, bias + r))
+            for t in range(0, lanes, 8):
+                store(work, z + r * lanes + t, value)
+        if table[layer, SPARSE]:
+            start, column = table[layer, BY_ROW], table[layer, COLUMN]
+            sparse_forward(work, z, units, p, table[layer, WEIGHT], index, start, column, work, x, lanes)
+        else:
+            for i in range(z + units * lanes, z + table[layer, ROWS] * lanes):
+                work[i] = np.float32(0.0)
+            dense_forward(work, z, table[layer, ROWS], p, table[layer, WEIGHT], table[layer, COLUMNS], work, x, lanes)
+        y = table[layer, OUTPUT]
+        if table[layer, SHORTCUT]:
+            for i in range(0, units * lanes, 8):
+                active = relu(load(like, work, z + i))
+                store(work, z + i, active)
+                store(work, y + i, add(load(like, work, x + i), active))
+        elif table[layer, HIDDEN]:
+            for i in range(0, units * lanes, 8):
+                store(work, z + i, relu(load(like, work, z + i)))
+        x = y
+
+
+@inner
+def _errors(table, layer, p, index, work, lanes):
+    """ERROR and DELTA of the layer below `layer`, from DELTA (and ERROR, over a shortcut) of `layer`."""
+    like = zeros(8)
+    used, e = table[layer, INPUTS], table[layer - 1, ERROR]
+    if table[layer, SHORTCUT]:
+        for i in range(0, used * lanes, 8):
+            store(work, e + i, load(like, work, table[layer, ERROR] + i))
+    else:
+        for i in range(0, used * lanes, 8):
+            store(work, e + i, zeros(8))
+    weight, d = table[layer, WEIGHT], table[layer, DELTA]
+    if table[layer, SPARSE]:
+        start, row, place = table[layer, BY_COLUMN], table[layer, ROW], table[layer, PLACE]
+        sparse_backward(work, e, used, p, weight, index, start, row, place, work, d, lanes)
+    else:
+        padded = table[layer - 1, ROWS]
+        for i in range(e + used * lanes, e + padded * lanes):
+            work[i] = np.float32(0.0)
+        columns, rows = table[layer, COLUMNS], table[layer, ROWS]
+        dense_backward(work, e, padded, p, weight, columns, work, d, rows, lanes)
+    below, active = table[layer - 1, DELTA], table[layer - 1, ACTIVE]
+    for i in range(0, used * lanes, 8):
+        store(work, below + i, where_positive(load(like, work, active + i), load(like, work, e + i)))
+
+
+@inner
+def _learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes):
+    """Gradients of one layer's parameters, and the optimizer's step, dense weights three rows at a time: their
+    gradients are still in the cache when they are used."""
+    x = 0 if layer == 0 else table[layer - 1, OUTPUT]
+    weight, d, units = table[layer, WEIGHT], table[layer, DELTA], table[layer, UNITS]
+    masked = table[layer, MASKED] == 1
+    if table[layer, SPARSE]:
+        sparse_gradient(g, work, d, units, index, table[layer, BY_ROW], table[layer, COLUMN], work, x, lanes)
+        update(kind, numbers, p, m, v, weight, g, 0, table[layer, WEIGHTS], mask, masked)
+    else:
+        columns = table[layer, COLUMNS]
+        for r in range(0, table[layer, ROWS], 3):
+            dense_gradient(g, work, d + r * lanes, work, x, columns, lanes)
+            update(kind, numbers, p, m, v, weight + r * columns, g, 0, 3 * columns, mask, masked)
+    for i in range(units, units + 8):
+        g[i] = np.float32(0.0)
+    bias_gradient(g, work, d, units, lanes)
+    count = (units + 7) // 8 * 8
+    update(kind, numbers, p, m, v, table[layer, BIAS], g, 0, count, mask, table[layer, BIAS_MASKED] == 1)
+
+
+@compiled(
+    "void(int64[:,::1], int64, int64, float64[::1], float64[::1], float32[::1], float32[::1], float32[::1], "
+    "float32[::1], float32[::1], int64[::1], float32[::1], float32[::1], int64, int64, int64, int64[::1], "
+    "float32[::1], int64[::1], int64, int64, int64)"
+)
+def train(
+    table, kind, loss, numbers, rates, p, m, v, mask, g, index, work, data, width, used, features, labels, targets,
+    order, first, batch, lanes,
+):  # fmt: skip
+    """rates.size updates, on batches of order[first:], order[first + batch:], ...; the last may be smaller.
+
+    `kind`, `numbers`: see `optimizers`; `loss`: 0 for cross-entropy by `labels`, 1 for squared error by `targets`;
+    p, m, v, mask: parameters, their first and second moments, their mask; g: room for a layer's gradients; data:
+    [example][width], of which the first layer reads the features index[used: used + features].
+    """
+    mode = enter_float_mode()
+    top = table.shape[0] - 1
+    z, d, outputs = table[top, ACTIVE], table[top, DELTA], table[top, UNITS]
+    for step in range(rates.size):
+        count = min(batch, order.size - first)
+        _gather(work, index, used, features, data, width, order, first, count, lanes)
+        _forward(table, p, index, work, lanes)
+        if loss == 0:
+            softmax_gradient(work, z, outputs, lanes, labels, order, first, count, work, d)
+        else:
+            square_gradient(work, z, outputs, lanes, targets, order, first, count, work, d)
+        advance(kind, numbers)
+        numbers[RATE] = rates[step]
+        for layer in range(top, -1, -1):
+            if layer > 0:
+                _errors(table, layer, p, index, work, lanes)
+            _learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes)
+        first += count
+    leave_float_mode(mode)
+
+
+@compiled(
+    "Tuple((float64, int64))(int64[:,::1], int64, float32[::1], int64[::1], float32[::1], float32[::1], int64, int64, "
+    "int64, int64[::1], float32[::1], int64[::1], int64)"
+)
+def evaluate(table, loss, p, index, work, data, width, used, features, labels, targets, order, lanes):
+    """(sum of the losses, right answers) over the examples `order`, `lanes` of them at a time. See `train`."""
+    mode = enter_float_mode()
+    top = table.shape[0] - 1
+    z, room, outputs = table[top, ACTIVE], table[top, DELTA], table[top, UNITS]
+    total, right = 0.0, 0
+    for first in range(0, order.size, lanes):
+        count = min(lanes, order.size - first)
+        _gather(work, index, used, features, data, width, order, first, count, lanes)
+        _forward(table, p, index, work, lanes)
+        if loss == 0:
+            lost, found = cross_entropy(work, z, outputs, lanes, labels, order, first, count, work, room)
+            total += lost
+            right += found
+        else:
+            total += squared_error(work, z, outputs, lanes, targets, order, first, count)
+    leave_float_mode(mode)
+    return total, right
+
+
+@compiled(
+    "void(int64[:,::1], float32[::1], int64[::1], float32[::1], float32[::1], int64, int64, int64, int64[::1], "
+    "float32[:,::1], int64)"
+)
+def outputs(table, p, index, work, data, width, used, features, order, out, lanes):
+    """out (examples, outputs): what the network says of the examples `order`."""
+    mode = enter_float_mode()
+    top = table.shape[0] - 1
+    for first in range(0, order.size, lanes):
+        count = min(lanes, order.size - first)
+        _gather(work, index, used, features, data, width, order, first, count, lanes)
+        _forward(table, p, index, work, lanes)
+        for c in range(out.shape[1]):
+            for b in range(count):
+                out[first + b, c] = work[table[top, ACTIVE] + c * lanes + b]
+    leave_float_mode(mode)
