@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 
 from benchmark.protocols.protocol import Protocol, load_all, load_earlier, protocols_folder
@@ -28,9 +29,10 @@ def problem(protocol: Protocol, locked: dict[str, str]) -> str | None:
     if protocol.key not in locked:
         return f"{protocol.key} is not locked. Lock it: python -m benchmark.protocols.lock"
     if locked[protocol.key] != protocol.digest:
+        free = next(n for n in count(protocol.version + 1) if f"{protocol.id}@{n}" not in locked)
         return (
             f"{protocol.key} was edited after it was locked. Frozen protocols do not change: undo the edit, or set "
-            f"version: {protocol.version + 1} in {protocol.id}.yaml and run python -m benchmark.protocols.lock. "
+            f"version: {free} in {protocol.id}.yaml and run python -m benchmark.protocols.lock. "
             "Records of the old version stay and are no longer scored: keep its document, "
             f"{protocol.id}@{protocol.version}.yaml, while there are any."
         )

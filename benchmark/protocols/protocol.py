@@ -270,10 +270,11 @@ def available() -> list[str]:
 
 
 def earlier() -> list[str]:
-    """`id@version` of the earlier versions whose documents are held beside the current ones, sorted.
+    """`id@version` of the other versions whose documents are held beside the current ones, sorted.
 
     A version keeps its document as `NAME@VERSION.yaml` while records of it are committed: they are read and checked by
-    it, and no claim is decided by it. Of other earlier versions only the digest in LOCK.json is left.
+    it, and no claim is decided by it. So does the next version from when it is locked until it is measured. Of other
+    versions only the digest in LOCK.json is left.
     """
     return sorted(name for name in _names() if "@" in name)
 
