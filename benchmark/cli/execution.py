@@ -13,18 +13,16 @@ from benchmark.cli.options import Device, ExecutorName
 from benchmark.cli.outlook import Outlook
 from benchmark.cli.selection import Chosen, waiting_words
 from benchmark.cli.terminal import Display
-from benchmark.harness.executors.in_process import InProcess
+from benchmark.harness.executors.executor import Executor, InProcess, WorkOrder
 from benchmark.harness.executors.local import Local
-from benchmark.harness.executors.order import Executor
 from benchmark.harness.executors.profile import Profile, load_profile
 from benchmark.harness.executors.slurm import Slurm
-from benchmark.planning.plan import PlannedJob, speed_from
-from benchmark.planning.select import Order, Selection, batches_for, patterns_of, planned_for, protocols_in
-from benchmark.planning.shards import Shard
+from benchmark.planning.plan import PlannedJob, Shard, speed_from
+from benchmark.planning.select import Selection, batches_for, patterns_of, planned_for, protocols_in, with_data
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import density_text
 from benchmark.records.store import Store
-from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput
+from benchmark.utils.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
 
 
 @dataclass(frozen=True)
@@ -92,38 +90,54 @@ class RunOptions:
         """Until the deadline; None without one."""
         return None if self.deadline is None else self.deadline - time.monotonic()
 
-    def order(self, selection: Selection, store: Store, like: Store | None = None) -> Order:
-        """What every worker is told; with `like`, to make again the cells that are finished in that folder."""
+    def order(self, planned: Sequence[PlannedJob], store: Store) -> WorkOrder:
+        """What every worker is given."""
         slurm = self.execution.executor == "slurm"
-        return Order(
-            patterns=tuple(f"{protocol.argument}:{method}" for protocol, method in selection),
-            results=store.root,
+        return WorkOrder(
+            tuple(planned),
+            store.root,
             deadline=None if slurm else self.deadline,
             seconds=self.seconds_left if slurm else None,
             plugins=tuple(self.chosen.files.values()),
             retry_failed=self.retry_failed,
-            like=like.root if like else None,
-            shard=self.execution.shard,
-            wanted=self.execution.wanted,
             device=self.device,
-            hands=self.execution.total_workers,
+            workers=self.execution.total_workers,
         )
 
+    def plan(self, selection: Selection, store: Store, like: Store | None = None) -> list[PlannedJob]:
+        """What is missing of a selection, most wanted first; with `like`, of the cells that are finished there."""
+        return planned_for(
+            selection,
+            store,
+            retry_failed=self.retry_failed,
+            wanted_for=self.execution.wanted,
+            device=self.device,
+            like=like,
+            shard=self.execution.shard,
+        )
 
-def outlook_of(selection: Selection, store: Store, options: RunOptions, budget: float | None) -> Outlook:
-    """The plan of a run: what is missing, in which order, and how much of it fits the budget in seconds."""
-    order = options.order(selection, store)
-    planned = planned_for(order, selection, store)
-    batches = batches_for(order, planned, store)
-    return Outlook(planned, batches, options.execution.total_workers, budget, options.device)
+    def outlook(self, planned: Sequence[PlannedJob], store: Store, budget: float | None) -> Outlook:
+        """A plan with how it is worked off, and how much of it fits the budget in seconds."""
+        workers = self.execution.total_workers
+        return Outlook(planned, batches_for(planned, store, self.device, workers), workers, budget, self.device)
 
 
-def execute(planned: Sequence[PlannedJob], order: Order, store: Store, options: RunOptions) -> None:
-    """Have these jobs, which are what `order` means now, run into `store`, and show how it goes."""
+def fetched(selection: Selection) -> Selection:
+    """The part of a selection whose data is here by now; says what is skipped. Exit code 3 if that is all of it."""
+    usable, skipped = with_data(selection)
+    for line in skipped:
+        click.echo(line)
+    if selection and not usable:
+        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
+    return usable
+
+
+def execute(planned: Sequence[PlannedJob], store: Store, options: RunOptions) -> None:
+    """Have these jobs run into `store`, and show how it goes."""
     options.chosen.write_submissions(store)
     cells = sum(len(item.job.cells) for item in planned)
     with Display(min(options.execution.workers, len(planned)), cells, options.deadline) as display:
-        options.execution.make_executor().execute(order, planned, display.listen)
+        options.execution.make_executor().execute(options.order(planned, store), display.listen)
     if options.execution.waits:
         click.echo(f"Recorded {display.finished} cells, {display.failed} failed; {cells - display.recorded} left.")
 
@@ -135,13 +149,12 @@ def recheck(selection: Selection, store: Store, again: Store, options: RunOption
     """
     from benchmark.sharing.remeasure import compare_means
 
-    order = options.order(selection, again, like=store)
-    planned = speed_from(planned_for(order, selection, again), store)
-    batches = batches_for(order, planned, store)
+    planned = speed_from(options.plan(selection, again, like=store), store)
+    batches = batches_for(planned, store, options.device, options.execution.total_workers)
     count = sum(Outlook(planned, batches, options.execution.workers, options.seconds_left).fits)
     if planned and count:
         click.echo(f"Measuring finished cells again into {again.root}, to compare: about {count} fit the time left.")
-        execute(planned, order, again, options)
+        execute(planned, again, options)
     compared = [compare_means(protocol, store, again) for protocol in protocols_in(selection)]
     outcomes = [outcome for outcome in compared if outcome.cells]
     for outcome in outcomes:

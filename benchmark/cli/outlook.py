@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -49,6 +49,12 @@ class Outlook:
     def seconds(self) -> float:
         """Until all is done."""
         return estimate(self.planned, self.batches, self.workers).seconds
+
+
+def say_left_out(too_long: Collection[str]) -> None:
+    """Say that a budget leaves out whole protocols, if it does."""
+    if too_long:
+        click.echo(f"Left out: {len(too_long)} protocols of which no single training fits the budget here.")
 
 
 def show_order(outlook: Outlook, first: int, as_json: bool = False) -> None:

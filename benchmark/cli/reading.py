@@ -139,10 +139,10 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
       lotterybench plan --device cuda --workers 8
       lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
     """
-    from benchmark.cli.outlook import Outlook, show_order, show_plan
+    from benchmark.cli.outlook import Outlook, say_left_out, show_order, show_plan
     from benchmark.cli.selection import chosen
-    from benchmark.planning.select import Order, affordable, batches_for, planned_for
-    from benchmark.planning.shards import Shard
+    from benchmark.planning.plan import Shard
+    from benchmark.planning.select import batches_for, begun_first, planned_for, too_long_for
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus
 
@@ -150,16 +150,18 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     picked = chosen(only, store, plugins, settings)
     if device == "cuda" and gpus():
         workers = min(workers, len(gpus()))
-    selection, left_out = affordable(picked.selection, store, budget, retry_failed, device)
     part = Shard.parse(shard) if shard else None
-    order = Order((), results, retry_failed=retry_failed, wanted=wanted, shard=part, device=device, hands=workers)
-    planned = planned_for(order, selection, store)
-    outlook = Outlook(planned, batches_for(order, planned, store), workers, budget, device)
+    selection = begun_first(picked.selection, store)
+    planned = planned_for(selection, store, retry_failed=retry_failed, wanted_for=wanted, device=device, shard=part)
+    too_long = too_long_for(planned, selection, store, budget)
+    selection = [pair for pair in selection if pair[0].key not in too_long]
+    planned = [item for item in planned if item.job.protocol.key not in too_long]
+    outlook = Outlook(planned, batches_for(planned, store, device, workers), workers, budget, device)
     if first is not None:
         show_order(outlook, first, as_json)
         return
-    if left_out and not as_json:
-        click.echo(left_out)
+    if not as_json:
+        say_left_out(too_long)
     show_plan(selection, outlook, store, as_json, picked.waiting)
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from benchmark.cli.options import (
     retry_option,
     set_option,
 )
-from benchmark.utils.errors import EXIT_ENVIRONMENT, BadInput, LotterybenchError
+from benchmark.utils.errors import BadInput, LotterybenchError
 
 if TYPE_CHECKING:
     from benchmark.cli.execution import Execution
@@ -76,12 +75,11 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
       lotterybench run mnist1d/mlp --plugin my_method.py --set alpha=0.5
       lotterybench run 'grasp/*' --dry-steps 2
     """
-    from benchmark.cli.execution import RunOptions, conclude, execute, outlook_of, try_out, with_their_plugins
+    from benchmark.cli.execution import RunOptions, conclude, execute, fetched, try_out, with_their_plugins
     from benchmark.cli.execution import recheck as measure_again
-    from benchmark.cli.outlook import show_plan
-    from benchmark.cli.selection import chosen
-    from benchmark.planning.select import affordable, protocols_in, with_data
-    from benchmark.plugins.sandbox.confinement import describe
+    from benchmark.cli.outlook import say_left_out, show_plan
+    from benchmark.cli.selection import chosen, say_confined
+    from benchmark.planning.select import begun_first, protocols_in, too_long_for
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus
 
@@ -100,20 +98,20 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
         return
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
-    selection, left_out = affordable(selection, store, options.seconds_left, retry_failed, device)
-    click.echo(left_out, nl=bool(left_out))
-    usable, skipped = with_data(selection)
-    for line in skipped:
-        click.echo(line)
-    if selection and not usable:
-        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
-    selection = usable
-    outlook = outlook_of(selection, store, options, budget)
-    if outlook.planned:
+    selection = begun_first(selection, store)
+    planned = options.plan(selection, store)
+    too_long = too_long_for(planned, selection, store, options.seconds_left)
+    say_left_out(too_long)
+    selection = [pair for pair in selection if pair[0].key not in too_long]
+    selection = fetched(selection)
+    keys = {protocol.key for protocol, _ in selection}
+    planned = [item for item in planned if item.job.protocol.key in keys]
+    outlook = options.outlook(planned, store, budget)
+    if planned:
         show_plan(selection, outlook, store)
-        click.echo(describe().sentence())
+        say_confined(selection, picked)
         if any(outlook.fits):
-            execute(outlook.planned, options.order(selection, store), store, options)
+            execute(planned, store, options)
         else:
             click.echo("Not one training fits the budget; give it more time.")
     else:
@@ -129,50 +127,16 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
 
 
 @click.command(hidden=True)
-@only_argument
-@results_option
-@click.option("--deadline", type=float, default=None)
-@click.option("--seconds", type=float, default=None)
-@click.option("--like", type=click.Path(path_type=Path), default=None)
-@plugin_option
-@retry_option
-@device_option
-@click.option("--shard", default=None)
-@click.option("--hands", type=int, default=1)
-@click.option("--for", "wanted", default=None)
-def worker(  # noqa: PLR0913, PLR0917 - one for each option
-    only: tuple[str, ...],
-    results: Path,
-    deadline: float | None,
-    seconds: float | None,
-    like: Path | None,
-    plugins: tuple[Path, ...],
-    retry_failed: bool,
-    device: Device,
-    hands: int,
-    shard: str | None,
-    wanted: str | None,
-) -> None:
-    """One worker process of `run`; prints one JSON object per line."""
-    from benchmark.harness.executors.in_process import work_here
-    from benchmark.planning.select import Order, planned_for, selection_of
-    from benchmark.planning.shards import Shard
-    from benchmark.records.store import Store
-    from benchmark.records.submissions import with_submissions
+@click.argument("plan", type=click.Path(path_type=Path, dir_okay=False))
+def worker(plan: Path) -> None:
+    """One worker process of `run`, which wrote the file PLAN; prints one JSON object per line."""
+    from benchmark.harness.executors.executor import WorkOrder, work_here
     from benchmark.utils import signals
 
     signals.on_signals(signal.SIGTERM)  # from Slurm, or from `run`
     signals.with_parent()
-    store = Store(results)
-    if seconds is not None:
-        deadline = time.monotonic() + seconds
-    order = Order(
-        only, results, deadline, plugins=plugins, retry_failed=retry_failed, like=like,
-        shard=Shard.parse(shard) if shard else None, wanted=wanted, device=device, hands=hands,
-    )  # fmt: skip
     try:
-        selection = selection_of(only, partial(with_submissions, store))
-        work_here(order, planned_for(order, selection, store), store, _emit)
+        work_here(WorkOrder.load(plan), _emit)
     except LotterybenchError as error:
         print(json.dumps({"event": "error", "text": str(error)}), flush=True)
         raise click.exceptions.Exit(error.exit_code) from error

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from benchmark.planning.plan import plan
 from benchmark.planning.select import Selection, patterns_of, selection_of
-from benchmark.plugins.registry import plugin_files
+from benchmark.plugins.registry import locate, plugin_files
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, cells_of
 from benchmark.protocols.methods import MethodSpec
@@ -127,6 +129,17 @@ def _added(protocol: Protocol, facts: Sequence[PluginFacts], settings: Mapping[s
 def _has_its_file(pair: tuple[Protocol, str], files: Mapping[str, Path]) -> bool:
     protocol, method = pair
     return method not in protocol.added or protocol.added[method].pruner in files
+
+
+def say_confined(selection: Selection, picked: Chosen) -> None:
+    """Say how pruners are confined that are not of this repository, if there are any."""
+    methods = [(protocol, method) for protocol, method in selection if method != DENSE]
+    pruners = {protocol.pruning_method(method).pruner for protocol, method in methods}
+    if all(locate(pruner, picked.files).of_this_repository for pruner in pruners):
+        return
+    from benchmark.plugins.sandbox.confinement import describe
+
+    click.echo(describe().sentence())
 
 
 def _finished(pair: tuple[Protocol, str], store: Store) -> bool:

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from benchmark.harness.executors.order import Message
+from benchmark.harness.executors.executor import Message
 
 WIDEST = 46  # characters of a column in plain text, room for the longest name; longer cells are wrapped
 

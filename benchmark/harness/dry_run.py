@@ -16,8 +16,7 @@ from torch import Tensor
 
 from benchmark.datasets.dataset import Dataset, load, prepared, random_dataset
 from benchmark.datasets.source import data_root, needs_download, source_of
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
@@ -51,9 +50,7 @@ def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, P
     with tempfile.TemporaryDirectory() as folder:
         store, seen = Store(Path(folder)), dict[Cell, Record]()
         settings = Settings(plugins=plugins, on_record=seen.__setitem__)
-        harness = Harness(short, store, settings)
-        harness.__dict__["dataset"] = dataset  # in the place of the cached property
-        harness.run(Job(short, (cell,)))
+        Harness(short, store, settings, dataset=dataset).run(Job(short, (cell,)))
     record = seen[cell]
     if record.status == "failed" or record.mask is None or record.cost is None:
         raise BadInput(f"{protocol.id}:{method}", f"failed: {record.reason}", "Correct the protocol or the pruner")

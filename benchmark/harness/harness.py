@@ -1,121 +1,203 @@
-"""The harness: the only thing that trains. It turns a job into records.
+"""The harness: the only thing that trains. It turns jobs into records.
 
-Whatever a cell needs and is on disk is not made again (see `harness.start`), so a killed run resumes at its last
-finished round, and a fresh clone that holds only committed records retrains no more than the last round of a chain.
+`Harness.experiment` reads as the experiment does: ensure the dense network; for each level make the mask, train,
+record. What is on disk is not made again, so a killed run resumes at its last finished round, and a fresh clone that
+holds only committed records retrains no more than the last round of a chain. What several jobs have to train at a
+time is trained side by side, see `harness.rounds`; on a CPU, one network after another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
 
 import torch
 
-from benchmark.datasets.dataset import Dataset, prepared
-from benchmark.harness.job_lock import Holding, SecondTries
+from benchmark.datasets.dataset import Dataset
+from benchmark.datasets.dataset import prepared as prepared_data
+from benchmark.datasets.source import data_root
+from benchmark.harness.job_lock import JobLocks, SecondTries
+from benchmark.harness.masks import Confinement, MaskMaker
 from benchmark.harness.record import RecordContext, curves_of, failed_record, finished_record, mask_record
-from benchmark.harness.settings import Ready, Settings
-from benchmark.harness.start import State, Tickets
-from benchmark.planning.batching import Pace
-from benchmark.planning.cost import company_of
+from benchmark.harness.rounds import Rounds
+from benchmark.harness.start import State, masked_like, rewind_steps, untrained, weights_missing
+from benchmark.planning.cost import Throughput, replicas_in
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.plugins.registry import PluginSource, locate
-from benchmark.plugins.sandbox.template import template
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
-from benchmark.protocols.methods import MethodSpec
-from benchmark.pruning.schedule import ScoreWatch
+from benchmark.pruning.interface import Masks
+from benchmark.pruning.schedule import PruneCost, ScoreWatch
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.records.submissions import refuse_other_source
-from benchmark.training.checkpoint import CheckpointFile, digest_of, load_weights, save_weights
-from benchmark.training.loop import train
+from benchmark.training.checkpoint import CheckpointFile, digest_of, save_weights
+from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.cpu import cpu_settings
-from benchmark.utils.errors import BadPruner, NeedFailed, OutOfTime, Unavailable
+from benchmark.utils.errors import BadPruner, NeedFailed, OutOfTime
 from benchmark.utils.signals import with_safe_points
 
 
-class Harness:
-    """Runs cells of one protocol into one results folder."""
+@dataclass(frozen=True)
+class Settings:
+    """How to run. `placement`: a device and how it is shared; None is this core.
 
-    def __init__(self, protocol: Protocol, store: Store, settings: Settings, pace: Pace | None = None) -> None:
+    `may_start(seconds)` says whether a training of that length still fits the budget. `second_tries`: a failure is only
+    noted at first, and the cell left for another worker; see `harness.job_lock`.
+    """
+
+    data_root: Path = field(default_factory=data_root)
+    plugins: Mapping[str, Path] | None = None
+    retry_failed: bool = False
+    second_tries: bool = False
+    checkpoint_seconds: float = 60.0
+    confinement: Confinement = Confinement()  # noqa: RUF009 - frozen
+    placement: Placement | None = None
+    may_start: Callable[[float], bool] = lambda _seconds: True
+    on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
+    on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cell with its mask and start, about to be trained for `steps` updates."""
+
+    cell: Cell
+    masks: Masks
+    prune_cost: PruneCost
+    replica: Replica
+    steps: int
+
+
+class Harness:
+    """Runs cells of one protocol into one results folder. `dataset`: other data than the protocol's, for dry runs."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        store: Store,
+        settings: Settings,
+        throughput: Throughput | None = None,
+        dataset: Dataset | None = None,
+    ) -> None:
         self.protocol, self.store, self.settings = protocol, store, settings
-        self._pace = pace or Pace()
+        self._throughput = throughput or Throughput()
+        self._given = dataset
         self._mask_seconds: dict[str, float] = {}  # by method, of its last mask
         self._watch = ScoreWatch(protocol.pruning)
-        self._found: dict[str, PluginSource] = {}
+        self._located: dict[str, PluginSource] = {}
         self._tried: set[Cell] = set()
-        self.holding = Holding(store, protocol)
+        self.locks = JobLocks(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
-        self.tickets = Tickets(protocol, store, lambda: self.dataset, self.found, self._weights, settings.limits)
+        self.masks = MaskMaker(protocol, store, lambda: self.dataset, self.located, settings.confinement)
 
     @cached_property
     def dataset(self) -> Dataset:
         """The protocol's data, loaded once."""
-        return prepared(self.protocol, self.settings.data_root)
+        return self._given or prepared_data(self.protocol, self.settings.data_root)
 
     def run(self, job: Job) -> bool:
-        """Run a job's unfinished cells; False if another process has the job or something it needs.
+        """Run a job's unfinished cells; False if another process has the job or something it needs. See `run_jobs`."""
+        return not self.run_jobs([job])
 
-        A cell whose pruner breaks its contract, or that needs a failed network, becomes a failed record, and so do
-        the levels of a chain behind it. Raises OutOfTime when the budget ends between two trainings.
+    def run_jobs(
+        self, jobs: Sequence[Job], width: int = 1, backfill: Sequence[Job] = (), backfill_width: int = 1
+    ) -> list[Job]:
+        """Work off jobs, up to `width` side by side; those to come back to, since others hold what they need.
+
+        `backfill`: jobs that fill a round up to `backfill_width` networks, and need not be ended. A cell whose pruner
+        breaks its contract, or that needs a failed network, becomes a failed record, and so do the levels of its chain
+        behind it. Raises OutOfTime when the budget ends; what was prepared by then is trained and recorded.
         """
-        with cpu_settings(), self.holding.job(job) as mine:
-            if not mine:
-                return False
-            if job.method != DENSE:
-                template()  # starts while the networks train that are to be pruned
-            try:
-                self._run_cells(job)
-            except Unavailable:
-                return False
-        return True
+        if any(self._is_confined(job.method) for job in jobs):
+            from benchmark.plugins.sandbox.template import template
 
-    def _run_cells(self, job: Job) -> None:
+            template()  # starts while the networks train that are to be pruned
+        with cpu_settings():
+            return Rounds(self, jobs, width, backfill, backfill_width).run()
+
+    def _is_confined(self, method: str) -> bool:
+        if method == DENSE:
+            return False
+        return self.settings.confinement.confines(self.located(self.protocol.pruning_method(method).pruner))
+
+    def experiment(self, job: str, cells: list[Cell], beside: Sequence[Prepared]) -> Iterator[Prepared | None]:
+        """What a job, whose lock is held, has to train, network by network; None while others make what it needs.
+
+        Whoever iterates trains what it is given and calls `finish` before it asks for more. `cells`: those of `job`,
+        in the order of levels; taken from the list one by one. `beside`: what is trained in the same round: all of it
+        has to fit the time. Raises OutOfTime, and Unavailable for a cell that is left to another worker.
+        """
         blocked: str | None = None
-        for cell in job.cells:
+        while cells:
+            cell = cells.pop(0)
             if self.settled(cell):
                 continue
             try:
                 if blocked:
                     raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
-                self._measure(cell)
+                self.tries.refuse_again(cell)
+                with ExitStack() as locks:
+                    yield from self._ensure_networks(job, cell, beside, locks)
+                    if not self.protocol.trains:
+                        self._record_mask(cell)
+                        continue
+                    prepared = self._prepare(cell, beside)
+                yield prepared
             except (BadPruner, NeedFailed) as error:
-                self.record_failure(cell, str(error), final=isinstance(error, NeedFailed))
+                self._record_failure(cell, str(error), final=isinstance(error, NeedFailed))
                 if is_chain(self.protocol, cell.method):
-                    blocked = f"level {cell.level} failed" if blocked is None else blocked
+                    blocked = blocked or f"level {cell.level} failed"
+
+    def _ensure_networks(
+        self, job: str, cell: Cell, beside: Sequence[Prepared], locks: ExitStack
+    ) -> Iterator[Prepared | None]:
+        """Train whatever a cell's mask and start follow from and is not on disk: the dense network, earlier levels.
+
+        A control whose mask is still to be made waits for the lock of its parent's chain; `locks` then keeps it.
+        """
+        held = {job}
+        if self.masks.of_chain(cell) and self.masks.levels_on_disk(cell) < cell.level:
+            chain = Job(self.protocol, (masked_like(self.protocol, cell),))
+            if chain.name not in held:
+                while not locks.enter_context(self.locks.hold(chain)):
+                    yield None
+                held.add(chain.name)
+        for weights in weights_missing(self.protocol, cell, self.masks.on_disk, self.masks.levels_on_disk):
+            needed = Job(self.protocol, (weights.network,))
+            with ExitStack() as lock:
+                while needed.name not in held and not lock.enter_context(self.locks.hold(needed)):
+                    yield None
+                if not self.masks.on_disk(weights):  # else another process made it meanwhile
+                    self._refuse_failed(weights.network)
+                    self.tries.refuse_again(weights.network)
+                    yield self._prepare(weights.network, beside)
+            if not self.masks.on_disk(weights):
+                self._refuse_failed(weights.network)
+                self.masks.trained(weights)
+
+    def ensure_networks(self, cell: Cell) -> None:
+        """Train now what a cell's mask and start follow from and is not on disk. Raises NeedFailed if that fails."""
+        for weights in weights_missing(self.protocol, cell, self.masks.on_disk, self.masks.levels_on_disk):
+            ready = self._prepare(weights.network, ())
+            self.finish(ready, self.train([ready])[0])
+            self._refuse_failed(weights.network)
 
     def settled(self, cell: Cell) -> bool:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
         return cell in self._tried or self.store.settled(self.protocol, cell, self.settings.retry_failed)
 
-    def found(self, pruner: str) -> PluginSource:
+    def located(self, pruner: str) -> PluginSource:
         """The pruner's source, looked up once, and not run here."""
-        if pruner not in self._found:
+        if pruner not in self._located:
             found = locate(pruner, self.settings.plugins)
             refuse_other_source(self.store, self.protocol, pruner, found.digest)
-            self._found[pruner] = found
-        return self._found[pruner]
-
-    def _weights(self, cell: Cell, what: str) -> State:
-        """Trained weights of a cell: from scratch space, else by training it (again)."""
-        path = self.store.weights_path(self.protocol, cell, what)
-        if (found := load_weights(path)) is not None:
-            return found
-        self._refuse_failed(cell)
-        if cell.method != DENSE:
-            self._measure(cell)
-        else:
-            with self.holding.job(Job(self.protocol, (cell,)), wait=True):
-                if (found := load_weights(path)) is None:
-                    self._refuse_failed(cell)  # by the process that held the lock
-                    self._measure(cell)
-        found = load_weights(path)
-        if found is None:
-            self._refuse_failed(cell)
-            raise NeedFailed(f"{cell.method} {cell.name}", f"has no weights '{what}'", "Delete its record to redo it")
-        return found
+            self._located[pruner] = found
+        return self._located[pruner]
 
     def _refuse_failed(self, cell: Cell) -> None:
         record = self.store.read(self.protocol, cell)
@@ -124,71 +206,31 @@ class Harness:
                 f"{cell.method} {cell.name}", f"is needed and failed: {record.reason}", "Retry with --retry-failed"
             )
 
-    def _measure(self, cell: Cell) -> None:
-        """Train a cell; keep its weights if a later one needs them, and write its record if there is none."""
-        self.tries.refuse_again(cell)
-        if self.protocol.trains:
-            ready = self.prepared(cell)
-            self.finish(ready, self.train([ready])[0])
-        else:
-            self._measure_mask(cell)
-
-    def prepared(self, cell: Cell, beside: Sequence[Ready] = ()) -> Ready:
-        """What a cell's training needs, on disk or made. Raises OutOfTime, Unavailable, BadPruner or NeedFailed.
-
-        `beside`: what it is to be trained side by side with; all of it has to fit the time.
-        """
+    def _prepare(self, cell: Cell, beside: Sequence[Prepared]) -> Prepared:
+        """A cell's mask and start. Raises OutOfTime, BadPruner or NeedFailed."""
         steps = train_steps(self.protocol, cell)
         together = [*(each.steps for each in beside), steps]
         self._refuse_if_late(together)  # before a mask is made for nothing
-        masks, prune_cost = self.tickets.masks(cell)
-        start, first_step = self.tickets.start(cell)
+        masks, prune_cost = self.masks.make(cell)
+        start, first_step = self.masks.start(cell)
         self._refuse_if_late(together)
-        snapshots = self._rewind_points() if cell.method == DENSE else ()
-        split = self.tickets.split(cell.seed)
+        snapshots = rewind_steps(self.protocol) if cell.method == DENSE else ()
+        split = self.masks.split(cell.seed)
         replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
-        return Ready(cell, masks, prune_cost, replica, steps)
+        return Prepared(cell, masks, prune_cost, replica, steps)
 
     def _refuse_if_late(self, steps: Sequence[int]) -> None:
-        if not self.settings.may_start(self._pace.seconds(steps)):
+        if not self.settings.may_start(self._throughput.seconds(steps)):
             raise OutOfTime
 
-    def finish(self, ready: Ready, outcome: Outcome) -> None:
-        """Keep what was trained if a later cell needs it, and write the record if there is none."""
-        cell, masks, prune_cost = ready.cell, ready.masks, ready.prune_cost
-        if ready.steps:
-            company = company_of(outcome.company)
-            self._pace.seen(company, company * outcome.seconds / ready.steps)
-        for what, state in self._kept(cell, outcome).items():
-            save_weights(self.store.weights_path(self.protocol, cell, what), state, self.store.work)
-        if not self.settled(cell):
-            record = finished_record(self._context(cell), masks, prune_cost, outcome)
-            self._settle(cell, record, None if outcome.failure else curves_of(outcome.history))
-        self.store.weights_path(self.protocol, cell, "checkpoint").unlink(missing_ok=True)
-        if is_chain(self.protocol, cell.method) and cell.level > 1:
-            before = Cell(cell.method, cell.level - 1, cell.seed)
-            self.store.weights_path(self.protocol, before, "final").unlink(missing_ok=True)
-
-    def _measure_mask(self, cell: Cell) -> None:
-        """Make a cell's mask and write what it is, for a protocol that trains nothing."""
-        if cell.method not in self._mask_seconds:
-            expected = expected_seconds(self.protocol, self.store.records(self.protocol))
-            self._mask_seconds[cell.method] = expected([cell])
-        # Levels cut from scores that are here already take next to no time; without them the scoring would be lost.
-        seconds = 0.0 if self.tickets.has_scores(cell) else self._mask_seconds[cell.method]
-        if not self.settings.may_start(seconds):
-            raise OutOfTime
-        self._watch.restart()
-        masks, cost = self.tickets.masks(cell, self._watch)
-        self._mask_seconds[cell.method] = cost.seconds
-        self._write(cell, mask_record(self._context(cell), masks, cost, self._watch.facts), None)
-
-    def train(self, ready: Sequence[Ready]) -> list[Outcome]:
+    def train(self, ready: Sequence[Prepared]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device."""
+        protocol = self.protocol
+        setup = TrainingSetup(partial(untrained, protocol), protocol.recipe, protocol.evaluation, self.dataset)
         with with_safe_points():
             return train(
                 [each.replica for each in ready],
-                TrainingSetup(self.tickets.module, self.protocol.recipe, self.protocol.evaluation, self.dataset),
+                setup,
                 lambda number, done, total: self._progress(ready[number].cell, done, total),
                 self.settings.placement,
                 [self._checkpoints(each.cell, each.replica) for each in ready],
@@ -203,39 +245,64 @@ class Harness:
 
     def _progress(self, cell: Cell, done: int, total: int) -> None:
         if self.settings.placement is None:  # else the others that are trained with it go on
-            self.holding.refuse_lost(cell)
+            self.locks.refuse_lost(cell)
         self.settings.on_progress(cell, done, total)
 
-    def _rewind_points(self) -> tuple[int, ...]:
-        """Updates after which the dense network's weights are kept."""
-        specs = [spec for spec in self.protocol.methods.values() if isinstance(spec, MethodSpec)]
-        rewound = [s.schedule.restart for s in specs if s.schedule.weights == "rewound"]
-        return tuple(sorted({restart for restart in rewound if isinstance(restart, int)} - {0}))
+    def finish(self, ready: Prepared, outcome: Outcome) -> None:
+        """Keep what was trained if a later cell needs it, and write the record if there is none."""
+        cell = ready.cell
+        if ready.steps:
+            group = replicas_in(outcome.replica_group)
+            self._throughput.measured(group, group * outcome.seconds / ready.steps)
+        self._keep_weights(cell, outcome)
+        if not self.settled(cell):
+            record = finished_record(self._context(cell), ready.masks, ready.prune_cost, outcome)
+            self._write_at_last(cell, record, None if outcome.failure else curves_of(outcome.history))
+        self._weights_path(cell, "checkpoint").unlink(missing_ok=True)
+        if is_chain(self.protocol, cell.method) and cell.level > 1:
+            self._weights_path(Cell(cell.method, cell.level - 1, cell.seed), "final").unlink(missing_ok=True)
 
-    def _kept(self, cell: Cell, outcome: Outcome) -> dict[str, State]:
+    def _keep_weights(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.failure or (cell.method != DENSE and not is_chain(self.protocol, cell.method)):
-            return {}
-        return {
-            "final": outcome.weights,
-            **{f"step-{step}": state for step, state in outcome.snapshots.items()},
-        }
+            return
+        kept: dict[str, State] = {"final": outcome.weights}
+        kept |= {f"step-{step}": state for step, state in outcome.snapshots.items()}
+        for what, state in kept.items():
+            save_weights(self._weights_path(cell, what), state, self.store.work)
 
-    def _settle(self, cell: Cell, record: Record, curves: bytes | None) -> None:
-        """Write a record, unless it is a first failure. Raises Unavailable then."""
-        self._write(cell, self.tries.settled(cell, record), curves)
+    def _weights_path(self, cell: Cell, what: str) -> Path:
+        return self.store.weights_path(self.protocol, cell, what)
 
-    def record_failure(self, cell: Cell, reason: str, final: bool = True) -> None:
+    def _record_mask(self, cell: Cell) -> None:
+        """Make a cell's mask and write what it is, for a protocol that trains nothing."""
+        if cell.method not in self._mask_seconds:
+            expected = expected_seconds(self.protocol, self.store.records(self.protocol))
+            self._mask_seconds[cell.method] = expected([cell])
+        # Levels cut from scores that are here already take next to no time; without them the scoring would be lost.
+        seconds = 0.0 if self.masks.has_scores(cell) else self._mask_seconds[cell.method]
+        if not self.settings.may_start(seconds):
+            raise OutOfTime
+        self._watch.restart()
+        masks, cost = self.masks.make(cell, self._watch)
+        self._mask_seconds[cell.method] = cost.seconds
+        self._write(cell, mask_record(self._context(cell), masks, cost, self._watch.facts), None)
+
+    def _record_failure(self, cell: Cell, reason: str, final: bool) -> None:
         """Write down why a cell cannot be measured; if not `final`, at the second failure. Raises Unavailable then."""
-        (self._write if final else self._settle)(cell, failed_record(self._context(cell), reason), None)
+        (self._write if final else self._write_at_last)(cell, failed_record(self._context(cell), reason), None)
 
     def _context(self, cell: Cell) -> RecordContext:
-        source = None if cell.method == DENSE else self.found(self.protocol.pruning_method(cell.method).pruner)
+        source = None if cell.method == DENSE else self.located(self.protocol.pruning_method(cell.method).pruner)
         placement = self.settings.placement
         device = placement.device if placement else "cpu"
         return RecordContext(self.protocol, cell, source, self.dataset.digest, device)
 
+    def _write_at_last(self, cell: Cell, record: Record, curves: bytes | None) -> None:
+        """Write a record, unless it is a first failure. Raises Unavailable then."""
+        self._write(cell, self.tries.settled(cell, record), curves)
+
     def _write(self, cell: Cell, record: Record, curves: bytes | None) -> None:
-        self.holding.refuse_lost(cell)
+        self.locks.refuse_lost(cell)
         self.store.write(self.protocol, cell, record, curves)
         self.tries.forget(cell)
         self._tried.add(cell)

@@ -1,6 +1,7 @@
-"""First failures: a cell that failed is tried once more, elsewhere, before its failure is written down. No torch.
+"""Who does which job of a protocol, and who tries again what failed. No torch.
 
-The jobs that a worker holds in one protocol; nothing is written for one that was lost meanwhile. No torch.
+A job is done by the process that has its lock, and nothing is written for one whose lock was lost. A cell that failed
+is tried once more, by another worker, before its failure is written down.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class SecondTries:
         if record.status == "failed" and self._wanted:
             before, reason = self.first_failure(cell), record.reason or ""
             if before is None:
-                found = Attempt(me(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason)
-                write_atomically(self._path(cell), json.dumps(asdict(found), indent=1).encode(), self._store.work)
+                attempt = Attempt(me(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason)
+                write_atomically(self._path(cell), json.dumps(asdict(attempt), indent=1).encode(), self._store.work)
                 raise LeftToOthers
             if before.reason != reason:
                 words = f"{reason} (and before that, on {before.by}: {before.reason})"
@@ -86,17 +87,20 @@ class SecondTries:
         return folder / cell.method / f"{cell.name}.json"
 
 
-class Holding:
-    """Leases by the names of their jobs."""
+class JobLocks:
+    """The locks that this process holds, by the names of their jobs; a job is done by whoever has its lock."""
 
     def __init__(self, store: Store, protocol: Protocol) -> None:
         self._store, self._protocol = store, protocol
         self._held: dict[str, Lease] = {}
 
     @contextmanager
-    def job(self, job: Job, wait: bool = False) -> Iterator[bool]:
-        """Hold a job, on which its records depend; False if another process has it and `wait` is false."""
-        with self._store.lock(self._protocol, job.name, wait) as lease:
+    def hold(self, job: Job) -> Iterator[bool]:
+        """Hold a job, on which its records depend; False if another process has it, or another job in hand here."""
+        if job.name in self._held:
+            yield False
+            return
+        with self._store.lock(self._protocol, job.name, wait=False) as lease:
             if lease is None:
                 yield False
                 return

@@ -131,7 +131,7 @@ def _method_ref(context: RecordContext) -> MethodRef:
     return MethodRef(name=name, pruner=spec.pruner, pruner_digest=context.source.digest, parameters=spec.parameters)
 
 
-def _record(context: RecordContext, reason: str | None, company: str | None = None, **found: Any) -> Record:
+def _record(context: RecordContext, reason: str | None, replica_group: str | None = None, **found: Any) -> Record:
     """`found`: what was measured, by the record's own field names; what is not given was not measured."""
     protocol, cell, device = context.protocol, context.cell, context.device
     return Record(
@@ -152,7 +152,7 @@ def _record(context: RecordContext, reason: str | None, company: str | None = No
             torch.get_num_threads(),
             device_name(device),
             driver(device),
-            company,
+            replica_group,
             arithmetic(protocol.recipe, device) if protocol.trains else None,
         ),
         **{"mask": None, "measured": None, "cost": None, "curves_sha256": None, **found},
@@ -193,7 +193,7 @@ def finished_record(context: RecordContext, masks: Masks, prune_cost: PruneCost,
         "cost": cost,
         "curves_sha256": curves,
     }
-    return _record(context, outcome.failure, outcome.company, **facts)
+    return _record(context, outcome.failure, outcome.replica_group, **facts)
 
 
 def failed_record(context: RecordContext, reason: str) -> Record:

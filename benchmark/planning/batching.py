@@ -4,17 +4,13 @@ A core trains one network after another. A GPU is given many side by side: `pack
 and `estimate` foresees it, all by the same few rules. A batch is what is equally wanted of one protocol, dense networks
 in front of what starts from them. A worker has up to `width` of its jobs in hand, and takes the next when one has
 ended. Where fewer are left than a GPU trains in the time of one, less wanted jobs of the protocol ride along.
-
-How fast a worker really is, beside what the cost model expects of it: whether one more training fits the budget.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from benchmark.planning.cost import CostModel, Wall, nearly_free, round_seconds, side_by_side, this_device
 from benchmark.planning.plan import PlannedJob
@@ -24,13 +20,16 @@ from benchmark.records.store import Store
 
 @dataclass(frozen=True)
 class Batch:
-    """Jobs of one protocol in the order in which they are taken. `width`: how many side by side at most; `free`: how
-    many if some of them are riders, which are taken only while a job is in hand. `wall`: None on a core."""
+    """Jobs of one protocol in the order in which they are taken, `width` side by side at most.
+
+    `backfill`: jobs that are taken only while one of `jobs` is in hand, up to `backfill_width` networks in all.
+    `wall`: None on a core.
+    """
 
     jobs: tuple[PlannedJob, ...]
-    riders: tuple[PlannedJob, ...] = ()
+    backfill: tuple[PlannedJob, ...] = ()
     width: int = 1
-    free: int = 1
+    backfill_width: int = 1
     wall: Wall | None = None
 
 
@@ -40,9 +39,11 @@ def costs_of(planned: Sequence[PlannedJob], store: Store) -> CostModel:
     return CostModel.learn({protocol: store.records(protocol) for protocol in protocols.values()})
 
 
-def packed(planned: Sequence[PlannedJob], costs: CostModel, device: str = "cpu", hands: int = 1) -> list[Batch]:
-    """A plan in batches for a device, cpu or cuda, most wanted first. `hands`: workers that share the plan; none is to
-    take what keeps the others busy."""
+def packed(planned: Sequence[PlannedJob], costs: CostModel, device: str = "cpu", workers: int = 1) -> list[Batch]:
+    """A plan in batches for a device, cpu or cuda, most wanted first.
+
+    `workers` share the plan; none is to take what keeps the others busy.
+    """
     if device == "cpu":
         return [Batch((item,)) for item in planned]
     groups = _groups(planned)
@@ -54,11 +55,11 @@ def packed(planned: Sequence[PlannedJob], costs: CostModel, device: str = "cpu",
             batches.append(Batch(tuple(jobs)))
             continue
         later = [key for key in keys[place + 1 :] if key[1:3] == (protocol_key, stage)]
-        riders = [item for key in later for item in groups[key]]
+        backfill = [item for key in later for item in groups[key]]
         wall = costs.wall(jobs[0].job.protocol, this_device(device))
-        share, all_share = (max(1, -(-count // hands)) for count in (len(jobs), len(jobs) + len(riders)))
-        width, free = min(side_by_side(wall), share), min(nearly_free(wall), all_share)
-        batches.append(Batch(tuple(jobs), tuple(riders), width, free, wall))
+        share, all_share = (max(1, -(-count // workers)) for count in (len(jobs), len(jobs) + len(backfill)))
+        width, backfill_width = min(side_by_side(wall), share), min(nearly_free(wall), all_share)
+        batches.append(Batch(tuple(jobs), tuple(backfill), width, backfill_width, wall))
     return batches
 
 
@@ -94,11 +95,11 @@ def estimate(
     Left out: making masks, and that a control waits for the chain whose masks it takes.
     """
     lines = {id(item): _Line(item) for item in planned}
-    crew = [_Worker(batches, lines) for _ in range(workers)]
+    simulated = [_Worker(batches, lines) for _ in range(workers)]
     clock, ended = [(0.0, number) for number in range(workers)], 0.0
     while clock:
         now, number = heapq.heappop(clock)
-        seconds = crew[number].begins(None if budget is None else budget - now)
+        seconds = simulated[number].begins(None if budget is None else budget - now)
         if seconds is not None:
             ended = max(ended, now + seconds)
             heapq.heappush(clock, (now + seconds, number))
@@ -107,7 +108,7 @@ def estimate(
 
 @dataclass
 class _Line:
-    """A job, whether a worker has it in hand, and how many of its cells are done."""
+    """A job, whether a worker is at it, and how many of its cells are done."""
 
     item: PlannedJob
     taken: bool = False
@@ -138,7 +139,7 @@ class _Worker:
             batch = self._batch
             self._take(batch.jobs, self._peers, batch.width - len(self._peers))
             if self._peers:
-                self._take(batch.riders, self._riders, batch.free - len(self._peers) - len(self._riders))
+                self._take(batch.backfill, self._riders, batch.backfill_width - len(self._peers) - len(self._riders))
                 seconds = self._round(batch, self._peers + self._riders, left)
                 if seconds is not None:
                     return seconds
@@ -147,50 +148,33 @@ class _Worker:
             self._peers, self._riders, self._batch = [], [], next(self._batches, None)
         return None
 
-    def _take(self, items: Iterable[PlannedJob], hand: list[_Line], room: int) -> None:
+    def _take(self, items: Iterable[PlannedJob], lines: list[_Line], room: int) -> None:
         for item in items:
             if room <= 0:
                 return
             line = self._lines[id(item)]
             if not line.taken and not line.over:
                 line.taken = True
-                hand.append(line)
+                lines.append(line)
                 room -= 1
 
     @staticmethod
-    def _round(batch: Batch, hand: Sequence[_Line], left: float | None) -> float | None:
+    def _round(batch: Batch, lines: Sequence[_Line], left: float | None) -> float | None:
         """Train the next cell of as many as fit the time, in order; seconds, None if not even one fits."""
-        for count in range(len(hand), 0, -1):
-            seconds = _seconds(batch, hand[:count])
+        for count in range(len(lines), 0, -1):
+            seconds = _seconds(batch, lines[:count])
             if left is None or seconds <= left:
-                for line in hand[:count]:
+                for line in lines[:count]:
                     line.done += 1
                 return seconds
         return None
 
 
-def _going_on(hand: Iterable[_Line]) -> list[_Line]:
-    return [line for line in hand if not line.over]
+def _going_on(lines: Iterable[_Line]) -> list[_Line]:
+    return [line for line in lines if not line.over]
 
 
-def _seconds(batch: Batch, hand: Sequence[_Line]) -> float:
+def _seconds(batch: Batch, lines: Sequence[_Line]) -> float:
     if batch.wall is None:
-        return sum(line.item.seconds / len(line.item.job.cells) for line in hand)
-    return round_seconds(batch.wall, [line.steps for line in hand])
-
-
-class Pace:
-    """Of one protocol in one process. Nothing is known at first if no model is given."""
-
-    def __init__(self, expected: Wall | None = None) -> None:
-        self._expected: Wall = expected if expected and expected(1) > 0 else float
-        # The median of a few runs: one that was held up by a busy machine must not end the budget early.
-        self._ratios = deque([1.0 if self._expected is expected else 0.0], maxlen=5)
-
-    def seen(self, company: int, seconds_per_step: float) -> None:
-        """A training of a company took so long for each update."""
-        self._ratios.append(seconds_per_step / self._expected(company))
-
-    def seconds(self, steps: Sequence[int]) -> float:
-        """Of trainings side by side, with so many updates each."""
-        return median(self._ratios) * round_seconds(self._expected, steps)
+        return sum(line.item.seconds / len(line.item.job.cells) for line in lines)
+    return round_seconds(batch.wall, [line.steps for line in lines])

@@ -1,11 +1,11 @@
 """What a cell should cost: seconds per update, from floating-point operations until records say it better. No torch.
 
-On a GPU networks are trained side by side, so what an update takes depends on how many it is for: a company.
+On a GPU networks are trained side by side, so what an update takes depends on the size of the replica group.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,12 +17,6 @@ from benchmark.records.provenance import cpu_name
 from benchmark.records.schema import Record
 from benchmark.utils.hardware import gpu_name
 
-
-def round_seconds(wall: Wall, steps: Iterable[int]) -> float:
-    """One round: networks with as many updates are trained side by side, others before or after them."""
-    return sum(updates * wall(company) for updates, company in Counter(steps).items())
-
-
 MOST = 64  # networks that are tried side by side; what memory does not hold is halved
 # Only used before anything was measured. Operations per second: of one core in small matrix products, of a GPU in
 # kernels of the size that these networks have. Seconds per layer: on a GPU no update is shorter than the starts of its
@@ -33,7 +27,12 @@ GPU_SECONDS_PER_LAYER = 3.0e-5
 
 Seen = Mapping[int, Sequence[float]]
 Wall = Callable[[int], float]
-"""Seconds of one update of a company of so many."""
+"""Seconds of one update of a replica group, by its size."""
+
+
+def round_seconds(wall: Wall, steps: Iterable[int]) -> float:
+    """One round: networks with as many updates are trained side by side, others before or after them."""
+    return sum(updates * wall(replicas) for updates, replicas in Counter(steps).items())
 
 
 def this_device(device: str = "cpu") -> str:
@@ -56,17 +55,17 @@ def flops_per_step(protocol: Protocol) -> float:
     return float(protocol.network.multiply_adds * (6 * protocol.recipe.batch_size + 2 * evaluated))
 
 
-def assumed(protocol: Protocol, device: str, company: int = 1) -> float:
-    """Seconds of an update where nothing was measured: a GPU is idle until its company gives it enough to do."""
+def assumed(protocol: Protocol, device: str, replicas: int = 1) -> float:
+    """Seconds of an update where nothing was measured: a GPU is idle until its replica group gives it enough to do."""
     if not protocol.trains:
         return 0.0
     if kind(device) == "cpu":
-        return company * flops_per_step(protocol) / FLOPS_PER_SECOND
+        return replicas * flops_per_step(protocol) / FLOPS_PER_SECOND
     least = GPU_SECONDS_PER_LAYER * len(protocol.pruning.prunable)
-    return max(least, company * flops_per_step(protocol) / GPU_FLOPS_PER_SECOND)
+    return max(least, replicas * flops_per_step(protocol) / GPU_FLOPS_PER_SECOND)
 
 
-def company_of(words: str | None) -> int:
+def replicas_in(words: str | None) -> int:
     """How many were trained side by side, as a record's provenance says it: `5 side by side, stacked`."""
     return int(words.split()[0]) if words else 1
 
@@ -87,8 +86,10 @@ class Error:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Learned from records: seconds per update of (protocol key, device) by size of the company, and how many times
-    as long as assumed a device takes."""
+    """Learned from records: seconds per update of (protocol key, device) by size of the replica group.
+
+    `factors`: how many times as long as assumed a device takes.
+    """
 
     speeds: Mapping[tuple[str, str], Seen] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
@@ -100,9 +101,9 @@ class CostModel:
         for protocol, found in records.items():
             for record in found:
                 if record.cost and record.cost.train_steps > 0:
-                    company = company_of(record.provenance.replica_group)  # each record has its share of the seconds
-                    speed = company * record.cost.train_seconds / record.cost.train_steps
-                    speeds[protocol.key, record.provenance.device][company].append(speed)
+                    replicas = replicas_in(record.provenance.replica_group)  # each record has its share of the seconds
+                    speed = replicas * record.cost.train_seconds / record.cost.train_steps
+                    speeds[protocol.key, record.provenance.device][replicas].append(speed)
         known = {protocol.key: protocol for protocol in records}
         factors: defaultdict[str, list[float]] = defaultdict(list)
         for (key, device), sizes in speeds.items():
@@ -114,40 +115,40 @@ class CostModel:
             {device: median(values) for device, values in factors.items() if median(values) > 0},
         )
 
-    def seconds_per_step(self, protocol: Protocol, device: str | None = None, company: int = 1) -> float:
-        """Of a whole company: measured on this device; else on one of its kind, corrected by what both are known to do;
-        else from operations. A company that was not measured is expected from the one nearest in size."""
+    def seconds_per_step(self, protocol: Protocol, device: str | None = None, replicas: int = 1) -> float:
+        """Of a whole replica group: measured on this device; else on one of its kind, corrected by what both do; else
+        from operations. A size that was not measured is expected from the one nearest to it."""
         device = device or this_device()
-        guess = assumed(protocol, device, company)
+        guess = assumed(protocol, device, replicas)
         if own := self.speeds.get((protocol.key, device)):
-            return _corrected(protocol, device, own, company)
+            return _corrected(protocol, device, own, replicas)
         here = self.factors.get(device)
         elsewhere = [
-            _corrected(protocol, other, sizes, company) * ((here or self.factors[other]) / self.factors[other])
+            _corrected(protocol, other, sizes, replicas) * ((here or self.factors[other]) / self.factors[other])
             for (key, other), sizes in self.speeds.items()
             if key == protocol.key and kind(other) == kind(device) and other in self.factors
         ]  # fmt: skip
         return median(elsewhere) if elsewhere else guess * self.factors.get(device, 1.0)
 
     def wall(self, protocol: Protocol, device: str | None = None) -> Wall:
-        """The same as a function of the company."""
+        """The same as a function of the size of the replica group."""
         known: dict[int, float] = {}
 
-        def seconds(company: int) -> float:
-            if company not in known:
-                known[company] = self.seconds_per_step(protocol, device, company)
-            return known[company]
+        def seconds(replicas: int) -> float:
+            if replicas not in known:
+                known[replicas] = self.seconds_per_step(protocol, device, replicas)
+            return known[replicas]
 
         return seconds
 
     def share(self, protocol: Protocol, device: str | None = None) -> float:
-        """What an update of one network takes of the device, in the company that it is given there."""
+        """What an update of one network takes of the device, in a replica group of the size that it is given there."""
         wall = self.wall(protocol, device)
         width = side_by_side(wall) if kind(device or this_device()) == "cuda" else 1
         return wall(width) / width
 
     def error(self, protocol: Protocol, device: str | None = None) -> Error | None:
-        """Each record of a device predicted from all others of it in such a company; None where there are no two."""
+        """Each record of a device predicted from its others in groups of that size; None where there are no two."""
         off = []
         for values in self.speeds.get((protocol.key, device or this_device()), {}).values():
             if len(values) > 1:
@@ -157,7 +158,7 @@ class CostModel:
 
 
 def side_by_side(wall: Wall) -> int:
-    """The fewest networks side by side that give nine tenths of what a device can do: a larger company only ends later,
+    """The fewest networks side by side that give nine tenths of what a device can do: a larger group only ends later,
     and loses more if it is killed."""
     best = max((n / wall(n) for n in range(1, MOST + 1) if wall(n)), default=1.0)
     return next((n for n in range(1, MOST + 1) if not wall(n) or n / wall(n) >= 0.9 * best), MOST)
@@ -168,9 +169,9 @@ def nearly_free(wall: Wall) -> int:
     return max(n for n in range(1, MOST + 1) if wall(n) <= 1.1 * wall(1))
 
 
-def _corrected(protocol: Protocol, device: str, seen: Seen, company: int) -> float:
-    near = min(seen, key=lambda size: (abs(log(size / company)), size))
-    guess, there = assumed(protocol, device, company), assumed(protocol, device, near)
+def _corrected(protocol: Protocol, device: str, seen: Seen, replicas: int) -> float:
+    near = min(seen, key=lambda size: (abs(log(size / replicas)), size))
+    guess, there = assumed(protocol, device, replicas), assumed(protocol, device, near)
     return median(seen[near]) * (guess / there if there else 1.0)
 
 
@@ -182,3 +183,20 @@ def _median_without(values: Sequence[float], left_out: int) -> float:
         return values[place if place < left_out else place + 1]
 
     return at(rest // 2) if rest % 2 else (at(rest // 2 - 1) + at(rest // 2)) / 2
+
+
+class Throughput:
+    """Of one protocol in one process. Nothing is known at first if no model is given."""
+
+    def __init__(self, expected: Wall | None = None) -> None:
+        self._expected: Wall = expected if expected and expected(1) > 0 else float
+        # The median of a few runs: one that was held up by a busy machine must not end the budget early.
+        self._ratios = deque([1.0 if self._expected is expected else 0.0], maxlen=5)
+
+    def measured(self, replicas: int, seconds_per_step: float) -> None:
+        """A training of a replica group took so long for each update."""
+        self._ratios.append(seconds_per_step / self._expected(replicas))
+
+    def seconds(self, steps: Sequence[int]) -> float:
+        """Of trainings side by side, with so many updates each."""
+        return median(self._ratios) * round_seconds(self._expected, steps)

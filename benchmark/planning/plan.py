@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
+from typing import Self
 
 from benchmark.planning.cost import FLOPS_PER_SECOND, CostModel, this_device, training_work
 from benchmark.protocols import Protocol
@@ -23,6 +25,7 @@ from benchmark.protocols.cells import (
 from benchmark.protocols.methods import ControlSpec
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
+from benchmark.utils.errors import BadInput
 
 
 def speed_from(
@@ -102,7 +105,7 @@ def _ranked(
     methods: Collection[str],
     done: Collection[tuple[str, int, int, int]],
     wanted: Mapping[str, int],
-    purpose: Priority,
+    priority: Priority,
 ) -> list[tuple[tuple[int, int], tuple[Cell, ...]]]:
     """Cells of each job, with their tier. Among cells of a tier: wanted levels, first draws, three seeds of everything,
     then the rest: three seeds of every method decide more claims than five of the first one.
@@ -115,11 +118,11 @@ def _ranked(
         places = {level: place for place, level in enumerate(protocol.measured_levels(method))} if alone else {}
         later, fewest = frozenset(_later(protocol, method)), wanted.get(method, sys.maxsize)
         for cell in cells_of(protocol, method):
-            if (method, cell.level, cell.seed, cell.draw) in done or not purpose.includes(protocol, cell):
+            if (method, cell.level, cell.seed, cell.draw) in done or not priority.includes(protocol, cell):
                 continue
             position = protocol.seed_positions[cell.seed]
             rank = (cell.level in later, cell.draw > 0, position // 3, fewest, position)
-            key = (purpose.tier(protocol, cell), rank, order, (cell.draw, places[cell.level]) if alone else (0, 0))
+            key = (priority.tier(protocol, cell), rank, order, (cell.draw, places[cell.level]) if alone else (0, 0))
             groups.setdefault(key, []).append(cell)
     return [(key[0], tuple(sorted(groups[key], key=lambda c: c.level))) for key in sorted(groups)]
 
@@ -167,13 +170,13 @@ def plan(
     store: Store,
     retry_failed: bool = False,
     wanted: Mapping[str, Mapping[str, int]] | None = None,
-    purpose: Priority = PROTOCOL_ORDER,
+    priority: Priority = PROTOCOL_ORDER,
     device: str = "cpu",
 ) -> list[PlannedJob]:
     """All unfinished jobs of a selection with their expected seconds: most wanted first, then small trainings before
     large ones, which would take any budget, protocol by protocol.
 
-    `wanted`: of each protocol id, see `jobs`. `purpose`: see there. `device`: cpu or cuda.
+    `wanted`: of each protocol id, see `jobs`. `priority`: see there. `device`: cpu or cuda.
     """
     methods_of: dict[Protocol, list[str]] = {}
     for protocol, method in selection:
@@ -184,7 +187,7 @@ def plan(
     for protocol, own in records.items():
         expected = expected_seconds(protocol, own, costs, place)
         done = _settled(own, retry_failed)
-        for tier, cells in _ranked(protocol, methods_of[protocol], done, (wanted or {}).get(protocol.id, {}), purpose):
+        for tier, cells in _ranked(protocol, methods_of[protocol], done, (wanted or {}).get(protocol.id, {}), priority):
             planned.append(PlannedJob(Job(protocol, cells), expected(cells), tier[0]))
     # Stable: else in the order above.
     return sorted(planned, key=lambda item: (item.tier, training_work(item.job.protocol)))
@@ -204,3 +207,43 @@ def only_recorded(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJo
 def _finished(store: Store, protocol: Protocol, cell: Cell) -> bool:
     record = store.read(protocol, cell)
     return record is not None and record.status == "finished"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` of `count`, from 1: for machines that share no folder, or to split work by hand."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `2/8`. Raises BadInput."""
+        left, slash, right = text.partition("/")
+        if not (slash and left.isdecimal() and right.isdecimal() and 1 <= int(left) <= int(right)):
+            raise BadInput(f"--shard {text}", "is not NUMBER/COUNT", "Write 1/8 to 8/8 for eight shards")
+        return cls(int(left), int(right))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+def part(planned: Sequence[PlannedJob], selection: Sequence[tuple[Protocol, str]], shard: Shard) -> list[PlannedJob]:
+    """The jobs of a plan that belong to a shard.
+
+    All jobs of the selection, finished ones included, are dealt out: the longest first, each to the shard that has
+    least so far. What is measured already therefore moves no job to another shard.
+    """
+    weights: Counter[tuple[str, str]] = Counter()
+    for protocol, method in selection:
+        one = protocol.network.multiply_adds * protocol.recipe.batch_size
+        for cell in cells_of(protocol, method):
+            weights[protocol.key, Job(protocol, (cell,)).name] += one * train_steps(protocol, cell)
+    loads = [0] * shard.count
+    mine = set()
+    for name, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+        least = loads.index(min(loads))
+        loads[least] += weight
+        if least == shard.number - 1:
+            mine.add(name)
+    return [item for item in planned if (item.job.protocol.key, item.job.name) in mine]

@@ -3,24 +3,40 @@
 First come claims that nothing is known of, then inconclusive ones that a few more seeds would settle, then the seeds
 that other open claims still lack, then those that a verdict was reached without; what no claim asks for comes last.
 Among equals the claims stand in the order of their papers' files, where headline claims come first.
+
+How claims stand is remembered beside the results while what that rests on stays: statistics take half as long as all
+else that a plan does. Only the order of work rests on what is remembered; what is shown of a claim is always worked out
+anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
+from pydantic import TypeAdapter
+
 from benchmark.claims.evidence import UNDECIDED, Verdict
-from benchmark.claims.observations import Point
+from benchmark.claims.observations import Observations, Point
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of, is_chain, method_names
 from benchmark.protocols.methods import ControlSpec
-from benchmark.utils.errors import BadInput, did_you_mean
+from benchmark.records.store import Store
+from benchmark.utils.errors import BadInput, LotterybenchError, did_you_mean
+from benchmark.utils.files import MIB, read_limited, sha256, write_atomically
+
+if TYPE_CHECKING:
+    from benchmark.claims.verdicts import Decision
 
 NEVER = 1_000_000  # seeds: sorts behind every number that could be needed
 FIRST_SEEDS = 3  # of a claim that nothing is known of: enough for a first interval
-NOBODY_ASKS = (4, 0)
+UNCLAIMED = (4, 0)
 REASONS = (
     "first seeds of a claim not measured",
     "a few more seeds decide",
@@ -64,7 +80,7 @@ class Wanted:
 
     def tier(self, protocol: Protocol, cell: Cell) -> Tier:
         """How much a cell is wanted."""
-        return self.tiers.get((protocol.key, cell), NOBODY_ASKS)
+        return self.tiers.get((protocol.key, cell), UNCLAIMED)
 
     def includes(self, protocol: Protocol, cell: Cell) -> bool:
         """Whether it is to be run at all: with --for, nothing but what that needs."""
@@ -139,43 +155,43 @@ def wanted_methods(claims: Iterable[ClaimStatus], protocols: Sequence[Protocol])
     return fewest
 
 
-def wanted(claims: Sequence[ClaimStatus], protocols: Sequence[Protocol], purpose: str | None = None) -> Wanted:
-    """Tiers of all cells of `protocols`, from how claims stand; of one claim, paper or method only with `purpose`.
+def wanted(claims: Sequence[ClaimStatus], protocols: Sequence[Protocol], target: str | None = None) -> Wanted:
+    """Tiers of all cells of `protocols`, from how claims stand; of one claim, paper or method only with `target`.
 
-    Raises BadInput for a purpose that is none of these.
+    Raises BadInput for a target that is none of these.
     """
     known = {protocol.id: protocol for protocol in protocols}
-    if purpose is not None:
-        claims = _meant(purpose, claims, protocols)
+    if target is not None:
+        claims = _meant(target, claims, protocols)
     tiers: dict[tuple[str, Cell], Tier] = {}
     for place, claim in enumerate(claims):
         for protocol in [known[name] for name in claim.cells]:
             of_seed = {seed: (_tier(claim, number), place) for seed, number in protocol.seed_positions.items()}
             for cell in cells_needed(claim, protocol):
                 asked, tier = (protocol.key, cell), of_seed[cell.seed]
-                if tier < tiers.get(asked, NOBODY_ASKS):
+                if tier < tiers.get(asked, UNCLAIMED):
                     tiers[asked] = tier
-    if purpose is not None:
+    if target is not None:
         for protocol in protocols:
-            if purpose in method_names(protocol):
-                for cell in cells_of(protocol, purpose):
-                    tiers.setdefault((protocol.key, cell), NOBODY_ASKS)
-    return Wanted(tiers, purpose is not None)
+            if target in method_names(protocol):
+                for cell in cells_of(protocol, target):
+                    tiers.setdefault((protocol.key, cell), UNCLAIMED)
+    return Wanted(tiers, target is not None)
 
 
-def _meant(purpose: str, claims: Iterable[ClaimStatus], protocols: Sequence[Protocol]) -> list[ClaimStatus]:
+def _meant(target: str, claims: Iterable[ClaimStatus], protocols: Sequence[Protocol]) -> list[ClaimStatus]:
     """Those that belong to a claim, to a statement that claims are parts of, to a paper or to a method."""
     known = list(claims)
     methods = {name for protocol in protocols for name in method_names(protocol)}
-    found = [c for c in known if purpose in (c.claim, c.paper, c.part_of)]
+    found = [c for c in known if target in (c.claim, c.paper, c.part_of)]
     if found:
         return found
-    if purpose in methods:
-        return [c for c in known if purpose in {m for points in c.cells.values() for m, _ in points}]
+    if target in methods:
+        return [c for c in known if target in {m for points in c.cells.values() for m, _ in points}]
     whole = {name for c in known if (name := c.part_of)}
     names = sorted({c.claim for c in known} | whole | {c.paper for c in known} | methods)
     raise BadInput(
-        f"--for {purpose}", "is no claim, paper or method of the selected protocols", did_you_mean(purpose, names)
+        f"--for {target}", "is no claim, paper or method of the selected protocols", did_you_mean(target, names)
     )
 
 
@@ -186,3 +202,62 @@ def _tier(claim: ClaimStatus, seed: int) -> int:
         needed = claim.seeds_still_needed
         return 1 if needed is not None and seed < claim.seeds_measured + needed else 2
     return 3
+
+
+MOST_BYTES = 16 * MIB  # 216 claims take 0.1 MB
+PACKAGE = Path(__file__).parents[1]
+RESTS_ON = (".py", ".yaml", ".csv")
+
+
+def open_claims(store: Store, seen: Mapping[str, Observations], retry_failed: bool = False) -> list[ClaimStatus]:
+    """Of `decide_open` of what was seen of each protocol, by id, in the records of `store`."""
+    remembered = TypeAdapter(tuple[str, list[ClaimStatus]])
+    state = _state(store, seen)
+    path = store.work / "open-claims" / f"{sha256(json.dumps([*sorted(seen), retry_failed]).encode())[:16]}.json"
+    with suppress(LotterybenchError, ValueError):  # not there, or damaged: worked out anew
+        known, claims = remembered.validate_json(read_limited(path, MOST_BYTES))
+        if known == state:
+            return claims
+    claims = worked_out(seen, retry_failed)
+    if any(observations.records for observations in seen.values()):  # no folder is made for nothing
+        with suppress(LotterybenchError):  # read-only, or full
+            write_atomically(path, remembered.dump_json((state, claims)), store.work)
+    return claims
+
+
+def worked_out(seen: Mapping[str, Observations], retry_failed: bool) -> list[ClaimStatus]:
+    """How every claim stands to which a planned run can add."""
+    from benchmark.claims.verdicts import decide_open
+
+    return [status_of(decision) for decision in decide_open(seen, retry_failed)]
+
+
+def status_of(decision: Decision) -> ClaimStatus:
+    """What the order of work needs of a decision."""
+    return ClaimStatus(
+        paper=decision.paper,
+        claim=decision.claim,
+        part_of=decision.part_of,
+        verdict=decision.verdict,
+        seeds_measured=min((len(check.seeds) for check in decision.checks), default=0),
+        seeds_still_needed=decision.seeds_still_needed,
+        cells=decision.cells,
+    )
+
+
+def _state(store: Store, seen: Mapping[str, Observations]) -> str:
+    """Digest of all that decisions rest on: protocols, files of records, and this package, claims and code."""
+    protocols = [(name, observations.protocol.digest) for name, observations in sorted(seen.items())]
+    records = store.marks(observations.protocol for observations in seen.values())
+    return sha256(json.dumps([protocols, records, sorted(_files(PACKAGE))]).encode())
+
+
+def _files(folder: Path | str) -> Iterator[tuple[str, int, int]]:
+    """(path, bytes, time of change) of every file below that code or claims are in."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            elif entry.name.endswith(RESTS_ON):
+                found = entry.stat()
+                yield entry.path, found.st_size, found.st_mtime_ns

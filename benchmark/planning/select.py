@@ -1,68 +1,24 @@
-"""What a command line selects: the results folder of a verb that reads, and protocols and methods by pattern.
-
-Which jobs an order means, and how its workers take them. No torch.
-"""
+"""What a command line selects, protocols and methods by pattern, and which jobs that means now. No torch."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from benchmark import protocols
 from benchmark.claims.observations import all_gathered
 from benchmark.planning.batching import Batch, costs_of, packed
 from benchmark.planning.cost import CostModel
-from benchmark.planning.open_claims import open_claims, status_of
-from benchmark.planning.plan import PlannedJob, only_recorded, plan
-from benchmark.planning.priority import wanted, wanted_methods
-from benchmark.planning.shards import Shard, part
+from benchmark.planning.plan import PlannedJob, Shard, only_recorded, part, plan
+from benchmark.planning.priority import open_claims, status_of, wanted, wanted_methods
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names, select
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput, did_you_mean
 from benchmark.utils.files import DEFAULT_RESULTS
-
-
-@dataclass(frozen=True)
-class Order:
-    """The work, as every worker is told.
-
-    `deadline`: a time.monotonic() value, the same in all processes of a machine, which no change of its clock moves.
-    `seconds`: a limit that each worker counts from its own start, where it is not known when that will be. `hands`:
-    workers that share the work, as far as is known.
-    """
-
-    patterns: tuple[str, ...]
-    results: Path
-    deadline: float | None = None
-    seconds: float | None = None
-    plugins: tuple[Path, ...] = ()
-    retry_failed: bool = False
-    like: Path | None = None
-    shard: Shard | None = None
-    wanted: str | None = None
-    device: Literal["cpu", "cuda"] = "cpu"
-    hands: int = 1
-
-    def arguments(self) -> list[str]:
-        """Of the verb `worker`. Paths are absolute: a worker may start elsewhere."""
-        parts = [*self.patterns, "--results", str(self.results.absolute())]
-        parts += ["--deadline", str(self.deadline)] if self.deadline is not None else []
-        parts += ["--seconds", str(self.seconds)] if self.seconds is not None else []
-        parts += [part for path in self.plugins for part in ("--plugin", str(path.absolute()))]
-        parts += ["--retry-failed"] if self.retry_failed else []
-        parts += ["--like", str(self.like.absolute())] if self.like else []
-        parts += ["--for", self.wanted] if self.wanted else []
-        parts += ["--device", self.device] if self.device != "cpu" else []
-        parts += ["--hands", str(self.hands)] if self.hands > 1 else []
-        parts += ["--shard", str(self.shard)] if self.shard else []
-        return parts
-
 
 Selection = list[tuple[Protocol, str]]
 
@@ -135,47 +91,60 @@ def protocols_in(selection: Selection) -> list[Protocol]:
     return list(dict.fromkeys(protocol for protocol, _ in selection))
 
 
-def planned_for(order: Order, selection: Selection, store: Store) -> list[PlannedJob]:
-    """The jobs that an order means now, in the order in which they are wanted."""
+def planned_for(
+    selection: Selection,
+    store: Store,
+    *,
+    retry_failed: bool = False,
+    wanted_for: str | None = None,
+    device: str = "cpu",
+    like: Store | None = None,
+    shard: Shard | None = None,
+) -> list[PlannedJob]:
+    """The unfinished jobs of a selection, in the order in which open claims want them.
+
+    `wanted_for`: only what this claim, paper or method needs. `like`: only cells that are finished in that folder.
+    """
     protocols, store = protocols_in(selection), store.as_it_is()
-    seen = all_gathered(protocols, [store])
-    if order.wanted:
+    observations = all_gathered(protocols, [store])
+    if wanted_for:
         from benchmark.claims.verdicts import decide_all
 
-        claims = [status_of(decision) for decision in decide_all(seen)]
+        claims = [status_of(decision) for decision in decide_all(observations)]
     else:
-        claims = open_claims(store, seen, order.retry_failed)
-    # Of these protocols: what is open decides what is wanted, and by which methods.
-    purpose, methods = wanted(claims, protocols, order.wanted), wanted_methods(claims, protocols)
-    planned = plan(selection, store, order.retry_failed, methods, purpose, order.device)
-    planned = only_recorded(planned, Store(order.like)) if order.like else planned
-    return part(planned, selection, order.shard) if order.shard else planned
+        claims = open_claims(store, observations, retry_failed)
+    priority, methods = wanted(claims, protocols, wanted_for), wanted_methods(claims, protocols)
+    planned = plan(selection, store, retry_failed, methods, priority, device)
+    planned = only_recorded(planned, like) if like else planned
+    return part(planned, selection, shard) if shard else planned
 
 
-def batches_for(order: Order, planned: Sequence[PlannedJob], store: Store) -> list[Batch]:
-    """How the workers of an order take these jobs, by what is known now of their cost."""
-    # What company costs is asked where there is some: a core trains one network after another.
-    costs = CostModel() if order.device == "cpu" else costs_of(planned, store)
-    return packed(planned, costs, order.device, order.hands)
+def batches_for(planned: Sequence[PlannedJob], store: Store, device: str = "cpu", workers: int = 1) -> list[Batch]:
+    """How `workers` take these jobs, by what is known now of their cost."""
+    # A core trains one network after another: no need to know what a replica group takes.
+    costs = CostModel() if device == "cpu" else costs_of(planned, store)
+    return packed(planned, costs, device, workers)
 
 
-def affordable(
-    selection: Selection, store: Store, budget: float | None, retry_failed: bool, device: str = "cpu"
-) -> tuple[Selection, str]:
-    """A selection without protocols of which no training can fit `budget` seconds, so that no data is fetched for them;
-    those with records first. What was named alone, or has records, stays: its plan says what is missing. Then what
-    there is to say of it, if anything.
-    """
+def begun_first(selection: Selection, store: Store) -> Selection:
+    """The same selection, protocols with records in front."""
     begun = {protocol.key: bool(store.records(protocol)) for protocol in protocols_in(selection)}
-    too_long = set[str]()
-    if budget is not None and len(begun) > 1:
-        seconds: dict[str, list[float]] = {}
-        for item in plan(selection, store, retry_failed, device=device):
-            seconds.setdefault(item.job.protocol.key, []).append(item.seconds / len(item.job.cells))
-        too_long = {key for key, each in seconds.items() if min(each) > budget and not begun[key]}
-    words = f"Left out: {len(too_long)} protocols of which no single training fits the budget here."
-    kept = [pair for pair in selection if pair[0].key not in too_long]
-    return sorted(kept, key=lambda pair: not begun[pair[0].key]), words if too_long else ""
+    return sorted(selection, key=lambda pair: not begun[pair[0].key])
+
+
+def too_long_for(planned: Sequence[PlannedJob], selection: Selection, store: Store, budget: float | None) -> set[str]:
+    """Keys of protocols without records of which no single training fits `budget` seconds: no data is fetched for them.
+
+    What was named alone, or has records, is none of these: its plan says what is missing.
+    """
+    known = protocols_in(selection)
+    if budget is None or len(known) < 2:
+        return set()
+    seconds: dict[str, list[float]] = {}
+    for item in planned:
+        seconds.setdefault(item.job.protocol.key, []).append(item.seconds / len(item.job.cells))
+    begun = {protocol.key for protocol in known if store.records(protocol)}
+    return {key for key, each in seconds.items() if min(each) > budget} - begun
 
 
 def with_data(selection: Selection) -> tuple[Selection, list[str]]:

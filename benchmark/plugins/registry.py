@@ -32,6 +32,7 @@ def plugin_files(plugins: Sequence[Path]) -> dict[str, Path]:
 GROUP = "lotterybench.pruners"
 GROUPS = {"pruner": GROUP, "hook": "lotterybench.hooks", "analysis": "lotterybench.analyses"}
 LONGEST_SOURCE = 2**20  # bytes of a plugin file
+OWN_PLUGINS = Path(__file__).resolve().parents[2] / "baselines"
 
 
 def source_digest(source: str | bytes) -> str:
@@ -79,6 +80,11 @@ class PluginSource:
     source: bytes = b""
     entry_point: str | None = None
     readable: tuple[str, ...] = ()
+
+    @property
+    def of_this_repository(self) -> bool:
+        """Whether it is one of `baselines/`, by the folder that it lies in, whatever its name."""
+        return self.entry_point is not None and self.file.parent == OWN_PLUGINS
 
 
 def locate(name: str, plugins: Mapping[str, Path] | None = None, kind: str = "pruner") -> PluginSource:

@@ -20,11 +20,9 @@ import torch
 
 from benchmark.claims import statistics
 from benchmark.datasets.dataset import Dataset
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
-from benchmark.harness.start import State, Tickets
+from benchmark.harness.harness import Harness, Settings
+from benchmark.harness.masks import MaskMaker
 from benchmark.plugins.registry import locate
-from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, title
 from benchmark.pruning.schedule import layer_groups
@@ -95,10 +93,6 @@ def shapes_only(protocol: Protocol) -> Dataset:
     return Dataset(protocol.data.name, nothing, labels, nothing, labels, classes, "")
 
 
-def _untrained(cell: Cell, what: str) -> State:
-    raise AssertionError(f"{title(cell)}: '{what}' is asked for, but fixed masks need no training")
-
-
 def _masks(
     protocol: Protocol,
     cells: Sequence[Cell],
@@ -107,7 +101,7 @@ def _masks(
     found: RegressionResult,
     say: Say,
 ) -> None:
-    tickets = Tickets(protocol, store, lambda: shapes_only(protocol), cache(locate), _untrained, Limits())
+    maker = MaskMaker(protocol, store, lambda: shapes_only(protocol), cache(locate))
     same = 0
     for cell in cells:
         say(f"mask of {protocol.id} {title(cell)}")
@@ -115,7 +109,7 @@ def _masks(
         made = record.provenance
         here = provenance(made.precision, made.data_digest, torch.get_num_threads(), device_name("cpu"), None)
         try:
-            made_again = mask_again(tickets, record)
+            made_again = mask_again(maker, record)
         except LotterybenchError as error:
             found.reasons.append(f"{protocol.key} {title(cell)}: no mask can be made: {error}")
             continue

@@ -22,7 +22,7 @@ from benchmark.records.store import Store
 
 if TYPE_CHECKING:
     from benchmark.harness.harness import Harness
-    from benchmark.harness.start import Tickets
+    from benchmark.harness.masks import MaskMaker
     from benchmark.pruning.interface import Masks
 
 
@@ -34,9 +34,9 @@ class MaskComparison:
     identical: bool
 
 
-def mask_again(tickets: Tickets, recorded: Record) -> MaskComparison:
+def mask_again(maker: MaskMaker, recorded: Record) -> MaskComparison:
     """Make the masks of a record's cell again. Raises LotterybenchError if the pruner makes none here."""
-    masks = tickets.masks(cell_of(recorded))[0]
+    masks = maker.make(cell_of(recorded))[0]
     digest = mask_digest({name: mask.numpy() for name, mask in masks.items()})
     return MaskComparison(masks, recorded.mask is not None and digest == recorded.mask.sha256)
 

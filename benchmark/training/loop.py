@@ -124,7 +124,9 @@ class _Groups:
             found = self._attempt(numbers, engine, [saved[n] for n in numbers if n in saved])
             if found is not None:
                 words = self._described(len(found), too_many)
-                outcomes |= {n: replace(outcome, company=words) for n, outcome in zip(numbers, found, strict=True)}
+                outcomes |= {
+                    n: replace(outcome, replica_group=words) for n, outcome in zip(numbers, found, strict=True)
+                }
                 continue
             gc.collect()  # here, where no exception holds the frames that hold the tensors
             if torch.cuda.is_available():

@@ -52,7 +52,7 @@ class Replica:
 class Outcome:
     """What training one replica gave. `failure` says why it was given up, if it was.
 
-    `seconds` is the replica's share where several were trained side by side; `company` says how they were, and is
+    `seconds` is the replica's share where several were trained side by side; `replica_group` says how they were, and is
     None for a replica trained by itself. `masks`: as they are at the end, where hooks may have moved them.
     """
 
@@ -65,7 +65,7 @@ class Outcome:
     cpu_seconds: float
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     failure: str | None = None
-    company: str | None = None
+    replica_group: str | None = None
     masks: dict[str, Tensor] | None = None
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.datasets.source import data_root, needs_download
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import Job
 from benchmark.protocols import load
 from benchmark.protocols.cells import Cell

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from replica_groups import run_batch
 
-from benchmark.harness.batch import run_together
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.batching import Batch, packed
 from benchmark.planning.cost import CostModel
 from benchmark.planning.plan import PlannedJob, plan
@@ -38,7 +37,7 @@ def together(harness: Harness, planned: list[PlannedJob]) -> int:
     """Run until nothing has to be come back to; how often that took."""
     rounds = 0
     while planned:
-        names = {job.name for batch in batches(planned) for job in run_together(harness, batch)}
+        names = {job.name for batch in batches(planned) for job in run_batch(harness, batch)}
         planned = [item for item in planned if item.job.name in names]
         rounds += 1
         assert rounds < 5
@@ -90,7 +89,7 @@ def test_together_is_what_alone_is(tiny_protocol: Protocol, tmp_path: Path, alon
 def test_jobs_that_another_process_holds_are_come_back_to(tiny_protocol: Protocol, tmp_path: Path) -> None:
     harness, jobs = harness_of(tiny_protocol, tmp_path, Placement("cpu", "streams"))
     with harness.store.lock(tiny_protocol, jobs[0].job.name, wait=False):
-        left = run_together(harness, batches([item for item in jobs if item.job.method == "dense"])[0])
+        left = run_batch(harness, batches([item for item in jobs if item.job.method == "dense"])[0])
     assert left == [jobs[0].job]
     assert len(_found(harness)) == 1
 
@@ -121,6 +120,6 @@ def test_what_was_prepared_when_time_ends_is_recorded(tiny_protocol: Protocol, t
 
     harness, jobs = harness_of(tiny_protocol, tmp_path, Placement("cpu", "streams"), may_start=once)
     with pytest.raises(OutOfTime):
-        run_together(harness, batches(jobs)[0])
+        run_batch(harness, batches(jobs)[0])
     assert len(_found(harness)) == 1
     assert torch.get_num_threads() >= 1

@@ -9,8 +9,7 @@ from typing import NoReturn
 import pytest
 
 from benchmark.harness.executors.worker import Events, Options, work
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import Job, plan
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
@@ -26,7 +25,7 @@ def test_no_mask_is_made_for_a_training_that_may_not_start(
     tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = Harness(tiny_protocol, Store(tmp_path), Settings(may_start=lambda _seconds: False))
-    monkeypatch.setattr(harness.tickets, "masks", never)
+    monkeypatch.setattr(harness.masks, "make", never)
     level = tiny_protocol.measured_levels("snip")[0]
     with pytest.raises(OutOfTime):
         harness.run(Job(tiny_protocol, (Cell("snip", level, 0),)))
@@ -35,7 +34,7 @@ def test_no_mask_is_made_for_a_training_that_may_not_start(
 def test_after_the_deadline_no_job_is_looked_at(
     tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Harness, "run", never)
+    monkeypatch.setattr(Harness, "run_jobs", never)
     store = Store(tmp_path)
     jobs = plan([(tiny_protocol, "dense"), (tiny_protocol, "snip")], store)
     assert jobs

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.datasets.dataset import load, split
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.networks import build, initial_state
 from benchmark.planning.plan import jobs
 from benchmark.protocols import Protocol

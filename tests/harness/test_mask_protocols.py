@@ -12,8 +12,7 @@ import torch
 from mask_protocol import EACH, LINEAR, ONCE, analysis, method
 
 from benchmark.claims.observations import Observations, reported_metric
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.networks import build, initial_state
 from benchmark.planning.plan import expected_seconds, jobs
 from benchmark.protocols import Protocol, load, parse

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import Job, jobs
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import DENSE, Cell

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import plan
 from benchmark.protocols import Protocol, load, load_all, parse
 from benchmark.protocols.cells import Cell

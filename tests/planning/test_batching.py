@@ -12,15 +12,22 @@ from typing import Any
 import pytest
 from builders import Outcome, record
 from click.testing import CliRunner
+from replica_groups import run_batch
 
 from benchmark.cli.main import cli
-from benchmark.harness.batch import run_together
 from benchmark.harness.executors import worker
 from benchmark.harness.executors.worker import Events, Options, work
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
-from benchmark.planning.batching import Batch, Pace, costs_of, estimate, packed
-from benchmark.planning.cost import CostModel, assumed, company_of, nearly_free, round_seconds, side_by_side
+from benchmark.harness.harness import Harness, Settings
+from benchmark.planning.batching import Batch, costs_of, estimate, packed
+from benchmark.planning.cost import (
+    CostModel,
+    Throughput,
+    assumed,
+    nearly_free,
+    replicas_in,
+    round_seconds,
+    side_by_side,
+)
 from benchmark.planning.plan import Job, PlannedJob, plan
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import DENSE, Cell
@@ -47,8 +54,8 @@ def on_gpu(protocol: Protocol, company: int, seconds_per_step: float, seed: int 
 
 
 def test_a_company_is_known_by_its_words() -> None:
-    assert company_of("5 side by side, stacked; 10 did not fit into memory") == 5
-    assert company_of(None) == 1
+    assert replicas_in("5 side by side, stacked; 10 did not fit into memory") == 5
+    assert replicas_in(None) == 1
 
 
 def test_what_a_company_takes_by_hand(tiny_protocol: Protocol) -> None:
@@ -112,9 +119,9 @@ def test_batches(tiny_protocol: Protocol, tmp_path: Path) -> None:
         ["dense_level-00_seed-1"],
         ["random_level-03_seed-1", "snip_level-03_seed-1"],
     ]
-    assert [names(batch.riders) for batch in found[:2]] == [names(found[2].jobs), names(found[3].jobs)]
-    assert [(batch.width, batch.free) for batch in found] == [(1, 2), (2, 4), (1, 1), (2, 2)]
-    assert [(batch.width, batch.free) for batch in packed(planned, CostModel(), "cuda", 2)][1] == (1, 2)
+    assert [names(batch.backfill) for batch in found[:2]] == [names(found[2].jobs), names(found[3].jobs)]
+    assert [(batch.width, batch.backfill_width) for batch in found] == [(1, 2), (2, 4), (1, 1), (2, 2)]
+    assert [(batch.width, batch.backfill_width) for batch in packed(planned, CostModel(), "cuda", 2)][1] == (1, 2)
     assert [names(batch.jobs) for batch in packed(planned, CostModel())] == [[name] for name in names(planned)]
 
 
@@ -154,7 +161,7 @@ def test_fewer_go_where_all_do_not_fit(tiny_protocol: Protocol) -> None:
     assert (found.cells, found.seconds) == ((1, 1, 0), 40.0)
 
 
-def test_riders_ride_while_somebody_is_wanted(tiny_protocol: Protocol) -> None:
+def test_backfill_runs_while_wanted_jobs_do(tiny_protocol: Protocol) -> None:
     """A cell takes one level of a chain along; the chain's own batch does the other two."""
     planned = [single(tiny_protocol, 0), chain(tiny_protocol, 0)]
     batches = [
@@ -172,13 +179,13 @@ def test_rounds_of_unequal_trainings() -> None:
 
 def test_a_pace_is_corrected_by_what_was_seen() -> None:
     """Expected 1 s for any company; the first took 3 s, so the median of 1 and 3 is expected of the next."""
-    pace = Pace(lambda _n: 1.0)
+    pace = Throughput(lambda _n: 1.0)
     assert pace.seconds([10, 10]) == 10.0
-    pace.seen(2, 3.0)
+    pace.measured(2, 3.0)
     assert pace.seconds([10]) == 20.0
-    ignorant = Pace()
+    ignorant = Throughput()
     assert ignorant.seconds([10]) == 0.0
-    ignorant.seen(1, 4.0)
+    ignorant.measured(1, 4.0)
     assert ignorant.seconds([10, 10]) == 40.0  # two of them: as long as one after the other
 
 
@@ -239,12 +246,12 @@ def test_a_failure_on_a_device_is_tried_once_more(tiny_protocol: Protocol, tmp_p
     here, there = (Harness(tiny_protocol, store, settings) for _ in range(2))
     batch = packed(planned, CostModel(), "cuda")[0]
     failing = [Job(tiny_protocol, (Cell("random", 3, seed),)) for seed in (0, 1)]
-    assert run_together(here, batch) == failing
-    assert run_together(here, batch) == failing, "tried again by the same worker"
+    assert run_batch(here, batch) == failing
+    assert run_batch(here, batch) == failing, "tried again by the same worker"
     assert {r.method.name for r in store.records(tiny_protocol)} == {"snip"}
     assert here.tries.left == 2
     there.tries.alone = True  # as another process would find them
-    assert run_together(there, batch) == []
+    assert run_batch(there, batch) == []
     failed = [r for r in store.records(tiny_protocol) if r.status == "failed"]
     assert [r.method.name for r in failed] == ["random", "random"]
 
@@ -262,7 +269,7 @@ def test_one_lost_lease_costs_the_others_nothing(tiny_protocol: Protocol, tmp_pa
             (folder / f"{lost.name}.2").write_bytes((folder / f"{lost.name}.1").read_bytes())
 
     harness = Harness(tiny_protocol, store, Settings(placement=Placement("cpu", "streams"), on_progress=taken_over))
-    assert run_together(harness, packed(planned, CostModel(), "cuda")[0]) == [lost]
+    assert run_batch(harness, packed(planned, CostModel(), "cuda")[0]) == [lost]
     assert [r.cell.seed for r in store.records(tiny_protocol)] == [0]
     assert Leases(store.leases(tiny_protocol).folder, Timing()).take(planned[0].job.name) is not None
 

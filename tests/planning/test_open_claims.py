@@ -12,9 +12,8 @@ from builders import Outcome, fill, record
 from benchmark import protocols
 from benchmark.claims.observations import Observations, all_gathered
 from benchmark.claims.verdicts import decide_open
-from benchmark.planning import open_claims as remembering
-from benchmark.planning.open_claims import open_claims, worked_out
-from benchmark.planning.priority import ClaimStatus
+from benchmark.planning import priority as remembering
+from benchmark.planning.priority import ClaimStatus, open_claims, worked_out
 from benchmark.protocols.cells import Cell
 from benchmark.records.store import Store
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.batching import estimate, packed
 from benchmark.planning.cost import CostModel
 from benchmark.planning.plan import Job, PlannedJob, jobs, only_recorded, plan

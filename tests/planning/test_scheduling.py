@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulation import World, ideal, simulate
 
+from benchmark.harness.executors.executor import WorkOrder, plan_path
 from benchmark.harness.executors.profile import load_profile
 from benchmark.planning.cost import CostModel, flops_per_step
-from benchmark.planning.plan import plan
+from benchmark.planning.plan import Shard, part, plan
 from benchmark.planning.priority import FIRST_SEEDS, wanted
-from benchmark.planning.select import Order
-from benchmark.planning.shards import Shard, part
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import DENSE, Cell, cells_of, method_names
 from benchmark.records.schema import Record
@@ -101,12 +100,25 @@ def test_a_shard_that_is_none(text: str) -> None:
         Shard.parse(text)
 
 
-def test_an_order_survives_its_command_line(tmp_path: Path) -> None:
-    order = Order(("a:b",), tmp_path, 5.0, None, (tmp_path / "p.py",), True, tmp_path / "l", Shard(1, 2), "lth")
-    words = order.arguments()
-    for option in ("--results", "--deadline", "--plugin", "--retry-failed", "--like", "--shard", "--for"):
-        assert words.count(option) == 1
-    assert "--seconds" not in words
+def test_an_order_survives_its_file(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """What a worker reads is what was planned, jobs, order and all."""
+    planned = tuple(plan([(tiny_protocol, name) for name in ("dense", "imp", "imp+reinit")], Store(tmp_path)))
+    order = WorkOrder(planned, tmp_path, 5.0, None, (tmp_path / "p.py",), True, "cuda", 3)
+    path = plan_path(Store(tmp_path))
+    order.save(path)
+    assert WorkOrder.load(path) == order
+    assert order.deadline_here() == 5.0
+
+
+def test_an_order_of_another_protocol_is_refused(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    path = plan_path(Store(tmp_path))
+    WorkOrder(tuple(plan([(tiny_protocol, "dense")], Store(tmp_path))), tmp_path).save(path)
+    path.write_text(path.read_text().replace(tiny_protocol.digest, "0" * 64))
+    with pytest.raises(BadInput, match="was made for another"):
+        WorkOrder.load(path)
+    path.write_text("{}")
+    with pytest.raises(BadInput, match="is no plan"):
+        WorkOrder.load(path)
 
 
 PROFILE = "schema: lotterybench/slurm/1\npartition: gpu\ntime: 1h30m\ntasks: 8\n"
@@ -193,8 +205,7 @@ def broken(tmp_path: Path, tiny_path: Path) -> tuple[Path, Path]:
 
 def test_a_failure_is_tried_once_more_and_then_stays(tmp_path: Path, broken: tuple[Path, Path]) -> None:
     """First by another worker, whoever is there; the second failure is the record, with its reason."""
-    from benchmark.harness.harness import Harness
-    from benchmark.harness.settings import Settings
+    from benchmark.harness.harness import Harness, Settings
     from benchmark.planning.plan import jobs
     from benchmark.protocols import load_file
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from plugin_files import SMALL, plugin
 
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import jobs
 from benchmark.plugins.sandbox.confinement import describe
 from benchmark.protocols import Protocol

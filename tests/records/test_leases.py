@@ -244,8 +244,7 @@ def test_a_disk_that_was_full_does_not_block_the_name(tmp_path: Path, monkeypatc
 
 def test_no_record_of_a_holder_that_was_replaced(tmp_path: Path, tiny_protocol: Protocol) -> None:
     """Taken for dead while it trained, the harness writes nothing and says that the job is another's."""
-    from benchmark.harness.harness import Harness
-    from benchmark.harness.settings import Settings
+    from benchmark.harness.harness import Harness, Settings
     from benchmark.planning.plan import Job
     from benchmark.protocols.cells import DENSE, Cell
 

@@ -19,8 +19,7 @@ from benchmark.api import Masks, Scores
 from benchmark.claims import papers as published
 from benchmark.claims import tables
 from benchmark.cli.main import cli
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import jobs
 from benchmark.protocols import Protocol
 from benchmark.records.store import Store

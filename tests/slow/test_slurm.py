@@ -18,9 +18,8 @@ import pytest
 from slurm_cluster import Cluster, until, why_not
 from tiny_protocol import written
 
-from benchmark.harness.executors.in_process import InProcess
+from benchmark.harness.executors.executor import InProcess, WorkOrder
 from benchmark.planning.plan import Job, PlannedJob, plan
-from benchmark.planning.select import Order
 from benchmark.protocols import Protocol, load_file
 from benchmark.protocols.cells import cells_of
 from benchmark.records.store import Store
@@ -84,9 +83,8 @@ class Bench:
     def undisturbed(self) -> dict[str, str]:
         """The same, measured here in one go, once for each text of the protocol."""
         root = self.cluster.root / self.protocol.digest[:16]
-        order = Order((), root)
         planned = plan([(self.protocol, self.methods)], Store(root))
-        InProcess().execute(order, planned, lambda _message: None)
+        InProcess().execute(WorkOrder(tuple(planned), root), lambda _message: None)
         return self.prints(root)
 
     def told(self) -> Counter[str]:
@@ -224,7 +222,7 @@ def test_a_time_limit_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
     again = Store(tmp_path / "again")
     cells = cells_of(bench.protocol, "dense")
     chosen = [PlannedJob(Job(bench.protocol, (cell,)), 0.0) for cell in (*cells[:3], *cells[len(kept) : len(kept) + 2])]
-    InProcess().execute(Order((), again.root), chosen, lambda _message: None)
+    InProcess().execute(WorkOrder(tuple(chosen), again.root), lambda _message: None)
     assert bench.prints(again.root).items() <= found.items()
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.claims.verdicts import decide
-from benchmark.planning.open_claims import status_of
-from benchmark.planning.priority import ClaimStatus
+from benchmark.planning.priority import ClaimStatus, status_of
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of, method_names
 from benchmark.protocols.methods import Scoring

@@ -12,12 +12,22 @@ from image_networks import COMMON, network, spec
 from benchmark.api import Masks
 from benchmark.datasets.augment import Preparation
 from benchmark.datasets.dataset import Dataset, Split
+from benchmark.harness.harness import Harness
 from benchmark.networks import make
+from benchmark.planning.batching import Batch
+from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
+
+
+def run_batch(harness: Harness, batch: Batch) -> list[Job]:
+    """Run a batch as a worker does; the jobs to come back to."""
+    jobs, backfill = [item.job for item in batch.jobs], [item.job for item in batch.backfill]
+    return harness.run_jobs(jobs, batch.width, backfill, batch.backfill_width)
+
 
 SMALL: dict[str, Any] = {**COMMON, "input": (3, 8, 8), "classes": 4}
 

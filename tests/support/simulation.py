@@ -26,7 +26,7 @@ from benchmark.cli.options import device_option, only_argument, results_option
 from benchmark.planning.batching import estimate, packed
 from benchmark.planning.cost import CostModel, this_device
 from benchmark.planning.plan import PlannedJob, speed_from
-from benchmark.planning.select import Order, planned_for, protocols_in, selection_of
+from benchmark.planning.select import planned_for, protocols_in, selection_of
 from benchmark.records.store import Store
 from benchmark.utils.files import spoken
 
@@ -104,7 +104,7 @@ def main(only: tuple[str, ...], results: Path, device: Literal["cpu", "cuda"], h
     costs = CostModel.learn({protocol: store.records(protocol) for protocol in protocols_in(selection)})
     with TemporaryDirectory() as empty:
         nothing = Store(Path(empty))
-        planned = planned_for(Order((), nothing.root, device=device), selection, nothing)
+        planned = planned_for(selection, nothing, device=device)
     planned = speed_from(planned, store, costs, this_device(device))
     cells, seconds = sum(len(item.job.cells) for item in planned), [item.seconds for item in planned]
     unit = "one core" if device == "cpu" else "one GPU"

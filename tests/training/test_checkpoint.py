@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from benchmark.datasets.dataset import prepared, split
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.networks import build, initial_state
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol, parse

@@ -207,7 +207,7 @@ def test_a_hook_that_does_nothing_changes_nothing(tiny_protocol: Protocol) -> No
         bare, idle = (hooked(tiny_protocol, hooks, placement) for hooks in (None, lambda _: [Acting(1, 5)]))
         for one, other in zip(bare, idle, strict=True):
             assert all(torch.equal(one.weights[n], other.weights[n]) for n in one.weights)
-            assert (one.history, one.train, one.company) == (other.history, other.train, other.company)
+            assert (one.history, one.train, one.replica_group) == (other.history, other.train, other.replica_group)
 
 
 class Killed(Exception):

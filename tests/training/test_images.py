@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from benchmark.datasets import dataset as data_sets
 from benchmark.datasets.augment import Preparation, augmentation_table
 from benchmark.datasets.dataset import Dataset, Split, prepared, scoring_examples, split
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.networks import make
 from benchmark.planning.plan import Job, plan
 from benchmark.protocols import Protocol, parse

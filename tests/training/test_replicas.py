@@ -44,8 +44,8 @@ def test_neighbours_change_no_replica(tiny_protocol: Protocol, name: str, strate
     alone = went(name, replicas, recipe, tiny_protocol, None)
     together = went(name, replicas, recipe, tiny_protocol, Placement("cpu", strategy))
     for single, shared, replica in zip(alone, together, replicas, strict=True):
-        assert shared.company == f"3 side by side, {strategy}"
-        assert single.company is None
+        assert shared.replica_group == f"3 side by side, {strategy}"
+        assert single.replica_group is None
         assert (single.steps, single.examples) == (shared.steps, shared.examples) == (8, 70 + 3 * 16)
         assert close(single.weights, shared.weights)
         assert close(single.snapshots[5], shared.snapshots[5])
@@ -69,7 +69,7 @@ def test_replicas_of_other_spans_are_other_groups(tiny_protocol: Protocol) -> No
     replicas = [first, replace(second, first_step=3), third]
     recipe = recipe_of(tiny_protocol)
     together = went("conv-2", replicas, recipe, tiny_protocol, Placement("cpu", "stacked"))
-    assert [outcome.company for outcome in together] == [f"{n} side by side, stacked" for n in (2, 1, 2)]
+    assert [outcome.replica_group for outcome in together] == [f"{n} side by side, stacked" for n in (2, 1, 2)]
     alone = went("conv-2", replicas, recipe, tiny_protocol, None)
     assert all(close(one.weights, other.weights) for one, other in zip(alone, together, strict=True))
     assert [outcome.steps for outcome in together] == [8, 5, 8]
@@ -112,7 +112,7 @@ def test_out_of_memory_halves_the_group(
     assert [outcome.history.steps[0] for outcome in outcomes] == [0] * len(replicas)
     expected = {4: "4 side by side, streams", 2: "2 side by side, streams; 5 did not fit into memory"}
     expected[1] = "1 side by side, streams; 2 did not fit into memory"
-    assert outcomes[0].company == expected[fits]
+    assert outcomes[0].replica_group == expected[fits]
     alone = went("conv-2", replicas, recipe, tiny_protocol, None)
     assert all(torch.equal(a.weights[n], b.weights[n]) for a, b in zip(alone, outcomes, strict=True) for n in a.weights)
 
@@ -254,5 +254,5 @@ def test_one_that_lost_its_checkpoint_begins_again(tiny_protocol: Protocol, tmp_
         resumable("conv-2", replicas, recipe, tiny_protocol, "streams", tmp_path / "r", 6)
     (tmp_path / "r" / "1").write_bytes(b"half a file")
     resumed = resumable("conv-2", replicas, recipe, tiny_protocol, "streams", tmp_path / "r", None)
-    assert [outcome.company for outcome in resumed] == [f"{n} side by side, streams" for n in (2, 1, 2)]
+    assert [outcome.replica_group for outcome in resumed] == [f"{n} side by side, streams" for n in (2, 1, 2)]
     assert all(same(one, other) for one, other in zip(whole, resumed, strict=True))

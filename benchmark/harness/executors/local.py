@@ -8,13 +8,13 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
-from benchmark.harness.executors.order import Listen, Message, WorkerFailed
-from benchmark.planning.plan import PlannedJob
-from benchmark.planning.select import Order
+from benchmark.harness.executors.executor import Listen, Message, WorkerFailed, WorkOrder, plan_path
+from benchmark.records.store import Store
 from benchmark.utils.hardware import gpus, share_of
 
 
@@ -24,20 +24,25 @@ class Local:
 
     workers: int
 
-    def execute(self, order: Order, planned: Sequence[PlannedJob], listen: Listen) -> None:
+    def execute(self, order: WorkOrder, listen: Listen) -> None:
         """See `Executor`."""
-        run_workers(order.arguments(), min(self.workers, len(planned)), listen)
+        plan = plan_path(Store(order.results))
+        try:
+            order.save(plan)
+            run_workers(plan, min(self.workers, len(order.planned)), listen)
+        finally:
+            plan.unlink(missing_ok=True)
 
 
-def run_workers(arguments: Sequence[str], workers: int, listen: Listen) -> None:
-    """Start `workers` times `lotterybench worker ARGUMENTS` and hand every message to `listen` until all ended.
+def run_workers(plan: Path, workers: int, listen: Listen) -> None:
+    """Start `workers` times `lotterybench worker PLAN` and hand every message to `listen` until all ended.
 
     A worker that fails does not stop the others. Raises WorkerFailed afterwards, for the first that failed.
     On KeyboardInterrupt the workers are stopped; whatever they had finished is on disk.
     """
     messages: queue.Queue[Message | None] = queue.Queue()
     found = gpus()
-    processes = [_start(arguments, share_of(number, found)) for number in range(workers)]
+    processes = [_start(plan, share_of(number, found)) for number in range(workers)]
     readers = [
         threading.Thread(target=_read, args=(number, process.stdout, messages), daemon=True)
         for number, process in enumerate(processes)
@@ -67,9 +72,9 @@ def run_workers(arguments: Sequence[str], workers: int, listen: Listen) -> None:
             raise WorkerFailed(worker, text.rstrip("."), code if code > 0 else 3)
 
 
-def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def _start(plan: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmark.cli", "worker", *arguments],
+        [sys.executable, "-m", "benchmark.cli", "worker", str(plan)],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,

@@ -17,10 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.harness.executors.order import Listen, Message
+from benchmark.harness.executors.executor import Listen, Message, WorkOrder
 from benchmark.harness.executors.profile import Profile
-from benchmark.planning.plan import PlannedJob
-from benchmark.planning.select import Order
 from benchmark.records.store import Store
 from benchmark.utils.errors import EnvironmentProblem
 from benchmark.utils.files import write_atomically
@@ -45,11 +43,14 @@ class Slurm:
     profile: Profile
     wait: bool = False
 
-    def execute(self, order: Order, planned: Sequence[PlannedJob], listen: Listen) -> None:
+    def execute(self, order: WorkOrder, listen: Listen) -> None:
         """See `Executor`. Raises EnvironmentProblem without submitit or Slurm, or if Slurm refuses."""
         executor, folder = self._executor(Store(order.results))
-        tasks = min(self.profile.tasks, -(-len(planned) // self.profile.workers))
-        job = Task(tuple(order.arguments()), min(self.profile.workers, len(planned)))
+        count = len(order.planned)
+        tasks = min(self.profile.tasks, -(-count // self.profile.workers))
+        plan = folder / "plan.json"
+        order.save(plan)
+        job = Task(str(plan), min(self.profile.workers, count))
         try:
             jobs = executor.map_array(job, range(tasks))
         except Exception as error:  # submitit passes on what sbatch said under several types
@@ -81,7 +82,7 @@ class Slurm:
 class Task:
     """What a task of the array runs. submitit stores it as a pickle of its own, which nobody else reads."""
 
-    arguments: tuple[str, ...]
+    plan: str
     workers: int
 
     def __call__(self, number: int) -> int:
@@ -100,7 +101,7 @@ class Task:
                 print(json.dumps(message.fields), flush=True)
 
         print(f"Task {number} on {os.environ.get('SLURMD_NODENAME')}: {self.workers} worker(s)", flush=True)
-        run_workers(self.arguments, self.workers, listen)
+        run_workers(Path(self.plan), self.workers, listen)
         return recorded
 
     def checkpoint(self, number: int) -> Any:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.datasets.source import data_root
-from benchmark.harness.batch import run_together
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
-from benchmark.planning.batching import Batch, Pace, costs_of, packed
-from benchmark.planning.cost import CostModel, this_device
+from benchmark.harness.harness import Harness, Settings
+from benchmark.planning.batching import Batch, costs_of, packed
+from benchmark.planning.cost import CostModel, Throughput, this_device
 from benchmark.planning.plan import PlannedJob
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
@@ -38,7 +36,7 @@ class Events:
 class Options:
     """How to work. `deadline` is a time.monotonic() value; `plugins` maps names to files.
 
-    On "cuda" jobs run in batches, see `planning.batching`. `hands`: workers that share the work, as far as is known.
+    On "cuda" jobs run in batches, see `planning.batching`. `workers`: workers that share the work, as far as is known.
     """
 
     deadline: float | None = None
@@ -47,7 +45,7 @@ class Options:
     second_tries: bool = True
     checkpoint_seconds: float = 60.0
     device: Literal["cpu", "cuda"] = "cpu"
-    hands: int = 1
+    workers: int = 1
 
     @property
     def late(self) -> bool:
@@ -65,7 +63,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
     waiting = list(jobs)
     while waiting:
         held, refused = list[PlannedJob](), 0
-        for batch in packed(waiting, costs, options.device, options.hands):
+        for batch in packed(waiting, costs, options.device, options.workers):
             if options.late:
                 return  # a look at each of thousands of jobs would take minutes
             protocol = batch.jobs[0].job.protocol
@@ -91,9 +89,8 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
 
 def _run(harness: Harness, batch: Batch) -> list[PlannedJob]:
     """The part of a batch that has to be come back to."""
-    if harness.settings.placement is None or not harness.protocol.trains:
-        return [item for item in batch.jobs if not harness.run(item.job)]
-    left = {job.name for job in run_together(harness, batch)}
+    jobs, backfill = [item.job for item in batch.jobs], [item.job for item in batch.backfill]
+    left = {job.name for job in harness.run_jobs(jobs, batch.width, backfill, batch.backfill_width)}
     return [item for item in batch.jobs if item.job.name in left]
 
 
@@ -117,4 +114,4 @@ def _harness(protocol: Protocol, store: Store, options: Options, events: Events,
         on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
         on_record=lambda cell, record: events.recorded(protocol, cell, record),
     )
-    return Harness(protocol, store, settings, Pace(costs.wall(protocol, this_device(options.device))))
+    return Harness(protocol, store, settings, Throughput(costs.wall(protocol, this_device(options.device))))

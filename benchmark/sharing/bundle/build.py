@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark import __version__
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
+from benchmark.harness.harness import Harness, Settings
 from benchmark.plugins.registry import read_plugin
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, title
@@ -100,7 +99,8 @@ def _masks(part: Part, records: Sequence[Record], plugin: Path, store: Store, sa
     with cpu_settings():
         for number, record in enumerate(wanted):
             cell = cell_of(record)
-            made = mask_again(harness.tickets, record)
+            harness.ensure_networks(cell)
+            made = mask_again(harness.masks, record)
             if not made.identical:
                 cause = "the plugin makes another mask now than its record names"
                 raise BadInput(f"{protocol.key}: {title(cell)}", cause, "Measure again, in the same environment")

@@ -10,9 +10,9 @@ from statistics import median
 
 import torch
 
-from benchmark.harness.harness import Harness
-from benchmark.harness.settings import Settings
-from benchmark.harness.start import State, Tickets
+from benchmark.harness.harness import Harness, Settings
+from benchmark.harness.masks import Confinement, MaskMaker
+from benchmark.harness.start import State
 from benchmark.protocols.cells import DENSE, Cell, title
 from benchmark.records.schema import Measured as Trained
 from benchmark.records.schema import Record, cell_of
@@ -58,7 +58,7 @@ def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, i
     found, method = Measured(), claimed.submission.name
     again, files = Store(folder), {claimed.plugin.stem: claimed.plugin}
     write(again, claimed.protocol, claimed.submission)
-    harness = Harness(claimed.protocol, again, Settings(plugins=files))
+    harness = Harness(claimed.protocol, again, Settings(plugins=files, confinement=Confinement(all=True)))
     finished = claimed.finished(method)
     with cpu_settings():
         _masks(claimed, harness, sampled(finished, sample, *key, "masks"), found, say)
@@ -80,7 +80,8 @@ def _masks(claimed: Claimed, harness: Harness, cells: Sequence[Cell], found: Mea
         record = claimed.store.read(claimed.protocol, cell)
         assert record is not None
         try:
-            made = mask_again(harness.tickets, record)
+            harness.ensure_networks(cell)
+            made = mask_again(harness.masks, record)
         except LotterybenchError as error:
             found.reasons.append(f"{title(cell)}: the plugin makes no mask here: {error.cause}")
             continue
@@ -106,12 +107,12 @@ def _failures(claimed: Claimed, harness: Harness, sample: int, key: tuple[str, i
         say("failed cells tried again", number + 1, len(chosen))
 
 
-class _Nudged(Tickets):
+class _Nudged(MaskMaker):
     """The same cells from initial weights that differ in their last digits."""
 
-    def initial(self, seed: int, *purpose: str | int) -> State:
+    def _initial(self, seed: int, *purpose: str | int) -> State:
         rng = stream(seed, "nudge")
-        exact = super().initial(seed, *purpose)
+        exact = super()._initial(seed, *purpose)
         return {
             name: tensor * (1 + NUDGE * torch.randn(tensor.shape, generator=rng))
             if tensor.is_floating_point()
@@ -131,11 +132,11 @@ def _recognised(claimed: Claimed, harness: Harness, found: Measured, say: Say) -
         return
     levels = [cell.level for cell in claimed.finished(method)]
     cells = [cell for cell in claimed.finished(method) if cell.level == max(levels)]
-    own = harness.tickets
-    nudged = _Nudged(claimed.protocol, harness.store, lambda: harness.dataset, harness.found, own.trained, own.limits)
+    own = harness.masks
+    nudged = _Nudged(claimed.protocol, harness.store, lambda: harness.dataset, harness.located, own.confinement)
     for number, cell in enumerate(cells):
         try:
-            exact, other = own.masks(cell)[0], nudged.masks(cell)[0]
+            exact, other = own.make(cell)[0], nudged.make(cell)[0]
         except LotterybenchError as error:
             found.reasons.append(f"{title(cell)}: the plugin makes no mask here: {error.cause}")
             continue

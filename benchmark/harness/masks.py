@@ -1,0 +1,211 @@
+"""A cell's mask: read, cut from scores, or taken from the cell that it is a control of. Nothing is trained here.
+
+The masks of a chain follow from the weights of the level before; they are kept in one file of nested masks, which is
+only ever extended, by the process that has the lock of the chain's job. Trained weights are read from disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import torch
+from torch import Generator
+
+from benchmark.datasets.dataset import Dataset, Examples, Split, scoring_examples, split
+from benchmark.harness.start import Start, State, Weights, initial_weights, masked_like, scored_at, start_of, untrained
+from benchmark.plugins.load import find
+from benchmark.plugins.registry import PluginSource
+from benchmark.plugins.sandbox.confinement import Limits
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE, Cell, is_chain
+from benchmark.protocols.methods import ControlSpec, MethodSpec, Needs
+from benchmark.pruning.interface import Masks
+from benchmark.pruning.masks import full_masks, shuffled
+from benchmark.pruning.schedule import PruneCost, Scored, Watcher, cut, cut_again, layer_groups, no_op, score_once
+from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, Scorer
+from benchmark.records.masks import NestedMasks
+from benchmark.records.store import Store
+from benchmark.training.checkpoint import load_weights
+from benchmark.utils.errors import NeedFailed
+from benchmark.utils.seeding import derived_seed, stream
+
+FREE = PruneCost(0.0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """Who runs in a process of its own, within which limits: plugins that are not of this repository, or `all`."""
+
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    all: bool = False
+
+    def confines(self, source: PluginSource) -> bool:
+        """Whether this plugin runs in a process of its own."""
+        return self.all or not source.of_this_repository
+
+
+class MaskMaker:
+    """Masks and starting weights of one protocol's cells.
+
+    `dataset()` gives the data; `located(pruner)` the pruner's source.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        store: Store,
+        dataset: Callable[[], Dataset],
+        located: Callable[[str], PluginSource],
+        confinement: Confinement = Confinement(),
+    ) -> None:
+        self.protocol, self.store, self.confinement = protocol, store, confinement
+        self._dataset, self._located = dataset, located
+        self._scores: dict[tuple[str, int], Scored] = {}
+
+    def split(self, seed: int) -> Split:
+        """Training and validation rows of a seed."""
+        return split(self._dataset(), self.protocol.data.validation, seed)
+
+    def start(self, cell: Cell) -> tuple[State, int]:
+        """(weights before masking, update at which training starts). Raises NeedFailed if they are not on disk."""
+        start = start_of(self.protocol, cell)
+        return self._weights(start, cell.seed), start.first_step
+
+    def _weights(self, start: Start, seed: int) -> State:
+        return self._initial(seed, *start.purpose) if start.trained is None else self.trained(start.trained)
+
+    def _initial(self, seed: int, *purpose: str | int) -> State:
+        return initial_weights(self.protocol, seed, *purpose)
+
+    def on_disk(self, weights: Weights) -> bool:
+        """Whether weights are there, undamaged."""
+        return load_weights(self._path(weights)) is not None
+
+    def trained(self, weights: Weights) -> State:
+        """Weights of a trained network, by parameter name. Raises NeedFailed if they are not on disk."""
+        state = load_weights(self._path(weights))
+        if state is None:
+            name = f"{weights.network.method} {weights.network.name}"
+            raise NeedFailed(name, f"has no weights '{weights.what}'", "Delete its record to redo it")
+        return state
+
+    def _path(self, weights: Weights) -> Path:
+        return self.store.weights_path(self.protocol, weights.network, weights.what)
+
+    def levels_on_disk(self, cell: Cell) -> int:
+        """Down to which level the masks of a cell's chain are on disk, its own or its parent's; 0 without a chain."""
+        return self._nested(cell).last_level if self.of_chain(cell) else 0
+
+    def of_chain(self, cell: Cell) -> bool:
+        """Whether a cell's mask is one of a chain's, its own or its parent's."""
+        return cell.method != DENSE and is_chain(self.protocol, masked_like(self.protocol, cell).method)
+
+    def _nested(self, cell: Cell) -> NestedMasks:
+        like = masked_like(self.protocol, cell)
+        return self.store.read_nested_masks(self.protocol, like.method, like.seed)
+
+    def make(self, cell: Cell, watch: Watcher = no_op) -> tuple[Masks, PruneCost]:
+        """The cell's mask and what pruning took.
+
+        `watch` is told of every round of scoring, but for those of chains. Raises NeedFailed if trained weights that
+        it follows from are not on disk, BadPruner if the plugin breaks its contract.
+        """
+        if cell.method == DENSE:
+            return full_masks(self.protocol.pruning.prunable), FREE
+        like = masked_like(self.protocol, cell)
+        masks, cost = self._of_chain(like) if self.of_chain(cell) else self._at_once(like, watch)
+        spec = self.protocol.method(cell.method)
+        if isinstance(spec, ControlSpec) and spec.control == "shuffle":
+            rng = stream(cell.seed, "shuffle", spec.of, cell.level, cell.draw)
+            masks = shuffled(masks, layer_groups(self.protocol.pruning), rng)
+        return masks, cost
+
+    def _at_once(self, cell: Cell, watch: Watcher) -> tuple[Masks, PruneCost]:
+        """A mask that follows from no other level's."""
+        spec = self.protocol.pruning_method(cell.method)
+        weights = self._weights(scored_at(self.protocol, cell), cell.seed)
+        if spec.schedule.scored == "once-for-all-levels":
+            level = self.protocol.level_table[cell.level]
+            return cut_again(
+                self._scored(spec, cell, weights), spec, self.protocol.pruning, level, watch, self._ties_seed(cell)
+            )
+        return self._cut(spec, cell, weights, None, watch)
+
+    def _of_chain(self, cell: Cell) -> tuple[Masks, PruneCost]:
+        """A mask of a chain, with all before it that are not on disk yet."""
+        nested = self._nested(cell)
+        spec = self.protocol.pruning_method(cell.method)
+        while nested.last_level < cell.level:
+            following = Cell(cell.method, nested.last_level + 1, cell.seed)
+            weights = self._weights(scored_at(self.protocol, following), cell.seed)
+            known = {name: torch.from_numpy(mask) for name, mask in nested.mask(nested.last_level).items()}
+            masks, cost = self._cut(spec, following, weights, known)
+            arrays = {name: mask.numpy() for name, mask in masks.items()}
+            nested = nested.extended(arrays, astuple(cost))
+            self.store.write_nested_masks(self.protocol, cell.method, cell.seed, nested)
+        seconds, forward, backward, seen = nested.costs[cell.level]
+        masks = {name: torch.from_numpy(mask) for name, mask in nested.mask(cell.level).items()}
+        return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
+
+    def _cut(
+        self, spec: MethodSpec, cell: Cell, weights: State, before: Masks | None, watch: Watcher = no_op
+    ) -> tuple[Masks, PruneCost]:
+        rng = stream(cell.seed, "prune", cell.method, cell.level)
+        with self._scorer(spec, cell.seed, weights, rng) as scorer:
+            return cut(
+                scorer,
+                spec,
+                self.protocol.pruning,
+                self.protocol.level_table[cell.level],
+                before,
+                watch,
+                self._ties_seed(cell),
+            )
+
+    def _ties_seed(self, cell: Cell) -> int | None:
+        """Decides between equal scores where the protocol breaks ties at random: one order for a seed and method."""
+        by_seed = self.protocol.pruning.ties == "random-by-seed"
+        return derived_seed(cell.seed, "ties", cell.method) if by_seed else None
+
+    def has_scores(self, cell: Cell) -> bool:
+        """Whether the scores that serve all levels of the cell's method and seed are in memory."""
+        return (cell.method, cell.seed) in self._scores
+
+    def _scored(self, spec: MethodSpec, cell: Cell, weights: State) -> Scored:
+        """The scores of all levels of a seed; those of the last seed asked for are kept."""
+        if not self.has_scores(cell):
+            self._scores.clear()
+            with self._scorer(spec, cell.seed, weights, stream(cell.seed, "prune", cell.method)) as scorer:
+                self._scores[cell.method, cell.seed] = score_once(scorer, spec, self.protocol.pruning)
+        return self._scores[cell.method, cell.seed]
+
+    @contextmanager
+    def _scorer(self, spec: MethodSpec, seed: int, weights: State, rng: Generator) -> Iterator[Scorer]:
+        """The pruner, with all that it is given: in this process, or confined in one of its own."""
+        source, names = self._located(spec.pruner), tuple(self.protocol.pruning.prunable)
+        dataset = self._dataset()
+        scored = ScoredNetwork(untrained(self.protocol), weights, dataset.input_shape, dataset.classes)
+        scored.module.train(self.protocol.pruning.scoring.batch_norm == "train")
+        if self.confinement.confines(source):
+            from benchmark.plugins.sandbox.session import Session
+
+            with Session(source, spec.parameters, self.confinement.limits) as session:
+                session.begin(self.protocol.network, names, scored, self._examples(session.needs, seed), rng)
+                yield session
+        else:
+            plugin = find(spec.pruner).make(spec.parameters)
+            yield DirectScorer(plugin, spec.pruner, names, scored, self._examples(plugin.needs, seed), rng)
+
+    def _examples(self, needs: Needs, seed: int) -> Examples | None:
+        """What a pruner declares it needs, and no more."""
+        if needs not in ("inputs", "labels"):
+            return None
+        rng = stream(seed, "scoring examples")
+        scoring = self.protocol.pruning.scoring
+        examples = scoring_examples(self._dataset(), self.split(seed).training, scoring, rng)
+        if needs == "inputs":
+            return Examples(examples.inputs, torch.full_like(examples.labels, -1))
+        return examples
