@@ -34,6 +34,7 @@ from benchmark.pruning.schedule import PruneCost, ScoreWatch
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.records.submissions import refuse_other_source
+from benchmark.tasks import load_task
 from benchmark.training.checkpoint import CheckpointFile, digest_of, save_weights
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
@@ -225,8 +226,8 @@ class Harness:
 
     def train(self, ready: Sequence[Prepared]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device."""
-        protocol = self.protocol
-        setup = TrainingSetup(partial(untrained, protocol), protocol.recipe, protocol.evaluation, self.dataset)
+        protocol, make = self.protocol, partial(untrained, self.protocol)
+        setup = TrainingSetup(make, protocol.recipe, protocol.evaluation, self.dataset, load_task(protocol.task))
         with with_safe_points():
             return train(
                 [each.replica for each in ready],
