@@ -11,6 +11,7 @@ import pytest
 from plugin_files import SMALL, plugin
 
 from benchmark.harness.harness import Harness, Settings
+from benchmark.harness.masks import Confinement
 from benchmark.planning.plan import jobs
 from benchmark.plugins.sandbox.confinement import describe
 from benchmark.protocols import Protocol
@@ -25,7 +26,9 @@ def run(protocol: Protocol, root: Path, methods: list[str], body: str, seconds: 
     limits = SMALL.__class__(**{**vars(SMALL), "seconds": seconds})
     source = plugin(root, body, needs="labels")
     store = Store(root / "results")
-    harness = Harness(protocol, store, Settings(data_root=root, plugins={"snip": source.file}, limits=limits))
+    harness = Harness(
+        protocol, store, Settings(data_root=root, plugins={"snip": source.file}, confinement=Confinement(limits))
+    )
     for job in jobs(protocol, methods, store):
         assert harness.run(job)
     return {f"{r.method.name} {r.cell.level} {r.cell.seed}": r for r in store.records(protocol)}
