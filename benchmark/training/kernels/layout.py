@@ -83,8 +83,8 @@ class Layout:
             row = self.table[layer]
             weight, bias = shape.names[layer]
             mask = masks.get(weight, np.ones((units, inputs), np.bool_))
-            row[p.UNITS], row[p.ROWS] = units, padded(units, 6)
-            row[p.INPUTS], row[p.COLUMNS] = inputs, padded(inputs, 24)
+            row[p.UNITS], row[p.ROWS] = units, padded(units, 4)
+            row[p.INPUTS], row[p.COLUMNS] = inputs, padded(inputs, 12)
             row[p.SPARSE] = mask.mean() < dense_from
             row[p.MASKED] = not row[p.SPARSE] and not mask.all()
             row[p.BIAS_MASKED] = bias in masks and not masks[bias].all()
@@ -100,13 +100,14 @@ class Layout:
                 row[p.WEIGHTS] = padded(len(rows), 8)
             else:
                 row[p.WEIGHTS] = row[p.ROWS] * row[p.COLUMNS]
-                taken = (np.arange(units)[:, None] * row[p.COLUMNS] + np.arange(inputs)).ravel()
+                unit, feature = np.arange(units)[:, None], np.arange(inputs)
+                taken = (unit // 4 * 4 * row[p.COLUMNS] + feature * 4 + unit % 4).ravel()
                 source = np.arange(units * inputs)
             row[p.WEIGHT] = self._reserve(int(row[p.WEIGHTS]))
             self._places[weight] = (taken + row[p.WEIGHT], source)
             row[p.BIAS] = self._reserve(padded(units, 8))
             self._places[bias] = (np.arange(units) + row[p.BIAS], np.arange(units))
-            room = max(room, 3 * int(row[p.COLUMNS]), int(row[p.WEIGHTS]) * int(row[p.SPARSE]) + 16, units + 16)
+            room = max(room, 4 * int(row[p.COLUMNS]), int(row[p.WEIGHTS]) * int(row[p.SPARSE]) + 16, units + 16)
         used = np.arange(shape.widths[0])
         if self.table[0, p.SPARSE]:
             used = self._leave_out_inputs(pools)
@@ -153,9 +154,9 @@ class Layout:
     def _room(self, lanes: int) -> Room:
         from benchmark.training.kernels import program as p
 
-        table, at = self.table.copy(), padded(self.shape.widths[0], 24) * lanes
+        table, at = self.table.copy(), padded(self.shape.widths[0], 12) * lanes
         for layer in range(len(table)):
-            units = padded(int(table[layer, p.UNITS]), 24) * lanes
+            units = padded(int(table[layer, p.UNITS]), 12) * lanes
             for column in (p.ACTIVE, p.OUTPUT, p.DELTA, p.ERROR):
                 if column == p.OUTPUT and not table[layer, p.SHORTCUT]:
                     table[layer, column] = table[layer, p.ACTIVE]

@@ -26,92 +26,131 @@ from __future__ import annotations
 from benchmark.training.kernels.cache import inner
 from benchmark.training.kernels.vector import add, fma, fmas, load, scalar, store, total, totals4, totals8, zeros
 
-ROWS = 6  # rows of a register block of the dense products; 6 x 16 lanes fill 12 of AVX2's 16 registers
+ROWS = 4
+"""Rows of a block of dense weights, which lie column by column: w[i, j] is number j * 4 + i % 4 of block i // 4. So
+both products read them from one place onwards. 4 rows by 24 examples fill 12 of AVX2's 16 registers with sums."""
 PANEL = 192  # inner indices of one pass: that much of x stays in the first-level cache
-COLUMNS = 4  # a block of the dense gradient is 3 rows by 4 columns
 
 
 @inner
-def _block(like, out, o, stride, w, at, by_row, by_inner, x, first, inner):
-    """out[6 rows, lanes of `like`] += w[6 rows, inner] x[inner, lanes], held in registers."""
+def _forward_block(like, out, o, lanes, w, at, x, first, inner_count):
+    """out[4 rows, lanes of `like`] += w[4 rows, inner] x[inner, lanes], held in registers."""
     a0 = load(like, out, o)
-    a1 = load(like, out, o + stride)
-    a2 = load(like, out, o + 2 * stride)
-    a3 = load(like, out, o + 3 * stride)
-    a4 = load(like, out, o + 4 * stride)
-    a5 = load(like, out, o + 5 * stride)
-    for k in range(inner):
-        v = load(like, x, first + k * stride)
-        i = at + k * by_inner
-        a0 = fmas(scalar(w, i), v, a0)
-        a1 = fmas(scalar(w, i + by_row), v, a1)
-        a2 = fmas(scalar(w, i + 2 * by_row), v, a2)
-        a3 = fmas(scalar(w, i + 3 * by_row), v, a3)
-        a4 = fmas(scalar(w, i + 4 * by_row), v, a4)
-        a5 = fmas(scalar(w, i + 5 * by_row), v, a5)
+    a1 = load(like, out, o + lanes)
+    a2 = load(like, out, o + 2 * lanes)
+    a3 = load(like, out, o + 3 * lanes)
+    for _ in range(inner_count):
+        v = load(like, x, first)
+        a0 = fmas(scalar(w, at), v, a0)
+        a1 = fmas(scalar(w, at + 1), v, a1)
+        a2 = fmas(scalar(w, at + 2), v, a2)
+        a3 = fmas(scalar(w, at + 3), v, a3)
+        at += 4
+        first += lanes
     store(out, o, a0)
-    store(out, o + stride, a1)
-    store(out, o + 2 * stride, a2)
-    store(out, o + 3 * stride, a3)
-    store(out, o + 4 * stride, a4)
-    store(out, o + 5 * stride, a5)
+    store(out, o + lanes, a1)
+    store(out, o + 2 * lanes, a2)
+    store(out, o + 3 * lanes, a3)
 
 
 @inner
-def _dense(out, o, rows, w, at, by_row, by_inner, x, first, inner, lanes):
-    for k in range(0, inner, PANEL):
-        here = min(PANEL, inner - k)
-        lane = 0
-        while lane + 16 <= lanes:
-            for r in range(0, rows, ROWS):
-                _block(
-                    zeros(16), out, o + r * lanes + lane, lanes,
-                    w, at + r * by_row + k * by_inner, by_row, by_inner, x, first + k * lanes + lane, here,
-                )  # fmt: skip
-            lane += 16
-        if lane < lanes:
-            for r in range(0, rows, ROWS):
-                _block(
-                    zeros(8), out, o + r * lanes + lane, lanes,
-                    w, at + r * by_row + k * by_inner, by_row, by_inner, x, first + k * lanes + lane, here,
-                )  # fmt: skip
+def _forward_panel(like, out, o, rows, w, at, columns, x, first, count, lanes):
+    for r in range(0, rows, ROWS):
+        _forward_block(like, out, o + r * lanes, lanes, w, at + r * columns, x, first, count)
 
 
 @inner
 def dense_forward(out, o, rows, w, at, columns, x, first, lanes):
-    """out[rows, lanes] += w x. w: [rows][columns] from `at` on; rows is a multiple of 6, lanes of 8."""
-    _dense(out, o, rows, w, at, columns, 1, x, first, columns, lanes)
+    """out[rows, lanes] += w x; rows is a multiple of 4, lanes of 8."""
+    for k in range(0, columns, PANEL):
+        count, lane = min(PANEL, columns - k), 0
+        while lanes - lane >= 24:
+            _forward_panel(
+                zeros(24), out, o + lane, rows, w, at + k * ROWS, columns, x, first + k * lanes + lane, count, lanes
+            )
+            lane += 24
+        if lanes - lane == 16:
+            _forward_panel(
+                zeros(16), out, o + lane, rows, w, at + k * ROWS, columns, x, first + k * lanes + lane, count, lanes
+            )
+        elif lanes - lane == 8:
+            _forward_panel(
+                zeros(8), out, o + lane, rows, w, at + k * ROWS, columns, x, first + k * lanes + lane, count, lanes
+            )
+
+
+@inner
+def _backward_block(like, out, o, lanes, w, at, columns, d, first, rows):
+    """out[4 columns, lanes of `like`] += w[rows, 4 columns]' d[rows, lanes], held in registers."""
+    a0 = load(like, out, o)
+    a1 = load(like, out, o + lanes)
+    a2 = load(like, out, o + 2 * lanes)
+    a3 = load(like, out, o + 3 * lanes)
+    for _ in range(0, rows, ROWS):
+        for k in range(at, at + ROWS):
+            v = load(like, d, first)
+            a0 = fmas(scalar(w, k), v, a0)
+            a1 = fmas(scalar(w, k + 4), v, a1)
+            a2 = fmas(scalar(w, k + 8), v, a2)
+            a3 = fmas(scalar(w, k + 12), v, a3)
+            first += lanes
+        at += ROWS * columns
+    store(out, o, a0)
+    store(out, o + lanes, a1)
+    store(out, o + 2 * lanes, a2)
+    store(out, o + 3 * lanes, a3)
+
+
+@inner
+def _backward_panel(like, out, o, used, w, at, columns, d, first, count, lanes):
+    for j in range(0, used, 4):
+        _backward_block(like, out, o + j * lanes, lanes, w, at + j * ROWS, columns, d, first, count)
 
 
 @inner
 def dense_backward(out, o, used, w, at, columns, d, first, rows, lanes):
-    """out[used, lanes] += w' d: the first `used` columns of w, a multiple of 6, as rows of the result."""
-    _dense(out, o, used, w, at, 1, columns, d, first, rows, lanes)
+    """out[used, lanes] += w' d: the first `used` columns of w, a multiple of 4, as rows of the result."""
+    for i in range(0, rows, PANEL):
+        count, lane = min(PANEL, rows - i), 0
+        while lanes - lane >= 24:
+            _backward_panel(
+                zeros(24), out, o + lane, used, w, at + i * columns, columns, d, first + i * lanes + lane, count, lanes
+            )
+            lane += 24
+        if lanes - lane == 16:
+            _backward_panel(
+                zeros(16), out, o + lane, used, w, at + i * columns, columns, d, first + i * lanes + lane, count, lanes
+            )
+        elif lanes - lane == 8:
+            _backward_panel(
+                zeros(8), out, o + lane, used, w, at + i * columns, columns, d, first + i * lanes + lane, count, lanes
+            )
 
 
 @inner
 def dense_gradient(g, d, first, x, x_first, columns, lanes):
-    """g[3][columns] = d[3, lanes] x[columns, lanes]' for three rows of a layer; columns is a multiple of 4."""
+    """g = d[4, lanes] x[columns, lanes]' for one block of rows, laid out as their weights are; columns is a multiple
+    of 3."""
     like = zeros(8)
-    for j in range(0, columns, COLUMNS):
+    for j in range(0, columns, 3):
         a0, a1, a2, a3 = zeros(8), zeros(8), zeros(8), zeros(8)
         b0, b1, b2, b3 = zeros(8), zeros(8), zeros(8), zeros(8)
         c0, c1, c2, c3 = zeros(8), zeros(8), zeros(8), zeros(8)
         at = x_first + j * lanes
-        for t in range(0, lanes, 8):
-            x0 = load(like, x, at + t)
-            x1 = load(like, x, at + lanes + t)
-            x2 = load(like, x, at + 2 * lanes + t)
-            x3 = load(like, x, at + 3 * lanes + t)
-            v = load(like, d, first + t)
-            a0, a1, a2, a3 = fma(v, x0, a0), fma(v, x1, a1), fma(v, x2, a2), fma(v, x3, a3)
-            v = load(like, d, first + lanes + t)
-            b0, b1, b2, b3 = fma(v, x0, b0), fma(v, x1, b1), fma(v, x2, b2), fma(v, x3, b3)
-            v = load(like, d, first + 2 * lanes + t)
-            c0, c1, c2, c3 = fma(v, x0, c0), fma(v, x1, c1), fma(v, x2, c2), fma(v, x3, c3)
-        store(g, j, totals4(a0, a1, a2, a3))
-        store(g, columns + j, totals4(b0, b1, b2, b3))
-        store(g, 2 * columns + j, totals4(c0, c1, c2, c3))
+        for t in range(first, first + lanes, 8):
+            x0, x1, x2 = load(like, x, at), load(like, x, at + lanes), load(like, x, at + 2 * lanes)
+            v = load(like, d, t)
+            a0, b0, c0 = fma(v, x0, a0), fma(v, x1, b0), fma(v, x2, c0)
+            v = load(like, d, t + lanes)
+            a1, b1, c1 = fma(v, x0, a1), fma(v, x1, b1), fma(v, x2, c1)
+            v = load(like, d, t + 2 * lanes)
+            a2, b2, c2 = fma(v, x0, a2), fma(v, x1, b2), fma(v, x2, c2)
+            v = load(like, d, t + 3 * lanes)
+            a3, b3, c3 = fma(v, x0, a3), fma(v, x1, b3), fma(v, x2, c3)
+            at += 8
+        store(g, j * ROWS, totals4(a0, a1, a2, a3))
+        store(g, j * ROWS + 4, totals4(b0, b1, b2, b3))
+        store(g, j * ROWS + 8, totals4(c0, c1, c2, c3))
 
 
 @inner

@@ -43,10 +43,10 @@ from benchmark.training.kernels.vector import (
 # Columns of the table, one row a layer. Offsets count entries of the array that is named.
 (
     UNITS,  # outputs
-    ROWS,  # outputs, padded to a multiple of 6: rows of dense weights
+    ROWS,  # outputs, padded to a multiple of 4: rows of dense weights
     INPUTS,  # inputs
-    COLUMNS,  # inputs, padded to a multiple of 24: columns of dense weights
-    WEIGHT,  # in parameters: dense [ROWS][COLUMNS], or surviving weights row by row
+    COLUMNS,  # inputs, padded to a multiple of 12: columns of dense weights
+    WEIGHT,  # in parameters: dense blocks of 4 rows (see `products`), or surviving weights row by row
     WEIGHTS,  # how many numbers that is, padded to a multiple of 8
     BIAS,  # in parameters: UNITS, padded to a multiple of 8
     SPARSE,  # 1 for the form by surviving weights
@@ -145,7 +145,7 @@ def _errors(table, layer, p, index, work, lanes):
 
 @inner
 def _learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes):
-    """Gradients of one layer's parameters, and the optimizer's step, dense weights three rows at a time: their
+    """Gradients of one layer's parameters, and the optimizer's step, dense weights four rows at a time: their
     gradients are still in the cache when they are used."""
     x = 0 if layer == 0 else table[layer - 1, OUTPUT]
     weight, d, units = table[layer, WEIGHT], table[layer, DELTA], table[layer, UNITS]
@@ -155,9 +155,9 @@ def _learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes):
         update(kind, numbers, p, m, v, weight, g, 0, table[layer, WEIGHTS], mask, masked)
     else:
         columns = table[layer, COLUMNS]
-        for r in range(0, table[layer, ROWS], 3):
+        for r in range(0, table[layer, ROWS], 4):
             dense_gradient(g, work, d + r * lanes, work, x, columns, lanes)
-            update(kind, numbers, p, m, v, weight + r * columns, g, 0, 3 * columns, mask, masked)
+            update(kind, numbers, p, m, v, weight + r * columns, g, 0, 4 * columns, mask, masked)
     for i in range(units, units + 8):
         g[i] = np.float32(0.0)
     bias_gradient(g, work, d, units, lanes)
