@@ -16,7 +16,7 @@ from benchmark.plugins.child import ask
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.registry import names as installed
 from benchmark.protocols import Protocol
-from benchmark.protocols.methods import Allocation, ControlSpec, MethodSpec, Needs, Schedule
+from benchmark.protocols.methods import OF_TRAINED, Allocation, ControlSpec, MethodSpec, Needs, Return, Schedule
 from benchmark.records.schema import ProtocolRef
 from benchmark.records.submissions import SUBMISSION_SCHEMA, Submission, Value, method_name
 from benchmark.utils.errors import BadInput, BadPruner
@@ -38,6 +38,7 @@ class PluginFacts(Frozen):
     paper: str
     rounds: int
     allocation: Allocation
+    pruned_weights: Return = "never-return"
     parameters: dict[str, Value]
     registered: Literal["no", "same", "other"]
 
@@ -85,7 +86,12 @@ def submission_to(protocol: Protocol, plugin: PluginFacts) -> Submission:
             f"plugin '{plugin.name}' on {protocol.key}", f"its name is that of {taken}", "Rename the plugin's file"
         )
     levels, later = levels_for(protocol, plugin.allocation)
-    trained = plugin.needs == "trained weights"
+    schedule = Schedule(
+        rounds=plugin.rounds,
+        scores="trained" if plugin.needs in OF_TRAINED else "initial",
+        restart=0,
+        pruned_weights=plugin.pruned_weights,
+    )
     return Submission(
         schema=SUBMISSION_SCHEMA,
         name=method_name(plugin.name, plugin.parameters),
@@ -97,7 +103,7 @@ def submission_to(protocol: Protocol, plugin: PluginFacts) -> Submission:
             pruner=plugin.name,
             parameters=plugin.parameters,
             allocation=plugin.allocation,
-            schedule=Schedule(rounds=plugin.rounds, scores="trained" if trained else "initial", restart=0),
+            schedule=schedule,
             levels=levels,
             later=later,
         ),
@@ -121,7 +127,7 @@ def levels_for(protocol: Protocol, allocation: Allocation) -> tuple[tuple[int, .
 
     def reachable(level: int) -> bool:
         one_shot = protocol.level_table[level].one_shot_counts
-        return protocol.level_table[level].kept > 0 and (allocation == "global" or one_shot is not None)
+        return protocol.level_table[level].kept > 0 and (allocation != "layerwise" or one_shot is not None)
 
     first = tuple(sorted({level for level in wanted if reachable(level)}))
     if not first:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.plugins.child import Tell, respond
 from benchmark.plugins.load import FoundPruner, from_file
 from benchmark.plugins.sandbox.confinement import Limits
-from benchmark.protocols.methods import Allocation, Needs
+from benchmark.protocols.methods import OF_TRAINED, Allocation, Needs, Return
 from benchmark.pruning.interface import Pruner
 from benchmark.records.submissions import Value
 from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
@@ -98,19 +98,22 @@ def _paper(plugin: object) -> str:
 def _schedule(plugin: object) -> dict[str, Any]:
     kind = type(plugin).__name__
     if not isinstance(plugin, Pruner):
-        for name in ("rounds", "allocation"):
+        for name in ("rounds", "allocation", "pruned_weights"):
             if hasattr(plugin, name):
                 raise BadPruner(f"{kind}.{name}", "a MaskLearner makes the whole mask itself", "Remove it")
         return {"kind": "mask", "rounds": 1, "allocation": "global"}
     rounds: object = plugin.rounds
     if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= 10_000:
         raise BadPruner(f"{kind}.rounds", f"is {rounds!r}", "Declare a whole number from 1 to 10000")
-    if plugin.needs == "trained weights" and rounds != 1:
+    if plugin.needs in OF_TRAINED and rounds != 1:
         raise BadPruner(
             f"{kind}.rounds", f"is {rounds}, but nothing is trained between rounds", "Trained weights take 1 round"
         )
     allocation = _declared(plugin, "allocation", get_args(Allocation))
-    return {"kind": "score", "rounds": rounds, "allocation": allocation}
+    pruned_weights = _declared(plugin, "pruned_weights", get_args(Return))
+    if pruned_weights == "may-return" and rounds == 1:
+        raise BadPruner(f"{kind}.pruned_weights", "is 'may-return' with one round", "Declare rounds above 1")
+    return {"kind": "score", "rounds": rounds, "allocation": allocation, "pruned_weights": pruned_weights}
 
 
 if __name__ == "__main__":

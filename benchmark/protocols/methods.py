@@ -15,8 +15,12 @@ from benchmark.utils.strict_model import ADDED, Frozen
 if TYPE_CHECKING:
     from benchmark.protocols.protocol import Protocol
 
-Allocation = Literal["layerwise", "global"]
-Needs = Literal["nothing", "inputs", "labels", "trained weights"]
+Allocation = Literal["layerwise", "global", "by-pruner"]
+Needs = Literal["nothing", "inputs", "labels", "trained weights", "initial and trained weights"]
+Return = Literal["never-return", "may-return"]
+
+OF_TRAINED: tuple[Needs, ...] = ("trained weights", "initial and trained weights")
+"""Needs that only a trained network meets."""
 
 
 class Schedule(Frozen):
@@ -28,7 +32,9 @@ class Schedule(Frozen):
     or "trained" to fine-tune the trained weights. `weights: kept` rewinds the learning rate to `restart` and nothing
     else (Renda et al. 2020, arXiv 2003.02389). "levels" fine-tunes, or keeps, the weights that the level before ended
     with. `scored: once-for-all-levels`: the masks of all levels of a seed are cut from one set of scores, so they are
-    nested.
+    nested. `pruned_weights: may-return`: every round cuts from all weights, those pruned in earlier rounds of the same
+    mask too, by scores found without them (FORCE, arXiv 2006.09081). `layer_counts: of-levels`: one round leaves in
+    each layer what level after level would. `training: none`: the masked network is evaluated as it starts.
     """
 
     rounds: Literal["levels"] | int
@@ -38,6 +44,9 @@ class Schedule(Frozen):
     curve: Annotated[Literal["exponential", "linear"], ADDED] = "exponential"
     scored: Annotated[Literal["for-each-level", "once-for-all-levels"], ADDED] = "for-each-level"
     weights: Annotated[Literal["rewound", "kept"], ADDED] = "rewound"
+    pruned_weights: Annotated[Return, ADDED] = "never-return"
+    layer_counts: Annotated[Literal["of-one-round", "of-levels"], ADDED] = "of-one-round"
+    training: Annotated[Literal["recipe", "none"], ADDED] = "recipe"
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -59,6 +68,12 @@ class Schedule(Frozen):
             raise ValueError("weights: kept needs scores: trained and the step at which the learning rate starts again")
         if self.retrain_steps is not None and self.restart != "trained":
             raise ValueError("retrain_steps needs restart: trained; a rewound network trains to the recipe's last step")
+        if self.pruned_weights == "may-return" and (not isinstance(self.rounds, int) or self.rounds == 1):
+            raise ValueError("pruned_weights: may-return needs a number of rounds above 1")
+        if self.layer_counts == "of-levels" and self.rounds != 1:
+            raise ValueError("layer_counts: of-levels needs rounds: 1")
+        if self.training == "none" and (self.rounds == "levels" or self.retrain_steps is not None):
+            raise ValueError("training: none leaves no trained network to prune further, and no retrain_steps")
         return self
 
 
@@ -91,10 +106,21 @@ class MethodSpec(Frozen):
         """Levels at which the method is measured, most wanted first; `last` is the protocol's."""
         return (tuple(range(1, last + 1)) if self.levels == "all" else self.levels) + self.later
 
+    def inverted(self, rounds: Literal["every-round", "one-shot"]) -> MethodSpec:
+        """The method with its ranking turned around: in every round, or that of the whole network, cut at once."""
+        schedule = self.schedule
+        if rounds == "one-shot":
+            once = {"rounds": 1, "curve": "exponential", "pruned_weights": "never-return"}
+            schedule = schedule.model_copy(update=once)
+        keep = "lowest" if self.keep == "highest" else "highest"
+        return self.model_copy(update={"keep": keep, "schedule": schedule})
+
     def unfit_for(self, *, trains: bool) -> str | None:
         """Why a protocol that trains final networks, or none, cannot have this method; None if it can."""
         if not trains and (self.schedule.scores, self.schedule.restart) != ("initial", 0):
             return "measures: masks trains nothing: scores: initial and restart: 0"
+        if not trains and self.schedule.training == "none":
+            return "measures: masks trains nothing: leave training out"
         if trains and self.schedule.scored != "for-each-level":
             return "scored: once-for-all-levels needs measures: masks"
         return None
@@ -104,17 +130,27 @@ class MethodSpec(Frozen):
         restart, steps = self.schedule.restart, protocol.recipe.steps
         if protocol.trains and isinstance(restart, int) and restart >= steps:
             raise ValueError(f"methods.{name}: restart {restart} is not before the last of {steps} steps")
-        if self.allocation == "layerwise" and not self.is_chain:
+        if self.allocation != "layerwise" and self.schedule.layer_counts == "of-levels":
+            raise ValueError(f"methods.{name}: layer_counts: of-levels needs allocation: layerwise")
+        if self.allocation == "by-pruner" and self.schedule.scored == "once-for-all-levels":
+            raise ValueError(f"methods.{name}: allocation: by-pruner asks for budgets level by level")
+        if self.allocation == "layerwise" and not self.is_chain and self.schedule.layer_counts == "of-one-round":
             for level in protocol.measured_levels(name):
                 if protocol.level_table[level].one_shot_counts is None:
                     raise ValueError(f"methods.{name}: level {level} cannot be reached in one round with layer_rates")
 
 
 class ControlSpec(Frozen):
-    """A method that takes another's mask: `reinitialise` redraws the weights, `shuffle` permutes within layers."""
+    """A method that takes another's mask, or scores: `reinitialise` redraws the weights, `shuffle` permutes within
+    layers, `invert` keeps what the scores say should go.
+
+    `inverted`: which scores are turned around, those of "every-round" or, "one-shot", those of the whole network, from
+    which the mask is then cut in one round. They differ where the method has several rounds.
+    """
 
     of: str
-    control: Literal["reinitialise", "shuffle"]
+    control: Literal["reinitialise", "shuffle", "invert"]
+    inverted: Annotated[Literal["every-round", "one-shot"] | None, ADDED] = None
     draws: int = Field(gt=0, description="independent repetitions per ticket; later ones are run last")
     levels: tuple[int, ...] = Field(min_length=1)
 
@@ -135,11 +171,20 @@ class ControlSpec(Frozen):
         if not isinstance(parent, MethodSpec):
             raise ValueError(f"methods.{name}: of: '{self.of}' is not a pruning method of this protocol")
         if name != f"{self.of}+{'reinit' if self.control == 'reinitialise' else self.control}":
-            raise ValueError(f"methods.{name}: a control is named <method>+reinit or <method>+shuffle")
+            raise ValueError(f"methods.{name}: a control is named <method>+reinit, <method>+shuffle or <method>+invert")
         if missing := set(self.levels) - set(protocol.measured_levels(self.of)):
             raise ValueError(f"methods.{name}: level {min(missing)} is not measured by {self.of}")
         if self.control == "reinitialise" and (parent.schedule.restart, parent.schedule.weights) != (0, "rewound"):
             raise ValueError(f"methods.{name}: new weights start at step 0, but {self.of} restarts elsewhere")
+        if (self.control == "invert") != (self.inverted is not None):
+            raise ValueError(f"methods.{name}: inverted goes with control: invert")
+        if self.control == "invert" and self.draws != 1:
+            raise ValueError(f"methods.{name}: inverted scores leave nothing to draw: draws: 1")
+        if self.control == "invert" and (parent.is_chain or parent.schedule.scored != "for-each-level"):
+            raise ValueError(f"methods.{name}: the masks of {self.of} follow from each other; write a method with keep")
+        once_differs = parent.schedule.rounds != 1
+        if self.inverted == "one-shot" and not once_differs:
+            raise ValueError(f"methods.{name}: {self.of} has one round: inverted: every-round")
 
 
 class Scoring(Frozen):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmark.datasets.dataset import Examples
-from benchmark.protocols.methods import Allocation, Needs
+from benchmark.protocols.methods import Allocation, Needs, Return
 from benchmark.pruning.sparse import Copied, Masked, Pattern, SparseWeight
 
 Scores = dict[str, Tensor]
@@ -39,7 +39,8 @@ class Network:
     """A network to be pruned: a pure function of its weights.
 
     `weights`: the prunable tensors by name, already multiplied by `masks`; `others`: every other parameter and
-    buffer. Nothing here may be changed in place: the harness compares and refuses.
+    buffer; `initial`: the initial values of the prunable tensors, for a pruner that needs "initial and trained
+    weights" (None for others). Nothing here may be changed in place: the harness compares and refuses.
     """
 
     module: nn.Module
@@ -49,6 +50,15 @@ class Network:
     input_shape: tuple[int, ...]
     classes: int
     cost: Cost = field(default_factory=Cost)
+    initial: Mapping[str, Tensor] | None = None
+
+    def unmasked(self) -> Scores:
+        """The prunable tensors before they were multiplied by `masks`, in new tensors: the pruned weights' values too.
+
+        For methods in which a pruned weight may return.
+        """
+        state = self.weights.state if isinstance(self.weights, Masked) else self.weights
+        return {name: state[name].clone() for name in self.weights}
 
     def kept(self) -> Scores:
         """The weights that `masks` keep, in new tensors: (kept,) each, in order; whole ones, in their shape.
@@ -98,6 +108,7 @@ class Plugin(ABC):  # noqa: B024 - the abstract methods are its two kinds'
 
     `needs`: "nothing", "inputs" (examples without labels), "labels" (examples with them), or "trained weights": the
     network is then shown at the end of dense training, and the final training starts again at its initial weights.
+    "initial and trained weights": so too, with `network.initial` beside.
     `paper`: where the method was published, in words.
     """
 
@@ -110,20 +121,30 @@ class Pruner(Plugin):
 
     `rounds` and `allocation` say how scores become a mask where the method is added to a frozen protocol with
     `--plugin`; a protocol that names the pruner itself says it there. `rounds`: in how many exponential steps the
-    density is reached, with new scores for each. `allocation`: whether all layers compete ("global") or each keeps the
-    protocol's share ("layerwise").
+    density is reached, with new scores for each. `allocation`: whether all layers compete ("global"), each keeps the
+    protocol's share ("layerwise"), or the share that `budgets` gives it ("by-pruner"). `pruned_weights`: whether a
+    later round of the same mask may keep what an earlier one has pruned.
     """
 
     rounds: ClassVar[int] = 1
     allocation: ClassVar[Allocation] = "global"
+    pruned_weights: ClassVar[Return] = "never-return"
 
     @abstractmethod
     def score(self, network: Network, examples: Examples | None, rng: torch.Generator) -> Scores:
         """One finite score per prunable weight, same names and shapes as `network.weights`; higher stays. Or, for any
-        tensor, one per weight that is left, like `network.kept()`.
+        tensor, one per weight that is left, like `network.kept()` (not where pruned weights may return).
 
         `examples` is None unless `needs` says "inputs" or "labels"; `rng` is this cell's own generator.
         """
+
+    def budgets(self, shapes: Mapping[str, tuple[int, ...]], kept: int) -> Mapping[str, float]:
+        """How many of `kept` weights each prunable tensor keeps, for `allocation: by-pruner`.
+
+        `shapes`: (outputs, inputs, ...) by name, in the network's order. Real numbers from 0 to a tensor's size that
+        add up to `kept`; the harness rounds them to whole ones of that sum, largest remainders up.
+        """
+        raise NotImplementedError(f"{type(self).__name__} sets no budgets: allocation: layerwise or global")
 
 
 class MaskLearner(Plugin):

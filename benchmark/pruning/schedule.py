@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import floor, fsum, isclose
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from benchmark.protocols.methods import MethodSpec, PruningSpec
 from benchmark.pruning.interface import Masks, Plugin, Scores
 from benchmark.pruning.masks import check_masks, check_scores, full_masks, left, masks_from_scores, whole
 from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, Scorer
+from benchmark.pruning.sparse import kept_count
 from benchmark.records.schema import LayerScores, ScoreFacts
 from benchmark.utils.errors import BadPruner
 
@@ -42,14 +44,25 @@ def layer_groups(pruning: PruningSpec) -> dict[str, list[str]]:
     return groups
 
 
-def _round_counts(spec: MethodSpec, pruning: PruningSpec, level: Level) -> list[dict[str, int]]:
-    """Weights to keep per group after each round of this level's mask."""
+def _totals(spec: MethodSpec, level: Level) -> list[int]:
+    """Weights to keep after each round of this level's mask."""
     if spec.schedule.rounds == "levels":
-        return [dict(level.counts) if spec.allocation == "layerwise" else {"all": level.kept}]
+        return [level.kept]
     curve = linear_totals if spec.schedule.curve == "linear" else exponential_totals
-    totals = curve(level.prunable, level.kept, spec.schedule.rounds)
+    return curve(level.prunable, level.kept, spec.schedule.rounds)
+
+
+def _round_counts(
+    spec: MethodSpec, pruning: PruningSpec, level: Level, budgets: Callable[[int], Mapping[str, float]]
+) -> list[dict[str, int]]:
+    """Weights to keep per group after each round of this level's mask. `budgets`: the pruner's, for a total."""
+    totals = _totals(spec, level)
     if spec.allocation == "global":
         return [{"all": total} for total in totals]
+    if spec.allocation == "by-pruner":
+        return [whole_budgets(budgets(total), pruning.tensor_sizes, total, spec.pruner) for total in totals]
+    if spec.schedule.rounds == "levels" or spec.schedule.layer_counts == "of-levels":
+        return [dict(level.counts)]
     counts, current = [], dict(pruning.layer_sizes)
     for total in totals:
         current = layerwise_counts(current, total, pruning.layer_rates)
@@ -93,20 +106,27 @@ def cut(
     """The mask of one level. `before`: the mask of the level before, for `rounds: levels`. `ties_seed`: see
     `masks_from_scores`.
 
-    Masks are nested over rounds: a pruned weight ranks below every kept one, whatever its score.
-    Raises BadPruner if the plugin breaks its contract.
+    Masks are nested over rounds, a pruned weight ranking below every kept one, whatever its score, unless the schedule
+    says that pruned weights may return. Raises BadPruner if the plugin breaks its contract.
     """
     started = time.perf_counter()
     masks = before if before is not None else full_masks(pruning.prunable)
     if scorer.kind == "masks":
+        if spec.keep == "lowest" or spec.allocation == "by-pruner":
+            raise BadPruner(
+                f"pruner '{spec.pruner}'", "gives masks, no scores to invert or cut", "Use a scoring pruner"
+            )
         learned = scorer.masks(masks, level.density)
         check_masks(learned, masks, level.kept, spec.pruner)
         masks = learned
     else:
-        for counts in _round_counts(spec, pruning, level):
+        groups, everything = _groups(spec, pruning), masks
+        for counts in _round_counts(spec, pruning, level, scorer.budgets):
             scores = _asked(scorer, spec, masks)
-            earlier, masks = masks, masks_from_scores(scores, masks, _groups(spec, pruning), counts, ties_seed)
-            watch(scores, earlier, masks)
+            candidates = everything if spec.schedule.pruned_weights == "may-return" else masks
+            _refuse_growth(counts, groups, candidates, spec.pruner)
+            masks = masks_from_scores(scores, candidates, groups, counts, ties_seed)
+            watch(scores, candidates, masks)
     seconds, cost = time.perf_counter() - started, scorer.cost
     return masks, PruneCost(seconds, cost.forward_passes, cost.backward_passes, cost.examples_seen)
 
@@ -119,13 +139,52 @@ def _asked(scorer: Scorer, spec: MethodSpec, masks: Masks) -> Scores:
     scores = scorer.scores(masks)
     check_scores(scores, masks, spec.pruner)
     scores = {n: s.reshape(masks[n].shape) if s.numel() == masks[n].numel() else s for n, s in scores.items()}
+    if spec.schedule.pruned_weights == "may-return" and any(s.shape != masks[n].shape for n, s in scores.items()):
+        raise BadPruner(
+            f"pruner '{spec.pruner}'", "scores only what is left, where pruned weights may return", "Score all weights"
+        )
     if spec.keep == "highest":
         return scores
     return {name: -score.detach().double() for name, score in scores.items()}
 
 
 def _groups(spec: MethodSpec, pruning: PruningSpec) -> dict[str, list[str]]:
+    if spec.allocation == "by-pruner":
+        return {name: [name] for name in pruning.prunable}
     return layer_groups(pruning) if spec.allocation == "layerwise" else {"all": list(pruning.prunable)}
+
+
+def _refuse_growth(counts: Mapping[str, int], groups: Mapping[str, list[str]], masks: Masks, pruner: str) -> None:
+    for group, names in groups.items():
+        left_over = sum(kept_count(masks[name]) for name in names)
+        if counts[group] > left_over:
+            raise BadPruner(
+                f"pruner '{pruner}'",
+                f"budgets {counts[group]} weights of '{group}', of which {left_over} are left",
+                "Let no budget grow while the density falls, or use one round",
+            )
+
+
+def whole_budgets(budgets: Mapping[str, float], sizes: Mapping[str, int], total: int, pruner: str) -> dict[str, int]:
+    """A pruner's budgets as whole numbers of sum `total`: floors, then one more for the largest remainders.
+
+    Raises BadPruner unless every tensor has one, from 0 to its size, and they add up to `total` within half a weight.
+    """
+    why = None
+    if set(budgets) != set(sizes):
+        why = "budgets do not name the network's weights"
+    elif wrong := [name for name, size in sizes.items() if not 0 <= budgets[name] <= size]:
+        why = f"budgets {budgets[wrong[0]]:g} weights of '{wrong[0]}', which has {sizes[wrong[0]]}"
+    elif not isclose(fsum(budgets.values()), total, rel_tol=0, abs_tol=0.499):
+        why = f"budgets add up to {fsum(budgets.values()):g}, {total} weights stay"
+    if why:
+        raise BadPruner(f"pruner '{pruner}'", why, "Give each tensor from 0 to its size, of the asked sum")
+    counts = {name: floor(budgets[name]) for name in sizes}
+    order = sorted(sizes, key=lambda name: counts[name] - budgets[name])  # stable: of equal remainders the first
+    room = [name for name in order if counts[name] < sizes[name]]
+    for name in room[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
 
 
 @dataclass
@@ -168,7 +227,7 @@ def cut_again(
     """
     started = time.perf_counter()
     groups = _groups(spec, pruning)
-    (counts,) = _round_counts(spec, pruning, level)
+    (counts,) = _round_counts(spec, pruning, level, lambda _: {})  # by-pruner is not scored once for all levels
     narrow = {g: sum(int(scored.narrowest[name].sum()) for name in names) for g, names in groups.items()}
     inside = scored.narrowest if all(counts[g] <= narrow[g] for g in groups) else scored.full
     masks = scored.narrowest = masks_from_scores(scored.scores, inside, groups, counts, ties_seed)

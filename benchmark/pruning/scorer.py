@@ -6,7 +6,8 @@ runs inside the plugin's own process, and what unit tests and an author's debugg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol, TypeVar
@@ -31,6 +32,7 @@ class ScoredNetwork:
     state: Mapping[str, Tensor]
     input_shape: tuple[int, ...]
     classes: int
+    initial: Mapping[str, Tensor] | None = None  # of the prunable parameters, if the values are trained and both wanted
 
 
 class Scorer(Protocol):
@@ -55,6 +57,10 @@ class Scorer(Protocol):
 
     def masks(self, masks: Masks, density: float) -> Masks:
         """A learned mask inside `masks`."""
+        ...
+
+    def budgets(self, kept: int) -> dict[str, float]:
+        """How many of `kept` weights each prunable tensor keeps, by the pruner."""
         ...
 
 
@@ -99,6 +105,15 @@ class DirectScorer:
         assert isinstance(plugin, MaskLearner)
         return self._guarded(network, lambda: plugin.learn(network, self._examples, density, self._rng))
 
+    def budgets(self, kept: int) -> dict[str, float]:
+        """See `Scorer`."""
+        plugin = self._plugin
+        if not isinstance(plugin, Pruner):
+            raise BadPruner(f"pruner '{self._pruner}'", "makes whole masks, not budgets", "Use allocation: global")
+        shapes = {name: tuple(self._subject.state[name].shape) for name in self._names}
+        with self._failing():
+            return {str(name): float(budget) for name, budget in plugin.budgets(shapes, kept).items()}
+
     def _view(self, masks: Masks) -> Network:
         """Read-only mappings: a plugin that put its own tensors in their place would escape the comparison below."""
         state = self._subject.state
@@ -111,6 +126,7 @@ class DirectScorer:
             self._subject.input_shape,
             self._subject.classes,
             self.cost,
+            Copied(self._subject.initial) if self._subject.initial is not None else None,
         )
 
     def _guarded(self, network: Network, call: Callable[[], Answer]) -> Answer:
@@ -119,16 +135,8 @@ class DirectScorer:
         The module's own tensors bear the same names as the weights it is scored at: both are watched.
         """
         self._calls += 1
-        try:
+        with self._failing():
             answer = call()
-        except BadPruner:
-            raise
-        except (Exception, SystemExit) as error:
-            raise BadPruner(
-                f"pruner '{self._pruner}'",
-                f"raised {type(error).__name__}: {error}",
-                "Correct the pruner, then run again with --retry-failed",
-            ) from error
         weights, state = network.weights, self._subject.state
         assert isinstance(weights, Masked)
         shown = [*((tensor, weights.make(name)) for name, tensor in weights.made.items())]
@@ -139,6 +147,20 @@ class DirectScorer:
                 f"pruner '{self._pruner}'", "changed weights in place", "Work on copies: w.clone(), not w.mul_()"
             )
         return answer
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever the plugin raises becomes BadPruner."""
+        try:
+            yield
+        except BadPruner:
+            raise
+        except (Exception, SystemExit) as error:
+            raise BadPruner(
+                f"pruner '{self._pruner}'",
+                f"raised {type(error).__name__}: {error}",
+                "Correct the pruner, then run again with --retry-failed",
+            ) from error
 
     def _module_tensors(self) -> list[tuple[Tensor, Tensor]]:
         """The module's own tensors to compare now, each with its copy: in calls 1, 2, 4, 8, ..., or after a change.

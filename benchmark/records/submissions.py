@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
-from benchmark.protocols.methods import MethodSpec, Needs
+from benchmark.protocols.methods import OF_TRAINED, MethodSpec, Needs
 from benchmark.records.schema import ProtocolRef, Record
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput
@@ -77,7 +77,7 @@ class Submission(Frozen):
             raise ValueError(str(error)) from error
         if self.name != expected:
             raise ValueError(f"name is '{self.name}', but pruner and parameters make it '{expected}'")
-        if (self.method.schedule.scores == "trained") != (self.needs == "trained weights"):
+        if (self.method.schedule.scores == "trained") != (self.needs in OF_TRAINED):
             raise ValueError(f"needs is '{self.needs}', but the schedule scores {self.method.schedule.scores} weights")
         return self
 

@@ -258,7 +258,13 @@ EXPLAINED = (
     "places (of protocols). Examples seen and seconds: what it takes to find the mask, trainings that only serve for "
     "that and inputs that a pruner makes itself included, as means over places."
 )
-SOURCES = {"nothing": "no data", "inputs": "inputs", "labels": "labelled examples", "trained weights": "a training"}
+SOURCES = {
+    "nothing": "no data",
+    "inputs": "inputs",
+    "labels": "labelled examples",
+    "trained weights": "a training",
+    "initial and trained weights": "a training",
+}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from image_networks import prunable
 from image_networks import spec as image_spec
 from plugin_files import LEVEL, NETWORK, SMALL, begun, mask_of, method, plugin, subject
 
-from benchmark.api import Examples, Masks
+from benchmark.api import Examples, Masks, Pruner
 from benchmark.plugins.load import find, from_file
 from benchmark.plugins.registry import locate
 from benchmark.plugins.sandbox import template as template_module
@@ -33,7 +34,9 @@ from benchmark.utils.cpu import configure_cpu
 from benchmark.utils.errors import BadInput, BadPruner, EnvironmentProblem
 from benchmark.utils.seeding import stream
 
-BASELINES = ("grasp", "magnitude", "random", "snip", "synflow")
+BASELINES = (
+    "grasp", "magnitude", "random", "snip", "synflow", "force", "prospr", "erk-random", "smart-ratio", "mask-criterion",
+)  # fmt: skip
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
@@ -47,12 +50,14 @@ def both(
     pruner: str, pruning: PruningSpec, network: object, subject: ScoredNetwork, examples: Examples, rounds: int = 3
 ) -> None:
     """Masks and costs by a baseline in this process and in its own are the same."""
-    plugin_class = find(pruner)
-    kind = plugin_class.make({})
+    kind = find(pruner).make({})
+    assert isinstance(kind, Pruner)
     given = examples if kind.needs == "labels" else None
+    if kind.needs == "initial and trained weights":
+        subject = replace(subject, initial={name: 1 - subject.state[name] for name in pruning.prunable})
     size = sum(pruning.tensor_sizes.values())
     level = LEVEL.__class__(1, size // 4, size, {}, None)
-    spec = method(pruner, rounds)
+    spec = method(pruner, rounds).model_copy(update={"allocation": kind.allocation})
     here, here_cost = prune(kind, spec, pruning, level, subject, given, stream(5, "prune"))
     with Session(locate(pruner), {}, Limits()) as session:
         assert (session.needs, session.kind) == (kind.needs, "scores")

@@ -17,9 +17,11 @@ from benchmark.datasets.dataset import Examples
 from benchmark.networks import initial_state, make
 from benchmark.protocols.network import ConvSpec, NetworkSpec, VggSpec
 from benchmark.pruning.interface import Masks, Network
+from benchmark.pruning.sparse import Masked
 from benchmark.utils.seeding import stream
 
 CLASSES = 4
+INITIAL = 1000  # added to a seed: whose draw stands for the initial values of trained weights
 _ANY: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
 
 
@@ -76,13 +78,15 @@ class Case:
         module = deepcopy(_module(self, seed)).to(dtype).train(self.training)
         values = {name: value.clone() for name, value in module.state_dict().items()}
         kept = masks or self.full_masks()
+        initial = deepcopy(_module(self, seed + INITIAL)).state_dict()  # as if training had come to `values`
         return Network(
             module,
-            MappingProxyType({name: values[name] * kept[name] for name in self.prunable}),
+            Masked(self.prunable, values, kept),
             MappingProxyType({name: value for name, value in values.items() if name not in self.prunable}),
             MappingProxyType({name: mask.clone() for name, mask in kept.items()}),
             self.input_shape,
             CLASSES,
+            initial=MappingProxyType({name: initial[name].to(dtype) for name in self.prunable}),
         )
 
     def full_masks(self) -> Masks:

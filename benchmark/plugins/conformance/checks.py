@@ -26,6 +26,7 @@ from benchmark.plugins.conformance.trials import (
     same,
     size,
 )
+from benchmark.protocols.methods import OF_TRAINED
 from benchmark.pruning.interface import Network
 from benchmark.utils.cpu import cpu_settings
 
@@ -123,7 +124,7 @@ def declared_needs(subject: Subject, case: Case) -> Iterator[tuple[bool, str, st
         labels = examples.labels if needs == "labels" else torch.full_like(examples.labels, -1)
         if unchanged(Examples(case.examples(seed=1).inputs, labels)):
             yield False, "scores that depend on the inputs", "the same scores for other inputs: 'nothing' would do"
-    if needs == "trained weights" and same(first, _ask(subject, case, weights=1)):
+    if needs in OF_TRAINED and same(first, _ask(subject, case, weights=1)):
         yield False, "scores that depend on the weights", "the same scores for other weights: 'nothing' would do"
 
 

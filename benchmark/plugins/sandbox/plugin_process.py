@@ -85,7 +85,13 @@ def _answer(channel: socket.socket, protections: Protections) -> None:
     scorer = _scorer(begin, tensors, plugin, asked.pruner)
     while True:
         header, payload = receive(channel, LARGEST)
-        density = Round.model_validate_json(header).density
+        asked_for = Round.model_validate_json(header)
+        if asked_for.budget is not None:
+            budgets = scorer.budgets(asked_for.budget)
+            numbers = {name: torch.tensor(budget, dtype=torch.float64) for name, budget in budgets.items()}
+            send(channel, Answer(**asdict(scorer.cost)), pack(numbers))
+            continue
+        density = asked_for.density
         masks = read_mask_bits(payload, shapes)
         # Checked here for the words of the refusal; the harness does not take this process's word for it.
         if density is None:
@@ -131,5 +137,6 @@ def _scorer(begin: Begin, tensors: dict[str, Tensor], plugin: Plugin, pruner: st
     examples = Examples(tensors["inputs"], tensors["labels"]) if "inputs" in tensors else None
     rng = torch.Generator()
     rng.set_state(tensors["generator"])
-    subject = ScoredNetwork(module, state, begin.input_shape, begin.classes)
+    initial = {name: tensors[f"initial.{name}"] for name in begin.prunable if f"initial.{name}" in tensors}
+    subject = ScoredNetwork(module, state, begin.input_shape, begin.classes, initial or None)
     return DirectScorer(plugin, pruner, begin.prunable, subject, examples, rng)

@@ -92,6 +92,7 @@ class Session:
     ) -> None:
         """Send what is to be pruned: `network` with the subject's values, `examples`, and the generator's state."""
         tensors: dict[str, Tensor] = {f"state.{name}": tensor for name, tensor in subject.state.items()}
+        tensors |= {f"initial.{name}": tensor for name, tensor in (subject.initial or {}).items()}
         if examples is not None:
             tensors |= {"inputs": examples.inputs, "labels": examples.labels}
         tensors["generator"] = rng.get_state()
@@ -110,14 +111,21 @@ class Session:
 
     def scores(self, masks: Masks) -> Scores:
         """See `Scorer`."""
-        return self._round(masks, None)
+        return self._round(Round(density=None), mask_bits(masks, self._prunable))
 
     def masks(self, masks: Masks, density: float) -> Masks:
         """See `Scorer`."""
-        return self._round(masks, density)
+        return self._round(Round(density=density), mask_bits(masks, self._prunable))
 
-    def _round(self, masks: Masks, density: float | None) -> dict[str, Tensor]:
-        reply, payload = self._ask(Round(density=density), mask_bits(masks, self._prunable))
+    def budgets(self, kept: int) -> dict[str, float]:
+        """See `Scorer`."""
+        numbers = self._round(Round(density=None, budget=kept), b"")
+        if any(number.numel() != 1 for number in numbers.values()):
+            raise self._ended("sent budgets that are no numbers")
+        return {name: float(number) for name, number in numbers.items()}
+
+    def _round(self, asked: Round, about: bytes) -> dict[str, Tensor]:
+        reply, payload = self._ask(asked, about)
         if not isinstance(reply, Answer):
             raise self._ended("sent something that is no answer")
         self.cost = Cost(reply.forward_passes, reply.backward_passes, reply.examples_seen)

@@ -55,7 +55,7 @@ class Loaded(Frozen):
 
 
 class Begin(Frozen):
-    """Harness: the subject. The payload holds `state.<name>`, `inputs`, `labels` and `generator`.
+    """Harness: the subject. The payload holds `state.<name>`, `initial.<name>`, `inputs`, `labels` and `generator`.
 
     `network`: a protocol's network fields as JSON; `prunable`: tensor names in tie order; `tensors`: all names in
     the network's order, which safetensors does not keep.
@@ -70,9 +70,13 @@ class Begin(Frozen):
 
 
 class Round(Frozen):
-    """Harness: score, or learn a mask of this density. The payload is `mask_bits`."""
+    """Harness: score, or learn a mask of this density. The payload is `mask_bits`.
+
+    `budget`: share out so many weights instead; there is no payload, and the answer's tensors hold a number each.
+    """
 
     density: float | None
+    budget: int | None = None
 
 
 class Answer(Frozen):
