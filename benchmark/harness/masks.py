@@ -115,17 +115,20 @@ class MaskMaker:
         """
         if cell.method == DENSE:
             return full_masks(self.protocol.pruning.prunable), FREE
-        like = masked_like(self.protocol, cell)
-        masks, cost = self._of_chain(like) if self.of_chain(cell) else self._at_once(like, watch)
-        spec = self.protocol.method(cell.method)
+        like, spec = masked_like(self.protocol, cell), self.protocol.method(cell.method)
+        if isinstance(spec, ControlSpec) and spec.inverted is not None:
+            return self._at_once(like, self.protocol.pruning_method(spec.of).inverted(spec.inverted), watch)
+        if self.of_chain(cell):
+            masks, cost = self._of_chain(like)
+        else:
+            masks, cost = self._at_once(like, self.protocol.pruning_method(like.method), watch)
         if isinstance(spec, ControlSpec) and spec.control == "shuffle":
             rng = stream(cell.seed, "shuffle", spec.of, cell.level, cell.draw)
             masks = shuffled(masks, layer_groups(self.protocol.pruning), rng)
         return masks, cost
 
-    def _at_once(self, cell: Cell, watch: Watcher) -> tuple[Masks, PruneCost]:
-        """A mask that follows from no other level's."""
-        spec = self.protocol.pruning_method(cell.method)
+    def _at_once(self, cell: Cell, spec: MethodSpec, watch: Watcher) -> tuple[Masks, PruneCost]:
+        """A mask that follows from no other level's. `spec`: the cell's method, or that turned around."""
         weights = self._weights(scored_at(self.protocol, cell), cell.seed)
         if spec.schedule.scored == "once-for-all-levels":
             level = self.protocol.level_table[cell.level]
@@ -186,18 +189,31 @@ class MaskMaker:
     def _scorer(self, spec: MethodSpec, seed: int, weights: State, rng: Generator) -> Iterator[Scorer]:
         """The pruner, with all that it is given: in this process, or confined in one of its own."""
         source, names = self._located(spec.pruner), tuple(self.protocol.pruning.prunable)
-        dataset = self._dataset()
-        scored = ScoredNetwork(untrained(self.protocol), weights, dataset.input_shape, dataset.classes)
-        scored.module.train(self.protocol.pruning.scoring.batch_norm == "train")
         if self.confinement.confines(source):
             from benchmark.plugins.sandbox.session import Session
 
             with Session(source, spec.parameters, self.confinement.limits) as session:
-                session.begin(self.protocol.network, names, scored, self._examples(session.needs, seed), rng)
+                scored, examples = (
+                    self._scored_network(session.needs, seed, weights),
+                    self._examples(session.needs, seed),
+                )
+                session.begin(self.protocol.network, names, scored, examples, rng)
                 yield session
         else:
             plugin = find(spec.pruner).make(spec.parameters)
-            yield DirectScorer(plugin, spec.pruner, names, scored, self._examples(plugin.needs, seed), rng)
+            scored, examples = self._scored_network(plugin.needs, seed, weights), self._examples(plugin.needs, seed)
+            yield DirectScorer(plugin, spec.pruner, names, scored, examples, rng)
+
+    def _scored_network(self, needs: Needs, seed: int, weights: State) -> ScoredNetwork:
+        """The network as it is scored, with its initial values if they are needed beside."""
+        initial: State | None = None
+        if needs == "initial and trained weights":
+            drawn = self._initial(seed)
+            initial = {name: drawn[name] for name in self.protocol.pruning.prunable}
+        dataset = self._dataset()
+        network = ScoredNetwork(untrained(self.protocol), weights, dataset.input_shape, dataset.classes, initial)
+        network.module.train(self.protocol.pruning.scoring.batch_norm == "train")
+        return network
 
     def _examples(self, needs: Needs, seed: int) -> Examples | None:
         """What a pruner declares it needs, and no more."""

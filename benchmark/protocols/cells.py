@@ -83,6 +83,8 @@ def train_steps(protocol: Protocol, cell: Cell) -> int:
     if protocol.level_table[cell.level].kept == 0:
         return 0
     schedule = protocol.pruning_method(cell.method).schedule
+    if schedule.training == "none":
+        return 0
     if schedule.restart == "trained":
         return schedule.retrain_steps or protocol.recipe.steps
     return protocol.recipe.steps - schedule.restart
@@ -119,12 +121,17 @@ def method_words(protocol: Protocol, method: str) -> str:
         return "the whole network, nothing pruned"
     spec = protocol.method(method)
     if isinstance(spec, ControlSpec):
+        if spec.inverted is not None:
+            of = "in every round" if spec.inverted == "every-round" else "of the whole network, cut in one round"
+            return f"masks by the scores of {spec.of} turned around {of}"
         what = "with newly drawn weights" if spec.control == "reinitialise" else "permuted within layers"
         return f"the masks of {spec.of} {what}, {spec.draws} draws per mask"
     s = spec.schedule
     parameters = ", ".join(f"{key} = {value}" for key, value in spec.parameters.items())
     kept = ", the lowest kept" if spec.keep == "lowest" else ""
     after = f", final training from {s.restart if s.restart == 'trained' else f'step {s.restart}'}"
+    if s.training == "none":
+        after = ", the masked initial network as it is, not trained"
     return (
         f"scores of '{spec.pruner}'{f' ({parameters})' if parameters else ''} at {s.scores} weights{kept}, "
         f"{spec.allocation} cut, {rounds_words(s)}{after if protocol.trains else ''}"
@@ -136,6 +143,8 @@ def rounds_words(schedule: Schedule) -> str:
     if schedule.rounds == "levels":
         return "one level per round, training between"
     curve = ", equal numbers of weights a round" if schedule.curve == "linear" else ""
+    curve += ", pruned weights may return" if schedule.pruned_weights == "may-return" else ""
+    curve += ", layers as level after level would leave them" if schedule.layer_counts == "of-levels" else ""
     once = ", scored once for all densities" if schedule.scored == "once-for-all-levels" else ""
     return f"{schedule.rounds} round(s){curve}{once}"
 

@@ -72,8 +72,8 @@ class Schedule(Frozen):
             raise ValueError("pruned_weights: may-return needs a number of rounds above 1")
         if self.layer_counts == "of-levels" and self.rounds != 1:
             raise ValueError("layer_counts: of-levels needs rounds: 1")
-        if self.training == "none" and (self.rounds == "levels" or self.retrain_steps is not None):
-            raise ValueError("training: none leaves no trained network to prune further, and no retrain_steps")
+        if self.training == "none" and (self.rounds == "levels" or self.restart != 0):
+            raise ValueError("training: none evaluates initial weights: restart: 0, and a number of rounds")
         return self
 
 
