@@ -269,7 +269,8 @@ def _waiting(unmeasured: Sequence[Observations]) -> list[str]:
 
 def _cited(protocol: Protocol) -> str:
     paper = protocol.paper
-    return f"{paper.authors} {paper.year}, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
+    arxiv = f", [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv[:1].isdigit() else ""
+    return f"{paper.authors} {paper.year}{arxiv}"
 
 
 def render_touched(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from mlp_values import Values, drawn, network
-from torch import Tensor
 
 from baselines.mask_criteria import CRITERIA, MaskCriterion
 
@@ -27,9 +26,9 @@ def in_words(criterion: str, wi: float, wf: float) -> float:
     return others.get(criterion, size)
 
 
-def scores(criterion: str, initial: Values = INITIAL, trained: Values = TRAINED, **more: dict[str, Tensor]) -> Values:
+def scores(criterion: str, initial: Values = INITIAL, trained: Values = TRAINED, masks: Values | None = None) -> Values:
     """By the pruner."""
-    return MaskCriterion(criterion).score(network(trained, initial=initial, **more), None, torch.Generator())
+    return MaskCriterion(criterion).score(network(trained, initial=initial, masks=masks), None, torch.Generator())
 
 
 @pytest.mark.parametrize("criterion", sorted(set(CRITERIA) - {"large_init_large_final", "small_init_small_final"}))
