@@ -64,7 +64,7 @@ class Layout:
     optimizer remembers.
     """
 
-    def __init__(self, shape: Shape, masks: Mapping[str, Bools], batch: int, dense_from: float = DENSE_FROM) -> None:
+    def __init__(self, shape: Shape, masks: Mapping[str, Bools], batch: int, dense_from: float | None = None) -> None:
         from benchmark.training.kernels import program as p
 
         self.shape, depth = shape, len(shape.widths) - 1
@@ -85,7 +85,7 @@ class Layout:
             mask = masks.get(weight, np.ones((units, inputs), np.bool_))
             row[p.UNITS], row[p.ROWS] = units, padded(units, 4)
             row[p.INPUTS], row[p.COLUMNS] = inputs, padded(inputs, 12)
-            row[p.SPARSE] = mask.mean() < dense_from
+            row[p.SPARSE] = mask.mean() < (DENSE_FROM if dense_from is None else dense_from)
             row[p.MASKED] = not row[p.SPARSE] and not mask.all()
             row[p.BIAS_MASKED] = bias in masks and not masks[bias].all()
             row[p.HIDDEN] = layer < depth - 1

@@ -223,21 +223,3 @@ def evaluate(table, loss, p, index, work, data, width, used, features, labels, t
             total += squared_error(work, z, outputs, lanes, targets, order, first, count)
     leave_float_mode(mode)
     return total, right
-
-
-@compiled(
-    "void(int64[:,::1], float32[::1], int64[::1], float32[::1], float32[::1], int64, int64, int64, int64[::1], "
-    "float32[:,::1], int64)"
-)
-def outputs(table, p, index, work, data, width, used, features, order, out, lanes):
-    """out (examples, outputs): what the network says of the examples `order`."""
-    mode = enter_float_mode()
-    top = table.shape[0] - 1
-    for first in range(0, order.size, lanes):
-        count = min(lanes, order.size - first)
-        _gather(work, index, used, features, data, width, order, first, count, lanes)
-        _forward(table, p, index, work, lanes)
-        for c in range(out.shape[1]):
-            for b in range(count):
-                out[first + b, c] = work[table[top, ACTIVE] + c * lanes + b]
-    leave_float_mode(mode)
