@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from command_line import in_process
 
 from benchmark.cli.main import cli
 from benchmark.protocols import load_file
@@ -80,7 +81,7 @@ def test_a_whole_run_from_nothing_and_again(tmp_path: Path, tiny_path: Path) -> 
     rows = json.loads(invoke("status", str(tiny_path), "--results", str(tmp_path / "r"), "--json").stdout)["methods"]
     assert sum(row["finished"] for row in rows) == len(records)
     assert sum(row["missing"] for row in rows) == 0
-    again = lotterybench(*arguments, "--workers", "1", "--recheck", str(tmp_path / "again"))
+    again = in_process(*arguments, "--executor", "in-process", "--recheck", str(tmp_path / "again"))
     assert again.returncode == 0, again.stderr
     assert "Nothing is missing" in again.stdout
     assert f"{len(records)} cells measured again here, {len(records)} identical bit for bit" in again.stdout
@@ -118,7 +119,7 @@ def test_a_budget_too_small_for_one_training_runs_none(tmp_path: Path, tiny_path
     slow = tiny_path.read_text().replace("steps: 20\n", "steps: 200000000\n")
     path = tmp_path / "slow.yaml"
     path.write_text(slow)
-    done = lotterybench("run", f"{path}:dense", "--results", str(tmp_path / "r"), "--budget", "1s")
+    done = in_process("run", f"{path}:dense", "--results", str(tmp_path / "r"), "--budget", "1s")
     assert done.returncode == 2
     assert "Not one training fits the budget" in done.stdout
 
@@ -141,7 +142,7 @@ def test_a_budget_too_small_for_one_training_runs_none(tmp_path: Path, tiny_path
     ],
 )
 def test_bad_arguments_are_one_error_and_exit_code_2(arguments: list[str], words: list[str]) -> None:
-    done = lotterybench(*arguments)
+    done = in_process(*arguments)
     assert done.returncode == 2
     for word in words:
         assert word in done.stderr
@@ -152,7 +153,7 @@ def test_missing_data_is_named_and_exit_code_3(tmp_path: Path) -> None:
     """No MNIST and no network: the data set, the folder and the way out are named."""
     proxy = "http://127.0.0.1:9"  # nothing listens there
     environment = {"LOTTERYBENCH_DATA": str(tmp_path), "http_proxy": proxy, "https_proxy": proxy}
-    done = lotterybench("run", "lth/lenet-mnist", "--results", str(tmp_path / "r"), "--budget", "1m", **environment)
+    done = in_process("run", "lth/lenet-mnist", "--results", str(tmp_path / "r"), "--budget", "1m", **environment)
     assert done.returncode == 3, done.stderr
     assert "Skipped lth/lenet-mnist@1" in done.stdout
     assert "LOTTERYBENCH_DATA" in done.stdout
@@ -173,7 +174,7 @@ def test_a_full_disk_is_one_error_and_loses_nothing(tmp_path: Path, tiny_path: P
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode != 0
     assert not list((tmp_path / "r").glob("tests/**/*.json"))
-    finished = lotterybench("run", f"{tiny_path}:dense", "--results", str(tmp_path / "r"))
+    finished = in_process("run", f"{tiny_path}:dense", "--results", str(tmp_path / "r"), "--executor", "in-process")
     assert finished.returncode == 0
     assert len(Store(tmp_path / "r").records(load_file(tiny_path))) == 2
 
@@ -183,7 +184,7 @@ def test_a_damaged_record_is_named(tmp_path: Path, tiny_path: Path) -> None:
     path = tmp_path / protocol.key / "dense" / "level-00_seed-0.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"schema": "lotterybench/record/99"}')
-    done = lotterybench("status", str(tiny_path), "--results", str(tmp_path))
+    done = in_process("status", str(tiny_path), "--results", str(tmp_path))
     assert done.returncode == 2
     assert str(path) in done.stderr
     assert "lotterybench/record/99" in done.stderr
@@ -199,7 +200,7 @@ def test_a_plugin_that_breaks_its_contract_is_a_failed_record_and_the_run_goes_o
         "        return {name: w * float('nan') for name, w in network.weights.items()}\n"
     )
     arguments = [f"{tiny_path}:snip", f"{tiny_path}:random", "--results", str(tmp_path / "r"), "--plugin", str(plugin)]
-    done = lotterybench("run", *arguments, "--workers", "1")
+    done = in_process("run", *arguments, "--executor", "in-process")
     assert done.returncode == 0, done.stderr
     assert "2 failed; each record says why" in done.stdout
     records = Store(tmp_path / "r").records(load_file(tiny_path))
@@ -219,11 +220,12 @@ def test_a_plugin_that_breaks_its_contract_is_a_failed_record_and_the_run_goes_o
 def test_a_copied_protocol_does_not_replace_records(tmp_path: Path, tiny_path: Path) -> None:
     """Same id and version, another document: refused before anything is written, with the ways out."""
     root = tmp_path / "r"
-    assert lotterybench("run", f"{tiny_path}:dense", "--results", str(root), "--workers", "1").returncode == 0
+    command = ["run", f"{tiny_path}:dense", "--results", str(root), "--executor", "in-process"]
+    assert in_process(*command).returncode == 0
     before = {path: path.read_bytes() for path in root.glob("tests/**/*.json")}
     copy = tmp_path / "copy.yaml"
     copy.write_text(tiny_path.read_text().replace("steps: 20\n", "steps: 30\n"))
-    done = lotterybench("run", f"{copy}:dense", "--results", str(root))
+    done = in_process("run", f"{copy}:dense", "--results", str(root))
     assert done.returncode == 2
     assert "another id or a higher version" in done.stderr
     assert {path: path.read_bytes() for path in root.glob("tests/**/*.json")} == before
@@ -233,7 +235,7 @@ def test_a_copied_protocol_does_not_replace_records(tmp_path: Path, tiny_path: P
 def test_a_method_name_is_no_path(tmp_path: Path, tiny_path: Path, name: str) -> None:
     path = tmp_path / "named.yaml"
     path.write_text(tiny_path.read_text().replace("  snip:\n", f'  "{name}":\n'))
-    done = lotterybench("plan", str(path), "--results", str(tmp_path / "r"))
+    done = in_process("plan", str(path), "--results", str(tmp_path / "r"))
     assert done.returncode == 2
     assert "name methods in small letters" in done.stderr
 
@@ -243,7 +245,7 @@ def test_two_plugins_of_one_name_are_refused(tmp_path: Path, tiny_path: Path) ->
     for path in paths:
         path.parent.mkdir()
         path.write_text("")
-    done = lotterybench("run", str(tiny_path), "--plugin", str(paths[0]), "--plugin", str(paths[1]))
+    done = in_process("run", str(tiny_path), "--plugin", str(paths[0]), "--plugin", str(paths[1]))
     assert done.returncode == 2
     assert "has the same name" in done.stderr
 

@@ -1,4 +1,4 @@
-"""A plugin on a protocol that does not name it, from the command line: real processes, real training."""
+"""A plugin on a protocol that does not name it, from the command line: real training, once in processes of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import in_process
 from submissions import PLUGIN
 
 from benchmark.protocols import load_file
@@ -19,6 +20,9 @@ def lotterybench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "benchmark.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ})
+
+
+pytestmark = pytest.mark.usefixtures("asked_once")
 
 
 @pytest.fixture
@@ -42,21 +46,22 @@ def test_from_a_plugin_to_records_and_back(tmp_path: Path, tiny_path: Path, plug
     assert {(r.method.pruner, r.method.parameters["alpha"]) for r in mine} == {("mine", 0.5)}
     assert {r.protocol.digest for r in records} == {protocol.digest}
 
-    rows = json.loads(lotterybench("status", str(tiny_path), "--results", str(root), "--json").stdout)["methods"]
+    rows = json.loads(in_process("status", str(tiny_path), "--results", str(root), "--json").stdout)["methods"]
     assert {row["method"]: row["finished"] for row in rows}["mine@alpha=0.5"] == 4
-    nothing = lotterybench("run", f"{tiny_path}:mine@alpha=0.5", *place)
+    nothing = in_process("run", f"{tiny_path}:mine@alpha=0.5", *place)
     assert "Nothing is missing" in nothing.stdout
 
     next(root.glob("tests/tiny@1/mine@*/level-03_seed-0.json")).unlink()
-    left_out = lotterybench("run", f"{tiny_path}:mine@alpha=0.5", *place)
+    left_out = in_process("run", f"{tiny_path}:mine@alpha=0.5", *place)
     assert left_out.returncode == 2
     assert "--plugin mine.py" in left_out.stderr
-    again = lotterybench("run", f"{tiny_path}:mine", *place, *with_plugin, "--recheck", str(tmp_path / "again"))
+    here = ["--executor", "in-process", "--recheck", str(tmp_path / "again")]
+    again = in_process("run", f"{tiny_path}:mine", "--results", str(root), *with_plugin, *here)
     assert again.returncode == 0, again.stderr
     assert "4 cells measured again here, 4 identical bit for bit" in again.stdout
 
     plugin.write_text(PLUGIN.replace("w.abs()", "-w.abs()"))
-    edited = lotterybench("run", str(tiny_path), *place, *with_plugin, "--retry-failed")
+    edited = in_process("run", str(tiny_path), *place, *with_plugin, "--retry-failed")
     assert edited.returncode == 2
     assert "its code changed" in edited.stderr
     assert "Traceback" not in edited.stderr
@@ -81,7 +86,7 @@ def test_trained_weights_come_from_the_dense_network(tmp_path: Path, tiny_path: 
     plugin.write_text(text)
     root = tmp_path / "r"
     arguments = ["run", f"{tiny_path}:mine", f"{tiny_path}:one-shot", "--results", str(root)]
-    done = lotterybench(*arguments, "--plugin", str(plugin), "--workers", "1")
+    done = in_process(*arguments, "--plugin", str(plugin), "--executor", "in-process")
     assert done.returncode == 0, done.stderr
     records = Store(root).records(load_file(tiny_path))
     figures = {

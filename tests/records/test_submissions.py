@@ -17,7 +17,7 @@ from benchmark import protocols
 from benchmark.cli.main import cli
 from benchmark.cli.selection import settings_of
 from benchmark.plugins import examine as plugin_facts
-from benchmark.plugins.describe import PluginFacts, described, levels_for, submission_to
+from benchmark.plugins.describe import described, levels_for, submission_to
 from benchmark.plugins.registry import plugin_files
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell, cells_of, method_names
@@ -289,16 +289,8 @@ def planned(*arguments: str) -> dict[str, int]:
     return {row["method"]: row["cells"] for row in json.loads(result.stdout)}
 
 
-def test_what_plan_selects(plugin: Path, tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, PluginFacts] = {}
-
-    def once(path: Path, given: dict[str, str]) -> PluginFacts:
-        """The file stays as it is, so its process is asked once for each of the settings."""
-        key = repr(given)
-        asked[key] = asked.get(key) or described(path, given)
-        return asked[key]
-
-    monkeypatch.setattr("benchmark.plugins.describe.described", once)
+@pytest.mark.usefixtures("asked_once")
+def test_what_plan_selects(plugin: Path, tmp_path: Path, tiny_path: Path) -> None:
     place = ["--results", str(tmp_path / "r"), "--plugin", str(plugin)]
     assert planned("mnist1d/mlp", *place) == {"dense": 5, "mine": 30}
     assert planned("mnist1d/mlp:mine", *place, "--set", "alpha=0.5") == {"mine@alpha=0.5": 30}
