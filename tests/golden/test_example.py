@@ -37,6 +37,13 @@ def example() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
+def data(example: ModuleType) -> tuple[Tensor, ...]:
+    """The example's data set, which takes seconds to generate."""
+    made: tuple[Tensor, ...] = example.data()
+    return made
+
+
+@pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """The suite's records of the same experiment by level: its own protocol, shorter, with the levels above."""
     folder = tmp_path_factory.mktemp("suite")
@@ -75,8 +82,10 @@ def digest(masks: dict[str, Tensor]) -> str:
     return text.hexdigest()
 
 
-def test_the_suite_finds_the_tickets_of_the_example(example: ModuleType, records: dict[int, dict[str, Any]]) -> None:
-    x, y, x_test, y_test = example.data()
+def test_the_suite_finds_the_tickets_of_the_example(
+    example: ModuleType, data: tuple[Tensor, ...], records: dict[int, dict[str, Any]]
+) -> None:
+    x, y, x_test, y_test = data
     initial = weights = example.initial_weights(0)
     masks = everything(initial)
     torch.set_flush_denormal(True)
@@ -89,8 +98,8 @@ def test_the_suite_finds_the_tickets_of_the_example(example: ModuleType, records
         assert records[level]["measured"]["metrics"]["test_accuracy"]["last"] == pytest.approx(ours, abs=0.1)
 
 
-def test_what_a_mask_removes_stays_zero(example: ModuleType) -> None:
-    x, y, *_ = example.data()
+def test_what_a_mask_removes_stays_zero(example: ModuleType, data: tuple[Tensor, ...]) -> None:
+    x, y, *_ = data
     start = example.initial_weights(1)
     masks = example.keep_largest(start, everything(start), 0.1)
     trained = example.train(start, masks, x, y, 5)
@@ -104,11 +113,11 @@ def test_it_uses_nothing_of_the_suite(example: ModuleType) -> None:
     assert imported == {"__future__", "hashlib", "math", "sys", "numpy", "torch", "mnist1d"}
 
 
-def test_the_committed_dense_network_is_the_examples(example: ModuleType) -> None:
+def test_the_committed_dense_network_is_the_examples(example: ModuleType, data: tuple[Tensor, ...]) -> None:
     """Within 5 points, as tests/golden/test_golden.py allows another processor; the same figure on the records' own."""
     committed = ROOT / "results" / "mnist1d" / "mlp@1" / "dense" / "level-00_seed-0.json"
     theirs = json.loads(committed.read_text())["measured"]["test_accuracy_percent"]["last"]
-    x, y, x_test, y_test = example.data()
+    x, y, x_test, y_test = data
     initial = example.initial_weights(0)
     torch.set_flush_denormal(True)
     weights = example.train(initial, everything(initial), x, y)

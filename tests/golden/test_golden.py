@@ -15,6 +15,7 @@ from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.utils.npz import unpack
 
+STEPS = 2000  # of LeNet; an epoch has 917
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -62,11 +63,11 @@ def test_mnist1d(cell: Cell, tmp_path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.slow
 def test_lenet_dense(tmp_path: Path) -> None:
-    """The first tenth of a committed dense network's updates; under a constant rate the rest changes nothing in it."""
+    """The first two epochs of a committed dense network; under a constant rate what follows changes nothing in them."""
     if needs_download("mnist", data_root()):
         pytest.skip("MNIST is not under LOTTERYBENCH_DATA")
     protocol, cell = load("lth/lenet-mnist"), Cell("dense", 0, 0)
-    recipe = protocol.recipe.model_copy(update={"steps": 5000})
+    recipe = protocol.recipe.model_copy(update={"steps": STEPS})
     short, here = protocol.model_copy(update={"recipe": recipe}), Store(tmp_path)
     Harness(short, here, Settings()).run(Job(short, (cell,)))
     committed = Store(REPOSITORY / "results")
@@ -74,9 +75,9 @@ def test_lenet_dense(tmp_path: Path) -> None:
     assert first is not None
     assert again is not None
     theirs, ours = unpack(committed.curves_path(protocol, cell)), unpack(here.curves_path(short, cell))
-    looks = int((theirs["steps"] <= 5000).sum())
+    looks = int((theirs["steps"] <= STEPS).sum())
     assert ours["steps"].tolist() == theirs["steps"][:looks].tolist()
-    assert looks == 51
+    assert looks == 21
     if same_machine(first, again) and (ours["validation_loss"] == theirs["validation_loss"][:looks]).all():
         return
     # Other bits are allowed, other learning is not: networks of different seeds differ by up to 0.04 here.
