@@ -10,7 +10,7 @@ import torch
 
 from benchmark.protocols import Protocol, load_file
 
-pytest_plugins = ["bundle_fixtures", "command_line", "hub_fixtures"]
+pytest_plugins = ["command_line", "made_once", "bundle_fixtures", "hub_fixtures"]
 TINY = Path(__file__).parent / "support" / "protocols" / "tiny.yaml"
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from made_once import made_once
 from torch import Tensor
 
 from benchmark.cli.main import cli
@@ -43,10 +44,8 @@ def data(example: ModuleType) -> tuple[Tensor, ...]:
     return made
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
-    """The suite's records of the same experiment by level: its own protocol, shorter, with the levels above."""
-    folder = tmp_path_factory.mktemp("suite")
+def run_suite(folder: Path) -> None:
+    """The same experiment by the suite, into `results` of the folder."""
     document = yaml.safe_load((ROOT / "benchmark" / "protocols" / "mnist1d" / "mlp.yaml").read_text())
     document |= {"id": "mnist1d/example", "seeds": [0], "levels": {"rule": "listed", "densities": DENSITIES}}
     document["recipe"] |= {"steps": STEPS, "adam_epsilon": 1e-8}
@@ -65,6 +64,12 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
     ]
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 0, done.output
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+    """The suite's records of the same experiment by level: its own protocol, shorter, with the levels above."""
+    folder = made_once(tmp_path_factory, "example", run_suite)
     found = [json.loads(file.read_text()) for file in (folder / "results").rglob("level-*.json")]
     return {record["cell"]["level"]: record for record in found}
 

@@ -49,25 +49,21 @@ def batches(planned: list[PlannedJob]) -> list[Batch]:
     return packed(planned, CostModel(), "cuda")
 
 
-@pytest.fixture(scope="module")
-def alone(tiny_protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> dict[Cell, Record]:
+@pytest.fixture
+def alone(tiny_protocol: Protocol, tiny_results: Path) -> dict[Cell, Record]:
     """Every cell run by itself."""
-    harness, jobs = harness_of(tiny_protocol, tmp_path_factory.mktemp("alone"), None)
-    while jobs:
-        jobs = [item for item in jobs if not harness.run(item.job)]
-    return _found(harness)
+    return {cell: record for cell, record in _found(tiny_protocol, tiny_results).items() if cell.method in METHODS}
 
 
-def _found(harness: Harness) -> dict[Cell, Record]:
-    return {Cell(r.method.name, r.cell.level, r.cell.seed, r.cell.draw): r
-            for r in harness.store.records(harness.protocol)}  # fmt: skip
+def _found(protocol: Protocol, results: Path) -> dict[Cell, Record]:
+    return {Cell(r.method.name, r.cell.level, r.cell.seed, r.cell.draw): r for r in Store(results).records(protocol)}
 
 
 def test_together_is_what_alone_is(tiny_protocol: Protocol, tmp_path: Path, alone: dict[Cell, Record]) -> None:
     """Controls join as soon as the chain has made the masks they take; every record says who kept it company."""
     harness, jobs = harness_of(tiny_protocol, tmp_path, Placement("cpu", "stacked"))
     assert together(harness, jobs) == 1
-    found = _found(harness)
+    found = _found(harness.protocol, harness.store.root)
     assert found.keys() == alone.keys()
     for cell, record in found.items():
         one, other = record.measured, alone[cell].measured
@@ -91,7 +87,7 @@ def test_jobs_that_another_process_holds_are_come_back_to(tiny_protocol: Protoco
     with harness.store.lock(tiny_protocol, jobs[0].job.name, wait=False):
         left = run_batch(harness, batches([item for item in jobs if item.job.method == "dense"])[0])
     assert left == [jobs[0].job]
-    assert len(_found(harness)) == 1
+    assert len(_found(harness.protocol, harness.store.root)) == 1
 
 
 def test_a_pruner_that_fails_fails_its_chain_alone(tiny_protocol: Protocol, tmp_path: Path) -> None:
@@ -104,7 +100,7 @@ def test_a_pruner_that_fails_fails_its_chain_alone(tiny_protocol: Protocol, tmp_
         tiny_protocol, tmp_path / "r", Placement("cpu", "streams"), plugins={"magnitude": plugin}
     )
     together(harness, [item for item in jobs if item.job.method in ("dense", "imp", "snip")])
-    found = _found(harness)
+    found = _found(harness.protocol, harness.store.root)
     failed = {cell for cell, record in found.items() if record.status == "failed"}
     assert failed == {cell for cell in found if cell.method == "imp"}
     assert "no scores for" in str(found[Cell("imp", 1, 0)].reason)
@@ -121,5 +117,5 @@ def test_what_was_prepared_when_time_ends_is_recorded(tiny_protocol: Protocol, t
     harness, jobs = harness_of(tiny_protocol, tmp_path, Placement("cpu", "streams"), may_start=once)
     with pytest.raises(OutOfTime):
         run_batch(harness, batches(jobs)[0])
-    assert len(_found(harness)) == 1
+    assert len(_found(harness.protocol, harness.store.root)) == 1
     assert torch.get_num_threads() >= 1

@@ -46,13 +46,10 @@ def prints(records: list[Record]) -> dict[str, str]:
     return {f"{r.method.name} {r.cell}": r.fingerprint() for r in records}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, tiny_protocol: Protocol) -> Path:
+@pytest.fixture
+def whole(tiny_results: Path) -> Path:
     """A results folder in which everything was run in one go. Tests copy it before they change it."""
-    configure_cpu()
-    root = tmp_path_factory.mktemp("whole")
-    finish(tiny_protocol, root)
-    return root
+    return tiny_results
 
 
 def every_cell(protocol: Protocol) -> list[Cell]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from made_once import made_once, run_all
 from mask_protocol import EACH, LINEAR, ONCE, analysis, method
 
 from benchmark.claims.observations import Observations, reported_metric
@@ -25,7 +26,6 @@ from benchmark.records.schema import parse as parse_record
 from benchmark.records.store import Store
 from benchmark.sharing.integrity import impossible
 from benchmark.sharing.remeasure import compare_means
-from benchmark.utils.cpu import configure_cpu
 from benchmark.utils.errors import BadInput
 from benchmark.utils.seeding import stream
 
@@ -40,12 +40,7 @@ def masks_protocol(tiny_protocol: Protocol) -> Protocol:
 @pytest.fixture(scope="module")
 def measured(masks_protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Every cell, made by the harness with its pruners confined."""
-    configure_cpu()
-    store = Store(tmp_path_factory.mktemp("masks"))
-    harness = Harness(masks_protocol, store, Settings(data_root=store.root))
-    for job in jobs(masks_protocol, method_names(masks_protocol), store):
-        assert harness.run(job)
-    return store
+    return Store(made_once(tmp_path_factory, "masks", lambda root: run_all(masks_protocol, root)))
 
 
 def record_of(store: Store, protocol: Protocol, cell: Cell) -> Record:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made_once, run_all
 
 from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import Job, jobs
@@ -57,10 +58,7 @@ def edited(protocol: Protocol, **fields: Any) -> Protocol:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, small: Protocol) -> Path:
     """Everything run in one go."""
-    configure_cpu()
-    root = tmp_path_factory.mktemp("whole")
-    run(small, root)
-    return root
+    return made_once(tmp_path_factory, "resumed", lambda root: run_all(small, root, METHODS))
 
 
 def test_interrupted_after_every_single_cell(tmp_path: Path, small: Protocol, whole: Path) -> None:

@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from made_once import copy_of
 
 from benchmark import protocols
 from benchmark.api import Masks, Scores
 from benchmark.claims import papers as published
 from benchmark.claims import tables
 from benchmark.cli.main import cli
-from benchmark.harness.harness import Harness, Settings
-from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of
 from benchmark.pruning import schedule
@@ -185,12 +184,9 @@ TINY_CELLS = FixedCells("tests/tiny", masks=MASKS, trained=CHAIN)
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory, tiny_protocol: Protocol) -> Store:
-    store = Store(tmp_path_factory.mktemp("measured"))
-    harness = Harness(tiny_protocol, store, Settings())
-    for cell in (*MASKS, *CHAIN, *(Cell(m, level, 1) for m, level in ((DENSE, 0), ("imp", 1), ("imp", 2)))):
-        harness.run(Job(tiny_protocol, (cell,)))
-    return store
+def measured(tmp_path_factory: pytest.TempPathFactory, tiny_protocol: Protocol, tiny_results: Path) -> Store:
+    methods = {cell.method for cell in (*MASKS, *CHAIN)}
+    return copy_of(tiny_results, tmp_path_factory.mktemp("measured"), tiny_protocol, methods)
 
 
 def again(protocol: Protocol, store: Store, tmp_path: Path, fixed: FixedCells = TINY_CELLS) -> RegressionResult:

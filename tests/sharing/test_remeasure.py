@@ -6,22 +6,26 @@ import json
 from pathlib import Path
 
 import pytest
+from made_once import copy_of, run_all
 
-from benchmark.harness.harness import Harness, Settings
-from benchmark.planning.plan import jobs
 from benchmark.protocols import Protocol
+from benchmark.protocols.cells import Cell
 from benchmark.records.store import Store
 from benchmark.sharing.remeasure import compare_means
 
+METHODS = ("dense", "imp")
+
 
 @pytest.fixture
-def twice(tmp_path: Path, tiny_protocol: Protocol) -> tuple[Store, Store]:
+def first(tmp_path: Path, tiny_protocol: Protocol, tiny_results: Path) -> Store:
+    """A results folder with a chain and dense cells."""
+    return copy_of(tiny_results, tmp_path / "first", tiny_protocol, METHODS)
+
+
+@pytest.fixture
+def twice(first: Store, tmp_path: Path, tiny_protocol: Protocol) -> tuple[Store, Store]:
     """Two results folders with the same chain and dense cells."""
-    stores = Store(tmp_path / "first"), Store(tmp_path / "again")
-    for store in stores:
-        for job in jobs(tiny_protocol, ["dense", "imp"], store):
-            Harness(tiny_protocol, store, Settings()).run(job)
-    return stores
+    return first, copy_of(first.root, tmp_path / "again", tiny_protocol, METHODS)
 
 
 def shift(store: Store, protocol: Protocol, points: list[float]) -> None:
@@ -33,8 +37,9 @@ def shift(store: Store, protocol: Protocol, points: list[float]) -> None:
         path.write_text(json.dumps(document))
 
 
-def test_the_same_machine_gives_the_same_bits(twice: tuple[Store, Store], tiny_protocol: Protocol) -> None:
-    found = compare_means(tiny_protocol, *twice)
+def test_the_same_machine_gives_the_same_bits(first: Store, tmp_path: Path, tiny_protocol: Protocol) -> None:
+    run_all(tiny_protocol, tmp_path / "again", METHODS)
+    found = compare_means(tiny_protocol, first, Store(tmp_path / "again"))
     assert found.cells == found.identical == 10
     assert not found.deviates
     assert "10 identical bit for bit" in found.sentence()
@@ -62,6 +67,7 @@ def test_one_differing_cell_is_no_evidence(tmp_path: Path, tiny_protocol: Protoc
     """A single pair has no spread: nothing can be said, so nothing is called a deviation."""
     stores = Store(tmp_path / "first"), Store(tmp_path / "again")
     for store in stores:
-        Harness(tiny_protocol, store, Settings()).run(jobs(tiny_protocol, ["dense"], store)[0])
+        run_all(tiny_protocol, store.root, ["dense"])
+        store.record_path(tiny_protocol, Cell("dense", 0, 1)).unlink()
     shift(stores[1], tiny_protocol, [5.0])
     assert not compare_means(tiny_protocol, *stores).deviates

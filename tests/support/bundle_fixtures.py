@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made_once
 
 from benchmark.harness.executors.worker import Events, Options, work
 from benchmark.planning.plan import plan
@@ -59,6 +60,12 @@ def quiet(_step: str, _done: int, _total: int) -> None:
 
 def measure(folder: Path, protocol: Protocol, text: str = PLUGIN) -> Made:
     """Run a plugin on a protocol as `lotterybench run --plugin` does, and bundle it as `submit` does."""
+    run_plugin(folder, protocol, text)
+    return bundled(folder, protocol)
+
+
+def run_plugin(folder: Path, protocol: Protocol, text: str = PLUGIN) -> None:
+    """The plugin `mine.py` in the folder, and its records beside dense's in `results`."""
     folder.mkdir(parents=True, exist_ok=True)
     plugin, store = folder / "mine.py", Store(folder / "results")
     plugin.write_text(text)
@@ -68,14 +75,22 @@ def measure(folder: Path, protocol: Protocol, text: str = PLUGIN) -> Made:
     events = Events(progress=lambda *_: None, recorded=lambda *_: None)
     selection = [(wider, "dense"), (wider, submission.name)]
     work(plan(selection, store), store, Options(plugins={"mine": plugin}), events)
-    part = Part(wider, submission)
+
+
+def bundled(folder: Path, protocol: Protocol) -> Made:
+    """What `run_plugin` left in a folder, and its bundle."""
+    plugin, store = folder / "mine.py", Store(folder / "results")
+    (submission,) = submissions.of_protocol(store, protocol).values()
+    part = Part(submissions.added_to(protocol, {submission.name: submission}), submission)
     return Made(plugin, store, part, build([part], plugin, store, quiet))
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, tiny_protocol: Protocol) -> Made:
     """An honest method."""
-    return measure(tmp_path_factory.mktemp("bundle"), tiny_protocol)
+    return bundled(
+        made_once(tmp_path_factory, "bundle", lambda folder: run_plugin(folder, tiny_protocol)), tiny_protocol
+    )
 
 
 @pytest.fixture

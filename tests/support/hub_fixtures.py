@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 from hub_server import TOKEN, Hub
+from made_once import copy_of
 
 from benchmark.claims import papers as published
-from benchmark.harness.executors.worker import Events, Options, work
-from benchmark.planning.plan import plan
-from benchmark.protocols import Protocol, load_all, load_file
+from benchmark.protocols import Protocol, load_all
 from benchmark.records.store import Store
 from benchmark.sharing.hub import push as card
 from benchmark.sharing.hub import remote as failures
@@ -40,12 +39,9 @@ class _Hasty:
 
 
 @pytest.fixture(scope="session")
-def measured(tmp_path_factory: pytest.TempPathFactory, tiny_path: Path) -> Path:
+def measured(tmp_path_factory: pytest.TempPathFactory, tiny_protocol: Protocol, tiny_results: Path) -> Path:
     """A results folder as the harness writes it: a chain, controls with draws, one-shot pruners."""
-    store, protocol = Store(tmp_path_factory.mktemp("measured")), load_file(tiny_path)
-    events = Events(progress=lambda *_: None, recorded=lambda *_: None)
-    work(plan([(protocol, method) for method in METHODS], store), store, Options(), events)
-    return store.root
+    return copy_of(tiny_results, tmp_path_factory.mktemp("measured"), tiny_protocol, METHODS).root
 
 
 @pytest.fixture
