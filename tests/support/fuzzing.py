@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+from benchmark.utils.errors import LotterybenchError
 
 # The same examples on every run, and no clock: a slow machine is no failure. More of them: HYPOTHESIS_PROFILE=long.
 settings.register_profile(
@@ -115,3 +118,17 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         value = value[key]
     return value
+
+
+PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "loaders"))
+
+
+def refused_or_read(load: Callable[[], object]) -> bool:
+    """Whether `load` gave a value; anything it raises but a LotterybenchError of one line fails the test."""
+    problem = None
+    try:
+        load()
+    except LotterybenchError as error:
+        problem = str(error)
+    assert problem is None or (len(problem.splitlines()) <= 1 and len(problem) < 3100)
+    return problem is None
