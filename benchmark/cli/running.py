@@ -29,7 +29,7 @@ from benchmark.utils.errors import BadInput, LotterybenchError
 
 if TYPE_CHECKING:
     from benchmark.cli.execution import Execution
-    from benchmark.perf.report import Report
+    from benchmark.perf.report import SpeedReport
 
 CPU_TARGETS = {"engine / dataloader": 5.0, "engine / in-memory": 1.3}
 
@@ -190,11 +190,13 @@ def speed(
         from benchmark.training.device import require_device
 
         require_device(device)
-    from benchmark.perf.measuring import USUAL, measured
+    from benchmark.perf.measuring import USUAL, measure_speed
     from benchmark.perf.report import append
 
     counts = replicas or tuple(2**i for i in range(2 * (os.cpu_count() or 1)) if 2**i <= 2 * (os.cpu_count() or 1))
-    report = measured(chosen, device, counts, parts or USUAL, seconds, turns, lambda text: click.echo(text, err=True))
+    report = measure_speed(
+        chosen, device, counts, parts or USUAL, seconds, turns, lambda text: click.echo(text, err=True)
+    )
     if as_json:
         click.echo(json.dumps(report.document(), indent=1))
     else:
@@ -204,7 +206,7 @@ def speed(
         click.echo(f"Appended to {to}", err=True)
 
 
-def _show_speed(report: Report) -> None:
+def _show_speed(report: SpeedReport) -> None:
     from benchmark.cli.terminal import show_table
 
     if report.loops:

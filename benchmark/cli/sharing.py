@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmark.records.store import Store
     from benchmark.records.submissions import Submission
     from benchmark.sharing.bundle.format import Bundle
-    from benchmark.sharing.bundle.rerun import Measured
+    from benchmark.sharing.bundle.rerun import Rerun
     from benchmark.sharing.bundle.verify import Checks
 
 
@@ -160,9 +160,7 @@ def _obtain(protocol: Protocol) -> None:
         raise EnvironmentProblem(protocol.key, reason, "Its masks and networks cannot be made without its data")
 
 
-def _measured(
-    checks: Checks, folder: Path, sample: int, seed: int, results: Path | None, as_json: bool
-) -> list[Measured]:
+def _measured(checks: Checks, folder: Path, sample: int, seed: int, results: Path | None, as_json: bool) -> list[Rerun]:
     from benchmark.cli.terminal import step_progress
     from benchmark.plugins.sandbox.confinement import describe
     from benchmark.records.store import Store
@@ -184,7 +182,7 @@ def _measured(
         ]
 
 
-def _show_verification(bundle: Bundle, measured: Sequence[Measured], reasons: Sequence[str], as_json: bool) -> None:
+def _show_verification(bundle: Bundle, measured: Sequence[Rerun], reasons: Sequence[str], as_json: bool) -> None:
     if as_json:
         document: dict[str, Any] = {
             "bundle": bundle.digest,
@@ -210,7 +208,7 @@ def _show_verification(bundle: Bundle, measured: Sequence[Measured], reasons: Se
     click.echo(f"Not verified: {len(reasons)} reasons." if reasons else "Verified.")
 
 
-def _take_over(checks: Checks, measured: Sequence[Measured], store: Store, by: str, as_json: bool) -> None:
+def _take_over(checks: Checks, measured: Sequence[Rerun], store: Store, by: str, as_json: bool) -> None:
     from benchmark.sharing.bundle.verify import mark, take_over
 
     for claimed, found in zip(checks.claims, measured, strict=True):

@@ -1,4 +1,5 @@
-"""`lotterybench speed`: the harness beside what people write and what the device could do.
+"""`lotterybench speed`: updates per second of the suite's loop beside loops that people write and what the device could
+do, and seconds of pruning and of reading verbs.
 
-Imports `sharing` and below.
+May import `sharing` and everything below it.
 """

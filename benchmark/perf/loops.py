@@ -1,4 +1,4 @@
-"""The loops that are timed: the engine's, and the two that people write."""
+"""The loops that are timed: the suite's own, and the two usual ones in PyTorch, in memory and with DataLoader."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.networks import build
-from benchmark.perf.subject import Subject
+from benchmark.perf.workload import Workload
 from benchmark.training.loop import Placement, engine_for, on_device
 from benchmark.training.replicas import Strategy, TrainingSetup, masked_start
 
-Loop = Literal["engine", "in-memory", "dataloader"]
+LoopName = Literal["engine", "in-memory", "dataloader"]
 
 
 @dataclass(frozen=True)
 class Contender:
     """A loop and the resources it gets. `processes` run it side by side, with `replicas` networks in each."""
 
-    loop: Loop
+    loop: LoopName
     device: str = "cpu"
     processes: int = 1
     threads: int = 1
@@ -45,28 +45,28 @@ class Contender:
         return f"{LABELS[self.loop]} ({where})"
 
 
-LABELS: dict[Loop, str] = {
+LABELS: dict[LoopName, str] = {
     "engine": "engine",
     "in-memory": "plain loop, in memory",
     "dataloader": "plain loop, DataLoader",
 }
 
 
-def updates(contender: Contender, subject: Subject, seed: int) -> Callable[[int], None]:
+def updates(contender: Contender, workload: Workload, seed: int) -> Callable[[int], None]:
     """A function that makes so many updates of all networks of one process."""
     if contender.loop == "engine":
-        return _engine(contender, subject, seed)
-    network = build(subject.protocol)
-    network.load_state_dict(masked_start(subject.replica(seed)))
+        return _engine(contender, workload, seed)
+    network = build(workload.protocol)
+    network.load_state_dict(masked_start(workload.replica(seed)))
     network.to(contender.device)
-    batches = _loaded(subject) if contender.loop == "dataloader" else _indexed(subject, contender.device)
-    return _plain(network, subject, batches, contender.device, seed)
+    batches = _loaded(workload) if contender.loop == "dataloader" else _indexed(workload, contender.device)
+    return _plain(network, workload, batches, contender.device, seed)
 
 
-def _engine(contender: Contender, subject: Subject, seed: int) -> Callable[[int], None]:
-    replicas = [subject.replica(seed * contender.replicas + number) for number in range(contender.replicas)]
-    dataset = on_device(subject.dataset, contender.device)
-    setup = TrainingSetup(subject.module, subject.recipe, subject.protocol.evaluation, dataset)
+def _engine(contender: Contender, workload: Workload, seed: int) -> Callable[[int], None]:
+    replicas = [workload.replica(seed * contender.replicas + number) for number in range(contender.replicas)]
+    dataset = on_device(workload.dataset, contender.device)
+    setup = TrainingSetup(workload.module, workload.recipe, workload.protocol.evaluation, dataset)
     placement = Placement("cuda" if contender.device == "cuda" else "cpu", contender.strategy)
     make_group, make_updates = engine_for(setup, placement)
     advance = make_updates(make_group(replicas, setup, False).steps)
@@ -81,10 +81,10 @@ def _engine(contender: Contender, subject: Subject, seed: int) -> Callable[[int]
 
 
 def _plain(
-    network: nn.Module, subject: Subject, batches: Iterator[tuple[Tensor, Tensor]], device: str, seed: int
+    network: nn.Module, workload: Workload, batches: Iterator[tuple[Tensor, Tensor]], device: str, seed: int
 ) -> Callable[[int], None]:
     """One network, PyTorch's defaults, weights multiplied by their masks after every update."""
-    recipe, parameters = subject.recipe, dict(network.named_parameters())
+    recipe, parameters = workload.recipe, dict(network.named_parameters())
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "adam":
         optimizer = torch.optim.Adam(parameters.values(), recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -93,7 +93,7 @@ def _plain(
         optimizer = torch.optim.SGD(
             parameters.values(), recipe.learning_rate, weight_decay=recipe.weight_decay, **fields
         )
-    masks = {name: mask.to(device) for name, mask in subject.masks(seed).items()}
+    masks = {name: mask.to(device) for name, mask in workload.masks(seed).items()}
 
     def go(count: int) -> None:
         for _ in range(count):
@@ -109,9 +109,9 @@ def _plain(
     return go
 
 
-def _indexed(subject: Subject, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _indexed(workload: Workload, device: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches by index from tensors that lie in memory, scaled and augmented as a whole."""
-    dataset, size = on_device(subject.dataset, device), subject.recipe.batch_size
+    dataset, size = on_device(workload.dataset, device), workload.recipe.batch_size
     spec = dataset.prepare.augmentation
     while True:
         for rows in torch.split(torch.randperm(len(dataset.train_labels), device=device), size):
@@ -124,19 +124,19 @@ def _indexed(subject: Subject, device: str) -> Iterator[tuple[Tensor, Tensor]]:
             yield dataset.prepare.augmented(stored, offsets, flips), dataset.train_labels[rows]
 
 
-class _Pictures(TorchDataset[tuple[Tensor, int]]):
+class _ImageExamples(TorchDataset[tuple[Tensor, int]]):
     """One example at a time, through PIL and transforms, as torchvision's data sets do it."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, workload: Workload) -> None:
         from torchvision import transforms
 
-        data, spec = subject.as_pictures(), subject.protocol.data
+        data, spec = workload.as_bytes(), workload.protocol.data
         shape = data.train_inputs.shape[1:]
         self.square = len(shape) == 3 or (len(shape) == 1 and round(shape[0] ** 0.5) ** 2 == shape[0])
         images = data.train_inputs
         if len(shape) == 1 and self.square:
             images = images.reshape(len(images), 1, round(shape[0] ** 0.5), -1)
-        self.images: Any = images.permute(0, 2, 3, 1).numpy() if self.square else subject.dataset.train_inputs
+        self.images: Any = images.permute(0, 2, 3, 1).numpy() if self.square else workload.dataset.train_inputs
         self.labels = data.train_labels.tolist()
         steps: list[Any] = []
         if spec.augmentation is not None:
@@ -158,8 +158,8 @@ class _Pictures(TorchDataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[index].squeeze())), self.labels[index]
 
 
-def _loaded(subject: Subject) -> Iterator[tuple[Tensor, Tensor]]:
+def _loaded(workload: Workload) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches from a DataLoader with its defaults, shuffled."""
-    loader = DataLoader(_Pictures(subject), batch_size=subject.recipe.batch_size, shuffle=True)
+    loader = DataLoader(_ImageExamples(workload), batch_size=workload.recipe.batch_size, shuffle=True)
     while True:
         yield from loader

@@ -1,4 +1,4 @@
-"""Putting a run of `lotterybench speed` together: which contenders, which ratios."""
+"""A run of `lotterybench speed`: which loops are timed against each other, and the ratios between them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from benchmark.perf.device import ceiling
 from benchmark.perf.loops import Contender
-from benchmark.perf.many import MANY
 from benchmark.perf.pruning import prune_times, synflow_times
-from benchmark.perf.race import Rate, race
-from benchmark.perf.report import Loop, Report, Timed, many_times, verb_times
+from benchmark.perf.rates import Rate, rates_of
+from benchmark.perf.report import LoopRate, SpeedReport
+from benchmark.perf.verbs import MANY, Timed, many_times, verb_times
 from benchmark.protocols import Protocol
 from benchmark.training.device import device_name
 
@@ -19,7 +19,7 @@ USUAL = ("train", "prune", "verbs")
 
 
 def contenders(device: str, counts: Sequence[int]) -> list[Contender]:
-    """The engine with so many replicas, then the two plain loops, with one thread and with all."""
+    """The engine with each of `counts` replicas, then the two plain loops; on a CPU with one thread and with all."""
     cores = os.cpu_count() or 1
     if device == "cpu":
         engine = [Contender("engine", processes=count) for count in counts]
@@ -31,7 +31,7 @@ def contenders(device: str, counts: Sequence[int]) -> list[Contender]:
     return [*engine, Contender("in-memory", device), Contender("dataloader", device, threads=cores)]
 
 
-def measured(
+def measure_speed(
     protocol: Protocol,
     device: str,
     counts: Sequence[int],
@@ -39,18 +39,22 @@ def measured(
     seconds: float,
     turns: int,
     say: Callable[[str], None],
-) -> Report:
-    """Measure the parts asked for. `load_average`: of the minute before, for whoever reads the figures."""
+) -> SpeedReport:
+    """Measure the `parts` (of `PARTS`) asked for, `say`ing what is next.
+
+    `counts`: replicas of the engine. Each loop is timed `turns` times for `seconds`. The report's load average is of
+    the minute before. Raises EnvironmentProblem if a process that is timed ends.
+    """
     load = os.getloadavg()[0]
     rates: list[Rate] = []
     top: dict[str, float] = {}
     timed: list[Timed] = []
     if "train" in parts:
-        who = contenders(device, counts)
-        say(f"Training {protocol.id} on random data: {len(who)} loops take turns, {turns} x {seconds:.0f} s each.")
+        compared = contenders(device, counts)
+        say(f"Training {protocol.id} on random data: {len(compared)} loops take turns, {turns} x {seconds:.0f} s each.")
         found = ceiling(device, protocol.recipe.precision)
         top = {"matmul_flops": found.matmul_flops, "copy_bytes_per_second": found.copy_bytes}
-        rates = race(who, protocol.argument, seconds, turns)
+        rates = rates_of(compared, protocol.argument, seconds, turns)
     if "prune" in parts:
         say("Pruning once with every pruner.")
         timed += [Timed(f"prune with {p.what}, {p.rounds} round(s)", p.seconds) for p in prune_times(protocol)]
@@ -68,11 +72,11 @@ def measured(
         ratios["synflow VGG-16: direct implementation / this harness"] = direct.seconds / ours.seconds
     flops = 6 * protocol.network.multiply_adds * protocol.recipe.batch_size
     loops = [
-        Loop(r.contender.label, r.contender.loop, r.contender.networks, r.median, r.lowest, r.highest,
+        LoopRate(r.contender.label, r.contender.loop, r.contender.networks, r.median, r.lowest, r.highest,
              r.per_core_second, r.median * flops / top["matmul_flops"])
         for r in rates
     ]  # fmt: skip
-    return Report(protocol.id, device_name(device), load, loops, ratios, top, timed)
+    return SpeedReport(protocol.id, device_name(device), load, loops, ratios, top, timed)
 
 
 def _ratios(rates: Sequence[Rate]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from benchmark.protocols.levels import Level, exponential_totals
 from benchmark.protocols.methods import MethodSpec, PruningSpec, Schedule, Scoring
 from benchmark.protocols.network import BatchNormSpec, VggSpec
 from benchmark.pruning.schedule import prune
-from benchmark.pruning.scorer import ScoredNetwork as Pruned
+from benchmark.pruning.scorer import ScoredNetwork
 from benchmark.utils.seeding import stream
 
 DENSITY = 0.01
@@ -68,7 +68,7 @@ def prune_times(protocol: Protocol) -> list[PruneTime]:
     module.train(protocol.pruning.scoring.batch_norm == "train")
     rows = torch.arange(len(dataset.train_labels))
     drawn = scoring_examples(dataset, rows, protocol.pruning.scoring, stream(0, "examples"))
-    subject = Pruned(module, state, dataset.input_shape, dataset.classes)
+    subject = ScoredNetwork(module, state, dataset.input_shape, dataset.classes)
     found = []
     for pruner in PRUNERS:
         plugin = find(pruner).make({})
@@ -106,7 +106,7 @@ def synflow_times(rounds: int = 100) -> list[PruneTime]:
             biases="not-scored",
         ),
     )
-    subject, level = Pruned(module, state, VGG_16.input, VGG_16.classes), level_of(pruning, DENSITY)
+    subject, level = ScoredNetwork(module, state, VGG_16.input, VGG_16.classes), level_of(pruning, DENSITY)
 
     def ours(rounds: int) -> dict[str, Tensor]:
         schedule = Schedule(rounds=rounds, scores="initial", restart=0)

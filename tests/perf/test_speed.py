@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from benchmark.cli.main import cli
 from benchmark.datasets.dataset import random_dataset
 from benchmark.perf import pruning
-from benchmark.perf.loops import Contender, Loop, updates
+from benchmark.perf.loops import Contender, LoopName, updates
 from benchmark.perf.measuring import _ratios
-from benchmark.perf.race import Rate
-from benchmark.perf.report import Loop as ReportedLoop
-from benchmark.perf.report import Report, Timed, append
-from benchmark.perf.subject import Subject
+from benchmark.perf.rates import Rate
+from benchmark.perf.report import LoopRate, SpeedReport, append
+from benchmark.perf.verbs import Timed
+from benchmark.perf.workload import Workload
 from benchmark.plugins.load import find
 from benchmark.protocols import load, load_file
 from benchmark.pruning.masks import full_masks, masks_from_scores
@@ -28,15 +28,15 @@ from benchmark.utils.seeding import stream
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_path: Path) -> Subject:
+def tiny(tiny_path: Path) -> Workload:
     """The tiny protocol on few random examples."""
     protocol = load_file(tiny_path)
-    return Subject(protocol, random_dataset(protocol, 200))
+    return Workload(protocol, random_dataset(protocol, 200))
 
 
-@pytest.mark.parametrize("loop", get_args(Loop))
+@pytest.mark.parametrize("loop", get_args(LoopName))
 def test_every_loop_trains_and_keeps_pruned_weights_at_zero(
-    tiny: Subject, loop: Loop, monkeypatch: pytest.MonkeyPatch
+    tiny: Workload, loop: LoopName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     optimizers: list[Any] = []
     init = torch.optim.Adam.__init__
@@ -59,7 +59,7 @@ def test_every_loop_trains_and_keeps_pruned_weights_at_zero(
 
 
 @pytest.mark.parametrize("strategy", ["stacked", "streams"])
-def test_an_engine_of_several_replicas_trains_them_all(tiny: Subject, strategy: Any) -> None:
+def test_an_engine_of_several_replicas_trains_them_all(tiny: Workload, strategy: Any) -> None:
     updates(Contender("engine", replicas=3, strategy=strategy), tiny, 0)(4)
 
 
@@ -69,7 +69,7 @@ def test_the_dataloader_hands_out_what_the_network_reads(name: str) -> None:
     from benchmark.perf.loops import _indexed, _loaded
 
     protocol = load(name)
-    subject = Subject(protocol, random_dataset(protocol, 300))
+    subject = Workload(protocol, random_dataset(protocol, 300))
     theirs, _ = next(_loaded(subject))
     ours, _ = next(_indexed(subject, "cpu"))
     assert theirs.flatten(1).shape == ours.flatten(1).shape
@@ -80,7 +80,7 @@ def test_the_dataloader_hands_out_what_the_network_reads(name: str) -> None:
 def test_ratios_are_of_the_best_with_no_more_processes_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
 
-    def rate(loop: Loop, value: float, **fields: int) -> Rate:
+    def rate(loop: LoopName, value: float, **fields: int) -> Rate:
         return Rate(Contender(loop, **fields), value, value, value, value)  # type: ignore[arg-type]
 
     found = _ratios(
@@ -110,8 +110,8 @@ def test_direct_synflow_keeps_what_the_pruner_keeps() -> None:
 
 
 def test_figures_are_appended_whole_lines_with_provenance(tmp_path: Path) -> None:
-    loop = ReportedLoop("engine", "engine", 2, 10.0, 9.0, 11.0, 5.0, 0.5)
-    report = Report("p/q", "cpu: test", 0.5, [loop], {"engine / in-memory": 2.0}, {}, [Timed("--help", 0.2)])
+    loop = LoopRate("engine", "engine", 2, 10.0, 9.0, 11.0, 5.0, 0.5)
+    report = SpeedReport("p/q", "cpu: test", 0.5, [loop], {"engine / in-memory": 2.0}, {}, [Timed("--help", 0.2)])
     path = tmp_path / "speed.jsonl"
     append(report, path)
     append(report, path)
@@ -129,7 +129,7 @@ def test_the_verb_prints_json_and_appends(tiny_path: Path, tmp_path: Path, monke
     outcome = CliRunner().invoke(cli, [*command, "--json", "--to", str(target)])
     assert outcome.exit_code == 0, outcome.output
     document = json.loads(target.read_text())
-    assert {loop["loop"] for loop in document["updates_per_second"]} == set(get_args(Loop))
+    assert {loop["loop"] for loop in document["updates_per_second"]} == set(get_args(LoopName))
     assert all(loop["updates_per_second"] > 0 for loop in document["updates_per_second"])
     assert set(document["ratios"]) == {"engine / in-memory", "engine / dataloader"}
     assert document["ceiling"]["matmul_flops"] > 0

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.claims.observations import Observations
 from benchmark.claims.verdicts import decide, decide_all
-from benchmark.perf.many import copy_records
+from benchmark.perf.verbs import copy_records
 from benchmark.protocols import Protocol, load
 from benchmark.records import schema as records
 from benchmark.records.schema import Record

@@ -24,7 +24,7 @@ from benchmark.sharing.bundle.format import (
     MASKS,
     PLUGIN,
     RESULTS,
-    Claim,
+    ClaimedMethod,
     Environment,
     Manifest,
     facts_of,
@@ -110,13 +110,13 @@ def _masks(part: Part, records: Sequence[Record], plugin: Path, store: Store, sa
     return files
 
 
-def _claim(part: Part, records: Sequence[Record]) -> Claim:
+def _claim(part: Part, records: Sequence[Record]) -> ClaimedMethod:
     protocol, method = part.protocol, part.submission.name
     own = [r for r in records if r.method.name == method]
     finished = sum(r.status == "finished" for r in own)
     if not finished:
         raise BadInput(f"{protocol.key}: {method}", "every one of its cells failed", "Correct the plugin")
-    return Claim(
+    return ClaimedMethod(
         protocol=ProtocolRef(id=protocol.id, version=protocol.version, digest=protocol.digest),
         name=method,
         cells=finished,

@@ -117,7 +117,7 @@ class FileFacts(Frozen):
     sha256: str = Field(pattern=_SHA256)
 
 
-class Claim(Frozen):
+class ClaimedMethod(Frozen):
     """What the bundle claims of the method under one protocol. `cells`: finished ones of the method."""
 
     protocol: ProtocolRef
@@ -144,7 +144,7 @@ class Manifest(Frozen):
     schema_: Literal["lotterybench/bundle/1"] = Field(alias="schema")
     plugin: str = Field(pattern=rf"^{PLUGIN}/{STEM}\.py$")
     plugin_digest: str = Field(pattern=_SHA256, description="of its code, comments and docstrings aside")
-    claims: tuple[Claim, ...] = Field(min_length=1)
+    claims: tuple[ClaimedMethod, ...] = Field(min_length=1)
     files: dict[str, FileFacts]
 
     @property

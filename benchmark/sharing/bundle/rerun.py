@@ -14,8 +14,7 @@ from benchmark.harness.harness import Harness, Settings
 from benchmark.harness.masks import Confinement, MaskMaker
 from benchmark.harness.start import State
 from benchmark.protocols.cells import DENSE, Cell, title
-from benchmark.records.schema import Measured as Trained
-from benchmark.records.schema import Record, cell_of
+from benchmark.records.schema import Measured, Record, cell_of
 from benchmark.records.store import Store
 from benchmark.records.submissions import write
 from benchmark.sharing.bundle.verify import Claimed
@@ -30,7 +29,7 @@ ALIKE = 0.9  # of what the masks of other seeds share with those of nudged weigh
 
 
 @dataclass
-class Measured:
+class Rerun:
     """What measuring again found: how many masks and cells, of which how many the same to the bit, and `reasons`
     against the bundle. `shares`: see `_recognised`."""
 
@@ -50,12 +49,12 @@ def sampled(cells: Sequence[Cell], count: int, *key: str | int) -> list[Cell]:
     return sorted(sorted(cells, key=rank)[:count])
 
 
-def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, int], say: Say) -> Measured:
+def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, int], say: Say) -> Rerun:
     """Make `sample` masks and train `sample` cells and a dense network again, in the empty `folder`; compare.
 
     `key`: the bundle's digest and the verifier's number, which decide what is sampled.
     """
-    found, method = Measured(), claimed.submission.name
+    found, method = Rerun(), claimed.submission.name
     again, files = Store(folder), {claimed.plugin.stem: claimed.plugin}
     write(again, claimed.protocol, claimed.submission)
     harness = Harness(claimed.protocol, again, Settings(plugins=files, confinement=Confinement(all=True)))
@@ -75,7 +74,7 @@ def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, i
     return found
 
 
-def _masks(claimed: Claimed, harness: Harness, cells: Sequence[Cell], found: Measured, say: Say) -> None:
+def _masks(claimed: Claimed, harness: Harness, cells: Sequence[Cell], found: Rerun, say: Say) -> None:
     for number, cell in enumerate(cells):
         record = claimed.store.read(claimed.protocol, cell)
         assert record is not None
@@ -91,7 +90,7 @@ def _masks(claimed: Claimed, harness: Harness, cells: Sequence[Cell], found: Mea
         say("masks made again", number + 1, len(cells))
 
 
-def _failures(claimed: Claimed, harness: Harness, sample: int, key: tuple[str, int], found: Measured, say: Say) -> None:
+def _failures(claimed: Claimed, harness: Harness, sample: int, key: tuple[str, int], found: Rerun, say: Say) -> None:
     """What failed must fail here: a bad seed could be hidden as a failure. Every cell that has no mask is tried; of
     networks that are said to have diverged, `sample`.
     """
@@ -121,7 +120,7 @@ class _Nudged(MaskMaker):
         }
 
 
-def _recognised(claimed: Claimed, harness: Harness, found: Measured, say: Say) -> None:
+def _recognised(claimed: Claimed, harness: Harness, found: Rerun, say: Say) -> None:
     """A mask that a plugin brings along for weights it recognises is lost when these change a little.
 
     `shares`: which part of each seed's mask, at the sparsest level, stays when the weights are nudged. A method may
@@ -152,7 +151,7 @@ def _recognised(claimed: Claimed, harness: Harness, found: Measured, say: Say) -
             )
 
 
-def _compare(claimed: Claimed, again: Store, comparisons: Sequence[CellComparison], found: Measured) -> None:
+def _compare(claimed: Claimed, again: Store, comparisons: Sequence[CellComparison], found: Rerun) -> None:
     """Bit for bit on the same hardware and versions, else equivalent in the mean, inside the protocol's margin."""
     for comparison in comparisons:
         first, second, name = comparison.recorded, comparison.again, title(cell_of(comparison.recorded))
@@ -177,7 +176,7 @@ def _compare(claimed: Claimed, again: Store, comparisons: Sequence[CellCompariso
     )
 
 
-def _accuracies(measured: Trained) -> tuple[float | None, ...]:
+def _accuracies(measured: Measured) -> tuple[float | None, ...]:
     values = measured.metrics["test_accuracy"]
     return values.last, values.best, values.early_stop
 

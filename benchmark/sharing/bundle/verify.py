@@ -31,7 +31,7 @@ from benchmark.records.submissions import (
     Submission,
     Verification,
 )
-from benchmark.sharing.bundle.format import ENVIRONMENT, MASKS, PLUGIN, RESULTS, Bundle, Claim, Environment
+from benchmark.sharing.bundle.format import ENVIRONMENT, MASKS, PLUGIN, RESULTS, Bundle, ClaimedMethod, Environment
 from benchmark.sharing.integrity import (
     FolderChecks,
     contradictions,
@@ -135,7 +135,7 @@ class Checks:
         except (ValidationError, ValueError, RecursionError):
             self.reasons.append(f"{ENVIRONMENT}: is missing or of another form")
 
-    def _claimed(self, claim: Claim) -> Claimed:
+    def _claimed(self, claim: ClaimedMethod) -> Claimed:
         """The claim with its protocol as it is here. Raises BadInput if there is no such, or for its submission."""
         named, key = claim.protocol, f"{claim.protocol.id}@{claim.protocol.version}"
         protocol = next((p for p in self.known if p.id == named.id), None)
@@ -172,7 +172,7 @@ class Checks:
         self.reasons += [f"{path}: no file of the claimed method" for path in sorted(extra) if path not in expected]
         return result_paths
 
-    def _figures(self, claim: Claim, claimed: Claimed) -> Iterator[str]:
+    def _figures(self, claim: ClaimedMethod, claimed: Claimed) -> Iterator[str]:
         protocol, method, records = claimed.protocol, claimed.submission.name, claimed.records()
         yield from missing_cells(protocol, method, records)
         yield from repeated_cells(records)
@@ -209,7 +209,7 @@ class Checks:
         yield from (f"{MASKS}/{protocol.key}/{method}/{name}: the mask of no finished cell" for name in sorted(files))
 
 
-def _about(claim: Claim, claimed: Claimed) -> bool:
+def _about(claim: ClaimedMethod, claimed: Claimed) -> bool:
     return claim.protocol == claimed.submission.protocol
 
 

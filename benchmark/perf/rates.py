@@ -1,4 +1,4 @@
-"""Timing contenders against each other: in processes of their own, taking turns, so that all meet the same machine."""
+"""Updates per second of loops against each other: in processes of their own, in turns, so all meet the same machine."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Rate:
     per_core_second: float
 
 
-def race(contenders: Sequence[Contender], protocol: str, seconds: float, turns: int) -> list[Rate]:
-    """Every contender runs `turns` times for `seconds`, in rotation. `protocol`: an id or a path.
+def rates_of(contenders: Sequence[Contender], protocol: str, seconds: float, turns: int) -> list[Rate]:
+    """The rate of every contender, each of which runs `turns` times for `seconds`, in rotation.
 
-    Raises EnvironmentProblem if a contender's process ends.
+    `protocol`: an id or a path. Raises EnvironmentProblem if a contender's process ends.
     """
-    teams = [_Running(contender, protocol) for contender in contenders]
+    running = [_Running(contender, protocol) for contender in contenders]
     try:
-        for team in teams:
-            team.turn(WARM_UP_SECONDS)
-        found = [[team.turn(seconds) for team in teams] for _ in range(turns)]
+        for each in running:
+            each.turn(WARM_UP_SECONDS)
+        found = [[each.turn(seconds) for each in running] for _ in range(turns)]
     finally:
-        for team in teams:
-            team.stop()
+        for each in running:
+            each.stop()
     return [_summary(*pair) for pair in zip(contenders, zip(*found, strict=True), strict=True)]
 
 
@@ -100,16 +100,16 @@ def _serve(pipe: Connection, contender: Contender, protocol: str, seed: int) -> 
     import torch
 
     from benchmark.perf.loops import updates
-    from benchmark.perf.subject import Subject
+    from benchmark.perf.workload import Workload
     from benchmark.protocols import load
     from benchmark.training.precision import cuda_settings
     from benchmark.utils.cpu import configure_cpu
 
     configure_cpu()
     torch.set_num_threads(contender.threads)
-    subject = Subject.of(load(protocol))
-    with cuda_settings(subject.recipe.precision):
-        go = updates(contender, subject, seed)
+    workload = Workload.of(load(protocol))
+    with cuda_settings(workload.recipe.precision):
+        go = updates(contender, workload, seed)
         while (seconds := pipe.recv()) is not None:
             pipe.send(_turn(go, seconds, contender.device))
 

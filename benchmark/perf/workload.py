@@ -18,21 +18,21 @@ from benchmark.pruning.interface import Masks
 from benchmark.training.replicas import Replica
 from benchmark.utils.seeding import stream
 
-DENSITY = 0.2  # masked like a ticket: every loop keeps pruned weights at zero
-LAST_STEP = 300_000  # more updates than anybody times
+DENSITY = 0.2  # every loop keeps pruned weights at zero
+LAST_STEP = 300_000  # more updates than are timed
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """A protocol with random data, and replicas of its network to train."""
 
     protocol: Protocol
     dataset: Dataset
 
     @staticmethod
-    def of(protocol: Protocol) -> Subject:
+    def of(protocol: Protocol) -> Workload:
         """Make the data."""
-        return Subject(protocol, random_dataset(protocol))
+        return Workload(protocol, random_dataset(protocol))
 
     @property
     def recipe(self) -> Recipe:
@@ -54,8 +54,8 @@ class Subject:
         rows = torch.arange(len(self.dataset.train_labels))
         return Replica(seed, start, self.masks(seed), Split(rows, rows[:0]), LAST_STEP)
 
-    def as_pictures(self) -> Dataset:
-        """The data as bytes, as a Dataset of torchvision's would hand them out."""
+    def as_bytes(self) -> Dataset:
+        """The data with inputs as bytes, as torchvision's data sets hold them."""
         inputs = self.dataset.train_inputs
         pixels = (inputs * 255).to(torch.uint8) if inputs.is_floating_point() else inputs
         return replace(self.dataset, train_inputs=pixels)
