@@ -149,8 +149,10 @@ def _emit(event: str, fields: dict[str, Any]) -> None:
 @click.command()
 @click.argument("protocol", default="lth/lenet-mnist")
 @click.option("--replicas", type=Counts(), help="Replicas side by side. Default: 1, 2, 4, ... to twice the cores.")
-@click.option("--part", "parts", multiple=True, type=click.Choice(["train", "prune", "verbs", "many", "synflow"]),
-              help="What to measure; default: all but many, 20,000 records, and synflow: minutes.")  # fmt: skip
+@click.option(
+    "--part", "parts", multiple=True, type=click.Choice(["train", "prune", "verbs", "many", "synflow", "kernels"]),
+    help="What to measure; default: all but many, 20,000 records, synflow: minutes, and kernels, for an MLP.",
+)  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="A loop's turn.")
 @click.option("--turns", type=click.IntRange(1), default=5, show_default=True, help="Turns of every loop.")
 @device_option

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from benchmark.perf.device import ceiling
+from benchmark.perf.kernels import compare
 from benchmark.perf.loops import Contender
 from benchmark.perf.pruning import prune_times, synflow_times
 from benchmark.perf.rates import Rate, rates_of
@@ -14,7 +15,7 @@ from benchmark.perf.verbs import MANY, Timed, many_times, verb_times
 from benchmark.protocols import Protocol
 from benchmark.training.device import device_name
 
-PARTS = ("train", "prune", "verbs", "many", "synflow")
+PARTS = ("train", "prune", "verbs", "many", "synflow", "kernels")
 USUAL = ("train", "prune", "verbs")
 
 
@@ -70,6 +71,15 @@ def measure_speed(
         ours, direct = synflow_times()
         timed += [Timed(p.what, p.seconds) for p in (ours, direct)]
         ratios["synflow VGG-16: direct implementation / this harness"] = direct.seconds / ours.seconds
+    if "kernels" in parts:
+        say(f"The portable kernels beside torch, {turns} turns at each of some densities.")
+        compared_to, top["fused_multiply_add_flops"] = compare(protocol, turns)
+        for each in compared_to:
+            where = f"{each.density:.1%} of the weights"
+            timed.append(Timed(f"1,000 updates by the kernels, {where}", 1000 * each.kernels))
+            timed.append(Timed(f"1,000 updates by torch, {where}", 1000 * each.torch))
+            ratios[f"kernels / torch, {where}"] = each.torch / each.kernels
+            ratios[f"kernels / peak of the core, {where}"] = each.of_peak
     flops = 6 * protocol.network.multiply_adds * protocol.recipe.batch_size
     loops = [
         LoopRate(r.contender.label, r.contender.loop, r.contender.networks, r.median, r.lowest, r.highest,

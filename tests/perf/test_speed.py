@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from benchmark.cli.main import cli
 from benchmark.datasets.dataset import random_dataset
-from benchmark.perf import pruning
+from benchmark.perf import kernels, pruning
 from benchmark.perf.loops import Contender, LoopName, updates
 from benchmark.perf.measuring import _ratios
 from benchmark.perf.rates import Rate
@@ -133,6 +133,26 @@ def test_the_verb_prints_json_and_appends(tiny_path: Path, tmp_path: Path, monke
     assert all(loop["updates_per_second"] > 0 for loop in document["updates_per_second"])
     assert set(document["ratios"]) == {"engine / in-memory", "engine / dataloader"}
     assert document["ceiling"]["matmul_flops"] > 0
+
+
+def test_the_kernels_are_timed_beside_torch(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "DENSITIES", (1.0, 0.1))
+    monkeypatch.setattr(kernels, "PEAK_ROUNDS", 1000)
+    outcome = CliRunner().invoke(cli, ["speed", str(tiny_path), "--part", "kernels", "--turns", "1", "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    document = json.loads(outcome.output[outcome.output.index("{") :])
+    for where in ("100.0% of the weights", "10.0% of the weights"):
+        ours, torchs = (
+            document["seconds"][f"1,000 updates by {engine}, {where}"] for engine in ("the kernels", "torch")
+        )
+        assert document["ratios"][f"kernels / torch, {where}"] == pytest.approx(torchs / ours)
+        assert 0 < document["ratios"][f"kernels / peak of the core, {where}"] < 1
+    assert document["ceiling"]["fused_multiply_add_flops"] > 1e8
+
+
+def test_kernels_are_for_fully_connected_networks() -> None:
+    outcome = CliRunner().invoke(cli, ["speed", "lth/conv2-cifar10", "--part", "kernels"])
+    assert "the kernels train fully connected networks" in f"{outcome.output} {outcome.exception}"
 
 
 @pytest.mark.parametrize(
