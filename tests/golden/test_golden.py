@@ -66,7 +66,7 @@ def test_lenet_dense(tmp_path: Path) -> None:
     """The first two epochs of a committed dense network; under a constant rate what follows changes nothing in them."""
     if needs_download("mnist", data_root()):
         pytest.skip("MNIST is not under LOTTERYBENCH_DATA")
-    protocol, cell = load("lth/lenet-mnist"), Cell("dense", 0, 0)
+    protocol, cell = load("lth/lenet-mnist@1"), Cell("dense", 0, 0)
     recipe = protocol.recipe.model_copy(update={"steps": STEPS})
     short, here = protocol.model_copy(update={"recipe": recipe}), Store(tmp_path)
     Harness(short, here, Settings()).run(Job(short, (cell,)))

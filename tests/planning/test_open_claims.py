@@ -17,7 +17,7 @@ from benchmark.planning.priority import ClaimStatus, open_claims, worked_out
 from benchmark.protocols.cells import Cell
 from benchmark.records.store import Store
 
-LTH, MNIST1D = protocols.load("lth/lenet-mnist"), protocols.load("mnist1d/mlp")
+LTH, MNIST1D = protocols.load("lth/lenet-mnist@1"), protocols.load("mnist1d/mlp")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def test_every_cell_is_planned_once(tmp_path: Path, tiny_protocol: Protocol) -> 
 
 def test_the_numbers_of_networks_are_those_of_the_papers() -> None:
     """MNIST-1D: 99 pruned rounds of both methods by 5 seeds. LTH: 15 reinitialized networks per ticket."""
-    mnist1d, lenet = load("mnist1d/mlp"), load("lth/lenet-mnist")
+    mnist1d, lenet = load("mnist1d/mlp"), load("lth/lenet-mnist@1")
     assert len(cells_of(mnist1d, "imp")) == len(cells_of(mnist1d, "random")) == 99 * 5
     assert len([c for c in cells_of(lenet, "imp+reinit") if c.level == 7]) == 15
     assert [c.level for c in cells_of(lenet, "dense")] == [0] * 5
@@ -41,7 +41,7 @@ def test_a_chain_is_one_job_in_order_and_single_cells_are_many(tmp_path: Path, t
 
 def test_wanted_levels_first_draws_and_first_seeds_come_first(tmp_path: Path) -> None:
     """Everything of seeds 0 to 2 precedes seeds 3 and 4; later draws and levels follow those."""
-    lenet = load("lth/lenet-mnist")
+    lenet = load("lth/lenet-mnist@1")
     order = jobs(lenet, method_names(lenet), Store(tmp_path))
     place = {(c.method, c.level, c.seed, c.draw): n for n, job in enumerate(order) for c in job.cells}
     assert place["synflow", 18, 2, 0] < place["dense", 0, 3, 0]
@@ -93,7 +93,7 @@ def test_what_fits_a_budget(tiny_protocol: Protocol, budget: float | None, worke
 
 
 def test_selection_by_pattern() -> None:
-    known = [load("lth/lenet-mnist"), load("mnist1d/mlp")]
+    known = [load("lth/lenet-mnist@1"), load("mnist1d/mlp")]
     assert {method for _, method in select(known, ["lth/*:imp*"])} == {"imp", "imp+reinit", "imp+shuffle", "imp-rewind"}
     assert {protocol.id for protocol, _ in select(known, ["mnist1d/mlp"])} == {"mnist1d/mlp"}
     assert select(known, ["none"]) == []

@@ -26,7 +26,7 @@ from benchmark.records.store import Store
 from benchmark.records.submissions import Submission, method_name
 from benchmark.utils.errors import BadInput, BadPruner
 
-LTH = protocols.load("lth/lenet-mnist")
+LTH = protocols.load("lth/lenet-mnist@1")
 MNIST1D = protocols.load("mnist1d/mlp")
 
 

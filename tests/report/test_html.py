@@ -24,7 +24,7 @@ from benchmark.report.html.pages import script_json
 from benchmark.report.html.site import build
 from benchmark.utils.errors import BadInput
 
-LTH = protocols.load("lth/lenet-mnist")
+LTH = protocols.load("lth/lenet-mnist@1")
 MNIST1D = protocols.load("mnist1d/mlp")
 METHODS = ["dense", "imp", "imp+reinit", "snip"]
 BROWSER = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)

@@ -21,8 +21,8 @@ from benchmark.report.rankings import shown_levels, standings
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 ROOT = Path(__file__).parents[2]
-PROTOCOLS = protocols.load_all()
-LTH = protocols.load("lth/lenet-mnist")
+LTH = protocols.load("lth/lenet-mnist@1")
+PROTOCOLS = [LTH if protocol.id == LTH.id else protocol for protocol in protocols.load_all()]
 MNIST1D = protocols.load("mnist1d/mlp")
 LEVEL = {"imp": 98.3, "imp+reinit": 97.8, "random": 97.0, "magnitude": 97.0, "snip": 97.01, "one-shot": 98.0}
 
@@ -54,7 +54,7 @@ def text(store: Store) -> str:
 def test_the_committed_board_is_what_the_committed_records_say() -> None:
     committed = ROOT / "leaderboard.md"
     assert committed.exists(), "leaderboard.md is missing. Make it: lotterybench leaderboard"
-    rendered = leaderboard.render(Store(ROOT / "results"), PROTOCOLS).encode()
+    rendered = leaderboard.render(Store(ROOT / "results"), protocols.load_all()).encode()
     assert committed.read_bytes() == rendered, "leaderboard.md is out of date. Regenerate it: lotterybench leaderboard"
 
 

@@ -23,7 +23,7 @@ from benchmark.report.html.site import build
 from benchmark.report.rankings import standings
 from benchmark.utils.errors import BadInput
 
-LTH = protocols.load("lth/lenet-mnist")
+LTH = protocols.load("lth/lenet-mnist@1")
 
 
 def world(cell: Cell) -> Outcome:
@@ -121,9 +121,11 @@ def test_folders_that_contradict_each_other_are_refused(ours: Store, mine: Store
         leaderboard.render(ours, [LTH], [mine])
 
 
-def test_the_command_writes_no_file_unless_asked(
-    ours: Store, mine: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_writes_no_file_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command knows the current version only."""
+    current, ours, mine = protocols.load(LTH.id), Store(tmp_path / "ours"), Store(tmp_path / "mine")
+    fill(ours, current, world, ["dense", "imp", "random"])
+    measured(mine, current, submission_to(current, facts(parameters={"alpha": 0.5})), 97.5)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "leaderboard.md").write_text("precious")
     place = ["leaderboard", "--results", str(ours.root), "--with", str(mine.root)]

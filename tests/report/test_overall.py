@@ -18,7 +18,7 @@ from benchmark.report import leaderboard
 from benchmark.report.html.site import build
 from benchmark.report.rankings import Overall, overall, overall_table
 
-LTH, MNIST1D = protocols.load("lth/lenet-mnist"), protocols.load("mnist1d/mlp")
+LTH, MNIST1D = protocols.load("lth/lenet-mnist@1"), protocols.load("mnist1d/mlp")
 PAPERS = published.load_all()
 ROOT = Path(__file__).parents[2]
 LEVELS = {"imp": {7, 12}, "random": {7, 12, 18}, "snip": {7, 18}, "synflow": {7}}

@@ -14,7 +14,7 @@ from benchmark.claims.published import Published
 from benchmark.claims.verdicts import Decision, decide_paper
 from benchmark.protocols.cells import Cell
 
-LTH = protocols.load("lth/lenet-mnist")
+LTH = protocols.load("lth/lenet-mnist@1")
 
 
 COMMON = (0.05, -0.08, 0.02, 0.1, -0.06)
@@ -28,6 +28,7 @@ def paper_of(*rule_lists: Sequence[dict[str, Any]], protocol: str = LTH.id) -> P
         {
             "id": f"x-{i}",
             "protocol": protocol,
+            "version": protocols.load(protocol).version if protocol in protocols.available() else 1,
             "statement": "s",
             "published": "p",
             "source": "here",
