@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from benchmark.cli.options import folder_option, json_option, results_option, wi
 from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, EnvironmentProblem
 
 if TYPE_CHECKING:
-    from benchmark.protocols import Protocol
     from benchmark.records.store import Store
     from benchmark.sharing.derive import RegressionResult
 
@@ -214,7 +212,7 @@ def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> 
 
     store, known = existing_results(results), protocols.load_all()
     found = derive(store, known, board, figures)
-    made = 0 if derive_only else _remeasured(store, known, found)
+    made = 0 if derive_only else _remeasured(store, found)
     for line in found.agreed:
         click.echo(f"same: {line}")
     for line in found.notes:
@@ -229,7 +227,7 @@ def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> 
     click.echo("No regression.")
 
 
-def _remeasured(store: Store, known: Sequence[Protocol], found: RegressionResult) -> int:
+def _remeasured(store: Store, found: RegressionResult) -> int:
     """Make the fixed cells again, adding to `found`; how many there were."""
     try:
         from benchmark.sharing.regression import FIXED, remeasure
@@ -237,12 +235,11 @@ def _remeasured(store: Store, known: Sequence[Protocol], found: RegressionResult
         raise EnvironmentProblem(
             "torch", f"cannot be imported ({error})", "Install it, or take --derive-only"
         ) from error
-    by_id = {protocol.id: protocol for protocol in known}
     made = 0
     for fixed in FIXED:
         with tempfile.TemporaryDirectory() as folder:
             outcome = remeasure(
-                by_id[fixed.protocol], store, fixed, Path(folder), lambda what: click.echo(f"... {what}")
+                protocols.load(fixed.protocol), store, fixed, Path(folder), lambda what: click.echo(f"... {what}")
             )
         made += len(outcome.agreed)
         found.add(outcome)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.claims import papers as published
 from benchmark.claims.observations import Observations, reported_metric
 from benchmark.claims.wording import METRICS
-from benchmark.protocols import Protocol
+from benchmark.protocols import Protocol, load_earlier
 from benchmark.protocols.cells import DENSE, axis_name, axis_value
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
@@ -94,10 +94,15 @@ def drawn_by() -> str:
     return f"lotterybench, matplotlib {version('matplotlib')}"
 
 
-def readme_figures(folder: Path, protocols: Sequence[Protocol]) -> dict[Path, Protocol]:
-    """The pictures `<paper>-<network>-<dataset>.svg` in `folder` with the protocols whose records they show."""
-    named = {folder / f"{protocol.id.replace('/', '-')}.svg": protocol for protocol in protocols}
-    return {path: protocol for path, protocol in named.items() if path.is_file()}
+def readme_figures(folder: Path, protocols: Sequence[Protocol], store: Store) -> dict[Path, Protocol]:
+    """The pictures `<paper>-<network>-<dataset>.svg` in `folder` with the protocols whose records they show: the newest
+    version of each that has any."""
+    pictures: dict[Path, Protocol] = {}
+    for protocol in (*load_earlier(), *protocols):
+        path = folder / f"{protocol.id.replace('/', '-')}.svg"
+        if path.is_file() and (path not in pictures or store.records(protocol)):
+            pictures[path] = protocol
+    return pictures
 
 
 def points(seen: Observations, metric: Metric, method: str) -> list[tuple[int, float, float, float]]:

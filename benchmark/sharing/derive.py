@@ -94,7 +94,7 @@ def _rows(text: str) -> list[tuple[str, str]]:
 
 def _figures(store: Store, protocols: Sequence[Protocol], board: Path, figures: Path) -> RegressionResult:  # noqa: ARG001
     found = RegressionResult()
-    for path, protocol in figure.readme_figures(figures, protocols).items():
+    for path, protocol in figure.readme_figures(figures, protocols, store).items():
         committed = path.read_bytes()
         creator = _CREATOR.search(committed.decode(errors="replace"))
         if creator and creator[1] != figure.drawn_by():
@@ -107,6 +107,6 @@ def _figures(store: Store, protocols: Sequence[Protocol], board: Path, figures: 
         if same:
             found.agreed.append(f"{path}, byte for byte")
         else:
-            command = f"lotterybench figure {protocol.id} --to {path}"
+            command = f"lotterybench figure {protocol.key} --to {path}"
             found.reasons.append(f"{path} is not the picture of the records. To draw it: {command}")
     return found

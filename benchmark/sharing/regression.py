@@ -38,7 +38,7 @@ from benchmark.utils.errors import LotterybenchError
 
 @dataclass(frozen=True)
 class FixedCells:
-    """Of one protocol: `masks`, made again without training, by pruners that need no data; and `trained`, in order."""
+    """Of one protocol, by its key: `masks`, made again without training, by pruners that need no data; and `trained`, in order."""
 
     protocol: str
     masks: tuple[Cell, ...]
@@ -47,11 +47,11 @@ class FixedCells:
 
 FIXED = (
     FixedCells(
-        "lth/lenet-mnist",
+        "lth/lenet-mnist@1",
         masks=tuple(Cell(method, level, 0) for method in ("random", "magnitude", "synflow") for level in (7, 12, 18)),
     ),
     FixedCells(
-        "mnist1d/mlp",
+        "mnist1d/mlp@1",
         masks=tuple(Cell("random", level, seed) for level in (50, 90) for seed in (0, 1, 2)),
         trained=(Cell(DENSE, 0, 0), *(Cell("imp", level, 0) for level in (1, 2, 3))),
     ),

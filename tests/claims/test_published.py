@@ -16,8 +16,8 @@ from benchmark.claims.published import Claim
 from benchmark.claims.rules.base import Rule
 from benchmark.claims.rules.cells import listed
 from benchmark.claims.rules.shape import Peak, Threshold
-from benchmark.claims.rules.window import BestWindow, Crossing
 from benchmark.claims.rules.value import Curve, Value
+from benchmark.claims.rules.window import BestWindow, Crossing
 from benchmark.claims.statistics import pooled_sd
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import axis_value, density_text, method_names, select

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from command_line import in_process
 
 from benchmark.cli.main import cli
-from benchmark.protocols import load_file
+from benchmark.protocols import load, load_file
 from benchmark.records.store import Store
 
 VERBS = tuple(name for name in cli.commands if name != "worker")  # each but the one that `run` starts
@@ -155,7 +155,7 @@ def test_missing_data_is_named_and_exit_code_3(tmp_path: Path) -> None:
     environment = {"LOTTERYBENCH_DATA": str(tmp_path), "http_proxy": proxy, "https_proxy": proxy}
     done = in_process("run", "lth/lenet-mnist", "--results", str(tmp_path / "r"), "--budget", "1m", **environment)
     assert done.returncode == 3, done.stderr
-    assert "Skipped lth/lenet-mnist@1" in done.stdout
+    assert f"Skipped {load('lth/lenet-mnist').key}" in done.stdout
     assert "LOTTERYBENCH_DATA" in done.stdout
 
 

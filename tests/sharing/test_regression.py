@@ -155,7 +155,7 @@ def test_a_perturbed_statistic_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_pictures_are_those_of_the_records_and_a_changed_one_is_caught(tmp_path: Path) -> None:
     for path in (ROOT / "docs").glob("*.svg"):
         shutil.copy(path, tmp_path)
-    drawn = figure.readme_figures(tmp_path, KNOWN)
+    drawn = figure.readme_figures(tmp_path, KNOWN, COMMITTED)
     assert {path.name for path in drawn} >= {"mnist1d-mlp.svg", "lth-lenet-mnist.svg"}
     assert all(f"(docs/{path.name})" in (ROOT / "README.md").read_text() for path in drawn)
     changed, foreign = tmp_path / "mnist1d-mlp.svg", tmp_path / "lth-lenet-mnist.svg"
@@ -168,7 +168,7 @@ def test_pictures_are_those_of_the_records_and_a_changed_one_is_caught(tmp_path:
 
 
 def test_the_committed_pictures_are_those_of_the_records(tmp_path: Path) -> None:
-    for path, protocol in figure.readme_figures(ROOT / "docs", KNOWN).items():
+    for path, protocol in figure.readme_figures(ROOT / "docs", KNOWN, COMMITTED).items():
         if figure.drawn_by() not in path.read_text():
             pytest.skip(f"{path.name} was drawn by another version of matplotlib")
         figure.draw(Store(ROOT / "results"), protocol, tmp_path / path.name)
@@ -293,9 +293,9 @@ def test_changed_code_of_a_pruner_is_named(tiny_protocol: Protocol, measured: St
 def test_the_fixed_cells_have_records_and_need_no_data() -> None:
     from benchmark.plugins.load import find
 
-    store, by_id = Store(ROOT / "results"), {protocol.id: protocol for protocol in KNOWN}
+    store = Store(ROOT / "results")
     for fixed in FIXED:
-        protocol = by_id[fixed.protocol]
+        protocol = protocols.load(fixed.protocol)
         for cell in (*fixed.masks, *fixed.trained):
             assert cell in cells_of(protocol, cell.method)
             assert store.read(protocol, cell) is not None, cell
