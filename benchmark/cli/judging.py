@@ -235,6 +235,8 @@ def _remeasured(store: Store, found: RegressionResult) -> int:
         raise EnvironmentProblem(
             "torch", f"cannot be imported ({error})", "Install it, or take --derive-only"
         ) from error
+    from benchmark import protocols
+
     made = 0
     for fixed in FIXED:
         with tempfile.TemporaryDirectory() as folder:

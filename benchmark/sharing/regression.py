@@ -38,7 +38,8 @@ from benchmark.utils.errors import LotterybenchError
 
 @dataclass(frozen=True)
 class FixedCells:
-    """Of one protocol, by its key: `masks`, made again without training, by pruners that need no data; and `trained`, in order."""
+    """Of one protocol, by its key: `masks`, made again without training, by pruners that need no data; and `trained`,
+    in order."""
 
     protocol: str
     masks: tuple[Cell, ...]

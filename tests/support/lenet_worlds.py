@@ -29,7 +29,10 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names
 from benchmark.records.schema import Metric
 
-STEP, EARLY, LAST, TRAIN = "early-stop-step", "early-stop-accuracy", "last-accuracy", "train-accuracy"
+STEP: Metric = "early-stop-step"
+EARLY: Metric = "early-stop-accuracy"
+LAST: Metric = "last-accuracy"
+TRAIN: Metric = "train-accuracy"
 Curve = Mapping[int, float]
 
 # Points above dense at early stop, by level; what the paper's Section 2 states, and straight lines between.
