@@ -1,9 +1,10 @@
 """Is what a results folder holds what the harness could have written? Asked before files leave or enter it. No torch.
 
-This finds damage, mix-ups and clumsy forgery: every number that the protocol fixes must be there, and the masks must
-be those whose digest the records name. It cannot tell an invented accuracy from a measured one; re-running can.
+`contradictions` compares one record with its protocol, its curves and its mask; `FolderChecks` does so for the files of
+a folder, as they are sent or taken in; `missing_cells` and `repeated_cells` look at all records of a method.
 
-Do the figures of records follow from what lies beside them? Every check gives reasons in words. No torch.
+This finds damage, mix-ups and clumsy forgery: every number that the protocol fixes must be there, every figure must
+follow from what lies beside it. It cannot tell an invented accuracy from a measured one; re-running can.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from benchmark.protocols.methods import MethodSpec
 from benchmark.records import submissions
 from benchmark.records.masks import Bits, NestedMasks, mask_digest, nested_masks_in
 from benchmark.records.paths import LIMITS, FileGroup, ResultPath
-from benchmark.records.schema import MaskFacts, Measured, Record, cell_of, parse
+from benchmark.records.schema import CostFacts, MaskFacts, Measured, Record, cell_of, parse
 from benchmark.records.submissions import SUBMISSION_FILE, Submission
 from benchmark.utils.errors import BadInput
 from benchmark.utils.files import CURVES_BYTES, read_limited, read_text_limited, sha256
 from benchmark.utils.npz import DAMAGED, Array, comment_of, unpack_bytes
 from benchmark.utils.strict_model import Frozen
+
+FIX = "Move it away, or restore it from where it was made"
 
 
 class LevelMean(Frozen):
@@ -42,7 +45,144 @@ class LevelMean(Frozen):
     mean_percent: float
 
 
-FIX = "Move it away, or restore it from where it was made"
+def contradictions(
+    protocol: Protocol, record: Record, *, curves: bytes | None = None, mask: Bits | None = None
+) -> Iterator[str]:
+    """What in a record contradicts its protocol and, where they are given, its curves and its mask, in words.
+
+    `curves`: the content of the file. `mask`: bits by tensor. Figures are compared with curves only for methods that
+    start at step 0, as those of plugins do. Raises one of `DAMAGED` if curves cannot be read.
+    """
+    cell = cell_of(record)
+    level = protocol.level_table[cell.level]
+    pruner = None if cell.method == DENSE else protocol.pruning_method(cell.method).pruner
+    if record.cell.density_asked != level.density:
+        yield f"density_asked is not the {level.density} of its level"
+    if record.method.pruner != pruner:
+        yield f"its pruner is {record.method.pruner!r}, the protocol's is {pruner!r}"
+    if record.status == "failed":
+        if not record.reason:
+            yield "it failed without a reason"
+    elif record.cost is None or record.mask is None or (record.measured is None) == protocol.trains:
+        has = "without figures" if protocol.trains else "with figures of a training, or without a mask"
+        yield f"it is finished {has}"
+    else:
+        yield from _against_levels(protocol, cell, record.mask)
+        yield from _steps(protocol, cell, record.cost)
+        yield from _own_figures(record.measured) if record.measured else _own_scores(protocol, record)
+        if mask is not None:
+            yield from _against_mask(protocol, record.mask, mask)
+        if curves is not None and record.measured:
+            yield from _against_curves(protocol, record.measured, unpack_bytes(curves, CURVES_BYTES))
+
+
+def _against_levels(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator[str]:
+    level, sizes = protocol.level_table[cell.level], protocol.pruning.layer_sizes
+    if (mask.kept, mask.prunable) != (level.kept, level.prunable):
+        yield f"its mask keeps {mask.kept} of {mask.prunable}, the protocol {level.kept}"
+    if {name: layer.size for name, layer in mask.layers.items()} != sizes:
+        yield "its layers are not the protocol's"
+    kept = {name: layer.kept for name, layer in mask.layers.items()}
+    outside = any(not 0 <= count <= sizes.get(name, 0) for name, count in kept.items())
+    if outside or sum(kept.values()) != mask.kept:
+        yield f"its layers keep {sum(kept.values())}, its mask {mask.kept}"
+    if mask.density != mask.kept / mask.prunable:
+        yield f"its density is not {mask.kept} / {mask.prunable}"
+    empty = tuple(name for name in sizes if kept.get(name) == 0)
+    if mask.collapsed_layers != empty:
+        yield f"it names other collapsed layers than {', '.join(empty) or 'none'}"
+
+
+def _steps(protocol: Protocol, cell: Cell, cost: CostFacts) -> Iterator[str]:
+    if cost.train_steps != train_steps(protocol, cell):
+        yield f"{cost.train_steps} training steps, the protocol has {train_steps(protocol, cell)}"
+    if cell.method in protocol.added or cell.method == DENSE:  # elsewhere rounds before this one may count
+        spec = None if cell.method == DENSE else protocol.pruning_method(cell.method)
+        before = protocol.recipe.steps if isinstance(spec, MethodSpec) and spec.schedule.scores == "trained" else 0
+        if cost.mask_train_steps != before:
+            yield f"{cost.mask_train_steps} steps for its mask, the method takes {before}"
+
+
+def _own_figures(figures: Measured) -> Iterator[str]:
+    percent = [metric for metric in figures.metrics.values() if metric.unit == "percent"]
+    values = [value for metric in percent for value in (metric.last, metric.best, metric.early_stop)]
+    if any(value is not None and not 0 <= value <= 100 for value in values):
+        yield "an accuracy lies outside 0 to 100 percent"
+
+
+def _own_scores(protocol: Protocol, record: Record) -> Iterator[str]:
+    if record.scores is None or record.mask is None:  # masks may be learned without scores
+        return
+    rounds = protocol.pruning_method(record.method.name).schedule.rounds
+    if record.scores.rounds != rounds:
+        yield f"its scores are of {record.scores.rounds} rounds, the protocol has {rounds}"
+    given, kept = record.scores.layers, record.mask.layers
+    if given.keys() != kept.keys() or not all(kept[n].kept <= given[n].scored <= kept[n].size for n in kept):
+        yield "its scores are not of the layers it cut"
+    errors = (record.scores.unit_error_largest, record.scores.prune_to_cut_largest)
+    if any(error is not None and error < 0 for error in errors):
+        yield "an error or ratio is below 0"
+
+
+def _against_mask(protocol: Protocol, facts: MaskFacts, mask: Bits) -> Iterator[str]:
+    if mask_digest(mask) != facts.sha256:
+        yield "names another mask than the one beside it"
+        return
+    kept = dict.fromkeys(protocol.pruning.layer_sizes, 0)
+    for tensor, bits in mask.items():
+        kept[protocol.pruning.layer_of[tensor]] += int(bits.sum())
+    if {layer: count.kept for layer, count in facts.layers.items()} != kept or facts.kept != sum(kept.values()):
+        yield "the record counts other weights than its mask keeps"
+
+
+def _against_curves(protocol: Protocol, figures: Measured, curves: dict[str, Array]) -> Iterator[str]:
+    """Curves are float32; a record's figures, rounded to that, must stand in them."""
+    steps, tested = _numbers(curves, "steps"), _numbers(curves, "test_steps")
+    accuracy, loss = _numbers(curves, "test_accuracy_percent"), _numbers(curves, "test_loss")
+    total = protocol.recipe.steps  # an added method starts at 0
+    if tuple(steps) != protocol.evaluation.steps(total):
+        yield "its curves do not have the steps of the protocol's evaluations"
+        return
+    if not set(protocol.evaluation.test_steps(total)) <= set(tested) <= set(steps) or len(set(tested)) != len(tested):
+        yield "its test curve does not have the steps of the protocol"
+        return
+    if not len(accuracy) == len(loss) == len(tested):
+        yield "its test curves have other lengths than their steps"
+        return
+    early_stop = figures.value("test_accuracy", "early_stop")
+    facts: list[tuple[str, float | None, Any]] = [
+        ("last test accuracy", figures.value("test_accuracy"), accuracy[-1]),
+        ("best test accuracy", figures.value("test_accuracy", "best"), accuracy.max()),
+        ("last test loss", figures.value("test_loss"), loss[-1]),
+        ("step of the last evaluation", figures.last_evaluation_step, tested[-1]),
+    ]
+    validation = _numbers(curves, "validation_loss")
+    if protocol.evaluation.early_stop != "none":
+        if len(validation) != len(steps):
+            yield "its validation curve has another length than its steps"
+            return
+        # Two losses may differ in float64 and not here: the record's step must be one of the least.
+        at = next((i for i, step in enumerate(steps) if step == figures.early_stop_step), int(validation.argmin()))
+        facts += [
+            ("step of early stopping", figures.early_stop_step, steps[at]),
+            ("least validation loss", figures.value("validation_loss", "best"), validation.min()),
+            ("validation loss at early stopping", float(validation[at]), validation.min()),
+        ]
+        seen = [a for step, a in zip(tested, accuracy, strict=True) if step == steps[at]]
+        facts.append(("test accuracy at early stopping", early_stop, seen[0] if seen else None))
+    elif early_stop is not None or figures.early_stop_step is not None:
+        yield "it names an early stop, the protocol has none"
+    for what, stated, found in facts:
+        with np.errstate(over="ignore"):
+            differ = stated is None or found is None or np.float32(stated) != np.float32(found)
+        if differ:
+            yield f"{what} is {stated} in the record and {found} in its curves"
+
+
+def _numbers(curves: dict[str, Array], name: str) -> Array:
+    """One curve as a vector; empty if it is not there."""
+    found = curves.get(name)
+    return found if found is not None and found.ndim == 1 else np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -126,22 +266,19 @@ class FolderChecks:
             protocol.digest,
         ):
             self._refuse(result_path, f"was made with another document than {protocol.key} of this version")
-        if wrong := impossible(protocol, cell, record):
+        for wrong in contradictions(protocol, record, mask=self._chain_mask(protocol, cell)):
             self._refuse(result_path, wrong)
-        self._mask(result_path, cell, record)
         if cell.method in protocol.added:
             submissions.refuse_mixed(self._submission(protocol, cell.method), [record])
         return record
 
-    def _mask(self, result_path: ResultPath, cell: Cell, record: Record) -> None:
-        """The mask of a chain's record against the chain's masks, as far as they are there."""
-        protocol = result_path.protocol
-        masks = self._root / protocol.key / cell.method / f"seed-{cell.seed}.masks.npz"
-        if record.mask is None or not is_chain(protocol, cell.method) or not masks.exists():
-            return
+    def _chain_mask(self, protocol: Protocol, cell: Cell) -> Bits | None:
+        """The mask of a chain's cell, if the chain's masks are there and reach so far."""
+        path = self._root / protocol.key / cell.method / f"seed-{cell.seed}.masks.npz"
+        if not is_chain(protocol, cell.method) or not path.exists():
+            return None
         nested = self._nested_masks(protocol, cell.method, cell.seed)
-        if cell.level <= nested.last_level and mask_digest(nested.mask(cell.level)) != record.mask.sha256:
-            self._refuse(result_path, f"names another mask than {masks.name} holds for level {cell.level}")
+        return nested.mask(cell.level) if cell.level <= nested.last_level else None
 
     def _read_submission(self, protocol: Protocol, method: str) -> Submission:
         path = self._root / protocol.key / method / SUBMISSION_FILE
@@ -173,57 +310,6 @@ class FolderChecks:
             raise BadInput(str(result_path.under(self._root)), f"its curves cannot be read ({error})", FIX) from error
 
 
-def impossible(protocol: Protocol, cell: Cell, record: Record) -> str | None:
-    """What in a record contradicts its protocol, in words; None if nothing does."""
-    level = protocol.level_table[cell.level]
-    pruner = None if cell.method == DENSE else protocol.pruning_method(cell.method).pruner
-    wrong: list[tuple[bool, str]] = [
-        (record.cell.density_asked != level.density, f"density_asked is not the {level.density} of its level"),
-        (record.method.pruner != pruner, f"its pruner is {record.method.pruner!r}, the protocol's is {pruner!r}"),
-    ]
-    if record.status == "failed":
-        wrong.append((not record.reason, "it failed without a reason"))
-    elif record.cost is None or record.mask is None or (record.measured is None) == protocol.trains:
-        has = "without figures" if protocol.trains else "with figures of a training, or without a mask"
-        wrong.append((True, f"it is finished {has}"))
-    else:
-        wrong += _about_mask(protocol, cell, record.mask)
-        wrong += _about_figures(record.measured) if record.measured else _about_scores(protocol, record)
-    return next((cause for is_so, cause in wrong if is_so), None)
-
-
-def _about_mask(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator[tuple[bool, str]]:
-    level, sizes = protocol.level_table[cell.level], protocol.pruning.layer_sizes
-    fits = (mask.kept, mask.prunable) == (level.kept, level.prunable)
-    yield not fits, f"its mask keeps {mask.kept} of {mask.prunable}, the protocol {level.kept}"
-    yield {name: layer.size for name, layer in mask.layers.items()} != sizes, "its layers are not the protocol's"
-    kept = {name: layer.kept for name, layer in mask.layers.items()}
-    outside = any(not 0 <= count <= sizes.get(name, 0) for name, count in kept.items())
-    yield outside or sum(kept.values()) != mask.kept, f"its layers keep {sum(kept.values())}, its mask {mask.kept}"
-    yield mask.density != mask.kept / mask.prunable, f"its density is not {mask.kept} / {mask.prunable}"
-    empty = tuple(name for name in sizes if kept.get(name) == 0)
-    yield mask.collapsed_layers != empty, f"it names other collapsed layers than {', '.join(empty) or 'none'}"
-
-
-def _about_figures(figures: Measured) -> Iterator[tuple[bool, str]]:
-    percent = [metric for metric in figures.metrics.values() if metric.unit == "percent"]
-    values = [value for metric in percent for value in (metric.last, metric.best, metric.early_stop)]
-    outside = any(value is not None and not 0 <= value <= 100 for value in values)
-    yield outside, "an accuracy lies outside 0 to 100 percent"
-
-
-def _about_scores(protocol: Protocol, record: Record) -> Iterator[tuple[bool, str]]:
-    if record.scores is None or record.mask is None:  # masks may be learned without scores
-        return
-    rounds = protocol.pruning_method(record.method.name).schedule.rounds
-    yield record.scores.rounds != rounds, f"its scores are of {record.scores.rounds} rounds, the protocol has {rounds}"
-    given, kept = record.scores.layers, record.mask.layers
-    fits = given.keys() == kept.keys() and all(kept[n].kept <= given[n].scored <= kept[n].size for n in kept)
-    yield not fits, "its scores are not of the layers it cut"
-    errors = (record.scores.unit_error_largest, record.scores.prune_to_cut_largest)
-    yield any(error is not None and error < 0 for error in errors), "an error or ratio is below 0"
-
-
 def missing_cells(protocol: Protocol, method: str, there: Sequence[Record]) -> Iterator[str]:
     """Seeds left out: of the dense network, of every level that the method must have, of every other that it has."""
     have = {(r.method.name, r.cell.level, r.cell.seed) for r in there}
@@ -245,92 +331,6 @@ def repeated_cells(records: Sequence[Record]) -> Iterator[str]:
         other = first.setdefault(record.curves_sha256, cell)
         if other.seed != cell.seed:
             yield f"{title(cell)}: its curves are those of {title(other)}"
-
-
-def contradictions(protocol: Protocol, record: Record, curves: bytes | None) -> Iterator[str]:
-    """What a finished record says and its curves or its protocol do not."""
-    cell, name = cell_of(record), title(cell_of(record))
-    if record.measured is None or record.cost is None or curves is None:
-        yield f"{name}: finished without figures or curves"
-        return
-    arrays = unpack_bytes(curves, CURVES_BYTES)
-    for cause in _against_curves(protocol, record.measured, arrays):
-        yield f"{name}: {cause}"
-    if record.cost.train_steps != train_steps(protocol, cell):
-        yield f"{name}: {record.cost.train_steps} training steps, the protocol has {train_steps(protocol, cell)}"
-    spec = None if cell.method == DENSE else protocol.pruning_method(cell.method)
-    before = protocol.recipe.steps if isinstance(spec, MethodSpec) and spec.schedule.scores == "trained" else 0
-    if record.cost.mask_train_steps != before:
-        yield f"{name}: {record.cost.mask_train_steps} steps for its mask, the method takes {before}"
-
-
-def _against_curves(protocol: Protocol, figures: Measured, curves: dict[str, Array]) -> Iterator[str]:
-    """Curves are float32; a record's figures, rounded to that, must stand in them."""
-    steps, tested = _numbers(curves, "steps"), _numbers(curves, "test_steps")
-    accuracy, loss = _numbers(curves, "test_accuracy_percent"), _numbers(curves, "test_loss")
-    total = protocol.recipe.steps  # an added method starts at 0
-    if tuple(steps) != protocol.evaluation.steps(total):
-        yield "its curves do not have the steps of the protocol's evaluations"
-        return
-    if not set(protocol.evaluation.test_steps(total)) <= set(tested) <= set(steps) or len(set(tested)) != len(tested):
-        yield "its test curve does not have the steps of the protocol"
-        return
-    if not len(accuracy) == len(loss) == len(tested):
-        yield "its test curves have other lengths than their steps"
-        return
-    early_stop = figures.value("test_accuracy", "early_stop")
-    facts: list[tuple[str, float | None, Any]] = [
-        ("last test accuracy", figures.value("test_accuracy"), accuracy[-1]),
-        ("best test accuracy", figures.value("test_accuracy", "best"), accuracy.max()),
-        ("last test loss", figures.value("test_loss"), loss[-1]),
-        ("step of the last evaluation", figures.last_evaluation_step, tested[-1]),
-    ]
-    validation = _numbers(curves, "validation_loss")
-    if protocol.evaluation.early_stop != "none":
-        if len(validation) != len(steps):
-            yield "its validation curve has another length than its steps"
-            return
-        # Two losses may differ in float64 and not here: the record's step must be one of the least.
-        at = next((i for i, step in enumerate(steps) if step == figures.early_stop_step), int(validation.argmin()))
-        facts += [
-            ("step of early stopping", figures.early_stop_step, steps[at]),
-            ("least validation loss", figures.value("validation_loss", "best"), validation.min()),
-            ("validation loss at early stopping", float(validation[at]), validation.min()),
-        ]
-        seen = [a for step, a in zip(tested, accuracy, strict=True) if step == steps[at]]
-        facts.append(("test accuracy at early stopping", early_stop, seen[0] if seen else None))
-    elif early_stop is not None or figures.early_stop_step is not None:
-        yield "it names an early stop, the protocol has none"
-    for what, stated, found in facts:
-        with np.errstate(over="ignore"):
-            differ = stated is None or found is None or np.float32(stated) != np.float32(found)
-        if differ:
-            yield f"{what} is {stated} in the record and {found} in its curves"
-
-
-def _numbers(curves: dict[str, Array], name: str) -> Array:
-    """One curve as a vector; empty if it is not there."""
-    found = curves.get(name)
-    return found if found is not None and found.ndim == 1 else np.zeros(0, np.float32)
-
-
-def mask_contradictions(protocol: Protocol, record: Record, masks: Bits) -> Iterator[str]:
-    """What a record says of its mask and the mask does not."""
-    name, facts = title(cell_of(record)), record.mask
-    assert facts is not None  # finished
-    if mask_digest(masks) != facts.sha256:
-        yield f"{name}: its mask is not the one whose digest its record names"
-        return
-    kept = dict.fromkeys(protocol.pruning.layer_sizes, 0)
-    for tensor, mask in masks.items():
-        kept[protocol.pruning.layer_of[tensor]] += int(mask.sum())
-    sizes = {layer: (count, protocol.pruning.layer_sizes[layer]) for layer, count in kept.items()}
-    said = {layer: (count.kept, count.size) for layer, count in facts.layers.items()}
-    total, collapsed = sum(kept.values()), tuple(layer for layer, count in kept.items() if count == 0)
-    if said != sizes or facts.kept != total or facts.density != total / facts.prunable:
-        yield f"{name}: the record counts other weights than its mask keeps"
-    elif facts.collapsed_layers != collapsed:
-        yield f"{name}: the record names other collapsed layers than its mask has"
 
 
 def level_means(protocol: Protocol, method: str, records: Sequence[Record]) -> tuple[LevelMean, ...]:

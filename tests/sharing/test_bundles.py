@@ -99,12 +99,12 @@ def _plugin(files: Files) -> None:
 
 FORGED: list[tuple[str, Callable[[Files], object], str]] = [
     ("changed accuracy", edit(RECORD, _accuracy), "test accuracy at early stopping is"),
-    ("changed mask digest", edit(RECORD, lambda d: d["mask"].update(sha256="0" * 64)), "its mask is not the one"),
+    ("changed mask digest", edit(RECORD, lambda d: d["mask"].update(sha256="0" * 64)), "names another mask than"),
     ("changed cost", edit(RECORD, lambda d: d["cost"].update(train_steps=10)), "10 training steps, the protocol has"),
     ("changed count", edit(RECORD, lambda d: d["mask"].update(kept=1)), "its mask keeps 1 of"),
     ("other code", edit(RECORD, lambda d: d["method"].update(pruner_digest="1" * 64)), "not made by the plugin"),
     ("other data", edit(RECORD, lambda d: d["provenance"].update(data_digest="1" * 64)), "with different data"),
-    ("swapped masks", _swap, "its mask is not the one whose digest its record names"),
+    ("swapped masks", _swap, "names another mask than the one beside it"),
     ("dropped seeds", _drop, "no record for seed 1"),
     ("duplicated seed", _seed, "its curves are those of mine level 3, seed 0"),
     ("other protocol", edit(RECORD, lambda d: d["protocol"].update(digest="2" * 64)), "another document than"),

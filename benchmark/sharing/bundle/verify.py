@@ -36,7 +36,6 @@ from benchmark.sharing.integrity import (
     FolderChecks,
     contradictions,
     level_means,
-    mask_contradictions,
     missing_cells,
     repeated_cells,
 )
@@ -180,9 +179,12 @@ class Checks:
             yield f"{protocol.key}: its records were made with different data"
         finished = [record for record in records if record.status == "finished"]
         for record in finished:
-            path = self.store.curves_path(protocol, cell_of(record))
-            curves = read_limited(path, CURVES_BYTES) if path.exists() else None
-            yield from contradictions(protocol, record, curves)
+            path, name = self.store.curves_path(protocol, cell_of(record)), title(cell_of(record))
+            if record.measured is None or not path.exists():
+                yield f"{name}: finished without figures or curves"
+                continue
+            curves = read_limited(path, CURVES_BYTES)
+            yield from (f"{name}: {cause}" for cause in contradictions(protocol, record, curves=curves))
         yield from self._masks(protocol, method, finished)
         own = [record for record in records if record.method.name == method]
         counts = (sum(r.status == "finished" for r in own), sum(r.status == "failed" for r in own))
@@ -203,9 +205,11 @@ class Checks:
                 yield f"{title(cell)}: its mask is not in the bundle"
                 continue
             try:
-                yield from mask_contradictions(protocol, record, masks_from_bytes(content, protocol))
+                mask = masks_from_bytes(content, protocol)
             except ValueError as error:
                 yield f"{title(cell)}: its mask cannot be read ({error})"
+                continue
+            yield from (f"{title(cell)}: {cause}" for cause in contradictions(protocol, record, mask=mask))
         yield from (f"{MASKS}/{protocol.key}/{method}/{name}: the mask of no finished cell" for name in sorted(files))
 
 
