@@ -36,6 +36,7 @@ from benchmark.records.store import Store
 from benchmark.records.submissions import refuse_other_source
 from benchmark.tasks import load_task
 from benchmark.training.checkpoint import CheckpointFile, digest_of, save_weights
+from benchmark.training.kernels.engine import described
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.cpu import cpu_settings
@@ -240,6 +241,8 @@ class Harness:
     def _checkpoints(self, cell: Cell, replica: Replica) -> CheckpointFile:
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
         words += [str(self.settings.placement)] if self.settings.placement else []
+        device = self.settings.placement.device if self.settings.placement else "cpu"
+        words += [arithmetic] if (arithmetic := described(self.protocol.recipe, device)) else []
         of = digest_of(words, replica.start, replica.masks)
         path = self.store.weights_path(self.protocol, cell, "checkpoint")
         return CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)

@@ -62,12 +62,15 @@ class CellComparison:
 
     @property
     def differs(self) -> bool:
-        """Whether a cell that finished here has other bits although hardware and versions are the same."""
+        """Whether a cell that finished here has other bits although the machine is the same, or does not matter."""
         return (
             self.again is not None
             and not self.failure
             and not self.identical
-            and same_machine(self.recorded.provenance, self.again.provenance)
+            and (
+                same_machine(self.recorded.provenance, self.again.provenance)
+                or both_portable(self.recorded, self.again)
+            )
         )
 
 
@@ -132,6 +135,17 @@ def same_machine(a: Provenance, b: Provenance) -> bool:
     return (a.python, a.packages, a.platform, a.device, a.driver, a.threads, a.precision) == (
         b.python, b.packages, b.platform, b.device, b.driver, b.threads, b.precision,
     )  # fmt: skip
+
+
+PORTABLE_SCORES = (None, "magnitude", "random")
+"""Pruners whose masks are the same on every machine: no matrix product is behind their scores."""
+
+
+def both_portable(a: Record, b: Record) -> bool:
+    """Whether two records were made in the same portable arithmetic, mask included, so that bits must agree on any
+    two machines."""
+    found = {each.provenance.arithmetic or "torch" for each in (a, b)}
+    return len(found) == 1 and found.pop().startswith("portable-") and a.method.pruner in PORTABLE_SCORES
 
 
 def _half_width(differences: Sequence[float]) -> float:

@@ -10,8 +10,9 @@ from made_once import copy_of, run_all
 
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
+from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.sharing.remeasure import compare_means
+from benchmark.sharing.remeasure import CellComparison, compare_means
 
 METHODS = ("dense", "imp")
 
@@ -61,6 +62,37 @@ def test_noise_around_nothing_does_not_deviate(twice: tuple[Store, Store], tiny_
     assert found.mean_difference == pytest.approx(0.0, abs=1e-9)
     assert found.half_width == pytest.approx(2.2622 * 2.1082 / 10**0.5, rel=1e-3)
     assert not found.deviates
+
+
+@pytest.mark.parametrize(
+    ("first_by", "again_by", "pruner", "must"),
+    [
+        ("portable-1", "portable-1", "magnitude", True),
+        ("portable-1", "portable-1", None, True),
+        ("portable-1", "portable-1", "snip", False),
+        ("portable-1", "portable-2", "magnitude", False),
+        ("portable-1", "torch (numba is not installed)", "magnitude", False),
+        (None, None, "magnitude", False),
+    ],
+)
+def test_portable_records_must_agree_on_any_two_machines(
+    first: Store, tiny_protocol: Protocol, first_by: str | None, again_by: str | None, pruner: str | None, must: bool
+) -> None:
+    record = first.read(tiny_protocol, Cell("imp", 1, 0))
+    assert record is not None
+
+    def made(arithmetic: str | None, device: str, updates: int) -> Record:
+        return record.model_copy(
+            update={
+                "method": record.method.model_copy(update={"pruner": pruner}),
+                "provenance": record.provenance.model_copy(update={"arithmetic": arithmetic, "device": device}),
+                "cost": record.cost and record.cost.model_copy(update={"train_steps": updates}),
+            }
+        )
+
+    here, there = made(first_by, "cpu: one", 1), made(again_by, "cpu: other", 2)
+    assert CellComparison(here, there).differs == must
+    assert not CellComparison(here, made(again_by, "cpu: other", 1)).differs
 
 
 def test_one_differing_cell_is_no_evidence(tmp_path: Path, tiny_protocol: Protocol) -> None:
