@@ -1,14 +1,12 @@
-"""The results folder: records, curves and masks, written whole or not at all. No torch here.
+"""The results folder: records, curves and masks, written whole or not at all. No torch.
 
-<root>/<protocol>@<version>/<method>/<cell>.json          the record; its presence means finished
-<root>/<protocol>@<version>/<method>/<cell>.curves.npz    what was seen at every evaluation
-<root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `NestedMasks`
-<root>/.work/                                             leases, checkpoints, weights, open claims; not committed
+    <root>/<protocol>@<version>/<method>/<cell>.json          the record; its presence means finished
+    <root>/<protocol>@<version>/<method>/<cell>.curves.npz    what was seen at every evaluation
+    <root>/<protocol>@<version>/<method>/seed-<s>.masks.npz   all masks of an iterative chain, see `NestedMasks`
+    <root>/.work/                                             leases, checkpoints, weights, open claims; not committed
 
-Record files on disk: listed, and read once while they stay as they are. No torch.
-
-Tens of thousands of them are looked at by `status` and `score`, so names are plain text here and every file costs one
-open, or one stat once it is known.
+`status` and `score` look at tens of thousands of records, so `RecordFiles` keeps their names as plain text and what it
+read: a file costs one open, then one stat for as long as it stays as it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The README's pictures: measured curves, over the published ones where the paper gives them. No torch.
+"""The README's pictures: measured curves over the published ones where the paper gives them. No torch.
 
-Colours of methods, the same in the README's pictures and in the report.
+A method has one colour in these pictures and in the HTML report.
 """
 
 from __future__ import annotations

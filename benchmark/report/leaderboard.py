@@ -1,10 +1,7 @@
-"""leaderboard.md: methods by density and every claim's verdict, generated from committed records. No torch.
+"""leaderboard.md, from committed records and published numbers: methods by density, every claim, its verdict. No torch.
 
-The same records give the same bytes, so the committed file is itself a test of the committed results.
-
-Sentences of leaderboard.md that no record changes. No torch.
-
-The claims ledger: what was published, what was measured, the verdict, and how to re-run it.
+A claim's row says what was published, what was measured, the verdict and how to run it again; the rest is sentences
+that no record changes. The same records give the same bytes, so the committed file is itself a test of the results.
 """
 
 from __future__ import annotations

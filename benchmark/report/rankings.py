@@ -1,10 +1,8 @@
-"""All methods over all protocols: how often each is shown to be better or worse, and what its masks cost. No torch.
+"""How methods compare, for leaderboard.md and the HTML report: by density, overall, by collapse, by cost. No torch.
 
-Methods of a protocol that trains nothing: how far each compresses before a layer is empty, and which goes first.
-
-Methods by density: means, intervals, ranks without false precision, and what they cost.
-
-Standings in words: the columns that leaderboard.md and the report share. No torch.
+By density: means with intervals, and ranks that separate only what a test separates. Overall: how often a method is
+shown to be better or worse than another. A protocol that trains nothing ranks how far each method compresses before a
+layer is empty, and which layer that is.
 """
 
 from __future__ import annotations

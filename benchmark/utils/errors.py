@@ -15,7 +15,6 @@ class OutOfTime(Exception):
     """The budget does not hold another training; everything finished is on disk."""
 
 
-EXIT_OK = 0
 EXIT_DEVIATION = 1  # a deviation or a regression was found
 EXIT_USAGE = 2  # bad input, or nothing was measured
 EXIT_ENVIRONMENT = 3  # missing data, full disk, read-only folder, missing package

@@ -1,6 +1,7 @@
-"""Reading files that somebody else may have made: never more than was allowed, and only plain files.
+"""Files read with a limit and written whole or not at all.
 
-Files written whole or not at all, and what they are called by their content.
+What somebody else may have made is read only if it is a plain file, and never further than was allowed. Writing is
+fsync, then rename. Contents are named by sha256.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What this machine offers workers: cores that may be used, and GPUs. No torch.
+"""This machine: cores that may be used, GPUs, and names by which processes on one results folder tell each other apart.
 
-Which machine and which process: how processes on one results folder tell each other apart. No torch.
+No torch.
 """
 
 from __future__ import annotations

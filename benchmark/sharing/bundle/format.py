@@ -1,10 +1,7 @@
-"""What a bundle says it holds: manifest.json, the first file to be read. No torch.
+"""A bundle: a plugin with all that is needed to measure its results again, in one zip file of one fixed form. No torch.
 
-Bundles: a plugin with all that is needed to measure its results again, in one file.
-
-The file of a bundle: a zip in one fixed form, so that the same files give the same bytes. No torch.
-
-Members are stored unpacked, sorted, with one date and one mode. A file that differs from what `pack_files` makes of
+`Manifest` is the first member, manifest.json: what the bundle says that it holds. Members are stored unpacked, sorted,
+with one date and one mode, so the same files give the same bytes. A file that differs from what `pack_files` makes of
 its own members is refused, so there is no room for a bomb, a link, a second directory, a comment or anything else that
 a zip may hold and that one reader sees and another does not. Nothing is ever extracted by a name that stands in it.
 """

@@ -1,6 +1,7 @@
 """Is a bundle whole, and does it agree with itself and with the protocols here? Nothing of it is run. No torch.
 
-Moving a verified method into a results folder: all of it in one step, its mark last. No torch.
+`check` gives the reasons against it. `take_over` moves a verified method into a results folder in one step, its mark
+of verification last.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From a repository into a results folder: downloaded aside, checked, then moved in file by file.
 
-Methods of plugins in a repository: known from their submission.json alone. No code of theirs is there, or run.
+Methods that plugins added are known from their submission.json alone: no code of theirs is downloaded or run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From a results folder into a repository: checked first, in bounded commits, beside other writers.
 
-The dataset card: what a repository holds and what its records say, for people who come across it.
+With the records goes the dataset card: what the repository holds and what its records say.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""One dataset repository, through the official client: what it holds at a commit, its files, and new commits.
+"""One dataset repository, through the official client: its files at a commit, downloads, new commits.
 
-How requests fail, in the words of this suite, and trying again what may pass.
-
-What a repository holds at one commit. A commit never changes, so a listing is kept once it was read whole.
+A commit never changes, so a listing is kept once it was read whole. A request that fails ends in an error of this
+suite's, with cause and fix; one that may pass the next time is tried again.
 """
 
 from __future__ import annotations
