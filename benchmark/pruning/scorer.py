@@ -1,7 +1,7 @@
 """Asking a plugin: the interface the schedule engine sees, and the implementation that calls the plugin directly.
 
-The harness never calls a plugin in its own process; it uses `plugins.sandbox`. The direct implementation is what
-runs inside the plugin's own process, and what unit tests and an author's debugger use.
+The direct implementation serves this repository's pruners, and what runs inside the confined process of a third
+party's (`plugins.sandbox`), unit tests and an author's debugger.
 """
 
 from __future__ import annotations
