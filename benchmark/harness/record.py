@@ -30,10 +30,9 @@ from benchmark.records.schema import (
     ScoreFacts,
 )
 from benchmark.tasks import Task, load_task
-from benchmark.training.device import device_name, driver
+from benchmark.training.device import described, device_name, driver
 from benchmark.training.evaluate import History
 from benchmark.training.kernels.engine import described as arithmetic
-from benchmark.training.precision import described
 from benchmark.training.replicas import Outcome
 from benchmark.utils.files import sha256
 from benchmark.utils.npz import pack

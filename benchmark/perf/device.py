@@ -10,7 +10,7 @@ from statistics import median
 
 import torch
 
-from benchmark.training.precision import arithmetic, cuda_settings
+from benchmark.training.device import arithmetic, cuda_settings
 
 SIDE = {"cpu": 2048, "cuda": 8192}
 COPIED_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}

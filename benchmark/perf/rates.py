@@ -102,7 +102,7 @@ def _serve(pipe: Connection, contender: Contender, protocol: str, seed: int) -> 
     from benchmark.perf.loops import updates
     from benchmark.perf.workload import Workload
     from benchmark.protocols import load
-    from benchmark.training.precision import cuda_settings
+    from benchmark.training.device import cuda_settings
     from benchmark.utils.cpu import configure_cpu
 
     configure_cpu()

@@ -12,7 +12,7 @@ from torch.func import vmap
 
 from benchmark.protocols.recipe import EvaluationSpec
 from benchmark.tasks import Task
-from benchmark.training.precision import arithmetic
+from benchmark.training.device import arithmetic
 
 CHUNK = 1000  # examples a forward pass; fastest of 500, 1000 and 5000 for LeNet-300-100 on one core
 IMAGE_CHUNK = 250  # images a forward pass: 64 maps of 32x32 for each take 64 MB

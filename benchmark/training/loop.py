@@ -26,11 +26,11 @@ from benchmark.datasets.dataset import Dataset
 from benchmark.protocols.recipe import Recipe
 from benchmark.training.checkpoint import CheckpointFile, Checkpoints, updates_done
 from benchmark.training.cuda_graphs import Replay
+from benchmark.training.device import cuda_settings
 from benchmark.training.evaluate import Looks, Observed, Quality
 from benchmark.training.hooks import Hook, Hooks, Run
 from benchmark.training.kernels.engine import portable
 from benchmark.training.optim import under
-from benchmark.training.precision import cuda_settings
 from benchmark.training.replicas import GROUPS, Outcome, Replica, ReplicaGroup, Strategy, Streams, TrainingSetup
 from benchmark.training.step import Eager, Updates
 from benchmark.utils.errors import EnvironmentProblem

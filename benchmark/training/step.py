@@ -16,8 +16,8 @@ from torch.func import functional_call, vmap
 
 from benchmark.networks.layers import dropouts, give_words
 from benchmark.training.batches import Tables
+from benchmark.training.device import arithmetic
 from benchmark.training.optim import updating
-from benchmark.training.precision import arithmetic
 
 Tensors = dict[str, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -18,9 +18,9 @@ from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import Recipe
 from benchmark.training import step as one_update
+from benchmark.training.device import described
 from benchmark.training.loop import train
 from benchmark.training.optim import learning_rates, make_optimizer, parameters_of, updating
-from benchmark.training.precision import described
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.seeding import stream
 
