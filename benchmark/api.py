@@ -7,7 +7,21 @@ A pruner's digest covers its import line, so the definitions may move (they stan
 from __future__ import annotations
 
 from benchmark.datasets.dataset import Examples
+from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores
-from benchmark.training.hooks import Hook, Run
+from benchmark.training.hooks import Hook, MovingMasks, Run
 
-__all__ = ["Cost", "Examples", "Hook", "MaskLearner", "Masks", "Network", "Plugin", "Pruner", "Run", "Scores"]
+__all__ = [
+    "Cost",
+    "Examples",
+    "Hook",
+    "MaskLearner",
+    "Masks",
+    "MovingMasks",
+    "Network",
+    "Plugin",
+    "Pruner",
+    "Recipe",
+    "Run",
+    "Scores",
+]

@@ -23,7 +23,7 @@ from benchmark.harness.job_lock import JobLocks, SecondTries
 from benchmark.harness.masks import Confinement, MaskMaker
 from benchmark.harness.record import RecordContext, curves_of, failed_record, finished_record, mask_record
 from benchmark.harness.rounds import Rounds
-from benchmark.harness.start import State, masked_like, rewind_steps, untrained, weights_missing
+from benchmark.harness.start import State, hook_of, masked_like, rewind_steps, untrained, weights_missing
 from benchmark.planning.cost import Throughput, replicas_in
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.plugins.registry import PluginSource, locate
@@ -229,6 +229,8 @@ class Harness:
         """Train prepared cells: one after another on the CPU, side by side on another device."""
         protocol, make = self.protocol, partial(untrained, self.protocol)
         setup = TrainingSetup(make, protocol.recipe, protocol.evaluation, self.dataset, load_task(protocol.task))
+        hooked = any(hook_of(self.protocol, each.cell) for each in ready)
+        hooks = (lambda number: self.masks.hooks(ready[number].cell)) if hooked else None
         with with_safe_points():
             return train(
                 [each.replica for each in ready],
@@ -236,6 +238,7 @@ class Harness:
                 lambda number, done, total: self._progress(ready[number].cell, done, total),
                 self.settings.placement,
                 [self._checkpoints(each.cell, each.replica) for each in ready],
+                hooks,
             )
 
     def _checkpoints(self, cell: Cell, replica: Replica) -> CheckpointFile:

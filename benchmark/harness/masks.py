@@ -15,20 +15,41 @@ import torch
 from torch import Generator
 
 from benchmark.datasets.dataset import Dataset, Examples, Split, scoring_examples, split
-from benchmark.harness.start import Start, State, Weights, initial_weights, masked_like, scored_at, start_of, untrained
-from benchmark.plugins.load import find
-from benchmark.plugins.registry import PluginSource
+from benchmark.harness.start import (
+    Start,
+    State,
+    Weights,
+    hook_of,
+    initial_weights,
+    masked_like,
+    scored_at,
+    start_of,
+    untrained,
+)
+from benchmark.plugins.load import find, make_hook
+from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Needs
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import full_masks, shuffled
-from benchmark.pruning.schedule import PruneCost, Scored, Watcher, cut, cut_again, layer_groups, no_op, score_once
+from benchmark.pruning.schedule import (
+    PruneCost,
+    Scored,
+    Watcher,
+    cut,
+    cut_again,
+    layer_groups,
+    no_op,
+    score_once,
+    target_of,
+)
 from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, Scorer
 from benchmark.records.masks import NestedMasks
 from benchmark.records.store import Store
 from benchmark.training.checkpoint import load_weights
+from benchmark.training.hooks import Hook
 from benchmark.utils.errors import NeedFailed
 from benchmark.utils.seeding import derived_seed, stream
 
@@ -113,7 +134,8 @@ class MaskMaker:
         `watch` is told of every round of scoring, but for those of chains. Raises NeedFailed if trained weights that
         it follows from are not on disk, BadPruner if the plugin breaks its contract.
         """
-        if cell.method == DENSE:
+        hook = hook_of(self.protocol, cell)
+        if cell.method == DENSE or (hook and hook.starts == "dense"):
             return full_masks(self.protocol.pruning.prunable), FREE
         like, spec = masked_like(self.protocol, cell), self.protocol.method(cell.method)
         if isinstance(spec, ControlSpec) and spec.inverted is not None:
@@ -126,6 +148,16 @@ class MaskMaker:
             rng = stream(cell.seed, "shuffle", spec.of, cell.level, cell.draw)
             masks = shuffled(masks, layer_groups(self.protocol.pruning), rng)
         return masks, cost
+
+    def hooks(self, cell: Cell) -> list[Hook]:
+        """New hooks for one training of a cell, told what they have to leave. Raises BadInput or BadPruner."""
+        spec = hook_of(self.protocol, cell)
+        if spec is None:
+            return []
+        hook = make_hook(locate(spec.name, kind="hook"), spec.parameters)
+        pruning, method = self.protocol.pruning, self.protocol.pruning_method(cell.method)
+        hook.target = target_of(method, pruning, self.protocol.level_table[cell.level])
+        return [hook]
 
     def _at_once(self, cell: Cell, spec: MethodSpec, watch: Watcher) -> tuple[Masks, PruneCost]:
         """A mask that follows from no other level's. `spec`: the cell's method, or that turned around."""

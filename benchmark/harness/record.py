@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.plugins.registry import PluginSource
+from benchmark.harness.start import hook_of
+from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
-from benchmark.protocols.methods import ControlSpec
+from benchmark.protocols.methods import ControlSpec, HookSpec
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.pruning.schedule import PruneCost
@@ -20,6 +21,7 @@ from benchmark.records.schema import (
     RECORD_SCHEMA,
     CellRef,
     CostFacts,
+    HookRef,
     LayerCount,
     MaskFacts,
     Measured,
@@ -127,7 +129,18 @@ def _method_ref(context: RecordContext) -> MethodRef:
     if context.source is None:
         return MethodRef(name=name, pruner=None, pruner_digest=None, parameters={})
     spec = context.protocol.pruning_method(name)
-    return MethodRef(name=name, pruner=spec.pruner, pruner_digest=context.source.digest, parameters=spec.parameters)
+    hook = hook_of(context.protocol, context.cell)
+    return MethodRef(
+        name=name,
+        pruner=spec.pruner,
+        pruner_digest=context.source.digest,
+        parameters=spec.parameters,
+        hook=None if hook is None else _hook_ref(hook),
+    )
+
+
+def _hook_ref(hook: HookSpec) -> HookRef:
+    return HookRef(name=hook.name, digest=locate(hook.name, kind="hook").digest, parameters=hook.parameters)
 
 
 def _record(context: RecordContext, reason: str | None, replica_group: str | None = None, **found: Any) -> Record:
@@ -187,7 +200,8 @@ def finished_record(context: RecordContext, masks: Masks, prune_cost: PruneCost,
     )
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
     facts = {
-        "mask": mask_facts(context.protocol, masks),
+        "mask": mask_facts(context.protocol, outcome.masks or masks),
+        "hook_facts": outcome.hook_facts,
         "measured": measured(outcome, load_task(context.protocol.task)),
         "cost": cost,
         "curves_sha256": curves,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmark.networks import build, initial_state, make
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain
-from benchmark.protocols.methods import ControlSpec
+from benchmark.protocols.methods import ControlSpec, HookSpec, MethodSpec
 from benchmark.utils.seeding import stream
 
 State = dict[str, Tensor]
@@ -48,6 +48,12 @@ def initial_weights(protocol: Protocol, seed: int, *purpose: str | int) -> State
     """Initial weights of a seed, by parameter name; other ones for another purpose than "init"."""
     generator = stream(seed, *(purpose or ("init",)))
     return initial_state(untrained(protocol), protocol.network, generator, protocol.recipe.arithmetic)
+
+
+def hook_of(protocol: Protocol, cell: Cell) -> HookSpec | None:
+    """What acts while the cell is trained; None for most methods."""
+    spec = None if cell.method == DENSE else protocol.method(cell.method)
+    return spec.hook if isinstance(spec, MethodSpec) else None
 
 
 def masked_like(protocol: Protocol, cell: Cell) -> Cell:

@@ -7,13 +7,15 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmark.plugins.registry import GROUP, names, read_plugin, source_digest
+from benchmark.plugins.registry import GROUP, PluginSource, names, read_plugin, source_digest
 from benchmark.pruning.interface import MaskLearner, Plugin, Pruner
+from benchmark.training.hooks import Hook
 from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
 
 
@@ -48,6 +50,26 @@ def find(name: str, plugins: Mapping[str, Path] | None = None) -> FoundPruner:
     if not points:
         raise BadInput(f"pruner '{name}'", "none is registered under this name", did_you_mean(name, names()))
     return from_entry_point(points[0])
+
+
+def make_hook(source: PluginSource, parameters: Mapping[str, Any]) -> Hook:
+    """A hook of this repository's, with the protocol's parameters. Imports it.
+
+    Raises BadInput for anybody else's, BadPruner if it cannot be imported or does not take the parameters.
+    """
+    if not source.of_this_repository or source.entry_point is None:
+        raise BadInput(
+            f"hook '{source.name}'",
+            "is not of this repository, and no confined process trains yet",
+            "Use one of its own hooks, or run the training with benchmark.training.loop.train",
+        )
+    module, _, name = source.entry_point.partition(":")
+    try:
+        hook: Hook = getattr(import_module(module), name)(**parameters)
+    except Exception as error:
+        cause = f"cannot be made with {dict(parameters)} ({error})"
+        raise BadPruner(f"hook '{source.name}'", cause, "Correct its parameters") from error
+    return hook
 
 
 def from_entry_point(point: EntryPoint) -> FoundPruner:

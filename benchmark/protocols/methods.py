@@ -77,8 +77,20 @@ class Schedule(Frozen):
         return self
 
 
+class HookSpec(Frozen):
+    """What acts while the final network is trained, such as a mask that moves.
+
+    `starts`: with the mask that the method's pruner gives ("masked"), or with every weight ("dense", as gradual
+    pruning does; the pruner is then not asked).
+    """
+
+    name: str
+    parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    starts: Literal["masked", "dense"] = "masked"
+
+
 class MethodSpec(Frozen):
-    """A pruner with its schedule."""
+    """A pruner with its schedule, and a hook on the training of what it leaves, if any."""
 
     pruner: str
     parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
@@ -87,6 +99,7 @@ class MethodSpec(Frozen):
         default="highest", description="which scores stay; lowest turns the pruner's ranking around"
     )
     schedule: Schedule
+    hook: Annotated[HookSpec | None, ADDED] = None
     levels: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)]
     later: tuple[int, ...] = Field(default=(), description="levels measured once all else is done")
 
@@ -128,6 +141,10 @@ class MethodSpec(Frozen):
     def check(self, name: str, protocol: Protocol) -> None:
         """The method can be trained and cut as its schedule says. Raises ValueError."""
         restart, steps = self.schedule.restart, protocol.recipe.steps
+        if self.hook and (self.is_chain or self.schedule.scores != "initial" or restart != 0):
+            raise ValueError(f"methods.{name}: a hook needs a mask at initialization: scores: initial and restart: 0")
+        if self.hook and not protocol.trains:
+            raise ValueError(f"methods.{name}: a hook acts while a network is trained, and this protocol trains none")
         if protocol.trains and isinstance(restart, int) and restart >= steps:
             raise ValueError(f"methods.{name}: restart {restart} is not before the last of {steps} steps")
         if self.allocation != "layerwise" and self.schedule.layer_counts == "of-levels":
@@ -170,6 +187,8 @@ class ControlSpec(Frozen):
         parent = protocol.methods.get(self.of)
         if not isinstance(parent, MethodSpec):
             raise ValueError(f"methods.{name}: of: '{self.of}' is not a pruning method of this protocol")
+        if parent.hook:
+            raise ValueError(f"methods.{name}: the mask of '{self.of}' is only there when its training has ended")
         if name != f"{self.of}+{'reinit' if self.control == 'reinitialise' else self.control}":
             raise ValueError(f"methods.{name}: a control is named <method>+reinit, <method>+shuffle or <method>+invert")
         if missing := set(self.levels) - set(protocol.measured_levels(self.of)):

@@ -70,6 +70,12 @@ def _round_counts(
     return counts
 
 
+def target_of(spec: MethodSpec, pruning: PruningSpec, level: Level) -> dict[tuple[str, ...], int]:
+    """Weights that a level leaves when all rounds are done, by the tensors that share them."""
+    counts = _round_counts(spec, pruning, level)[-1]
+    return {tuple(names): counts[group] for group, names in _groups(spec, pruning).items()}
+
+
 def prune(
     plugin: Plugin,
     spec: MethodSpec,

@@ -40,6 +40,14 @@ class ProtocolRef(Frozen):
     digest: str
 
 
+class HookRef(Frozen):
+    """What acted while the network was trained, with the digest of its code."""
+
+    name: str
+    digest: str
+    parameters: dict[str, bool | int | float | str]
+
+
 class MethodRef(Frozen):
     """Which method, with the digest of the pruner's code."""
 
@@ -47,6 +55,7 @@ class MethodRef(Frozen):
     pruner: str | None
     pruner_digest: str | None
     parameters: dict[str, bool | int | float | str]
+    hook: Annotated[HookRef | None, ADDED] = None
 
 
 class CellRef(Frozen):
@@ -185,6 +194,9 @@ class _Layout(Frozen):
     reason: str | None
     mask: MaskFacts | None
     scores: Annotated[ScoreFacts | None, ADDED] = None
+    hook_facts: Annotated[dict[str, float] | None, ADDED] = Field(
+        default=None, description="what a hook counted: mask_moves, weights_ever_left, dense_gradients, ..."
+    )
     measured: Frozen | None
     cost: CostFacts | None
     curves_sha256: str | None

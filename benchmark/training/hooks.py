@@ -10,7 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import cos, pi
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +45,13 @@ class Hook(ABC):
     """Acts on one replica. Every replica of a training has hooks of its own, so one may remember what it met.
 
     At a step it acts before the network is evaluated, stored for rewinding or saved in a checkpoint there.
+
+    `target`: how many weights the cell's density leaves in each group of tensors (names), set before training begins;
+    the mask has to keep as many at the end. `paper`: where the method was published, in words.
     """
+
+    target: Mapping[tuple[str, ...], int] = MappingProxyType({})
+    paper: ClassVar[str] = ""
 
     @abstractmethod
     def when(self, recipe: Recipe, updates_per_epoch: int) -> Iterable[int]:
@@ -53,6 +61,10 @@ class Hook(ABC):
     def at(self, step: int, run: Run) -> None:
         """Act after `step` updates."""
 
+    def facts(self) -> Mapping[str, int | float]:
+        """Numbers for the record, by name, when the training has ended: what was counted on the way."""
+        return {}
+
     def state(self) -> Mapping[str, Tensor]:
         """What a checkpoint has to hold beside weights, masks, frozen entries and optimizer state; nothing at first."""
         return {}
@@ -60,6 +72,94 @@ class Hook(ABC):
     def resume(self, state: Mapping[str, Tensor], run: Run) -> None:  # noqa: B027 - most hooks remember nothing
         """Go on from `state` in a new process. Whoever has changed `run.network` or `run.loss` changes it again here;
         weights, masks and frozen entries are those of the checkpoint already."""
+
+
+class MovingMasks(Hook):
+    """Dynamic sparse training: at regular steps, some weights of each tensor are dropped and as many others grow.
+
+    The share that is dropped at update t is share (1 + cos(pi t / T)) / 2 with `anneal: cosine` (RigL, arXiv
+    1911.11134, Section 3), T being the last step at which masks move, or `share` throughout. `every`: updates between
+    moves;
+    "epoch" for the end of each epoch. `until`: T, an update of the training; 0 for its last.
+
+    A dropped weight may grow again at once, and then has never been away: it keeps its value and the optimizer's memory
+    of it, as in the released code of RigL. Every other weight that grows starts at zero with no memory. Subclasses say
+    which weights go (`drop_scores`: the lowest) and which come (`grow_scores`: the highest); of equal ones the first.
+    """
+
+    def __init__(
+        self,
+        every: int | Literal["epoch"] = 100,
+        until: int = 0,
+        share: float = 0.3,
+        anneal: Literal["cosine", "constant"] = "cosine",
+    ) -> None:
+        self.every, self.until, self.share, self.anneal = every, until, share, anneal
+        self.last = 0
+        self.moves = 0
+        self.ever_left = dict[str, Tensor]()  # per tensor, which weights have been part of a mask
+
+    @abstractmethod
+    def grow_scores(self, run: Run) -> Mapping[str, Tensor]:
+        """Per prunable tensor, of its shape: the highest grow. Computed before anything is dropped."""
+
+    def drop_scores(self, weight: Tensor) -> Tensor:
+        """Per weight of one tensor: the lowest are dropped. Here their magnitude."""
+        return weight.abs()
+
+    def when(self, recipe: Recipe, updates_per_epoch: int) -> Iterable[int]:
+        """See `Hook`. Not at update 0, where nothing has been learned, nor at the end of the training."""
+        self.last = self.until or recipe.steps
+        step = updates_per_epoch if self.every == "epoch" else self.every
+        return range(step, min(self.last, recipe.steps - 1) + 1, step)
+
+    def share_at(self, step: int) -> float:
+        """The share of a tensor's weights that is dropped at a step."""
+        return self.share * (1 + cos(pi * step / self.last)) / 2 if self.anneal == "cosine" else self.share
+
+    def at(self, step: int, run: Run) -> None:
+        """See `Hook`: drop, then grow, tensor by tensor; each keeps its number of weights."""
+        grow = self.grow_scores(run)
+        for name, mask in run.masks.items():
+            self._note(name, mask)
+            drop = self.drop_scores(run.network.get_parameter(name).detach())
+            moved = moved_mask(mask, drop, grow[name], self.share_at(step))
+            run.masks[name] = moved
+            self._note(name, moved)
+        self.moves += 1
+
+    def _note(self, name: str, mask: Tensor) -> None:
+        self.ever_left[name] = self.ever_left[name] | mask if name in self.ever_left else mask.clone()
+
+    def facts(self) -> Mapping[str, int | float]:
+        """See `Hook`: how often masks moved, and how many weights were part of a mask at some time."""
+        return {"mask_moves": self.moves, "weights_ever_left": sum(int(m.sum()) for m in self.ever_left.values())}
+
+    def state(self) -> Mapping[str, Tensor]:
+        """See `Hook`."""
+        return {"moves": torch.tensor(self.moves), **{f"ever_left.{n}": m for n, m in self.ever_left.items()}}
+
+    def resume(self, state: Mapping[str, Tensor], run: Run) -> None:
+        """See `Hook`."""
+        self.moves = int(state["moves"])
+        self.ever_left = {name: state[f"ever_left.{name}"].to(mask.device)
+                          for name, mask in run.masks.items() if f"ever_left.{name}" in state}  # fmt: skip
+
+
+def moved_mask(mask: Tensor, drop: Tensor, grow: Tensor, share: float) -> Tensor:
+    """A mask with int(share * kept) of its weights dropped and as many grown, of its shape.
+
+    `drop`: scores, the lowest of those kept go; `grow`: scores, the highest of all others come, those that were just
+    dropped among them.
+    """
+    flat, kept = mask.flatten(), int(mask.sum())
+    count = int(share * kept)
+    ranked = torch.where(flat, drop.flatten().double(), -torch.inf).argsort(descending=True, stable=True)
+    moved = torch.zeros_like(flat)
+    moved[ranked[: kept - count]] = True
+    others = torch.where(moved, -torch.inf, grow.flatten().double()).argsort(descending=True, stable=True)
+    moved[others[:count]] = True
+    return moved.reshape(mask.shape)
 
 
 Hooks = Callable[[int], Iterable[Hook]]

@@ -318,6 +318,7 @@ class _Training:
             snapshots,
             None if bad is None else f"diverged: the loss is not finite after {bad} updates",
             masks=_to_host(self.group.runs(end)[number].masks) if self.hooks[number] else None,
+            hook_facts={k: v for hook in self.hooks[number] for k, v in hook.facts().items()} or None,
         )
 
 

@@ -67,6 +67,7 @@ class Outcome:
     failure: str | None = None
     replica_group: str | None = None
     masks: dict[str, Tensor] | None = None
+    hook_facts: dict[str, float] | None = None
 
 
 MakeModule = Callable[[int | None], nn.Module]
