@@ -213,6 +213,7 @@ class Harness:
         steps = train_steps(self.protocol, cell)
         together = [*(each.steps for each in beside), steps]
         self._refuse_if_late(together)  # before a mask is made for nothing
+        self.masks.hooks(cell)  # new ones for each training; a mistake in them is found here, before it
         masks, prune_cost = self.masks.make(cell)
         start, first_step = self.masks.start(cell)
         self._refuse_if_late(together)

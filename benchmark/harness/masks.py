@@ -50,7 +50,7 @@ from benchmark.records.masks import NestedMasks
 from benchmark.records.store import Store
 from benchmark.training.checkpoint import load_weights
 from benchmark.training.hooks import Hook
-from benchmark.utils.errors import NeedFailed
+from benchmark.utils.errors import BadPruner, NeedFailed
 from benchmark.utils.seeding import derived_seed, stream
 
 FREE = PruneCost(0.0, 0, 0, 0)
@@ -157,6 +157,13 @@ class MaskMaker:
         hook = make_hook(locate(spec.name, kind="hook"), spec.parameters)
         pruning, method = self.protocol.pruning, self.protocol.pruning_method(cell.method)
         hook.target = target_of(method, pruning, self.protocol.level_table[cell.level])
+        recipe, examples = self.protocol.recipe, len(self.split(cell.seed).training)
+        last_batch = 0 if recipe.last_partial_batch == "drop" else recipe.batch_size - 1
+        try:
+            list(hook.when(recipe, (examples + last_batch) // recipe.batch_size))
+        except Exception as error:
+            cause = f"does not fit this recipe ({error})"
+            raise BadPruner(f"hook '{spec.name}'", cause, "Correct its parameters") from error
         return [hook]
 
     def _at_once(self, cell: Cell, spec: MethodSpec, watch: Watcher) -> tuple[Masks, PruneCost]:

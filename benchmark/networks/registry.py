@@ -96,6 +96,8 @@ def drawn_weight(rule: str, weight: Tensor, generator: Generator, normals: Norma
     """A linear or convolution weight by `rule`; KeyError if there is none of that name."""
     if rule in ("pytorch-linear", "pytorch-uniform"):
         return uniform_by_fan_in(weight.shape, fans(weight)[0], generator)
+    if rule == "glorot-uniform":  # U(-a, a), a^2 = 6 / (fan in + fan out): Glorot & Bengio 2010, equation 16
+        return (torch.rand(weight.shape, generator=generator) * 2 - 1) * math.sqrt(6.0 / sum(fans(weight)))
     return normals(weight.shape, generator=generator) * deviation(rule, weight)
 
 

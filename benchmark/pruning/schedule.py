@@ -72,7 +72,9 @@ def _round_counts(
 
 def target_of(spec: MethodSpec, pruning: PruningSpec, level: Level) -> dict[tuple[str, ...], int]:
     """Weights that a level leaves when all rounds are done, by the tensors that share them."""
-    counts = _round_counts(spec, pruning, level)[-1]
+    if spec.allocation == "by-pruner":  # its budgets are of the mask that it gives, not of what becomes of it
+        return {tuple(pruning.prunable): level.kept}
+    counts = _round_counts(spec, pruning, level, lambda _total: {})[-1]
     return {tuple(names): counts[group] for group, names in _groups(spec, pruning).items()}
 
 
