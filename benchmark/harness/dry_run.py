@@ -63,13 +63,13 @@ def shortened(protocol: Protocol, steps: int) -> Protocol:
     recipe = protocol.recipe.model_copy(update={"steps": steps})
     when = {"first": 0, "every": steps, "test_every": steps}
     evaluation = EvaluationSpec.model_validate({**protocol.evaluation.model_dump(), **when})
-    methods = {name: _shorter(spec, steps) for name, spec in protocol.methods.items()}
+    methods = {name: _shorter(spec, steps, protocol.recipe.steps) for name, spec in protocol.methods.items()}
     data = protocol.data.model_copy(update={"validation": min(protocol.data.validation, 60)})
     fields: dict[str, Any] = {"recipe": recipe, "evaluation": evaluation, "methods": methods, "data": data}
     return protocol.model_copy(update=fields)
 
 
-def _shorter(spec: Any, steps: int) -> Any:
+def _shorter(spec: Any, steps: int, whole: int) -> Any:
     if not isinstance(spec, MethodSpec):
         return spec
     schedule = spec.schedule
@@ -78,7 +78,14 @@ def _shorter(spec: Any, steps: int) -> Any:
         fields["restart"] = min(schedule.restart, steps - 1)
     if schedule.retrain_steps is not None:
         fields["retrain_steps"] = min(schedule.retrain_steps, steps)
-    return spec.model_copy(update={"schedule": schedule.model_copy(update=fields)})
+    changed: dict[str, Any] = {"schedule": schedule.model_copy(update=fields)}
+    if spec.hook is not None:  # the numbers that it takes are updates of the training
+        parameters = {
+            name: max(1, value * steps // whole) if type(value) is int else value
+            for name, value in spec.hook.parameters.items()
+        }
+        changed["hook"] = spec.hook.model_copy(update={"parameters": parameters})
+    return spec.model_copy(update=changed)
 
 
 def little_data(protocol: Protocol, scored: bool = True) -> tuple[Dataset, str]:
