@@ -5,16 +5,18 @@ Functions of values: nothing here reads a disk, trains or draws more than the in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from benchmark.networks import build, initial_state, make
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain
 from benchmark.protocols.methods import ControlSpec, HookSpec, MethodSpec
-from benchmark.utils.seeding import stream
+from benchmark.utils.seeding import portable_normals, stream
 
 State = dict[str, Tensor]
 
@@ -44,10 +46,21 @@ def untrained(protocol: Protocol, inputs: int | None = None) -> nn.Module:
     return build(protocol) if inputs is None else make(protocol.network.reading(inputs))
 
 
+SCORED = "scored weights"
+"""Purpose of the draw that a pruner is shown where a protocol trains another one."""
+
+
 def initial_weights(protocol: Protocol, seed: int, *purpose: str | int) -> State:
     """Initial weights of a seed, by parameter name; other ones for another purpose than "init"."""
-    generator = stream(seed, *(purpose or ("init",)))
-    return initial_state(untrained(protocol), protocol.network, generator, protocol.recipe.arithmetic)
+    generator, arithmetic = stream(seed, *(purpose or ("init",))), protocol.recipe.arithmetic
+    state = initial_state(untrained(protocol), protocol.network, generator, arithmetic)
+    if purpose[:1] == (SCORED,) and protocol.pruning.scoring.bias_values == "normal-by-length":
+        # TensorFlow's variance scaling of a vector: its fan in is its length.
+        draw = stream(seed, "scored biases")
+        normals = torch.randn if arithmetic == "torch" else portable_normals
+        for name in (name for name in state if name.endswith(".bias")):
+            state[name] = normals(state[name].shape, generator=draw) / math.sqrt(len(state[name]))
+    return state
 
 
 def hook_of(protocol: Protocol, cell: Cell) -> HookSpec | None:
@@ -92,7 +105,7 @@ def scored_at(protocol: Protocol, cell: Cell) -> Start:
     if is_chain(protocol, cell.method) or protocol.pruning_method(cell.method).schedule.scores == "trained":
         return Start(trained=Weights(network_before(protocol, cell)))
     own = protocol.pruning.scoring.weights == "those-trained"
-    return Start() if own else Start(purpose=("scored weights",))
+    return Start() if own else Start(purpose=(SCORED,))
 
 
 def weights_needed(protocol: Protocol, cell: Cell, masks_on_disk: int) -> list[Weights]:

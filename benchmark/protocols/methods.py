@@ -221,6 +221,16 @@ class Scoring(Frozen):
     batch_norm: Literal["train", "eval", "network-has-none"]
     biases: Literal["not-scored", "scored-with-their-layer"]
     weights: Annotated[Literal["those-trained", "another-draw"], ADDED] = "those-trained"
+    bias_values: Annotated[Literal["as-drawn", "normal-by-length"], ADDED] = Field(
+        default="as-drawn",
+        description="normal-by-length: the biases scored, of another draw, have variance one over their number",
+    )
+
+    @model_validator(mode="after")
+    def _biases_of_another_draw(self) -> Self:
+        if self.bias_values != "as-drawn" and self.weights != "another-draw":
+            raise ValueError("bias_values: normal-by-length needs weights: another-draw")
+        return self
 
 
 class PruningSpec(Frozen):

@@ -17,9 +17,16 @@ from pydantic import Field, model_validator
 
 from benchmark.utils.strict_model import Frozen
 
-WeightRule = Literal["glorot-normal", "kaiming-normal-fan-in", "kaiming-normal-fan-out", "pytorch-uniform"]
+WeightRule = Literal[
+    "glorot-normal", "kaiming-normal-fan-in", "kaiming-normal-fan-out", "lecun-normal", "pytorch-uniform"
+]
 LinearRule = Literal[
-    "glorot-normal", "kaiming-normal-fan-in", "kaiming-normal-fan-out", "pytorch-uniform", "normal-std-0.01"
+    "glorot-normal",
+    "kaiming-normal-fan-in",
+    "kaiming-normal-fan-out",
+    "lecun-normal",
+    "pytorch-uniform",
+    "normal-std-0.01",
 ]
 BiasRule = Literal["zeros", "pytorch-uniform"]
 
@@ -51,7 +58,7 @@ class MlpSpec(Frozen):
     """Fully connected networks. LeNet-300-100 is widths [784, 300, 100, 10]."""
 
     name: Literal["lenet-300-100", "residual-mlp", "mlp"]
-    initialiser: Literal["glorot-normal", "glorot-uniform", "pytorch-linear"]
+    initialiser: Literal["glorot-normal", "glorot-uniform", "lecun-normal", "pytorch-linear"]
     bias: Literal["zeros", "pytorch-linear"]
     widths: tuple[int, ...] = Field(min_length=2, description="units per layer, input first")
 

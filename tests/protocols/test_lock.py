@@ -131,7 +131,7 @@ def test_lenet_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert protocol.evaluation.test_steps(50_000)[-1] == 50_000
     control = protocol.method("imp+reinit")
     assert isinstance(control, ControlSpec)
-    assert control.draws == 3
+    assert control.draws == 1
     densities = [round(100 * protocol.level_table[level].density, 1) for level in control.levels]
     assert densities == [51.3, 21.1, 13.5, 7.0, 3.6, 1.9]
 
