@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 
+from benchmark.datasets import mnist1d
 from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import jobs
 from benchmark.protocols import Protocol
@@ -56,3 +60,17 @@ def copy_of(results: Path, to: Path, protocol: Protocol, methods: Iterable[str])
     for method in methods:
         shutil.copytree(results / protocol.key / method, to / protocol.key / method)
     return Store(to)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mnist1d_is_generated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Its package takes five seconds for it. Every reading still compares the arrays with the pinned digest."""
+    own = mnist1d.generate
+
+    def generate() -> dict[str, Any]:
+        folder = made_once(tmp_path_factory, "mnist1d", lambda folder: np.savez(folder / "arrays.npz", **own()))
+        with np.load(folder / "arrays.npz") as arrays:
+            return dict(arrays)
+
+    with mock.patch.object(mnist1d, "generate", generate):
+        yield
