@@ -23,6 +23,7 @@ from benchmark.harness.start import (
     initial_weights,
     masked_like,
     scored_at,
+    signed_constants,
     start_of,
     untrained,
 )
@@ -93,7 +94,10 @@ class MaskMaker:
     def start(self, cell: Cell) -> tuple[State, int]:
         """(weights before masking, update at which training starts). Raises NeedFailed if they are not on disk."""
         start = start_of(self.protocol, cell)
-        return self._weights(start, cell.seed), start.first_step
+        weights = self._weights(start, cell.seed)
+        if cell.method != DENSE and self.protocol.pruning_method(cell.method).schedule.values == "signed-constant":
+            weights = signed_constants(weights, self.protocol.pruning.prunable)
+        return weights, start.first_step
 
     def _weights(self, start: Start, seed: int) -> State:
         return self._initial(seed, *start.purpose) if start.trained is None else self.trained(start.trained)

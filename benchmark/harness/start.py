@@ -6,7 +6,7 @@ Functions of values: nothing here reads a disk, trains or draws more than the in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,13 @@ def hook_of(protocol: Protocol, cell: Cell) -> HookSpec | None:
     """What acts while the cell is trained; None for most methods."""
     spec = None if cell.method == DENSE else protocol.method(cell.method)
     return spec.hook if isinstance(spec, MethodSpec) else None
+
+
+def signed_constants(weights: State, names: Iterable[str]) -> State:
+    """Each of these tensors as its signs times the standard deviation of all its values (arXiv 1905.01067)."""
+    return weights | {
+        name: weights[name].sign() * weights[name].double().std(correction=0).to(weights[name].dtype) for name in names
+    }
 
 
 def masked_like(protocol: Protocol, cell: Cell) -> Cell:

@@ -132,6 +132,7 @@ def method_words(protocol: Protocol, method: str) -> str:
     after = f", final training from {s.restart if s.restart == 'trained' else f'step {s.restart}'}"
     if s.training == "none":
         after = ", the masked initial network as it is, not trained"
+    after += ", weights as signed constants" if s.values == "signed-constant" else ""
     hook = "" if spec.hook is None else f", then '{spec.hook.name}' while training"
     return (
         f"scores of '{spec.pruner}'{f' ({parameters})' if parameters else ''} at {s.scores} weights{kept}, "

@@ -34,7 +34,8 @@ class Schedule(Frozen):
     with. `scored: once-for-all-levels`: the masks of all levels of a seed are cut from one set of scores, so they are
     nested. `pruned_weights: may-return`: every round cuts from all weights, those pruned in earlier rounds of the same
     mask too, by scores found without them (FORCE, arXiv 2006.09081). `layer_counts: of-levels`: one round leaves in
-    each layer what level after level would. `training: none`: the masked network is evaluated as it starts.
+    each layer what level after level would. `training: none`: the masked network is evaluated as it starts. `values:
+    signed-constant`: it starts from the signs of its initial weights times their standard deviation in each tensor.
     """
 
     rounds: Literal["levels"] | int
@@ -47,6 +48,7 @@ class Schedule(Frozen):
     pruned_weights: Annotated[Return, ADDED] = "never-return"
     layer_counts: Annotated[Literal["of-one-round", "of-levels"], ADDED] = "of-one-round"
     training: Annotated[Literal["recipe", "none"], ADDED] = "recipe"
+    values: Annotated[Literal["drawn", "signed-constant"], ADDED] = "drawn"
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -68,10 +70,16 @@ class Schedule(Frozen):
             raise ValueError("weights: kept needs scores: trained and the step at which the learning rate starts again")
         if self.retrain_steps is not None and self.restart != "trained":
             raise ValueError("retrain_steps needs restart: trained; a rewound network trains to the recipe's last step")
+        return self
+
+    @model_validator(mode="after")
+    def _possible_with_additions(self) -> Self:
         if self.pruned_weights == "may-return" and (not isinstance(self.rounds, int) or self.rounds == 1):
             raise ValueError("pruned_weights: may-return needs a number of rounds above 1")
         if self.layer_counts == "of-levels" and self.rounds != 1:
             raise ValueError("layer_counts: of-levels needs rounds: 1")
+        if self.values != "drawn" and (self.restart != 0 or self.weights == "kept"):
+            raise ValueError("values: signed-constant are of initial weights: restart: 0")
         if self.training == "none" and (self.rounds == "levels" or self.restart != 0):
             raise ValueError("training: none evaluates initial weights: restart: 0, and a number of rounds")
         return self

@@ -28,6 +28,7 @@ NUMBERS = {
 STATEMENTS = {
     "lth": 62, "missing-mark": 7, "lmc": 17, "rare-gems": 4,
     "synflow": 16 + 64 + 1,  # and the curves of its figures, of which GraSP's decide nothing
+    "zhou": 5,
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
     "grasp": 2 + 22,  # and the rows of its tables
     "stabilizing": 8 + 13,  # and its tables, Lenet's not decided

@@ -44,6 +44,12 @@ METHODS: dict[str, Any] = {
     "movement": method(
         "mask-criterion", TRAINED, allocation="layerwise", levels=[2], parameters={"criterion": "movement"}
     ),
+    "signed": method(
+        "magnitude",
+        {**AS_ITERATED, "training": "none", "values": "signed-constant"},
+        allocation="layerwise",
+        levels=[2],
+    ),
     "untrained": method("magnitude", {**AS_ITERATED, "training": "none"}, allocation="layerwise", levels=[2]),
 }
 
@@ -192,6 +198,17 @@ def test_a_network_left_untrained_is_evaluated_as_it_starts(harness: Harness, pr
     expected = 100 * float((h.argmax(1) == data.test_labels).double().mean())
     assert record.measured.metrics["test_accuracy"].last == pytest.approx(expected)
     assert "not trained" in method_words(protocol, "untrained")
+
+
+def test_signed_constants_keep_signs_and_one_size_in_each_tensor(harness: Harness) -> None:
+    drawn, signed = (harness.masks.start(Cell(name, 2, 0))[0] for name in ("untrained", "signed"))
+    for name, values in drawn.items():
+        if name.endswith("weight"):
+            assert signed[name].unique().tolist() == pytest.approx([-np.std(values.numpy()), np.std(values.numpy())])
+            assert torch.equal(signed[name].sign(), values.sign())
+        else:
+            assert torch.equal(signed[name], values)
+    assert (flat(mask(harness, "signed")) == flat(mask(harness, "untrained"))).all()  # scored as drawn and trained
 
 
 def test_plans_count_what_is_left_untrained_as_no_updates(protocol: Protocol, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from click.testing import CliRunner
 
 from benchmark.cli.main import cli
 from benchmark.plugins.child import ask
-from benchmark.plugins.describe import described
+from benchmark.plugins.describe import described, submission_to
 from benchmark.plugins.sandbox.confinement import describe
+from benchmark.protocols import Protocol
+from benchmark.protocols.methods import Schedule
 from benchmark.utils.errors import BadPruner
 
 PLUGIN = """
@@ -135,3 +137,28 @@ def test_findings_move_no_cursor(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "\\x1b[2Jall ok" in result.output
     assert "\x1b" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("file", "schedule", "allocation"),
+    [
+        ("force", {"rounds": 60, "scores": "initial", "restart": 0, "pruned_weights": "may-return"}, "global"),
+        ("erk_random", {"rounds": 1, "scores": "initial", "restart": 0}, "by-pruner"),
+        ("mask_criteria", {"rounds": 1, "scores": "trained", "restart": 0}, "layerwise"),
+    ],
+)
+def test_a_plugin_says_how_its_scores_become_a_mask(
+    file: str, schedule: dict[str, object], allocation: str, tiny_protocol: Protocol
+) -> None:
+    """Rounds, whether pruned weights return, budgets, and weights of both kinds go into the method that is added."""
+    facts = described(Path(__file__).parents[2] / "baselines" / f"{file}.py", {})
+    submission = submission_to(tiny_protocol, facts)
+    assert submission.method.schedule == Schedule.model_validate(schedule)
+    assert submission.method.allocation == allocation
+    tiny_protocol.with_added({"mine": submission.method})
+
+
+def test_weights_that_may_return_need_rounds(tmp_path: Path) -> None:
+    path = write(tmp_path, at_import="Pruner.pruned_weights = 'may-return'")
+    with pytest.raises(BadPruner, match="Declare rounds above 1"):
+        described(path, {})
