@@ -68,7 +68,7 @@ class WorkOrder:
             device=self.device,
             workers=self.workers,
         )
-        write_atomically(path, document.model_dump_json().encode(), path.parent)
+        write_atomically(path, document.model_dump_json().encode(), Store(self.results).work)
 
     @staticmethod
     def load(path: Path) -> WorkOrder:
@@ -99,9 +99,7 @@ class WorkOrder:
 
 def plan_path(store: Store) -> Path:
     """Where this process writes an order for its workers."""
-    folder = store.work / "plans"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{os.getpid()}-{time.monotonic_ns()}.json"
+    return store.work / "plans" / f"{os.getpid()}-{time.monotonic_ns()}.json"
 
 
 @dataclass(frozen=True)

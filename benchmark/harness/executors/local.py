@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -31,7 +32,8 @@ class Local:
             order.save(plan)
             run_workers(plan, min(self.workers, len(order.planned)), listen)
         finally:
-            plan.unlink(missing_ok=True)
+            with suppress(OSError):
+                plan.unlink()
 
 
 def run_workers(plan: Path, workers: int, listen: Listen) -> None:
