@@ -11,7 +11,6 @@ read: a file costs one open, then one stat for as long as it stays as it is.
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import time
@@ -25,8 +24,8 @@ from benchmark.protocols.cells import Cell
 from benchmark.records import schema as records
 from benchmark.records.leases import Lease, Leases
 from benchmark.records.schema import Record
-from benchmark.utils.errors import BadInput, EnvironmentProblem
-from benchmark.utils.files import RECORD_BYTES, as_text, read_with_state, write_atomically
+from benchmark.utils.errors import BadInput
+from benchmark.utils.files import RECORD_BYTES, as_text, cannot_write, read_with_state, write_atomically
 
 if TYPE_CHECKING:
     from benchmark.records.masks import NestedMasks
@@ -227,12 +226,7 @@ class Store:
             while (lease := leases.take(name)) is None and wait:
                 time.sleep(WAIT_SECONDS)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise EnvironmentProblem(
-                str(self.root),
-                f"cannot be written ({error.strerror or error})",
-                "Free space or give another --results folder" if full else "Give a writable --results folder",
-            ) from error
+            raise cannot_write(self.root, error) from error
         try:
             yield lease
         finally:

@@ -6,6 +6,7 @@ fsync, then rename. Contents are named by sha256.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -48,12 +49,15 @@ def write_atomically(path: Path, content: bytes, work: Path, replace: bool = Tru
     except OSError as error:
         with suppress(OSError):  # a read-only file system refuses even to remove what is not there
             temporary.unlink()
-        raise EnvironmentProblem(
-            str(path),
-            f"cannot be written ({error.strerror or error})",
-            "Free space or give another --results folder",
-        ) from error
+        raise cannot_write(path, error) from error
     return True
+
+
+def cannot_write(path: Path, error: OSError) -> EnvironmentProblem:
+    """What to say of a file or folder that cannot be written to: whether space is missing, or leave."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    fix = "Free space or give another --results folder" if full else "Give a writable --results folder"
+    return EnvironmentProblem(str(path), f"cannot be written ({error.strerror or error})", fix)
 
 
 def _linked(temporary: Path, path: Path) -> bool:
