@@ -17,8 +17,11 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-DENSE_FROM = 0.45
+DENSE_FROM = 0.75
 """Density of a layer from which on its dense form is faster, measured with `lotterybench speed`."""
+
+PANEL_BYTES = 24_576  # of the activations that a panel of sparse weights reads: they stay in a cache of 32 KiB
+WORTH_A_PANEL = 5  # weights of a row in it, on average; with fewer, starting a row costs more than the cache saves
 
 EVALUATED = 64  # examples that are evaluated side by side
 
@@ -67,18 +70,12 @@ class Layout:
     def __init__(self, shape: Shape, masks: Mapping[str, Bools], batch: int, dense_from: float | None = None) -> None:
         from benchmark.training.kernels import program as p
 
-        self.shape, depth = shape, len(shape.widths) - 1
+        self.shape, self.batch, depth = shape, batch, len(shape.widths) - 1
         self.table: Integers = np.zeros((depth, p.TABLE_COLUMNS), np.int64)
         self._places: dict[str, tuple[Integers, Integers]] = {}
-        pools: list[Integers] = []
-        self._indexed = self._size = 0
-        room = 0
-
-        def pool(numbers: Integers) -> int:
-            pools.append(numbers.astype(np.int64))
-            self._indexed += len(numbers)
-            return self._indexed - len(numbers)
-
+        self._pools: list[Integers] = []
+        self._indexed = self._size = room = 0
+        used = np.arange(shape.widths[0])
         for layer, (inputs, units) in enumerate(pairwise(shape.widths)):
             row = self.table[layer]
             weight, bias = shape.names[layer]
@@ -90,36 +87,62 @@ class Layout:
             row[p.BIAS_MASKED] = bias in masks and not masks[bias].all()
             row[p.HIDDEN] = layer < depth - 1
             row[p.SHORTCUT] = shape.shortcuts and 0 < layer < depth - 1
-            if row[p.SPARSE]:
-                rows, columns = np.nonzero(mask)
-                by_column = np.lexsort((rows, columns))
-                row[p.BY_ROW], row[p.COLUMN] = pool(_starts(rows, units)), pool(np.append(columns, np.zeros(8, int)))
-                row[p.BY_COLUMN] = pool(_starts(columns, inputs))
-                row[p.ROW], row[p.PLACE] = pool(rows[by_column]), pool(by_column)
-                taken, source = np.arange(len(rows)), np.flatnonzero(mask)
-                row[p.WEIGHTS] = padded(len(rows), 8)
-            else:
-                row[p.WEIGHTS] = row[p.ROWS] * row[p.COLUMNS]
-                unit, feature = np.arange(units)[:, None], np.arange(inputs)
-                taken = (unit // 4 * 4 * row[p.COLUMNS] + feature * 4 + unit % 4).ravel()
-                source = np.arange(units * inputs)
+            if row[p.SPARSE] and layer == 0:
+                # Features that no weight survives for are left out. The order of the others stays, so sums do.
+                used = np.flatnonzero(mask.any(0))
+            taken, source = self._sparse(row, mask, used, layer) if row[p.SPARSE] else self._dense(row)
             row[p.WEIGHT] = self._reserve(int(row[p.WEIGHTS]))
             self._places[weight] = (taken + row[p.WEIGHT], source)
             row[p.BIAS] = self._reserve(padded(units, 8))
             self._places[bias] = (np.arange(units) + row[p.BIAS], np.arange(units))
             room = max(room, 4 * int(row[p.COLUMNS]), int(row[p.WEIGHTS]) * int(row[p.SPARSE]) + 16, units + 16)
-        used = np.arange(shape.widths[0])
-        if self.table[0, p.SPARSE]:
-            used = self._leave_out_inputs(pools)
-        self.features, self.used = len(used), pool(used)
-        self.index: Integers = np.concatenate(pools)
+        self.features, self.used = len(used), self._pool(used)
+        self.index: Integers = np.concatenate(self._pools)
         self.gradients = aligned(room)
-        self.batch = batch
         self.training = self._room(padded(batch, 8))
         self.evaluation = self._room(EVALUATED)
         self.mask = self.empty()
         for name, (places, source) in self._places.items():
             self.mask[places] = 1.0 if name not in masks else masks[name].ravel()[source]
+
+    def _dense(self, row: Integers) -> tuple[Integers, Integers]:
+        """Places of a layer's weights within its part of the parameters, and where each stands in its tensor."""
+        from benchmark.training.kernels import program as p
+
+        units, inputs, columns = (int(row[each]) for each in (p.UNITS, p.INPUTS, p.COLUMNS))
+        row[p.WEIGHTS] = row[p.ROWS] * columns
+        unit, feature = np.arange(units)[:, None], np.arange(inputs)
+        return (unit // 4 * 4 * columns + feature * 4 + unit % 4).ravel(), np.arange(units * inputs)
+
+    def _sparse(self, row: Integers, mask: Bools, used: Integers, layer: int) -> tuple[Integers, Integers]:
+        """The same for surviving weights, with the indices that say which they are.
+
+        Weights are taken panel by panel of columns, so that the activations they read stay in the first-level cache,
+        where a row has enough of them in a panel to be worth it. Within a row columns rise from panel to panel, so
+        sums keep their order.
+        """
+        from benchmark.training.kernels import program as p
+
+        (units, inputs), (rows, columns), source = mask.shape, np.nonzero(mask), np.flatnonzero(mask)
+        if layer == 0:
+            columns, inputs = np.searchsorted(used, columns), max(len(used), 1)
+        width = PANEL_BYTES // (4 * padded(self.batch, 8))
+        if len(rows) * width < WORTH_A_PANEL * units * inputs:
+            width = max(units, inputs)
+        panel = columns // width
+        order = np.lexsort((columns, rows, panel))
+        rows, columns, panel, source = rows[order], columns[order], panel[order], source[order]
+        row[p.PANELS], row[p.ROW_PANELS] = -(-inputs // width), -(-units // width)
+        row[p.BY_ROW] = self._pool(_starts(panel * units + rows, int(row[p.PANELS]) * units))
+        row[p.COLUMN] = self._pool(np.append(columns, np.zeros(8, np.int64)))
+        if layer > 0:  # nothing goes back to the inputs
+            panel = rows // width
+            order = np.lexsort((rows, columns, panel))
+            groups = (panel * inputs + columns)[order]
+            row[p.BY_COLUMN] = self._pool(_starts(groups, int(row[p.ROW_PANELS]) * inputs))
+            row[p.ROW], row[p.PLACE] = self._pool(rows[order]), self._pool(order)
+        row[p.WEIGHTS] = padded(len(rows), 8)
+        return np.arange(len(rows)), source
 
     def empty(self) -> Floats:
         """A zero for every parameter."""
@@ -141,15 +164,10 @@ class Layout:
         self._size += padded(count, 16)
         return self._size - padded(count, 16)
 
-    def _leave_out_inputs(self, pools: list[Integers]) -> Integers:
-        """Have the first layer, which is sparse, read only features that a weight survives for: number them anew in
-        its `COLUMN`, its second pool. Their order stays, so sums do."""
-        columns = pools[1]
-        used = np.unique(columns[:-8])
-        if len(used) == 0:
-            return used
-        columns[:-8] = np.searchsorted(used, columns[:-8])
-        return used
+    def _pool(self, numbers: Integers) -> int:
+        self._pools.append(numbers.astype(np.int64))
+        self._indexed += len(numbers)
+        return self._indexed - len(numbers)
 
     def _room(self, lanes: int) -> Room:
         from benchmark.training.kernels import program as p

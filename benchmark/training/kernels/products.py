@@ -148,75 +148,85 @@ def dense_gradient(g, d, first, x, x_first, columns, lanes):
             v = load(like, d, t + 3 * lanes)
             a3, b3, c3 = fma(v, x0, a3), fma(v, x1, b3), fma(v, x2, c3)
             at += 8
-        store(g, j * ROWS, totals4(a0, a1, a2, a3))
-        store(g, j * ROWS + 4, totals4(b0, b1, b2, b3))
+        store(g, j * ROWS, totals8(a0, a1, a2, a3, b0, b1, b2, b3))
         store(g, j * ROWS + 8, totals4(c0, c1, c2, c3))
 
 
 @inner
-def _sparse_forward(like, out, o, rows, w, at, index, start, column, x, first, lanes, lane):
-    for r in range(rows):
-        a = load(like, out, o + r * lanes + lane)
-        for k in range(scalar(index, start + r), scalar(index, start + r + 1)):
-            a = fmas(scalar(w, at + k), load(like, x, first + scalar(index, column + k) * lanes + lane), a)
-        store(out, o + r * lanes + lane, a)
+def _sparse_forward(like, out, o, rows, panels, w, at, index, start, column, x, first, lanes):
+    for _ in range(panels):
+        for r in range(rows):
+            a = load(like, out, o + r * lanes)
+            for k in range(scalar(index, start + r), scalar(index, start + r + 1)):
+                a = fmas(scalar(w, at + k), load(like, x, first + scalar(index, column + k) * lanes), a)
+            store(out, o + r * lanes, a)
+        start += rows
 
 
 @inner
-def _sparse_backward(like, out, o, used, w, at, index, start, row, place, d, first, lanes, lane):
-    for j in range(used):
-        a = load(like, out, o + j * lanes + lane)
-        for k in range(scalar(index, start + j), scalar(index, start + j + 1)):
-            weight = scalar(w, at + scalar(index, place + k))
-            a = fmas(weight, load(like, d, first + scalar(index, row + k) * lanes + lane), a)
-        store(out, o + j * lanes + lane, a)
+def _sparse_backward(like, out, o, used, panels, w, at, index, start, row, place, d, first, lanes):
+    for _ in range(panels):
+        for j in range(used):
+            a = load(like, out, o + j * lanes)
+            for k in range(scalar(index, start + j), scalar(index, start + j + 1)):
+                weight = scalar(w, at + scalar(index, place + k))
+                a = fmas(weight, load(like, d, first + scalar(index, row + k) * lanes), a)
+            store(out, o + j * lanes, a)
+        start += used
 
 
 @inner
-def sparse_forward(out, o, rows, w, at, index, start, column, x, first, lanes):
-    """out[rows, lanes] += w x over surviving weights: those of row r are w[at + k] for k from index[start + r] up to
-    index[start + r + 1], in column index[column + k]; columns rise within a row."""
+def sparse_forward(out, o, rows, panels, w, at, index, start, column, x, first, lanes):
+    """out[rows, lanes] += w x over surviving weights, panel by panel of columns: those of row r in panel q are
+    w[at + k] for k from index[start + q * rows + r] up to the next start, in column index[column + k]; columns rise
+    within a row, and from panel to panel."""
     lane = 0
     while lanes - lane >= 104 and lanes - lane != 128:
-        _sparse_forward(zeros(104), out, o, rows, w, at, index, start, column, x, first, lanes, lane)
+        _sparse_forward(zeros(104), out, o + lane, rows, panels, w, at, index, start, column, x, first + lane, lanes)
         lane += 104
     while lanes - lane >= 64:
-        _sparse_forward(zeros(64), out, o, rows, w, at, index, start, column, x, first, lanes, lane)
+        _sparse_forward(zeros(64), out, o + lane, rows, panels, w, at, index, start, column, x, first + lane, lanes)
         lane += 64
     while lanes - lane >= 32:
-        _sparse_forward(zeros(32), out, o, rows, w, at, index, start, column, x, first, lanes, lane)
+        _sparse_forward(zeros(32), out, o + lane, rows, panels, w, at, index, start, column, x, first + lane, lanes)
         lane += 32
     while lanes - lane >= 8:
-        _sparse_forward(zeros(8), out, o, rows, w, at, index, start, column, x, first, lanes, lane)
+        _sparse_forward(zeros(8), out, o + lane, rows, panels, w, at, index, start, column, x, first + lane, lanes)
         lane += 8
 
 
 @inner
-def sparse_backward(out, o, used, w, at, index, start, row, place, d, first, lanes):
-    """out[used, lanes] += w' d over surviving weights by column: the k-th is w[at + index[place + k]], in row
-    index[row + k]; rows rise within a column."""
+def sparse_backward(out, o, used, panels, w, at, index, start, row, place, d, first, lanes):
+    """out[used, lanes] += w' d over surviving weights, panel by panel of rows: the k-th is w[at + index[place + k]], in
+    row index[row + k]; starts are as in `sparse_forward`, of columns; rows rise within a column."""
     lane = 0
     while lanes - lane >= 104 and lanes - lane != 128:
-        _sparse_backward(zeros(104), out, o, used, w, at, index, start, row, place, d, first, lanes, lane)
+        _sparse_backward(
+            zeros(104), out, o + lane, used, panels, w, at, index, start, row, place, d, first + lane, lanes
+        )
         lane += 104
     while lanes - lane >= 64:
-        _sparse_backward(zeros(64), out, o, used, w, at, index, start, row, place, d, first, lanes, lane)
+        _sparse_backward(
+            zeros(64), out, o + lane, used, panels, w, at, index, start, row, place, d, first + lane, lanes
+        )
         lane += 64
     while lanes - lane >= 32:
-        _sparse_backward(zeros(32), out, o, used, w, at, index, start, row, place, d, first, lanes, lane)
+        _sparse_backward(
+            zeros(32), out, o + lane, used, panels, w, at, index, start, row, place, d, first + lane, lanes
+        )
         lane += 32
     while lanes - lane >= 8:
-        _sparse_backward(zeros(8), out, o, used, w, at, index, start, row, place, d, first, lanes, lane)
+        _sparse_backward(zeros(8), out, o + lane, used, panels, w, at, index, start, row, place, d, first + lane, lanes)
         lane += 8
 
 
 @inner
-def sparse_gradient(g, d, first, rows, index, start, column, x, x_first, lanes):
+def sparse_gradient(g, d, first, rows, panels, index, start, column, x, x_first, lanes):
     """g[k] for every surviving weight. Written eight at a time: what a row writes beyond its end the next one
     overwrites, and after the last row seven numbers behind the weights are zeroed. `column` is readable that far."""
     like = zeros(8)
-    for r in range(rows):
-        at = first + r * lanes
+    for r in range(panels * rows):
+        at = first + r % rows * lanes
         k, end = scalar(index, start + r), scalar(index, start + r + 1)
         while k < end:
             x0 = x_first + scalar(index, column + k) * lanes
@@ -237,7 +247,7 @@ def sparse_gradient(g, d, first, rows, index, start, column, x, x_first, lanes):
                 a6, a7 = fma(v, load(like, x, x6 + t), a6), fma(v, load(like, x, x7 + t), a7)
             store(g, k, totals8(a0, a1, a2, a3, a4, a5, a6, a7))
             k += 8
-    store(g, scalar(index, start + rows), zeros(8))
+    store(g, scalar(index, start + panels * rows), zeros(8))
 
 
 @inner

@@ -46,7 +46,7 @@ from benchmark.training.kernels.vector import (
     ROWS,  # outputs, padded to a multiple of 4: rows of dense weights
     INPUTS,  # inputs
     COLUMNS,  # inputs, padded to a multiple of 12: columns of dense weights
-    WEIGHT,  # in parameters: dense blocks of 4 rows (see `products`), or surviving weights row by row
+    WEIGHT,  # in parameters: dense blocks of 4 rows (see `products`), or surviving weights by panel and row
     WEIGHTS,  # how many numbers that is, padded to a multiple of 8
     BIAS,  # in parameters: UNITS, padded to a multiple of 8
     SPARSE,  # 1 for the form by surviving weights
@@ -54,17 +54,19 @@ from benchmark.training.kernels.vector import (
     BIAS_MASKED,
     SHORTCUT,  # 1 where the layer's input is added to its output
     HIDDEN,  # 1 where a ReLU follows
-    BY_ROW,  # in index: UNITS + 1 starts of rows
+    PANELS,  # panels of columns that surviving weights are taken in
+    ROW_PANELS,  # and of rows, on the way back
+    BY_ROW,  # in index: PANELS * UNITS + 1 starts, of each row in each panel
     COLUMN,  # in index: each surviving weight's column, then 8 zeros
-    BY_COLUMN,  # in index: INPUTS + 1 starts of columns
-    ROW,  # in index: the rows of surviving weights, column by column
+    BY_COLUMN,  # in index: ROW_PANELS * INPUTS + 1 starts, of each column in each panel
+    ROW,  # in index: the rows of surviving weights, by panel and column
     PLACE,  # in index: and their places in parameters
     ACTIVE,  # in work: relu(z), or z itself without a ReLU
     OUTPUT,  # in work: what the next layer reads; ACTIVE itself without a shortcut
     DELTA,  # in work: gradient with respect to z
     ERROR,  # in work: gradient with respect to OUTPUT
-) = range(21)
-TABLE_COLUMNS = 21
+) = range(23)
+TABLE_COLUMNS = 23
 
 
 @inner
@@ -100,7 +102,8 @@ def _forward(table, p, index, work, lanes):
                 store(work, z + r * lanes + t, value)
         if table[layer, SPARSE]:
             start, column = table[layer, BY_ROW], table[layer, COLUMN]
-            sparse_forward(work, z, units, p, table[layer, WEIGHT], index, start, column, work, x, lanes)
+            panels, weight = table[layer, PANELS], table[layer, WEIGHT]
+            sparse_forward(work, z, units, panels, p, weight, index, start, column, work, x, lanes)
         else:
             for i in range(z + units * lanes, z + table[layer, ROWS] * lanes):
                 work[i] = np.float32(0.0)
@@ -131,7 +134,8 @@ def _errors(table, layer, p, index, work, lanes):
     weight, d = table[layer, WEIGHT], table[layer, DELTA]
     if table[layer, SPARSE]:
         start, row, place = table[layer, BY_COLUMN], table[layer, ROW], table[layer, PLACE]
-        sparse_backward(work, e, used, p, weight, index, start, row, place, work, d, lanes)
+        panels = table[layer, ROW_PANELS]
+        sparse_backward(work, e, used, panels, p, weight, index, start, row, place, work, d, lanes)
     else:
         padded = table[layer - 1, ROWS]
         for i in range(e + used * lanes, e + padded * lanes):
@@ -151,7 +155,8 @@ def _learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes):
     weight, d, units = table[layer, WEIGHT], table[layer, DELTA], table[layer, UNITS]
     masked = table[layer, MASKED] == 1
     if table[layer, SPARSE]:
-        sparse_gradient(g, work, d, units, index, table[layer, BY_ROW], table[layer, COLUMN], work, x, lanes)
+        panels, start, column = table[layer, PANELS], table[layer, BY_ROW], table[layer, COLUMN]
+        sparse_gradient(g, work, d, units, panels, index, start, column, work, x, lanes)
         update(kind, numbers, p, m, v, weight, g, 0, table[layer, WEIGHTS], mask, masked)
     else:
         columns = table[layer, COLUMNS]
