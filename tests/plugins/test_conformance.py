@@ -11,9 +11,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from baselines.erk_random import ErkRandom
+from baselines.force import Force
 from baselines.grasp import Grasp
 from baselines.magnitude import Magnitude
+from baselines.mask_criteria import MaskCriterion
+from baselines.prospr import ProsPr
 from baselines.random import Random
+from baselines.smart_ratio import SmartRatio
 from baselines.snip import Snip
 from baselines.synflow import SynFlow
 from benchmark.cli.main import cli
@@ -24,7 +29,8 @@ from benchmark.plugins.conformance.trials import Subject
 from benchmark.testing import CHECKS, Duty, conformance, examine
 
 BROKEN = [kind for _, kind in inspect.getmembers(broken_pruners, inspect.isclass) if hasattr(kind, "breaks")]
-BASELINES = [Magnitude, Random, Snip, Grasp, SynFlow]
+BASELINES = [Magnitude, Random, Snip, Grasp, SynFlow, ErkRandom]
+LONGER = [Force, ProsPr, SmartRatio, MaskCriterion]
 SMALL = [case for case in cases() if case.name in ("mlp", "conv-2")]
 
 
@@ -74,9 +80,18 @@ def test_notes_fail_nothing(kind: type, check: str, words: str) -> None:
     assert found_on(kind) == set()
 
 
-@pytest.mark.parametrize("duty", [duty for kind in BASELINES for duty in conformance(kind)],
-                         ids=lambda duty: f"{duty.subject.kind.__name__}-{duty}")  # fmt: skip
+def duty_name(duty: Duty) -> str:
+    return f"{duty.subject.kind.__name__}-{duty}"
+
+
+@pytest.mark.parametrize("duty", [duty for kind in BASELINES for duty in conformance(kind)], ids=duty_name)
 def test_baselines_keep_every_rule(duty: Duty) -> None:
+    duty()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("duty", [duty for kind in LONGER for duty in conformance(kind)], ids=duty_name)
+def test_so_do_baselines_of_many_passes_and_of_trained_weights(duty: Duty) -> None:
     duty()
 
 

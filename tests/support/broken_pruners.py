@@ -102,6 +102,19 @@ class OneTooMany(Learner):
         return round(density * total) + (density < 1)
 
 
+class MoreThanThereIs(Pruner):
+    """Gives every layer the whole budget."""
+
+    breaks = "exact density"
+    allocation = "by-pruner"
+
+    def budgets(self, shapes, kept):
+        return dict.fromkeys(shapes, float(kept))
+
+    def score(self, network, examples, rng):
+        return {name: w.abs() for name, w in network.weights.items()}
+
+
 class Revives(Learner):
     breaks = "nested masks"
 

@@ -23,6 +23,8 @@ from benchmark.datasets.dataset import Examples
 from benchmark.plugins.conformance.cases import Case
 from benchmark.pruning.interface import MaskLearner, Masks, Network, Plugin, Pruner
 from benchmark.pruning.masks import fits, masks_from_scores, whole
+from benchmark.pruning.schedule import whole_budgets
+from benchmark.utils.errors import BadPruner
 
 
 def settings() -> dict[str, Any]:
@@ -151,10 +153,28 @@ def _whole(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def cut(subject: Subject, result: Answer, before: Masks, kept: int) -> Masks:
-    """The mask of an answer: scores cut globally to `kept` weights among those of `before`; a learned mask as it is."""
+    """The mask of an answer: scores cut to `kept` weights among those of `before`, globally or by the pruner's budgets
+    where all of these are left; a learned mask as it is. Raises Broken for budgets that cannot be.
+    """
     if not subject.scores:
         return result
+    plugin = subject.make()
+    if isinstance(plugin, Pruner) and plugin.allocation == "by-pruner":
+        counts = _budgets(plugin, before, kept)
+        if all(counts[name] <= int(mask.sum()) for name, mask in before.items()):
+            return masks_from_scores(result, before, {name: [name] for name in before}, counts)
     return masks_from_scores(result, before, {"all": list(before)}, {"all": kept})
+
+
+def _budgets(plugin: Pruner, masks: Masks, kept: int) -> dict[str, int]:
+    shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
+    try:
+        sizes = {name: mask.numel() for name, mask in masks.items()}
+        return whole_budgets(plugin.budgets(shapes, kept), sizes, kept, type(plugin).__name__)
+    except BadPruner as error:
+        raise Broken(error.fix, error.cause) from error
+    except Exception as error:
+        raise Broken(f"budgets of {kept} weights", f"{type(error).__name__}: {error}") from error
 
 
 def rounds(subject: Subject, case: Case, seed: int = 0, weights: int = 0) -> Iterator[Masks]:
