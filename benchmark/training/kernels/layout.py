@@ -63,8 +63,8 @@ class Room:
 class Layout:
     """Places of one network's parameters under one mask.
 
-    `masks`: boolean arrays by tensor name; a tensor that is not named has none. `moments`: the same places hold what an
-    optimizer remembers.
+    `masks`: boolean arrays by tensor name; a tensor that is not named has none. What an optimizer remembers of a
+    parameter lies at the same place of another array. `dense_from`: another density than `DENSE_FROM`.
     """
 
     def __init__(self, shape: Shape, masks: Mapping[str, Bools], batch: int, dense_from: float | None = None) -> None:
