@@ -20,10 +20,12 @@ from benchmark.training.checkpoint import CheckpointFile
 from benchmark.training.kernels import layout
 from benchmark.training.loop import Placement, train
 from benchmark.utils.cpu import cpu_settings
+from benchmark.utils.seeding import portable_normals, stream
 
 SPECS = [network(33, 17, 9, 5), network(33, 17, 17, 17, 5, shortcuts=True), network(784, 300, 100, 10), network(5, 3)]
 
 GOLDEN = {
+    "normals": "cc8a76e3912e811f",
     "dense": "19c644d749dc7415",
     "masked": "249cbd0209122a6a",
     "sparse": "5f72fbe026faaa70",
@@ -49,9 +51,9 @@ def features_here() -> set[str]:
 
 
 def trained() -> dict[str, str]:
-    """Digests of three trainings, and a loss to its last bit."""
+    """Digests of initial weights and of three trainings, and a loss to its last bit."""
     spec = network(33, 17, 17, 17, 5, shortcuts=True)
-    found = {}
+    found = {"normals": digest({"": portable_normals((300, 784), stream(7, "init"))})}
     for name, density in (("dense", 1.0), ("masked", 0.7), ("sparse", 0.2)):
         outcome = train([replica(spec, density)], setup(spec))[0]
         found[name] = digest(outcome.weights)
