@@ -26,12 +26,16 @@ MASK_METRICS: tuple[str, ...] = get_args(MaskMetric)
 def mask_number(record: Record, metric: str) -> float | None:
     """One mask metric of a record; None where the record does not hold it. Errors and ratios as they are.
 
-    `empty-layers` is their number, `layer-density` of the whole mask.
+    `empty-layers` is their number, `layer-density` of the whole mask, `disconnected` 1 or 0.
     """
     if record.mask is not None and metric == "empty-layers":
         return float(len(record.mask.collapsed_layers))
     if record.mask is not None and metric == "layer-density":
         return record.mask.density
+    if record.mask is not None and metric == "disconnected":
+        return None if record.mask.disconnected is None else float(record.mask.disconnected)
+    if record.mask is not None and metric == "effective-density":
+        return None if record.mask.effective is None else record.mask.effective / record.mask.prunable
     if metric == "score-slope":
         return score_slope(record)
     fields = {"unit-error": "unit_error_largest", "prune-to-cut": "prune_to_cut_largest"}

@@ -13,6 +13,7 @@ from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
 from benchmark.protocols.methods import ControlSpec, HookSpec
+from benchmark.pruning.connectivity import connectivity
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.pruning.schedule import PruneCost
@@ -71,12 +72,15 @@ def mask_facts(protocol: Protocol, masks: Masks) -> MaskFacts:
     for name, mask in masks.items():
         kept[pruning.layer_of[name]] += int(mask.sum())
     total, prunable = sum(kept.values()), sum(pruning.layer_sizes.values())
+    used = connectivity(protocol.network, {name: mask.numpy() for name, mask in masks.items()})
     return MaskFacts(
         kept=total,
         prunable=prunable,
         density=total / prunable,
         layers={layer: LayerCount(kept=kept[layer], size=size) for layer, size in pruning.layer_sizes.items()},
         collapsed_layers=tuple(layer for layer, count in kept.items() if count == 0),
+        effective=used.effective,
+        disconnected=used.disconnected,
         sha256=mask_digest(masks),
     )
 

@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from benchmark.protocols.graph import INPUT, Edge, sequence
 from benchmark.utils.strict_model import Frozen
 
 WeightRule = Literal[
@@ -86,6 +87,15 @@ class MlpSpec(Frozen):
         """See `Tensors`."""
         return _linear("fc", self.widths)
 
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """See `graph`: `residual-mlp` adds to each hidden layer after the first what it reads."""
+        chain = sequence(_weights(self.tensors))
+        if self.name != "residual-mlp":
+            return chain
+        shortcuts = {edge: Edge(edge.source, edge.target) for edge in chain[1:-1]}
+        return tuple(part for edge in chain for part in (edge, shortcuts.get(edge)) if part is not None)
+
     def reading(self, inputs: int) -> Self:
         """The network that reads only so many of its features."""
         return self.model_copy(update={"widths": (inputs, *self.widths[1:])})
@@ -137,6 +147,16 @@ class ImageNetworkSpec(Frozen):
     def initial_rules(self) -> InitialRules:
         """How initial values are drawn."""
         return InitialRules(self.initialiser, self.linear_initialiser, self.bias)
+
+    @property
+    def tensors(self) -> Tensors:
+        """See `Tensors`."""
+        raise NotImplementedError
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """See `graph`: one layer after another, but for ResNets."""
+        return sequence(_weights(self.tensors))
 
     def reading(self, inputs: int) -> Self:  # noqa: ARG002
         """The network itself: features can be left out in front of a fully connected layer only."""
@@ -316,6 +336,21 @@ class ResNetSpec(BatchNormNetworkSpec):
         return {**tensors, "fc.weight": ("linear", (self.classes, channels)), "fc.bias": ("bias", (self.classes,))}
 
     @property
+    def edges(self) -> tuple[Edge, ...]:
+        """See `graph`: the shortcut of a block ends in the units of its second convolution."""
+        edges, before = [Edge(INPUT, "conv", "conv.weight")], "conv"
+        for name in _weights(self.tensors):
+            block, _, layer = name.removesuffix(".weight").rpartition(".")
+            if layer == "conv1" and block:
+                shortcut = f"{block}.shortcut.weight"
+                edges.append(Edge(before, f"{block}.1", name))
+                edges.append(Edge(before, block, shortcut if shortcut in self.tensors else None))
+            elif layer == "conv2":
+                edges.append(Edge(f"{block}.1", block, name))
+                before = block
+        return (*edges, Edge(before, "fc", "fc.weight"))
+
+    @property
     def stages(self) -> tuple[tuple[int, int], ...]:
         """(channels, blocks) of each stage; the first block of all but the first halves height and width."""
         if self.name == "resnet-18":
@@ -335,6 +370,11 @@ class ResNetSpec(BatchNormNetworkSpec):
             total += area * (9 * channels * width + shortcut + (2 * blocks - 1) * convolution)
             channels = width
         return total + channels * self.classes
+
+
+def _weights(tensors: Tensors) -> list[str]:
+    """Names of the tensors that are no biases."""
+    return [name for name, (kind, _) in tensors.items() if kind != "bias"]
 
 
 def _grouped(size: tuple[int, int, int], groups: tuple[tuple[int, ...], ...]) -> int:

@@ -25,7 +25,9 @@ def cell_of(record: Record) -> Cell:
 
 Accuracy = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy"]
 TrainedMetric = Accuracy | Literal["train-accuracy", "early-stop-step"]
-MaskMetric = Literal["empty-layers", "layer-density", "unit-error", "score-slope", "prune-to-cut"]
+MaskMetric = Literal[
+    "empty-layers", "layer-density", "disconnected", "effective-density", "unit-error", "score-slope", "prune-to-cut"
+]
 Metric = TrainedMetric | MaskMetric | Literal["layer-share"]
 
 RECORD_SCHEMA: Literal["lotterybench/record/2"] = "lotterybench/record/2"
@@ -75,13 +77,16 @@ class LayerCount(Frozen):
 
 
 class MaskFacts(Frozen):
-    """What the mask is. A layer is collapsed when nothing is left of it."""
+    """What the mask is. A layer is collapsed when nothing is left of it. `effective`, `disconnected`: see
+    `benchmark.pruning.connectivity`; records made before there were these have neither."""
 
     kept: int
     prunable: int
     density: float
     layers: dict[str, LayerCount]
     collapsed_layers: tuple[str, ...]
+    effective: Annotated[int | None, ADDED] = None
+    disconnected: Annotated[bool | None, ADDED] = None
     sha256: str
 
 
