@@ -9,7 +9,8 @@ from typing import Literal
 from benchmark.claims import statistics
 from benchmark.claims.statistics import Estimate
 
-Verdict = Literal["reproduced", "deviates", "inconclusive", "not measured"]
+Verdict = Literal["reproduced", "deviates", "contradicted", "inconclusive", "not measured"]
+"""`contradicted`: what deviates here is contradicted by the paper's own data as well (`OwnData` of a claim)."""
 UNDECIDED: tuple[Verdict, Verdict] = ("inconclusive", "not measured")
 
 Scale = Literal["points", "log-ratio", "rounds", "decades", "log10", "slope", "share", "percent"]

@@ -44,6 +44,14 @@ class Statement(Frozen):
     note: str | None = None
 
 
+class OwnData(Frozen):
+    """Numbers of the paper itself, or released with it, that contradict its statement: with them, what deviates here
+    is no failure to reproduce."""
+
+    checks: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1, description="those contradicted, from 1")
+    evidence: str = Field(min_length=1, description="the numbers, and where they stand")
+
+
 class Claim(Statement):
     """One checkable statement of a paper. It holds only if every check does."""
 
@@ -59,6 +67,7 @@ class Claim(Statement):
     published: str = Field(description="the number or ordering as the paper gives it, in words for reports")
     read_from: str = Field(description="id of a source")
     checks: tuple[AnyRule, ...] = Field(min_length=1)
+    own_data: OwnData | None = None
 
     @property
     def section(self) -> str:
@@ -154,6 +163,13 @@ class Published(Frozen):
         for name in whole:
             if name not in parts:
                 raise ValueError(f"{name}: no claim is part_of this divided statement")
+        return self
+
+    @model_validator(mode="after")
+    def _own_data(self) -> Self:
+        for claim in self.claims:
+            if claim.own_data and max(claim.own_data.checks) > len(claim.checks):
+                raise ValueError(f"{claim.id}: own_data names check {max(claim.own_data.checks)}")
         return self
 
     @model_validator(mode="after")

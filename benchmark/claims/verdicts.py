@@ -86,7 +86,7 @@ class Decision:
     @property
     def provisional(self) -> bool:
         """Decided before all planned runs were made."""
-        return self.verdict in ("reproduced", "deviates") and self.runs_missing > 0
+        return self.verdict not in UNDECIDED and self.runs_missing > 0
 
     @property
     def spoken_verdict(self) -> str:
@@ -252,10 +252,11 @@ def _finite(x: float) -> float | None:
     return x if math.isfinite(x) else None
 
 
-def combined(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict of a claim from those of its checks."""
-    if "deviates" in verdicts:
-        return "deviates"
+def combined(verdicts: Sequence[Verdict], contradicted: Collection[int] = ()) -> Verdict:
+    """The verdict of a claim from those of its checks; `contradicted`: those that the paper's own data contradicts."""
+    deviating = {number for number, verdict in enumerate(verdicts, start=1) if verdict == "deviates"}
+    if deviating:
+        return "contradicted" if deviating <= set(contradicted) else "deviates"
     if "not measured" in verdicts:
         return "not measured"
     return "reproduced" if all(v == "reproduced" for v in verdicts) else "inconclusive"
@@ -269,11 +270,11 @@ def _decision(
     judged: Judged | None,
 ) -> Decision:
     protocol = observations[claim.protocol].protocol
-    verdict = combined([check.verdict for check in checks])
+    verdict = combined([check.verdict for check in checks], claim.own_data.checks if claim.own_data else ())
     open_ = [c.seeds_still_needed for c in checks if c.verdict in UNDECIDED]
     needed = [n for n in open_ if n is not None]
     rests_on = any(claim.cells.values())
-    decided = verdict in ("reproduced", "deviates")
+    decided = verdict not in UNDECIDED
     return Decision(
         paper=paper.paper.key,
         protocol=protocol.id,
@@ -281,7 +282,7 @@ def _decision(
         statement=claim.statement,
         published=claim.published,
         source=claim.source,
-        note=claim.note,
+        note=_note(claim),
         measured="; ".join(dict.fromkeys(check.measured for check in checks)),
         seeds=f"{seeds_text([len(c.seeds) for c in checks])} of {len(protocol.seeds)}" if rests_on else "none needed",
         waits_for=judged.waits_for if judged else None,
@@ -297,6 +298,12 @@ def _decision(
         cells=claim.cells,
         part_of=claim.part_of,
     )
+
+
+def _note(claim: Claim) -> str | None:
+    """The claim's note, with what of the paper's own data contradicts it."""
+    own = f"the paper's own data: {claim.own_data.evidence}" if claim.own_data else None
+    return "; ".join(part for part in (claim.note, own) if part) or None
 
 
 def _patterns(claim: Claim, protocol: Protocol) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def score(results: Path, every: bool, as_json: bool) -> None:
     found = {decision.verdict for decision in decisions}
     if found <= {"not measured"}:
         raise click.exceptions.Exit(EXIT_USAGE)
-    if "deviates" in found:
+    if found & {"deviates", "contradicted"}:
         raise click.exceptions.Exit(EXIT_DEVIATION)
 
 

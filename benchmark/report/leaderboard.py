@@ -65,16 +65,17 @@ LEGEND = """\
 | verdict | meaning |
 |:--|:--|
 | reproduced | shown to agree: a number lies inside its margin (two one-sided t tests), or an ordering is significant \
-(paired, one-sided, Holm's correction over the paper) |
+(paired, one-sided, corrected for the other claims that it was planned with) |
 | deviates | shown to disagree: the interval lies outside the margin, or the opposite ordering is significant |
+| contradicted | deviates, and so do numbers of the paper itself, or released with it: the claim's note has them |
 | inconclusive | neither is shown yet; with the further seeds that should decide, at 80 % power if means stay |
 | not measured | runs that the claim needs are missing |
 
 A claim with several checks is reproduced only if all are, and deviates if any does. Finding no difference is never \
 agreement. A verdict is provisional while runs that the protocol plans for the claim are still to be made. Margins \
-and error level stand in each protocol. The unit of every test is the seed: draws of \
-a control within a seed are averaged first, and comparisons use the same seeds on both sides. Brackets and ± give 95 % \
-t intervals over seeds.
+and error level stand in each protocol; protocols of rules 2 are decided at planned numbers of seeds \
+([docs/statistics.md](docs/statistics.md)). The unit of every test is the seed: draws of a control within a seed are \
+averaged first, and comparisons use the same seeds on both sides. Brackets and ± give 95 % t intervals over seeds.
 """
 
 NOTE = """\
@@ -103,7 +104,7 @@ Frozen and ready: `lotterybench run PROTOCOL` measures one, `lotterybench info P
 from.
 """
 
-VERDICTS = ("reproduced", "deviates", "inconclusive", "not measured")
+VERDICTS = ("reproduced", "deviates", "contradicted", "inconclusive", "not measured")
 
 
 def summary(decided: Sequence[tuple[Published, Sequence[Decision]]]) -> str:

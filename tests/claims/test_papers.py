@@ -249,7 +249,7 @@ def test_lths_own_percentages_ask_for_other_shares_of_conv_6_than_it_states() ->
         published.load("lth").model_copy(update={"claims": (claim,), "divided": ()}),
         {claim.protocol: Observations(protocols.load(claim.protocol), [])},
     )
-    assert (decision.verdict, decision.checks[0].measured) == ("deviates", "share: 49.4 %")
+    assert (decision.verdict, decision.checks[0].measured) == ("contradicted", "share: 49.4 %")
 
 
 # What is stated against the data that it is stated of

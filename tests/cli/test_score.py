@@ -16,5 +16,5 @@ def test_a_deviation_is_exit_code_1() -> None:
     """LTH's Conv-6 has another share of its weights in linear layers than printed, which no record can change."""
     done = CliRunner().invoke(cli, ["score", "--results", str(ROOT / "results"), "--json"])
     verdicts = {decision["claim"]: decision["verdict"] for decision in json.loads(done.stdout)}
-    assert verdicts["lth-26-conv6"] == "deviates"
+    assert verdicts["lth-26-conv6"] == "contradicted"
     assert done.exit_code == 1
