@@ -17,7 +17,8 @@ class ProsPr(Pruner):
     derivatives are kept (their full method). Weights, biases and whatever else is not prunable take the steps too;
     only prunable weights have gates. The examples are split at random into M + 1 batches, a fresh one for every step
     and for the last loss. The README's inner rate and momentum (0.5 and 0.9) are not the code's defaults (0.1 and 0),
-    which stand here.
+    which stand here. The authors score in train mode; in eval mode the steps diverge on residual networks whose batch
+    norm still has its initial statistics, and the harness refuses the NaN: say `batch_norm: train` there.
     """
 
     needs = "labels"

@@ -154,10 +154,12 @@ def _whole(scores: Tensor, mask: Tensor) -> Tensor:
 
 def cut(subject: Subject, result: Answer, before: Masks, kept: int) -> Masks:
     """The mask of an answer: scores cut to `kept` weights among those of `before`, globally or by the pruner's budgets
-    where all of these are left; a learned mask as it is. Raises Broken for budgets that cannot be.
+    where all of these are left; a learned mask as it is. Raises Broken for scores or budgets that cannot be.
     """
     if not subject.scores:
         return result
+    if wrong := [name for name, scores in result.items() if not bool(torch.isfinite(scores).all())]:
+        raise Broken("finite scores to cut", f"NaN or infinite ones for '{wrong[0]}'")
     plugin = subject.make()
     if isinstance(plugin, Pruner) and plugin.allocation == "by-pruner":
         counts = _budgets(plugin, before, kept)
