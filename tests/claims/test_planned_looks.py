@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from error_rates import most
+from error_rates import RULE, most
 from lenet_worlds import ACCURACY, EARLY, NOTHING, RIGHT, STEP, TRAIN, Truth, World, lenet_claims, verdicts
 from scipy import special, stats
 
@@ -260,3 +260,22 @@ def test_the_worlds_hold_what_the_paper_says() -> None:
     assert RIGHT.mean(STEP, "imp", 7) - RIGHT.mean(STEP, "dense", 0) == pytest.approx(math.log(0.62))
     assert RIGHT.mean(STEP, "imp+reinit", 7) - RIGHT.mean(STEP, "imp", 7) == pytest.approx(math.log(2.51))
     assert RIGHT.mean(EARLY, "imp", 7) - RIGHT.mean(EARLY, "imp+reinit", 7) == pytest.approx(0.5)
+
+
+def test_a_statement_with_its_own_tolerance_gets_no_margin_besides() -> None:
+    """Within 1 point: a gap of 1.2 points is outside, which `at-least` with the margin would let pass."""
+    rule = RULE.validate_python(
+        {
+            "rule": "difference",
+            "metric": EARLY,
+            "higher": {"method": "imp", "levels": [7]},
+            "lower": {"method": "dense"},
+            "published": -1.0,
+            "bound": "above",
+        }
+    )
+    found = {}
+    for gap in (-1.2, -0.8):
+        evidence = rule.evaluate(World(LENET, Truth(accuracy={"imp": {7: gap}}), np.random.default_rng(0)))
+        found[gap] = (evidence.p_reproduced < 0.01, evidence.p_deviates < 0.01)
+    assert found == {-1.2: (False, True), -0.8: (True, False)}

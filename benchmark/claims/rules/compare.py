@@ -28,13 +28,14 @@ from benchmark.claims.wording import number, points_text
 from benchmark.protocols import Protocol
 from benchmark.records.schema import Accuracy, TrainedMetric
 
-Bound = Literal["equal", "at-least"]
-RELATIONS: Mapping[Bound, str] = {"equal": "equals", "at-least": "is at least"}
+Bound = Literal["equal", "at-least", "above"]
+RELATIONS: Mapping[Bound, str] = {"equal": "equals", "at-least": "is at least", "above": "is more than"}
 
 
 @RULES.register("difference")
 class Difference(Rule):
-    """Paired difference of two accuracies, in points, equals `published`, or is at least that (accuracy margin)."""
+    """Paired difference of two accuracies, in points, equals `published`, or is at least that (accuracy margin), or is
+    above it: without a margin, where the statement itself has one, as "within 1 point"."""
 
     rule: Literal["difference"]
     metric: TrainedMetric
@@ -52,7 +53,8 @@ class Difference(Rule):
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
         """The difference at each level, or their average where the statement is about a range."""
         margin = effect_margin(observations, accuracy_margin(observations, self.metric, None), self.published)
-        low, high = self.published - margin, self.published + margin if self.bound == "equal" else math.inf
+        low = self.published - (0.0 if self.bound == "above" else margin)
+        high = self.published + margin if self.bound == "equal" else math.inf
         everywhere = pairs(self.higher, self.lower)
         return tuple(
             Item(where_pairs(observations, group), paired(observations, self.metric, group, seeds), low, high)
@@ -109,9 +111,10 @@ class Between(Rule):
             statistics.estimate(averages(side, self.metric, cells, own), side.resolution(self.metric))
             for (side, cells), own in zip(sides, seeds, strict=True)
         )
+        low = self.published - (0.0 if self.bound == "above" else margin)
         high = self.published + margin if self.bound == "equal" else math.inf
         gap = statistics.difference(here, there)
-        item = Item(where(observations, self.higher.cells), gap, self.published - margin, high)
+        item = Item(where(observations, self.higher.cells), gap, low, high)
         return Evidence((item,), self.scale, min(seeds, key=len), failures)
 
     def statement(self, protocol: Protocol) -> str:
