@@ -264,16 +264,8 @@ def test_the_worlds_hold_what_the_paper_says() -> None:
 
 def test_a_statement_with_its_own_tolerance_gets_no_margin_besides() -> None:
     """Within 1 point: a gap of 1.2 points is outside, which `at-least` with the margin would let pass."""
-    rule = RULE.validate_python(
-        {
-            "rule": "difference",
-            "metric": EARLY,
-            "higher": {"method": "imp", "levels": [7]},
-            "lower": {"method": "dense"},
-            "published": -1.0,
-            "bound": "above",
-        }
-    )
+    sides = {"higher": {"method": "imp", "levels": (7,)}, "lower": {"method": "dense"}}
+    rule = RULE.validate_python({"rule": "difference", "metric": EARLY, **sides, "published": -1.0, "bound": "above"})
     found = {}
     for gap in (-1.2, -0.8):
         evidence = rule.evaluate(World(LENET, Truth(accuracy={"imp": {7: gap}}), np.random.default_rng(0)))
