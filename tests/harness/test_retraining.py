@@ -126,7 +126,7 @@ def test_new_weights_cannot_go_on_from_kept_ones(tiny_path: Path) -> None:
 
 
 def test_renda_retrains_for_the_epochs_that_the_plot_data_names() -> None:
-    """Rewinding to epoch e of 182 leaves 182 - e epochs of 352 batches."""
+    """Rewinding to epoch e of 182 leaves 182 - e epochs of 71,108 / 182 updates, in whole updates."""
     protocol = load("renda2020/resnet20-cifar10")
     for name, spec in protocol.methods.items():
         epochs = name.rpartition("-")[2]
@@ -134,7 +134,7 @@ def test_renda_retrains_for_the_epochs_that_the_plot_data_names() -> None:
             continue
         schedule = protocol.pruning_method(name).schedule
         left = schedule.retrain_steps or protocol.recipe.steps - int(schedule.restart)
-        assert left == int(epochs) * 352, (name, spec)
+        assert left == -(-int(epochs) * 71_108 // 182), (name, spec)
 
 
 def test_every_protocol_of_a_paper_says_what_was_not_read() -> None:
