@@ -19,7 +19,7 @@ from benchmark.claims.observations import Observations, all_gathered, failure_te
 from benchmark.claims.published import Published
 from benchmark.claims.verdicts import decide_paper
 from benchmark.claims.wording import METRICS, needed_text
-from benchmark.protocols import Protocol
+from benchmark.protocols import Protocol, load_earlier
 from benchmark.protocols.cells import DENSE, density_text, unit_name
 from benchmark.records.store import Store
 from benchmark.records.submissions import value_text
@@ -102,6 +102,11 @@ so methods that cannot be told apart share it. Mask steps: updates spent on netw
 WAITING = """\
 Frozen and ready: `lotterybench run PROTOCOL` measures one, `lotterybench info PROTOCOL` says where each field comes \
 from.
+"""
+
+EARLIER = """\
+Records of these stay committed and checked, and no claim is decided by them. `lotterybench info PROTOCOL@VERSION` \
+shows the document.
 """
 
 VERDICTS = ("reproduced", "deviates", "contradicted", "inconclusive", "not measured")
@@ -250,6 +255,7 @@ def render(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store] =
     parts.append("## Methods by density\n")
     parts += [board(each, papers) for each in seen.values() if has_records(each)]
     parts += _waiting([each for each in seen.values() if not has_records(each)])
+    parts += _earlier(store, protocols)
     parts += ["## Claims\n", *(ledger(paper, decisions, seen) for paper, decisions in shown), undecided(papers)]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
 
@@ -263,6 +269,19 @@ def _waiting(unmeasured: Sequence[Observations]) -> list[str]:
         protocol, (_, runs) = seen.protocol, finished_and_planned(seen)
         rows.append([f"`{protocol.id}`", as_cell(protocol.title), _cited(protocol), f"{runs:,}"])
     return [f"### Not measured yet\n\n{WAITING}\n{table(['protocol', 'setting', 'paper', 'runs'], rows, 1)}"]
+
+
+def _earlier(store: Store, protocols: Sequence[Protocol]) -> list[str]:
+    """Earlier versions that records are committed of: what was measured, and what the current version mends."""
+    current = {protocol.id: protocol for protocol in protocols}
+    rows = []
+    for old in load_earlier():
+        new, records = current.get(old.id), len(store.records(old))
+        if records and new is not None and new.version > old.version:
+            rows.append([f"`{old.key}`", as_cell(new.changes or ""), f"{records:,}"])
+    if not rows:
+        return []
+    return [f"### Earlier versions\n\n{EARLIER}\n{table(['version', 'mended since', 'records'], rows, 1)}"]
 
 
 def _cited(protocol: Protocol) -> str:

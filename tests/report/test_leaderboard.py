@@ -188,3 +188,12 @@ def test_no_figure_of_nothing(tmp_path: Path) -> None:
         figure.draw(Store(tmp_path), LTH, tmp_path / "a.png")
     with pytest.raises(BadInput, match=r"\.png or \.svg"):
         figure.draw(Store(tmp_path), LTH, tmp_path / "a.gif")
+
+
+def test_earlier_versions_stand_with_their_records_and_what_was_mended(store: Store) -> None:
+    """The current version has no record in this folder, the first one all of them."""
+    text = leaderboard.render(store, protocols.load_all())
+    row = next(line for line in text.splitlines() if line.startswith("| `lth/lenet-mnist@1` "))
+    assert [cell.strip() for cell in row.split("|")][-2] == f"{len(store.records(LTH)):,}"
+    assert str(protocols.load(LTH.id).changes)[:40] in row
+    assert "Earlier versions" not in leaderboard.render(store, [LTH])
