@@ -26,13 +26,13 @@ NUMBERS = {
     "readme-misc": 29 + 2,  # two times in minutes beside the accuracies
 }  # fmt: skip
 STATEMENTS = {
-    "lth": 62, "missing-mark": 7, "lmc": 17, "rare-gems": 4,
+    "lth": 64, "missing-mark": 7, "lmc": 17, "rare-gems": 4,
     "synflow": 16 + 64 + 1,  # and the curves of its figures, of which GraSP's decide nothing
     "zhou": 5,
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
     "grasp": 2 + 22,  # and the rows of its tables
     "stabilizing": 8 + 13,  # and its tables, Lenet's not decided
-    "rigl": 1, "snfs": 0, "bingo": 3, "mehta": 11, "recovery": 4, "oes": 0, "readme-misc": 1, "abstract-only": 6,
+    "rigl": 1 + 2, "snfs": 0, "bingo": 3, "mehta": 11, "recovery": 4, "oes": 0, "readme-misc": 1, "abstract-only": 6,
     "mnist1d": 5 + 2,  # and its two curves
     "renda2020": 9,  # orders of its plot data, and its accuracies, which decide nothing
 }  # fmt: skip
@@ -69,7 +69,7 @@ def test_every_paper_has_the_numbers_and_statements_that_were_collected() -> Non
 
 
 def test_every_statement_of_lth_stands_on_its_own() -> None:
-    assert {s.id for s in published.load("lth").whole_statements} == {f"lth-{i}" for i in range(1, 63)}
+    assert {s.id for s in published.load("lth").whole_statements} == {f"lth-{i}" for i in (*range(1, 63), 64, 65)}
 
 
 @EVERY_TABLE

@@ -23,6 +23,7 @@ sources:
 claims:
   - id: mine-1
     protocol: lth/lenet-mnist
+    version: 2
     statement: S
     published: "90"
     source: Table 1
