@@ -226,7 +226,8 @@ class Record(_Layout):
     def fingerprint(self) -> str:
         """sha256 of all that must repeat bit for bit on the same hardware: not seconds, not provenance.
 
-        Nor the schema: a re-run written as schema 2 has the fingerprint of the schema 1 record that it repeats.
+        Nor the schema, nor what follows from the mask and earlier records do not say: a re-run has the fingerprint of
+        the record that it repeats, of whatever version.
         """
         document = _document(self)
         for key in ("schema", "provenance"):
@@ -234,6 +235,9 @@ class Record(_Layout):
         for key in ("train_seconds", "train_cpu_seconds", "prune_seconds"):
             if document["cost"]:
                 document["cost"].pop(key)
+        for key in ("effective", "disconnected"):
+            if document["mask"]:
+                document["mask"].pop(key, None)
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

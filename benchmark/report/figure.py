@@ -54,7 +54,7 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
     if not protocol.trains:
         raise BadInput(protocol.id, "trains nothing, so it has no accuracies to draw", "See its page: make report")
     seen = Observations(protocol, store.records(protocol))
-    methods = [m for m in METHODS if m in protocol.methods and points(seen, reported_metric(protocol), m)]
+    methods = _shown_methods(seen)
     if not methods:
         raise BadInput(protocol.id, "nothing is measured yet", f"Run `lotterybench run {protocol.argument}` first")
     import matplotlib as mpl
@@ -94,13 +94,19 @@ def drawn_by() -> str:
     return f"lotterybench, matplotlib {version('matplotlib')}"
 
 
+def _shown_methods(seen: Observations) -> list[str]:
+    """The measured methods that a picture shows, in its order."""
+    protocol = seen.protocol
+    return [m for m in METHODS if m in protocol.methods and points(seen, reported_metric(protocol), m)]
+
+
 def readme_figures(folder: Path, protocols: Sequence[Protocol], store: Store) -> dict[Path, Protocol]:
     """The pictures `<paper>-<network>-<dataset>.svg` in `folder` with the protocols whose records they show: the newest
-    version of each that has any."""
+    version of each of which a method is measured that a picture shows."""
     pictures: dict[Path, Protocol] = {}
     for protocol in (*load_earlier(), *protocols):
         path = folder / f"{protocol.id.replace('/', '-')}.svg"
-        if path.is_file() and (path not in pictures or store.records(protocol)):
+        if path.is_file() and (path not in pictures or _shown_methods(Observations(protocol, store.records(protocol)))):
             pictures[path] = protocol
     return pictures
 

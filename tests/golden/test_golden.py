@@ -46,7 +46,9 @@ def agree(first: Record, again: Record, points: float) -> None:
     """Bit for bit on the processor and versions of the first record, else within `points` of last test accuracy."""
     assert first.measured is not None
     assert again.measured is not None
-    assert again.mask == first.mask
+    assert again.mask is not None
+    assert first.mask is not None
+    assert (again.mask.sha256, again.mask.layers) == (first.mask.sha256, first.mask.layers)
     if same_machine(first, again) and first.fingerprint() == again.fingerprint():
         return
     # A processor of one name can be of two kinds, so other bits are allowed, other results are not.

@@ -102,6 +102,15 @@ def test_both_schemas_are_one_record(tiny_protocol: Protocol) -> None:
     assert json.loads(old.dumps()) == schema_1_of(tiny_protocol)
 
 
+def test_a_rerun_that_says_more_of_its_mask_has_the_same_fingerprint(document: dict[str, Any]) -> None:
+    """Effective weights follow from the mask, whose digest counts; records from before they were counted have none."""
+    first = record_of(document).fingerprint()
+    document["mask"] |= {"effective": 1, "disconnected": False}
+    assert record_of(document).fingerprint() == first
+    document["mask"]["sha256"] = "0" * 64
+    assert record_of(document).fingerprint() != first
+
+
 def test_a_replica_group_is_read_from_both_schemas(tiny_protocol: Protocol) -> None:
     for make, key in ((document_of, "replica_group"), (schema_1_of, "company")):
         document = make(tiny_protocol)
