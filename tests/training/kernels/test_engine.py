@@ -80,6 +80,7 @@ def loaded(**environment: str) -> tuple[str, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_cache_is_used_and_a_bad_one_only_costs_the_compile(tmp_path: Path) -> None:
     given = {"NUMBA_CACHE_DIR": str(tmp_path)}
     folder, hits = loaded(**given)
@@ -99,6 +100,7 @@ def test_the_cache_is_used_and_a_bad_one_only_costs_the_compile(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_that_cannot_be_written_only_costs_the_compile(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
