@@ -8,7 +8,8 @@ time is trained side by side, see `harness.rounds`; on a CPU, one network after 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -32,7 +33,7 @@ from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.schedule import PruneCost, ScoreWatch
 from benchmark.records.schema import Record
-from benchmark.records.store import Store
+from benchmark.records.store import WAIT_SECONDS, Store
 from benchmark.records.submissions import refuse_other_source
 from benchmark.tasks import load_task
 from benchmark.training.checkpoint import CheckpointFile, digest_of, save_weights
@@ -73,6 +74,10 @@ class Prepared:
     prune_cost: PruneCost
     replica: Replica
     steps: int
+
+
+Experiment = Generator[Prepared | None, None, None]
+"""Networks to be trained, one after another; None while another process makes what the next one needs."""
 
 
 class Harness:
@@ -127,7 +132,7 @@ class Harness:
             return False
         return self.settings.confinement.confines(self.located(self.protocol.pruning_method(method).pruner))
 
-    def experiment(self, job: str, cells: list[Cell], beside: Sequence[Prepared]) -> Iterator[Prepared | None]:
+    def experiment(self, job: str, cells: list[Cell], beside: Sequence[Prepared]) -> Experiment:
         """What a job, whose lock is held, has to train, network by network; None while others make what it needs.
 
         Whoever iterates trains what it is given and calls `finish` before it asks for more. `cells`: those of `job`,
@@ -144,7 +149,7 @@ class Harness:
                     raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
                 self.tries.refuse_again(cell)
                 with ExitStack() as locks:
-                    yield from self._ensure_networks(job, cell, beside, locks)
+                    yield from self._networks_before(cell, {job}, beside, locks)
                     if not self.protocol.trains:
                         self._record_mask(cell)
                         continue
@@ -155,21 +160,20 @@ class Harness:
                 if is_chain(self.protocol, cell.method):
                     blocked = blocked or f"level {cell.level} failed"
 
-    def _ensure_networks(
-        self, job: str, cell: Cell, beside: Sequence[Prepared], locks: ExitStack
-    ) -> Iterator[Prepared | None]:
-        """Train whatever a cell's mask and start follow from and is not on disk: the dense network, earlier levels.
+    def _networks_before(self, cell: Cell, held: set[str], beside: Sequence[Prepared], locks: ExitStack) -> Experiment:
+        """What has to be trained before a cell, as in `experiment`: the dense network, earlier levels, if not on disk.
 
-        A control whose mask is still to be made waits for the lock of its parent's chain; `locks` then keeps it.
+        `held`: the jobs whose locks are held. A control whose mask is still to be made waits for the lock of its
+        parent's chain; `locks` then keeps it.
         """
-        held = {job}
-        if self.masks.of_chain(cell) and self.masks.levels_on_disk(cell) < cell.level:
+        levels = self.masks.levels_on_disk(cell)
+        if self.masks.of_chain(cell) and levels < cell.level:
             chain = Job(self.protocol, (masked_like(self.protocol, cell),))
             if chain.name not in held:
                 while not locks.enter_context(self.locks.hold(chain)):
                     yield None
-                held.add(chain.name)
-        for weights in weights_missing(self.protocol, cell, self.masks.on_disk, self.masks.levels_on_disk):
+                held, levels = {*held, chain.name}, self.masks.levels_on_disk(cell)
+        for weights in weights_missing(self.protocol, cell, self.masks.on_disk, levels):
             needed = Job(self.protocol, (weights.network,))
             with ExitStack() as lock:
                 while needed.name not in held and not lock.enter_context(self.locks.hold(needed)):
@@ -183,11 +187,16 @@ class Harness:
                 self.masks.trained(weights)
 
     def ensure_networks(self, cell: Cell) -> None:
-        """Train now what a cell's mask and start follow from and is not on disk. Raises NeedFailed if that fails."""
-        for weights in weights_missing(self.protocol, cell, self.masks.on_disk, self.masks.levels_on_disk):
-            ready = self._prepare(weights.network, ())
-            self.finish(ready, self.train([ready])[0])
-            self._refuse_failed(weights.network)
+        """Train now what a cell's mask and start follow from and is not on disk, or wait for who does.
+
+        Raises NeedFailed if that fails.
+        """
+        with ExitStack() as locks:
+            for prepared in self._networks_before(cell, set(), (), locks):
+                if prepared is None:
+                    time.sleep(WAIT_SECONDS)
+                else:
+                    self.finish(prepared, self.train([prepared])[0])
 
     def settled(self, cell: Cell) -> bool:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""

@@ -27,13 +27,13 @@ from benchmark.harness.start import (
     start_of,
     untrained,
 )
-from benchmark.plugins.load import find, make_hook
+from benchmark.plugins.load import make_hook, make_own
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Needs
-from benchmark.pruning.interface import Masks
+from benchmark.pruning.interface import Masks, Plugin
 from benchmark.pruning.masks import full_masks, shuffled
 from benchmark.pruning.schedule import (
     PruneCost,
@@ -243,7 +243,7 @@ class MaskMaker:
                 session.begin(self.protocol.network, names, scored, examples, rng)
                 yield session
         else:
-            plugin = find(spec.pruner).make(spec.parameters)
+            plugin: Plugin = make_own(source, spec.parameters)
             scored, examples = self._scored_network(plugin.needs, seed, weights), self._examples(plugin.needs, seed)
             yield DirectScorer(plugin, spec.pruner, names, scored, examples, rng)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import attrgetter
@@ -19,7 +19,7 @@ from benchmark.protocols.cells import DENSE, Cell
 from benchmark.utils.errors import OutOfTime, Unavailable
 
 if TYPE_CHECKING:
-    from benchmark.harness.harness import Harness, Prepared
+    from benchmark.harness.harness import Experiment, Harness, Prepared
 
 
 @dataclass(eq=False)
@@ -28,7 +28,7 @@ class _Line:
 
     job: Job
     cells: list[Cell]
-    experiment: Iterator[Prepared | None]
+    experiment: Experiment
     lock: ExitStack
     backfill: bool
 
@@ -139,6 +139,5 @@ class Rounds:
 
 def _close(line: _Line) -> None:
     """Release the locks: those that its experiment holds, and its own."""
-    if (close := getattr(line.experiment, "close", None)) is not None:
-        close()
+    line.experiment.close()
     line.lock.close()

@@ -130,16 +130,16 @@ def weights_needed(protocol: Protocol, cell: Cell, masks_on_disk: int) -> list[W
 
 
 def weights_missing(
-    protocol: Protocol, cell: Cell, on_disk: Callable[[Weights], bool], masks_on_disk: Callable[[Cell], int]
+    protocol: Protocol, cell: Cell, on_disk: Callable[[Weights], bool], masks_on_disk: int
 ) -> list[Weights]:
     """One entry for each network that has to be trained before a cell can be, those first that others follow from.
 
-    `masks_on_disk(cell)`: as in `weights_needed`.
+    `masks_on_disk`: as in `weights_needed`; all that a cell follows from is of its own chain, or dense.
     """
     missing: dict[Cell, Weights] = {}
 
     def look_behind(network: Cell) -> None:
-        for weights in weights_needed(protocol, network, masks_on_disk(network)):
+        for weights in weights_needed(protocol, network, masks_on_disk):
             if weights.network not in missing and not on_disk(weights):
                 look_behind(weights.network)
                 missing[weights.network] = weights

@@ -52,23 +52,30 @@ def find(name: str, plugins: Mapping[str, Path] | None = None) -> FoundPruner:
     return from_entry_point(points[0])
 
 
-def make_hook(source: PluginSource, parameters: Mapping[str, Any]) -> Hook:
-    """A hook of this repository's, with the protocol's parameters. Imports it.
+def make_own(source: PluginSource, parameters: Mapping[str, Any], kind: str = "pruner") -> Any:
+    """A plugin of this repository, with the protocol's parameters. Imports it, and reads nothing else.
 
-    Raises BadInput for anybody else's, BadPruner if it cannot be imported or does not take the parameters.
+    Raises BadPruner if it cannot be imported or does not take the parameters.
     """
-    if not source.of_this_repository or source.entry_point is None:
+    assert source.of_this_repository
+    assert source.entry_point is not None
+    module, _, name = source.entry_point.partition(":")
+    try:
+        return getattr(import_module(module), name)(**parameters)
+    except Exception as error:
+        cause = f"cannot be made with {dict(parameters)} ({error})"
+        raise BadPruner(f"{kind} '{source.name}'", cause, "Correct its parameters") from error
+
+
+def make_hook(source: PluginSource, parameters: Mapping[str, Any]) -> Hook:
+    """A hook of this repository. Raises BadInput for anybody else's, BadPruner as `make_own`."""
+    if not source.of_this_repository:
         raise BadInput(
             f"hook '{source.name}'",
             "is not of this repository, and no confined process trains yet",
             "Use one of its own hooks, or run the training with benchmark.training.loop.train",
         )
-    module, _, name = source.entry_point.partition(":")
-    try:
-        hook: Hook = getattr(import_module(module), name)(**parameters)
-    except Exception as error:
-        cause = f"cannot be made with {dict(parameters)} ({error})"
-        raise BadPruner(f"hook '{source.name}'", cause, "Correct its parameters") from error
+    hook: Hook = make_own(source, parameters, "hook")
     return hook
 
 

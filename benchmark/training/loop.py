@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from benchmark.datasets.dataset import Dataset
-from benchmark.protocols.recipe import Recipe
 from benchmark.training.checkpoint import CheckpointFile, Checkpoints, updates_done
 from benchmark.training.cuda_graphs import Replay
 from benchmark.training.device import cuda_settings
@@ -320,10 +319,6 @@ class _Training:
             masks=_to_host(self.group.runs(end)[number].masks) if self.hooks[number] else None,
             hook_facts={k: v for hook in self.hooks[number] for k, v in hook.facts().items()} or None,
         )
-
-
-def _steps_of(recipe: Recipe, per_epoch: int, hook: Hook) -> set[int]:
-    return set(hook.when(recipe, per_epoch))
 
 
 def _resume_hooks(hooks: Sequence[Hook], saved: Mapping[str, Tensor], run: Run) -> None:

@@ -82,11 +82,9 @@ class LargestGain(AgainstDense):
         return f"{self.metric_name}: {gain} equals {self.published}"
 
 
-@RULES.register("peak")
-class Peak(OfOneCurve):
-    """The extreme of the curve lies in `window`: its mean is beyond that of every block of equal width elsewhere."""
+class OfWindow(OfOneCurve):
+    """A rule that says where on a curve its extreme lies."""
 
-    rule: Literal["peak"]
     extreme: Literal["highest", "lowest"]
     window: Span
 
@@ -97,18 +95,47 @@ class Peak(OfOneCurve):
         """Short name of what is measured."""
         return f"{super().quantity} peak"
 
+    @property
+    def sign(self) -> float:
+        """What values are multiplied by, so that the extreme is the largest."""
+        return 1.0 if self.extreme == "highest" else -1.0
+
+    @property
+    def inside(self) -> list[int]:
+        """The levels of the curve in the window."""
+        return [level for level in listed(self.of.levels) if self.window.first <= level <= self.window.last]
+
+    @property
+    def outside(self) -> list[int]:
+        """All other levels of the curve."""
+        return [level for level in listed(self.of.levels) if not self.window.first <= level <= self.window.last]
+
+    @property
+    def rivals(self) -> list[list[int]]:
+        """The blocks of levels that are as wide as the window, before it and after it, in order."""
+        before = [level for level in self.outside if level < self.window.first]
+        after = [level for level in self.outside if level > self.window.last]
+        width = len(self.inside)
+        return sorted([*(block[::-1] for block in blocks(before[::-1], width)), *blocks(after, width)])
+
+    def where_it_lies(self, protocol: Protocol) -> str:
+        """The window, in the paper's own unit."""
+        return " to ".join(density_text(protocol, level) for level in (self.window.first, self.window.last))
+
+
+@RULES.register("peak")
+class Peak(OfWindow):
+    """The extreme of the curve lies in `window`: its mean is beyond that of every block of equal width elsewhere."""
+
+    rule: Literal["peak"]
+
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
         """The window against every block of its width before it and after it."""
-        levels = listed(self.of.levels)
-        window = [level for level in listed(self.window) if level in levels]
-        before = [level for level in levels if level < self.window.first]
-        after = [level for level in levels if level > self.window.last]
-        rivals = [*(block[::-1] for block in blocks(before[::-1], len(window))), *blocks(after, len(window))]
-        sign = 1.0 if self.extreme == "highest" else -1.0
+        levels, window, sign = listed(self.of.levels), self.inside, self.sign
         here = averages(observations, self.metric, self._cells(window), seeds)
         grid = resolution(observations, self.metric, self._cells(levels), seeds)
         items = []
-        for rival in sorted(rivals):
+        for rival in self.rivals:
             there = averages(observations, self.metric, self._cells(rival), seeds)
             gaps = [sign * (x - y) for x, y in zip(here, there, strict=True)]
             against = "against " + where(observations, self._cells(rival)).removeprefix("at ")
@@ -120,7 +147,7 @@ class Peak(OfOneCurve):
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
-        window = " to ".join(density_text(protocol, level) for level in (self.window.first, self.window.last))
+        window = self.where_it_lies(protocol)
         return (
             f"{self.metric_name} of {self.of.method} is {self.extreme} at {window}, against every block of equal width"
         )

@@ -18,12 +18,11 @@ from benchmark.claims import statistics
 from benchmark.claims.evidence import Evidence, Item, Scale
 from benchmark.claims.observations import Observations, Point
 from benchmark.claims.rules.base import RULES
-from benchmark.claims.rules.cells import Span, listed
-from benchmark.claims.rules.sampling import DENSE_POINT, blocks, contrast, mean_curve, paired, where
-from benchmark.claims.rules.shape import AgainstDense, OfOneCurve, crossing
+from benchmark.claims.rules.cells import listed
+from benchmark.claims.rules.sampling import DENSE_POINT, contrast, mean_curve, paired, where
+from benchmark.claims.rules.shape import AgainstDense, OfWindow, crossing
 from benchmark.claims.wording import bracket
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import density_text
 
 
 def margin_of(observations: Observations, metric: str) -> float:
@@ -34,7 +33,7 @@ def margin_of(observations: Observations, metric: str) -> float:
 
 
 @RULES.register("best-window")
-class BestWindow(OfOneCurve):
+class BestWindow(OfWindow):
     """The extreme of the curve lies in `window`: no block of equal width elsewhere is better by more than half of the
     margin, and the window is better than the other levels on average.
 
@@ -42,42 +41,25 @@ class BestWindow(OfOneCurve):
     """
 
     rule: Literal["best-window"]
-    extreme: Literal["highest", "lowest"]
-    window: Span
-
-    orders = True
-
-    @property
-    def quantity(self) -> str:
-        """Short name of what is measured."""
-        return f"{super().quantity} peak"
 
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
         """The window against the average of all other levels, and against every block of its width."""
-        levels = listed(self.of.levels)
-        window = [level for level in listed(self.window) if level in levels]
-        before = [level for level in levels if level < self.window.first]
-        after = [level for level in levels if level > self.window.last]
-        rivals = [*(block[::-1] for block in blocks(before[::-1], len(window))), *blocks(after, len(window))]
         margin = margin_of(observations, self.metric) / 2
         return (
-            self._against(observations, seeds, window, [*before, *after], 0.0),
-            *(self._against(observations, seeds, window, rival, -margin) for rival in sorted(rivals)),
+            self._against(observations, seeds, self.outside, 0.0),
+            *(self._against(observations, seeds, rival, -margin) for rival in self.rivals),
         )
 
-    def _against(
-        self, observations: Observations, seeds: Sequence[int], window: Sequence[int], rival: Sequence[int], low: float
-    ) -> Item:
-        sign = 1.0 if self.extreme == "highest" else -1.0
-        weights: dict[Point, float] = {(self.of.method, level): sign / len(window) for level in window}
-        weights |= {(self.of.method, level): -sign / len(rival) for level in rival}
+    def _against(self, observations: Observations, seeds: Sequence[int], rival: Sequence[int], low: float) -> Item:
+        weights: dict[Point, float] = {(self.of.method, level): self.sign / len(self.inside) for level in self.inside}
+        weights |= {(self.of.method, level): -self.sign / len(rival) for level in rival}
         gap = contrast(observations, self.metric, weights, seeds)
         at = where(observations, [(self.of.method, level) for level in rival]).removeprefix("at ")
         return Item(f"against {at}", gap, low, math.inf)
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
-        window = " to ".join(density_text(protocol, level) for level in (self.window.first, self.window.last))
+        window = self.where_it_lies(protocol)
         return (
             f"{self.metric_name} of {self.of.method} is {self.extreme} at {window}: beyond the other levels on "
             "average, and by no block of equal width beaten by more than half of the margin"
