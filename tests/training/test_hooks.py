@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import acting_hooks
 import pytest
 import torch
 from replica_groups import NETWORKS, augmented, recipe_of, replicas_of
@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from benchmark.api import Hook, Run
 from benchmark.networks import make
 from benchmark.protocols import Protocol
-from benchmark.protocols.recipe import EvaluationSpec, Recipe
+from benchmark.protocols.recipe import EvaluationSpec
 from benchmark.training import replicas as replica_groups
 from benchmark.training.checkpoint import CheckpointFile
 from benchmark.training.hooks import Hooks
@@ -28,43 +28,16 @@ PLACEMENTS = [None, Placement("cpu", "streams"), Placement("cpu", "stacked")]
 NAME, FIRST, BIAS = "conv-2", "head.fc1.weight", "head.fc1.bias"
 
 
-class Acting(Hook):
-    """Acts at some steps; keeps what the network was there."""
+class Acting(acting_hooks.Acting):
+    """Told of the data that these networks are trained on."""
 
-    def __init__(self, *steps: int) -> None:
-        self.steps, self.met = steps, dict[int, dict[str, Tensor]]()
-
-    def when(self, recipe: Recipe, updates_per_epoch: int) -> Iterable[int]:
-        assert (recipe.batch_size, updates_per_epoch) == (16, 5)
-        return self.steps
-
-    def at(self, step: int, run: Run) -> None:
-        self.met[step] = {name: value.detach().clone() for name, value in run.network.state_dict().items()}
-        self.change(step, run)
-
-    def change(self, step: int, run: Run) -> None:
-        """Nothing."""
+    told = (16, 5)
 
 
-class Moving(Acting):
-    """Drops the smallest tenth of a layer and lets as many random weights grow; counts its moves."""
+class Moving(acting_hooks.Moving):
+    """Told of it too; moves weights of the first layer."""
 
-    moves = 0
-
-    def change(self, step: int, run: Run) -> None:  # noqa: ARG002
-        self.moves += 1
-        weight, mask = run.network.get_parameter(FIRST).detach().flatten(), run.masks[FIRST].flatten().clone()
-        count = int(mask.sum()) // 10
-        alive, dead = mask.nonzero().flatten(), (~mask).nonzero().flatten()
-        mask[alive[weight[alive].abs().argsort(stable=True)[:count]]] = False
-        mask[dead[torch.randperm(len(dead), generator=run.rng("grow"))[:count]]] = True
-        run.masks[FIRST] = mask.reshape(run.masks[FIRST].shape)
-
-    def state(self) -> Mapping[str, Tensor]:
-        return {"moves": torch.tensor([self.moves])}
-
-    def resume(self, state: Mapping[str, Tensor], run: Run) -> None:  # noqa: ARG002
-        self.moves = int(state["moves"][0])
+    told, layer = (16, 5), FIRST
 
 
 class Freezing(Acting):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from acting_hooks import Stop, stop_at
 from mlp_training import RECIPES, digest, network, recipe, replica, setup
 
 from benchmark.protocols.network import MlpSpec
@@ -148,16 +149,9 @@ def test_resumed_is_uninterrupted(kind: str, density: float, tmp_path: Path) -> 
     how, one = recipe(**RECIPES[kind]), replica(spec, density, snapshots=(4, 20))
     whole = train([one], setup(spec, how))[0]
 
-    class Stop(Exception):
-        """In the place of a signal."""
-
-    def stop_at(number: int, done: int, total: int) -> None:  # noqa: ARG001
-        if done == 15:
-            raise Stop
-
     file = CheckpointFile(tmp_path / "checkpoint", tmp_path, "this", 0)
     with pytest.raises(Stop):
-        train([one], setup(spec, how), stop_at, None, [file])
+        train([one], setup(spec, how), stop_at(15), None, [file])
     steps: list[int] = []
     resumed = train([one], setup(spec, how), lambda _n, done, _t: steps.append(done), None, [file])[0]
     assert steps[0] == 15

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import acting_hooks
 import pytest
 import torch
+from acting_hooks import Stop, stop_at
 from mlp_training import RECIPES, data, digest, network, recipe, replica, setup
 from torch import Tensor, nn
 
 from benchmark.api import Hook, Run
-from benchmark.protocols.recipe import Recipe
 from benchmark.training.checkpoint import CheckpointFile
 from benchmark.training.loop import train
 from benchmark.utils.errors import BadInput
@@ -20,42 +20,20 @@ SPEC = network(33, 17, 9, 5)
 WEIGHT, BIAS = "fc1.weight", "fc1.bias"
 
 
-class Acting(Hook):
-    """Acts at some steps; keeps what the network was there."""
+class Acting(acting_hooks.Acting):
+    """Told of the data that these networks are trained on."""
 
-    def __init__(self, *steps: int) -> None:
-        self.steps, self.met = steps, dict[int, dict[str, Tensor]]()
-
-    def when(self, recipe: Recipe, updates_per_epoch: int) -> Iterable[int]:
-        assert (recipe.batch_size, updates_per_epoch) == (16, 7)
-        return self.steps
-
-    def at(self, step: int, run: Run) -> None:
-        self.met[step] = {name: value.detach().clone() for name, value in run.network.state_dict().items()}
-        self.change(step, run)
-
-    def change(self, step: int, run: Run) -> None:
-        """Nothing."""
+    told = (16, 7)
 
 
-class Moving(Acting):
-    """Drops the smallest weights of a layer and lets as many random ones grow; counts its moves."""
+class Moving(acting_hooks.Moving):
+    """Told of it too; moves weights of the first layer."""
 
-    moves = 0
+    told, layer = (16, 7), WEIGHT
 
-    def change(self, step: int, run: Run) -> None:  # noqa: ARG002
-        self.moves += 1
-        weight, mask = run.network.get_parameter(WEIGHT).detach().flatten(), run.masks[WEIGHT].flatten().clone()
-        alive, dead = mask.nonzero().flatten(), (~mask).nonzero().flatten()
-        mask[alive[weight[alive].abs().argsort(stable=True)[:20]]] = False
-        mask[dead[torch.randperm(len(dead), generator=run.rng("grow"))[:20]]] = True
-        run.masks[WEIGHT] = mask.reshape(run.masks[WEIGHT].shape)
-
-    def state(self) -> Mapping[str, Tensor]:
-        return {"moves": torch.tensor([self.moves])}
-
-    def resume(self, state: Mapping[str, Tensor], run: Run) -> None:  # noqa: ARG002
-        self.moves = int(state["moves"][0])
+    def count(self, kept: int) -> int:  # noqa: ARG002
+        """Twenty."""
+        return 20
 
 
 class Freezing(Acting):
@@ -152,16 +130,9 @@ def test_moved_masks_are_resumed(tmp_path: Path) -> None:
     one, how = replica(SPEC, 0.2), setup(SPEC)
     whole = train([one], how, hooks=lambda _: [Moving(4, 12, 22)])[0]
 
-    class Stop(Exception):
-        """In the place of a signal."""
-
-    def stop_at(number: int, done: int, total: int) -> None:  # noqa: ARG001
-        if done == 15:
-            raise Stop
-
     file = CheckpointFile(tmp_path / "checkpoint", tmp_path, "this", 0)
     with pytest.raises(Stop):
-        train([one], how, stop_at, None, [file], lambda _: [Moving(4, 12, 22)])
+        train([one], how, stop_at(15), None, [file], lambda _: [Moving(4, 12, 22)])
     hook = Moving(4, 12, 22)
     resumed = train([one], how, None, None, [file], lambda _: [hook])[0]
     assert hook.moves == 3
