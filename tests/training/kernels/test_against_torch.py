@@ -137,7 +137,7 @@ def test_squared_error() -> None:
         room.table, 1, values, layout.index, room.work, inputs.ravel(), 7, layout.used, layout.features, labels,
         targets.ravel(), order, room.lanes,
     )  # fmt: skip
-    assert found[0] / rows == pytest.approx(float(loss), rel=1e-6)
+    assert found[0] / rows == pytest.approx(float(loss.detach()), rel=1e-6)
     room, numbers = layout.training, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0])
     program.train(
         room.table, optimizers.SGD, 1, numbers, np.ones(1), values, layout.empty(), layout.empty(), layout.mask,
