@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from benchmark.claims import papers, statistics
-from benchmark.claims.evidence import UNDECIDED, Evidence, Verdict
+from benchmark.claims.evidence import UNDECIDED, Evidence, Scale, Verdict
 from benchmark.claims.families import Judged, families
 from benchmark.claims.observations import Observations, Point
 from benchmark.claims.published import Claim, Published
@@ -29,8 +29,9 @@ class CheckResult:
     """One check of a claim, decided. Numbers are None where nothing was measured or a bound is infinite.
 
     `estimate`, `low`, `high`: the deciding quantity with its 1 - alpha interval; on the natural log scale for ratios,
-    in levels for thresholds. `window`: where it must lie, in words. p values are corrected (Holm) where the check is
-    an ordering.
+    in levels for thresholds. `window`: where it must lie, in words; `bounds`: as numbers on the same `scale`, None
+    where it is open. `margin`: what one margin of the protocol is on that scale. p values are corrected (Holm) where
+    the check is an ordering.
     """
 
     rule: str
@@ -45,6 +46,9 @@ class CheckResult:
     verdict: Verdict
     seeds_still_needed: int | None
     failures: tuple[str, ...]
+    scale: Scale
+    bounds: tuple[float | None, float | None]
+    margin: float
 
     @property
     def is_known(self) -> bool:
@@ -245,6 +249,9 @@ def _check(
         verdict=verdict,
         seeds_still_needed=None if settled else needed(),
         failures=evidence.failures,
+        scale=rule.scale,
+        bounds=(_finite(shown.low), _finite(shown.high)) if shown else (None, None),
+        margin=rule.margin(protocol),
     )
 
 
@@ -314,4 +321,10 @@ def _patterns(claim: Claim, protocol: Protocol) -> tuple[str, ...]:
 def to_json(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
     """Plain JSON types, with the re-run command. Densities in levels, ratios on the natural log scale."""
     documents = [{**asdict(d), "command": d.command, "provisional": d.provisional} for d in decisions]
-    return [{name: value for name, value in each.items() if name not in ("cells", "part_of")} for each in documents]
+    for document in documents:
+        document["checks"] = [_without(check, ("scale", "bounds", "margin")) for check in document["checks"]]
+    return [_without(document, ("cells", "part_of")) for document in documents]
+
+
+def _without(document: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name not in names}

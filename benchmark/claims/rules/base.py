@@ -7,6 +7,7 @@ default here, which is that of a test on accuracies with one sample of seeds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, get_args
@@ -99,6 +100,21 @@ class Rule(Frozen):
     def scale(self) -> Scale:
         """What the numbers of its items are."""
         return "log-ratio" if self.metric == "early-stop-step" else "points"
+
+    def margin(self, protocol: Protocol) -> float:
+        """One margin of the protocol on the rule's scale: the unit in which distances of different rules compare.
+
+        Half a window of a rule that is open on neither side may be wider, where published runs spread.
+        """
+        margins = protocol.statistics.margins
+        fixed: dict[Scale, float] = {
+            "points": margins.accuracy_points,
+            "log-ratio": math.log1p(margins.ratio),
+            "slope": margins.ratio,
+            "rounds": float(max(1, margins.density_rounds)),
+            "share": 0.5,  # from half of the seeds to all of them
+        }
+        return fixed.get(self.scale, 1.0)
 
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
         """What is tested, over seeds (one at least) that have every cell needed.
