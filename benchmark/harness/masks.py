@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from benchmark.datasets.dataset import Dataset, Examples, Split, scoring_examples, split
 from benchmark.harness.start import (
@@ -252,7 +252,8 @@ class MaskMaker:
         initial: State | None = None
         if needs == "initial and trained weights":
             drawn = self._initial(seed)
-            initial = {name: drawn[name] for name in self.protocol.pruning.prunable}
+            initial = {name: self._precise(drawn[name]) for name in self.protocol.pruning.prunable}
+        weights = {name: self._precise(tensor) for name, tensor in weights.items()}
         dataset = self._dataset()
         network = ScoredNetwork(untrained(self.protocol), weights, dataset.input_shape, dataset.classes, initial)
         network.module.train(self.protocol.pruning.scoring.batch_norm == "train")
@@ -265,6 +266,14 @@ class MaskMaker:
         rng = stream(seed, "scoring examples")
         scoring = self.protocol.pruning.scoring
         examples = scoring_examples(self._dataset(), self.split(seed).training, scoring, rng)
-        if needs == "inputs":
-            return Examples(examples.inputs, torch.full_like(examples.labels, -1))
-        return examples
+        inputs = self._precise(examples.inputs)
+        return Examples(inputs, torch.full_like(examples.labels, -1) if needs == "inputs" else examples.labels)
+
+    def _precise(self, tensor: Tensor) -> Tensor:
+        """In float64 where arithmetic is portable, as it is otherwise.
+
+        torch adds in another order on every kind of processor. In float32 two scores of a large layer change places by
+        that; in float64 they would have to agree to some fifteen digits, at the place of the cut.
+        """
+        portable = self.protocol.recipe.arithmetic == "portable"
+        return tensor.double() if portable and tensor.is_floating_point() else tensor
