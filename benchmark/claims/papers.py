@@ -1,11 +1,7 @@
-"""Published numbers and claims. No torch.
+"""Published claims: which may rest on which numbers, and the files that state them, one per paper. No torch.
 
-One strict YAML file per paper holds its claims, another (tables/) describes its settings and result tables, whose rows
-are CSV files. Each is read when it is asked for, so that scoring parses no table but those that a rule names.
-
-How far a published number can be trusted, and which numbers a verdict may rest on. No torch.
-
-What a paper states: claims with the rules that decide them, and statements that nothing decides yet. No torch.
+`load(key)` gives a paper's claims with the rules that decide them, and the statements that nothing decides yet. Result
+tables (`tables`, `table_reader`) are read when a rule names one, so that scoring parses no others.
 """
 
 from __future__ import annotations
@@ -15,10 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from benchmark.claims import tables
+from benchmark.claims import table_reader
 from benchmark.claims.check import check_fits, check_targets, refers_to_tables
 from benchmark.claims.published import Published
-from benchmark.claims.tables import ResultTables, named, read, read_record, results, validated
+from benchmark.claims.table_reader import named, read, read_record, results
+from benchmark.claims.tables import ResultTables, validated
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput, did_you_mean
 
@@ -85,7 +82,7 @@ def forget() -> None:
     """Read every file anew when it is next asked for."""
     for cached in (load, as_written, _claims, load_record):
         cached.cache_clear()
-    tables.forget()
+    table_reader.forget()
 
 
 def load_all() -> list[Published]:

@@ -15,7 +15,8 @@ import click
 from benchmark import protocols
 from benchmark.claims import papers as published
 from benchmark.claims.published import Published
-from benchmark.claims.tables import Result, ResultTable, ResultTables, Setting, results, why_no_target
+from benchmark.claims.table_reader import results
+from benchmark.claims.tables import Result, ResultTable, ResultTables, Setting, why_no_target
 from benchmark.cli.terminal import show_table
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class _Line:
+class _OpenJob:
     """A job in hand: its experiment, what of its cells is still to be done, its lock, and whether it is backfill."""
 
     job: Job
@@ -41,9 +41,9 @@ class Rounds:
     ) -> None:
         self._harness, self._width, self._backfill_width = harness, width, backfill_width
         self._jobs, self._backfill = deque(jobs), deque(backfill)
-        self._lines = list[_Line]()
-        self._ready: list[tuple[_Line, Prepared]] = []
-        self._beside: list[Prepared] = []  # the same without their lines, as every experiment sees it
+        self._open_jobs = list[_OpenJob]()
+        self._ready: list[tuple[_OpenJob, Prepared]] = []
+        self._beside: list[Prepared] = []  # the same without their jobs, as every experiment sees it
         self._come_back_to = list[Job]()
 
     def run(self) -> list[Job]:
@@ -52,8 +52,8 @@ class Rounds:
             while self._round():
                 pass
         finally:
-            for line in self._lines:
-                _close(line)
+            for open_job in self._open_jobs:
+                _close(open_job)
         return self._come_back_to
 
     def _round(self) -> bool:
@@ -71,7 +71,7 @@ class Rounds:
         if out_of_time:
             raise OutOfTime
         if not self._ready:  # all wait for what other processes make
-            self._come_back_to += [line.job for line in self._lines if not line.backfill]
+            self._come_back_to += [open_job.job for open_job in self._open_jobs if not open_job.backfill]
         return bool(self._ready)
 
     def _train(self) -> None:
@@ -80,64 +80,64 @@ class Rounds:
         try:
             outcomes = self._harness.train(self._beside)
         except Unavailable:  # the lock is another process's by now
-            for line, _ in self._ready:
-                self._leave(line)
+            for open_job, _ in self._ready:
+                self._leave(open_job)
             return
-        for (line, prepared), outcome in zip(self._ready, outcomes, strict=True):
+        for (open_job, prepared), outcome in zip(self._ready, outcomes, strict=True):
             try:
                 self._harness.finish(prepared, outcome)
             except Unavailable:  # a first failure, or the lock is another's by now
-                self._leave(line)
+                self._leave(open_job)
 
     def _fill(self, most: int, waiting: deque[Job], backfill: bool) -> None:
         """Prepare networks up to `most`, first of the jobs in hand, then of further ones."""
-        for line in [line for line in self._lines if line.backfill == backfill]:
+        for open_job in [open_job for open_job in self._open_jobs if open_job.backfill == backfill]:
             if len(self._ready) < most:
-                self._prepare_next(line)
+                self._prepare_next(open_job)
         while len(self._ready) < most and waiting:
             taken = self._take(waiting.popleft(), backfill)
             if taken is not None:
                 self._prepare_next(taken)
 
-    def _take(self, job: Job, backfill: bool) -> _Line | None:
+    def _take(self, job: Job, backfill: bool) -> _OpenJob | None:
         dense = Cell(DENSE, 0, job.cells[0].seed)
         if backfill and job.method != DENSE and not self._harness.settled(dense):
             return None  # it would train that network first, alone
-        for line in self._lines:
-            if line.job.name == job.name:  # further levels of a chain, wanted less than its first
+        for open_job in self._open_jobs:
+            if open_job.job.name == job.name:  # further levels of a chain, wanted less than its first
                 for cell in job.cells:
-                    insort(line.cells, cell, key=attrgetter("level"))
+                    insort(open_job.cells, cell, key=attrgetter("level"))
                 return None
         lock, cells = ExitStack(), list(job.cells)
         if not lock.enter_context(self._harness.locks.hold(job)):
             if not backfill:
                 self._come_back_to.append(job)
             return None
-        line = _Line(job, cells, self._harness.experiment(job.name, cells, self._beside), lock, backfill)
-        self._lines.append(line)
-        return line
+        open_job = _OpenJob(job, cells, self._harness.experiment(job.name, cells, self._beside), lock, backfill)
+        self._open_jobs.append(open_job)
+        return open_job
 
-    def _prepare_next(self, line: _Line) -> None:
+    def _prepare_next(self, open_job: _OpenJob) -> None:
         try:
-            prepared = next(line.experiment)
+            prepared = next(open_job.experiment)
         except StopIteration:
-            _close(line)
-            self._lines.remove(line)
+            _close(open_job)
+            self._open_jobs.remove(open_job)
         except Unavailable:
-            self._leave(line)
+            self._leave(open_job)
         else:
             if prepared is not None:
-                self._ready.append((line, prepared))
+                self._ready.append((open_job, prepared))
                 self._beside.append(prepared)
 
-    def _leave(self, line: _Line) -> None:
-        _close(line)
-        self._lines.remove(line)
-        if not line.backfill:
-            self._come_back_to.append(line.job)
+    def _leave(self, open_job: _OpenJob) -> None:
+        _close(open_job)
+        self._open_jobs.remove(open_job)
+        if not open_job.backfill:
+            self._come_back_to.append(open_job.job)
 
 
-def _close(line: _Line) -> None:
+def _close(open_job: _OpenJob) -> None:
     """Release the locks: those that its experiment holds, and its own."""
-    line.experiment.close()
-    line.lock.close()
+    open_job.experiment.close()
+    open_job.lock.close()

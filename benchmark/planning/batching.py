@@ -80,7 +80,7 @@ def _groups(planned: Sequence[PlannedJob]) -> dict[Key, list[PlannedJob]]:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class PlanEstimate:
     """How many cells of each job, in the order of the plan, are done in time, and when the last is, in seconds."""
 
     cells: tuple[int, ...]
@@ -89,13 +89,13 @@ class Estimate:
 
 def estimate(
     planned: Sequence[PlannedJob], batches: Sequence[Batch], workers: int = 1, budget: float | None = None
-) -> Estimate:
+) -> PlanEstimate:
     """What `workers` do with a plan in `budget` seconds, by the cost model; the run itself looks at the clock.
 
     Left out: making masks, and that a control waits for the chain whose masks it takes.
     """
-    lines = {id(item): _Line(item) for item in planned}
-    simulated = [_Worker(batches, lines) for _ in range(workers)]
+    entries = {id(item): _JobProgress(item) for item in planned}
+    simulated = [_Worker(batches, entries) for _ in range(workers)]
     clock, ended = [(0.0, number) for number in range(workers)], 0.0
     while clock:
         now, number = heapq.heappop(clock)
@@ -103,11 +103,11 @@ def estimate(
         if seconds is not None:
             ended = max(ended, now + seconds)
             heapq.heappush(clock, (now + seconds, number))
-    return Estimate(tuple(lines[id(item)].done for item in planned), ended)
+    return PlanEstimate(tuple(entries[id(item)].done for item in planned), ended)
 
 
 @dataclass
-class _Line:
+class _JobProgress:
     """A job, whether a worker is at it, and how many of its cells are done."""
 
     item: PlannedJob
@@ -125,56 +125,58 @@ class _Line:
 
 
 class _Worker:
-    """One of those who share the lines: goes through the batches, and in each from round to round."""
+    """One of those who share the entries: goes through the batches, and in each from round to round."""
 
-    def __init__(self, batches: Sequence[Batch], lines: Mapping[int, _Line]) -> None:
-        self._batches, self._lines = iter(batches), lines
+    def __init__(self, batches: Sequence[Batch], entries: Mapping[int, _JobProgress]) -> None:
+        self._batches, self._entries = iter(batches), entries
         self._batch: Batch | None = next(self._batches, None)
-        self._peers, self._riders = list[_Line](), list[_Line]()
+        self._peers, self._backfill = list[_JobProgress](), list[_JobProgress]()
 
     def begins(self, left: float | None) -> float | None:
         """Seconds of the next round that fits those left; None if there is none, ever."""
-        self._peers, self._riders = _going_on(self._peers), _going_on(self._riders)
+        self._peers, self._backfill = _going_on(self._peers), _going_on(self._backfill)
         while self._batch is not None:
             batch = self._batch
             self._take(batch.jobs, self._peers, batch.width - len(self._peers))
             if self._peers:
-                self._take(batch.backfill, self._riders, batch.backfill_width - len(self._peers) - len(self._riders))
-                seconds = self._round(batch, self._peers + self._riders, left)
+                self._take(
+                    batch.backfill, self._backfill, batch.backfill_width - len(self._peers) - len(self._backfill)
+                )
+                seconds = self._round(batch, self._peers + self._backfill, left)
                 if seconds is not None:
                     return seconds
-            for line in self._peers + self._riders:
-                line.taken = False
-            self._peers, self._riders, self._batch = [], [], next(self._batches, None)
+            for entry in self._peers + self._backfill:
+                entry.taken = False
+            self._peers, self._backfill, self._batch = [], [], next(self._batches, None)
         return None
 
-    def _take(self, items: Iterable[PlannedJob], lines: list[_Line], room: int) -> None:
+    def _take(self, items: Iterable[PlannedJob], entries: list[_JobProgress], room: int) -> None:
         for item in items:
             if room <= 0:
                 return
-            line = self._lines[id(item)]
-            if not line.taken and not line.over:
-                line.taken = True
-                lines.append(line)
+            entry = self._entries[id(item)]
+            if not entry.taken and not entry.over:
+                entry.taken = True
+                entries.append(entry)
                 room -= 1
 
     @staticmethod
-    def _round(batch: Batch, lines: Sequence[_Line], left: float | None) -> float | None:
+    def _round(batch: Batch, entries: Sequence[_JobProgress], left: float | None) -> float | None:
         """Train the next cell of as many as fit the time, in order; seconds, None if not even one fits."""
-        for count in range(len(lines), 0, -1):
-            seconds = _seconds(batch, lines[:count])
+        for count in range(len(entries), 0, -1):
+            seconds = _seconds(batch, entries[:count])
             if left is None or seconds <= left:
-                for line in lines[:count]:
-                    line.done += 1
+                for entry in entries[:count]:
+                    entry.done += 1
                 return seconds
         return None
 
 
-def _going_on(lines: Iterable[_Line]) -> list[_Line]:
-    return [line for line in lines if not line.over]
+def _going_on(entries: Iterable[_JobProgress]) -> list[_JobProgress]:
+    return [entry for entry in entries if not entry.over]
 
 
-def _seconds(batch: Batch, lines: Sequence[_Line]) -> float:
+def _seconds(batch: Batch, entries: Sequence[_JobProgress]) -> float:
     if batch.wall is None:
-        return sum(line.item.seconds / len(line.item.job.cells) for line in lines)
-    return round_seconds(batch.wall, [line.steps for line in lines])
+        return sum(entry.item.seconds / len(entry.item.job.cells) for entry in entries)
+    return round_seconds(batch.wall, [entry.steps for entry in entries])

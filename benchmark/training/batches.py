@@ -32,7 +32,7 @@ def batches_per_epoch(recipe: Recipe, examples: int) -> int:
 
 
 @dataclass(frozen=True)
-class Source:
+class ReplicaExamples:
     """Where one replica's examples come from: `rows` (m,) of the training set, in the orders of `seed`."""
 
     rows: Tensor
@@ -60,11 +60,16 @@ class Tables:
     """
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, stored: Tensor, source: Source | Sequence[Source], first: int = 0
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        stored: Tensor,
+        source: ReplicaExamples | Sequence[ReplicaExamples],
+        first: int = 0,
     ) -> None:
         self.recipe, self.dataset, self.stored = recipe, dataset, stored
-        self.sources = [source] if isinstance(source, Source) else list(source)
-        self.lead = () if isinstance(source, Source) else (len(self.sources),)
+        self.sources = [source] if isinstance(source, ReplicaExamples) else list(source)
+        self.lead = () if isinstance(source, ReplicaExamples) else (len(self.sources),)
         self.examples = len(self.sources[0].rows)
         self.per_epoch = batches_per_epoch(recipe, self.examples)
         self.counter = torch.full((1,), first, dtype=torch.int64, device=stored.device)

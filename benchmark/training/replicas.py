@@ -21,7 +21,7 @@ from benchmark.networks.mlp import Mlp
 from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import Task, load_task
-from benchmark.training.batches import Source, Tables
+from benchmark.training.batches import ReplicaExamples, Tables
 from benchmark.training.compact import Columns, usable
 from benchmark.training.evaluate import CHUNK, IMAGE_CHUNK, History, Quality, measure
 from benchmark.training.hooks import Run
@@ -146,7 +146,7 @@ def _step(
     setup: TrainingSetup,
     replica: Replica,
     stored: Tensor,
-    source: Source | Sequence[Source],
+    source: ReplicaExamples | Sequence[ReplicaExamples],
     masks: Mapping[str, Tensor],
     hooked: bool,
 ) -> Step:
@@ -171,7 +171,7 @@ class Stacked:
         recipe, device = setup.recipe, setup.device
         module, states = setup.make_module(None).to(device), [masked_start(replica) for replica in replicas]
         self.stack = Stack(module, states, recipe.precision, device.type, setup.task.loss)
-        sources = [Source(replica.split.training, replica.seed) for replica in replicas]
+        sources = [ReplicaExamples(replica.split.training, replica.seed) for replica in replicas]
         masks = _together([replica.masks for replica in replicas])
         self.steps = [_step(self.stack, setup, replicas[0], self._dataset.train_inputs, sources, masks, hooked)]
         self._masks = [{name: mask.to(device) for name, mask in replica.masks.items()} for replica in replicas]
@@ -279,7 +279,7 @@ class _Member:
         self.inputs = self.columns.inputs(dataset.train_inputs) if self.columns else dataset.train_inputs
         self._test_inputs = self.columns.inputs(dataset.test_inputs) if self.columns else dataset.test_inputs
         self.network = Single(module, setup.recipe.precision, setup.task.loss)
-        source = Source(replica.split.training, replica.seed)
+        source = ReplicaExamples(replica.split.training, replica.seed)
         masks = self._narrow(replica.masks)
         self.step = _step(self.network, setup, replica, self.inputs, source, masks, hooked)
         self.masks = {name: mask.to(setup.device) for name, mask in replica.masks.items()}

@@ -22,7 +22,7 @@ from benchmark.claims import papers as published
 from benchmark.claims.check import check_fits
 from benchmark.claims.observations import Observations
 from benchmark.claims.rules.value import Curve
-from benchmark.claims.tables import tables_folder
+from benchmark.claims.table_reader import tables_folder
 from benchmark.claims.verdicts import Decision, decide_paper
 from benchmark.cli.main import cli
 from benchmark.planning.power import claim_needs

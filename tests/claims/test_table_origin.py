@@ -21,7 +21,8 @@ import yaml
 from benchmark.claims import papers as published
 from benchmark.claims.published import Statement
 from benchmark.claims.rules.value import Curve, Value
-from benchmark.claims.tables import Result, tables_folder
+from benchmark.claims.table_reader import tables_folder
+from benchmark.claims.tables import Result
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("LOTTERYBENCH_SHARED", ROOT.parent / "shared")) / "published"

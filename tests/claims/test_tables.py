@@ -11,7 +11,8 @@ import pytest
 
 from benchmark import protocols
 from benchmark.claims import papers as published
-from benchmark.claims.tables import Result, ResultTable, tables_folder
+from benchmark.claims.table_reader import tables_folder
+from benchmark.claims.tables import Result, ResultTable
 
 FOLDER = tables_folder()
 KEYS = published.available()

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmark.claims import papers as published
+from benchmark.claims import table_reader
 from benchmark.claims import tables as table_module
 from benchmark.claims.tables import Result
 from benchmark.cli.main import cli
@@ -132,7 +133,7 @@ def test_reading_the_whole_record_takes_no_torch() -> None:
     code = """
 import sys
 from benchmark.claims import papers as published
-from benchmark.claims.tables import results
+from benchmark.claims.table_reader import results
 for key in published.available():
     for table in published.load_record(key).tables:
         results(key, table.name)
@@ -144,13 +145,13 @@ print('torch' in sys.modules)
 
 def test_scoring_reads_only_the_tables_that_a_rule_names(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    read = table_module.read
-    monkeypatch.setattr(table_module, "read", lambda table, *rest: asked.append(table.name) or read(table, *rest))
+    read = table_reader.read
+    monkeypatch.setattr(table_reader, "read", lambda table, *rest: asked.append(table.name) or read(table, *rest))
     published.forget()
     papers = published.load_all()
     named = {name for paper in papers for claim in paper.claims for rule in claim.checks for name in tables_of(rule)}
     assert {"rounds", "layers", "figure-6"} < named < {t.name for p in papers for t in tables(p)}
-    table_module.results("synflow", "figure-6")
+    table_reader.results("synflow", "figure-6")
     # SNIP and Stabilizing both have a figure-3.
     assert sorted(asked) == sorted([*named, "table-1", "figure-3"]), "a table is read once, however many rules name it"
 

@@ -18,7 +18,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import load_task
 from benchmark.training import replicas as replica_groups
-from benchmark.training.batches import Source, Tables, batches_per_epoch
+from benchmark.training.batches import ReplicaExamples, Tables, batches_per_epoch
 from benchmark.training.compact import Columns
 from benchmark.training.evaluate import CHUNK, History, Quality, evaluate
 from benchmark.training.loop import train
@@ -118,7 +118,7 @@ def recipe_with(tiny: Protocol, size: int, order: str, partial: str) -> Recipe:
 def batches(recipe: Recipe, rows: Tensor, seed: int, first: int, last: int) -> list[Tensor]:
     """Row numbers of batches `first` to `last` - 1, as the updates read them."""
     dataset, found = load("synthetic", Path()), []
-    tables = Tables(recipe, dataset, dataset.train_inputs, Source(rows, seed), first)
+    tables = Tables(recipe, dataset, dataset.train_inputs, ReplicaExamples(rows, seed), first)
     for step in range(first, last):
         tables.open(step)
         found.append(tables.rows(tables.size(step)))

@@ -13,7 +13,7 @@ from benchmark.claims.evidence import Item, Scale
 from benchmark.claims.observations import Observations, Point
 from benchmark.claims.rules.base import RULES, RunsRule, TargetTable
 from benchmark.claims.rules.cells import listed
-from benchmark.claims.tables import results
+from benchmark.claims.table_reader import results
 from benchmark.claims.wording import points_text
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import axis_value, density_text

@@ -15,7 +15,8 @@ from benchmark.claims.observations import Observations
 from benchmark.claims.rules.base import FIX_TARGET, RULES, Rule, RunsRule, TargetTable
 from benchmark.claims.rules.cells import Points, Sample, TableRow, listed
 from benchmark.claims.rules.sampling import accuracy_margin, averages, blocks, mean_curve, values_by_seed, where
-from benchmark.claims.tables import Moment, Result, results, why_no_target
+from benchmark.claims.table_reader import results
+from benchmark.claims.tables import Moment, Result, why_no_target
 from benchmark.claims.wording import number, points_text
 from benchmark.protocols import Protocol
 from benchmark.records.schema import Accuracy, Metric, TrainedMetric

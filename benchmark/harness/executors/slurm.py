@@ -27,7 +27,7 @@ OFTEN = 1_000_000  # times that a task may run into its time limit: it ends when
 
 
 @dataclass(frozen=True)
-class Submission:
+class SubmittedArray:
     """One array: its Slurm job id, how many tasks, and the folder of their logs, `<job>_<task>_0_log.out`."""
 
     job: str
@@ -50,12 +50,12 @@ class Slurm:
         tasks = min(self.profile.tasks, -(-count // self.profile.workers))
         plan = folder / "plan.json"
         order.save(plan)
-        job = Task(str(plan), min(self.profile.workers, count))
+        job = ArrayTask(str(plan), min(self.profile.workers, count))
         try:
             jobs = executor.map_array(job, range(tasks))
         except Exception as error:  # submitit passes on what sbatch said under several types
             raise EnvironmentProblem("Slurm", f"did not take the tasks ({error})", "Check the profile") from error
-        made = Submission(jobs[0].job_id.partition("_")[0], tasks, str(folder), time.strftime("%Y-%m-%d %H:%M:%S"))
+        made = SubmittedArray(jobs[0].job_id.partition("_")[0], tasks, str(folder), time.strftime("%Y-%m-%d %H:%M:%S"))
         note = json.dumps(asdict(made), indent=1).encode()
         write_atomically(folder / "submission.json", note, Store(order.results).work)
         listen(Message(0, "submitted", asdict(made)))
@@ -79,7 +79,7 @@ class Slurm:
 
 
 @dataclass(frozen=True)
-class Task:
+class ArrayTask:
     """What a task of the array runs. submitit stores it as a pickle of its own, which nobody else reads."""
 
     plan: str
@@ -111,12 +111,12 @@ class Task:
         return submitit.helpers.DelayedSubmission(self, number)
 
 
-def submissions(store: Store) -> list[Submission]:
+def submissions(store: Store) -> list[SubmittedArray]:
     """All submissions of a results folder, oldest first."""
     found = []
     for path in sorted(store.work.glob("slurm/*/submission.json")):
         try:
-            found.append(Submission(**json.loads(path.read_text(encoding="utf-8"))))
+            found.append(SubmittedArray(**json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
             print(f"{path} is not readable; left out", file=sys.stderr)
     return found

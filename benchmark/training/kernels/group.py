@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmark.datasets.dataset import Dataset
 from benchmark.networks.mlp import Mlp, ResidualMlp
 from benchmark.protocols.recipe import Recipe
-from benchmark.training.batches import Source, Tables
+from benchmark.training.batches import ReplicaExamples, Tables
 from benchmark.training.hooks import Run
 from benchmark.training.kernels import optimizers, program
 from benchmark.training.kernels.layout import Bools, Floats, Layout, Shape
@@ -77,7 +77,7 @@ class Member:
         self.replica, self.setup = replica, setup
         self.module = setup.make_module(None)
         self.shape, recipe = shape_of(self.module), setup.recipe
-        source = Source(replica.split.training, replica.seed)
+        source = ReplicaExamples(replica.split.training, replica.seed)
         self.tables = Tables(recipe, setup.dataset, setup.dataset.train_inputs, source, replica.first_step)
         self.rates = np.array(learning_rates(recipe, self.tables.per_epoch, replica.last_step))
         self.kind, self.numbers = settings(recipe)
