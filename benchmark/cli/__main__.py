@@ -1,5 +1,5 @@
 """`python -m benchmark.cli`: what `lotterybench` starts."""
 
-from benchmark.cli.main import main
+from benchmark.cli.entry import main
 
 main()

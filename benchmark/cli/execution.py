@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from benchmark.cli.options import Device, ExecutorName
+from benchmark.cli.outcome import Served, conclusion
 from benchmark.cli.outlook import Outlook
 from benchmark.cli.selection import Chosen, waiting_words
+from benchmark.cli.tables import counted
 from benchmark.cli.terminal import Display
+from benchmark.datasets.source import data_root, source_of
 from benchmark.harness.executors.executor import Executor, InProcess, WorkOrder
 from benchmark.harness.executors.local import Local
 from benchmark.harness.executors.profile import Profile, load_profile
@@ -22,7 +25,9 @@ from benchmark.planning.select import Selection, batches_for, patterns_of, plann
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import density_text
 from benchmark.records.store import Store
-from benchmark.utils.errors import EXIT_DEVIATION, EXIT_ENVIRONMENT, EXIT_USAGE, BadInput
+from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, EnvironmentProblem
+
+WITHOUT_DATA = "What needs no download: lotterybench run 'mnist1d/*' --budget 5m"
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,14 @@ class Execution:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the options of `run` say about every worker. `deadline`: a `time.monotonic()` value, None for no limit."""
+    """What the options of `run` say about every worker.
+
+    `deadline`: a `time.monotonic()` value, None for no limit; `budget`: the seconds that were left when it was set.
+    """
 
     execution: Execution
     deadline: float | None
+    budget: float | None
     chosen: Chosen
     retry_failed: bool
     device: Device = "cpu"
@@ -97,7 +106,7 @@ class RunOptions:
             tuple(planned),
             store.root,
             deadline=None if slurm else self.deadline,
-            seconds=self.seconds_left if slurm else None,
+            seconds=self.seconds_left if slurm else self.budget,
             plugins=tuple(self.chosen.files.values()),
             retry_failed=self.retry_failed,
             device=self.device,
@@ -123,23 +132,41 @@ class RunOptions:
 
 
 def fetched(selection: Selection) -> Selection:
-    """The part of a selection whose data is here by now; says what is skipped. Exit code 3 if that is all of it."""
-    usable, skipped = with_data(selection)
-    for line in skipped:
-        click.echo(line)
-    if selection and not usable:
-        raise click.exceptions.Exit(EXIT_ENVIRONMENT)
+    """The part of a selection whose data is here by now; says what is skipped, if anything.
+
+    Raises EnvironmentProblem, exit code 3, if that is all of it.
+    """
+    usable, missing = with_data(selection)
+    if not missing:
+        return usable
+    names = ", ".join(missing)
+    skipped = len(protocols_in(selection)) - len(protocols_in(usable))
+    cause = missing[next(iter(missing))].cause
+    folder = f"Where the data lies, run LOTTERYBENCH_DATA=FOLDER lotterybench run, FOLDER with {expected(missing)}"
+    if not usable:
+        problem = f"{cause}; nothing else was selected"
+        raise EnvironmentProblem(f"data set {names} under {data_root()}", problem, f"{folder}. {WITHOUT_DATA}")
+    click.echo(f"Skipped {counted(skipped, 'protocol')}: data set {names} under {data_root()}: {cause}. {folder}.")
     return usable
 
 
-def execute(planned: Sequence[PlannedJob], store: Store, options: RunOptions) -> None:
-    """Have these jobs run into `store`, and show how it goes."""
+def expected(names: Iterable[str]) -> str:
+    """What a data root has to hold for these data sets."""
+    return ", ".join(dict.fromkeys(source_of(name).expected for name in names if source_of(name).expected))
+
+
+def execute(planned: Sequence[PlannedJob], store: Store, options: RunOptions) -> frozenset[str]:
+    """Have these jobs run into `store`, and show how it goes; titles of the cells recorded, as far as that is known."""
     options.chosen.write_submissions(store)
     cells = sum(len(item.job.cells) for item in planned)
-    with Display(min(options.execution.workers, len(planned)), cells, options.deadline) as display:
+    workers = min(options.execution.workers, len(planned))
+    with Display(workers, cells, options.deadline, Served(planned)) as display:
         options.execution.make_executor().execute(options.order(planned, store), display.listen)
     if options.execution.waits:
-        click.echo(f"Recorded {display.finished} cells, {display.failed} failed; {cells - display.recorded} left.")
+        failed = f" ({display.failed} failed)" if display.failed else ""
+        left = cells - display.recorded
+        click.echo(f"{counted(display.recorded, 'cell')} recorded{failed}, {left:,} left.")
+    return display.titles
 
 
 def recheck(selection: Selection, store: Store, again: Store, options: RunOptions) -> None:
@@ -149,6 +176,7 @@ def recheck(selection: Selection, store: Store, again: Store, options: RunOption
     """
     from benchmark.sharing.remeasure import compare_means
 
+    options = replace(options, budget=options.seconds_left)
     planned = speed_from(options.plan(selection, again, like=store), store)
     batches = batches_for(planned, store, options.device, options.execution.total_workers)
     count = sum(Outlook(planned, batches, options.execution.workers, options.seconds_left).fits)
@@ -172,8 +200,11 @@ def with_their_plugins(picked: Chosen) -> Selection:
     return picked.selection
 
 
-def conclude(selection: Selection, store: Store) -> None:
-    """Say how many selected cells have failed; exit code 2 if none is finished."""
+def conclude(selection: Selection, store: Store, recorded: Collection[str]) -> None:
+    """Say what the cells recorded now mean for claims, and how many selected ones failed; exit code 2 if none is
+    finished."""
+    if recorded:
+        click.echo(conclusion(protocols_in(selection), store, recorded))
     chosen = {(protocol.key, method) for protocol, method in selection}
     records = [r for protocol in protocols_in(selection) for r in store.records(protocol)]
     states = [r.status for r in records if (f"{r.protocol.id}@{r.protocol.version}", r.method.name) in chosen]

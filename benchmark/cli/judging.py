@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.cli.options import folder_option, json_option, results_option, without_gc
+from benchmark.cli.options import all_option, folder_option, json_option, results_option, without_gc
 from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, EnvironmentProblem
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from benchmark.sharing.derive import RegressionResult
 
 SHOWN_NEEDS = 20
-all_option = click.option("--all", "every", is_flag=True, help="Every row, however many.")
+ONE_LINE = 24  # characters of a statement beside what its claim needs
 
 
 @click.command()
@@ -29,29 +28,28 @@ all_option = click.option("--all", "every", is_flag=True, help="Every row, howev
 def score(results: Path, every: bool, as_json: bool) -> None:
     """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured.
 
-    Claims of which nothing is measured are counted by paper; --all lists them, as --json does.
+    Shows what matters in 20 lines: claims that do not hold, that the last run changed, that hold, that are nearest to
+    a verdict. --all lists every claim with what was published and measured, as --json does.
 
     \b
     Examples:
       lotterybench score
+      lotterybench score --all
       lotterybench score --results /tmp/mine --json
     """
     from benchmark import protocols
     from benchmark.claims import verdicts
-    from benchmark.cli.terminal import show_table
+    from benchmark.cli.verdicts import show_every_verdict, show_what_matters
     from benchmark.planning.select import existing_results
 
-    decisions = verdicts.decide(existing_results(results), protocols.load_all())
+    store = existing_results(results)
+    decisions = verdicts.decide(store, protocols.load_all())
     if as_json:
         click.echo(json.dumps(verdicts.to_json(decisions), indent=1))
+    elif every:
+        show_every_verdict(decisions)
     else:
-        shown = [d for d in decisions if every or any(check.is_known for check in d.checks)]
-        rows = [[d.claim, d.statement, d.published, d.measured, d.spoken_verdict] for d in shown]
-        show_table("Verdicts", ["claim", "statement", "published", "measured", "verdict"], rows)
-        left = Counter(d.paper for d in decisions) - Counter(d.paper for d in shown)
-        if left:
-            words = ", ".join(f"{count} of {paper}" for paper, count in left.items())
-            click.echo(f"Nothing is measured of {left.total()} more claims: {words}. To list them: --all")
+        show_what_matters(decisions, store)
     found = {decision.verdict for decision in decisions}
     if found <= {"not measured"}:
         raise click.exceptions.Exit(EXIT_USAGE)
@@ -75,6 +73,7 @@ def power(results: Path, every: bool, as_json: bool) -> None:
       lotterybench power --json
     """
     from benchmark import protocols
+    from benchmark.cli.tables import shortened
     from benchmark.cli.terminal import show_table
     from benchmark.planning.power import claim_needs, to_json
     from benchmark.planning.select import existing_results
@@ -85,10 +84,16 @@ def power(results: Path, every: bool, as_json: bool) -> None:
         click.echo(json.dumps(to_json(needs), indent=1))
         return
     rows = [
-        [n.claim, n.statement, n.verdict, n.words, spoken(n.core_seconds) if n.core_seconds is not None else "-"]
+        [
+            n.claim,
+            n.statement if every else shortened(n.statement, ONE_LINE),
+            n.verdict,
+            n.words,
+            spoken(n.core_seconds) if n.core_seconds is not None else "-",
+        ]
         for n in (needs if every else needs[:SHOWN_NEEDS])
     ]
-    show_table("Power", ["claim", "statement", "verdict", "needs", "core time here"], rows)
+    show_table("Power", ["claim", "statement", "verdict", "needs", "core time here"], rows, whole=["claim", "verdict"])
     if len(needs) > len(rows):
         click.echo(f"{len(needs) - len(rows)} more claims need more than these, or seeds cannot decide them: --all")
 

@@ -16,6 +16,7 @@ import click
 
 from benchmark import __version__
 from benchmark.cli.authoring import check, new_pruner
+from benchmark.cli.entry import STOPPED
 from benchmark.cli.judging import figure, leaderboard, power, regression, report, score
 from benchmark.cli.reading import info, list_, plan_, status
 from benchmark.cli.running import run, speed, worker
@@ -25,7 +26,23 @@ from benchmark.utils.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchErr
 EXIT_INTERNAL = 70
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Grouped(click.Group):
+    """Verbs under headings by what they are for, in place of one list in the alphabet's order."""
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - as click calls it
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """Write the headings with their verbs and what each does."""
+        width = max(len(verb.name or "") for group in VERBS.values() for verb in group)
+        for heading, verbs in VERBS.items():
+            with formatter.section(heading):
+                room = formatter.width - 6 - width
+                formatter.write_dl([((verb.name or "").ljust(width), verb.get_short_help_str(room)) for verb in verbs])
+
+
+@click.group(cls=Grouped, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lotterybench")
 def cli() -> None:
     """Do published claims about lottery tickets and pruning at initialization hold?
@@ -38,15 +55,21 @@ def cli() -> None:
       lotterybench leaderboard                   regenerate leaderboard.md
 
     Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment.
+
+    \b
+    Names are completed after TAB in a shell that has read this, in ~/.bashrc say:
+      eval "$(_LOTTERYBENCH_COMPLETE=bash_source lotterybench)"
+    zsh: zsh_source in its place. fish: the same variable, with `| source` behind.
     """
 
 
-VERBS = (
-    list_, info, plan_, run, status, score, power, leaderboard, regression, report, figure, new_pruner, check, submit,
-    verify, push, pull, speed, worker,
-)  # fmt: skip
-
-for _verb in VERBS:
+VERBS: dict[str, tuple[click.Command, ...]] = {
+    "Measure": (list_, info, plan_, run, status, speed),
+    "Judge": (score, power, leaderboard, report, figure, regression),
+    "Share": (submit, verify, push, pull),
+    "Extend": (new_pruner, check),
+}
+for _verb in (*(verb for verbs in VERBS.values() for verb in verbs), worker):
     cli.add_command(_verb)
 
 
@@ -69,7 +92,7 @@ def main() -> None:
         error.show()
         sys.exit(EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        print("Stopped. Finished cells are kept; the same command goes on.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         print(f"Error: {error}. Check the path, its permissions and the disk.", file=sys.stderr)
@@ -78,4 +101,5 @@ def main() -> None:
         traceback.print_exc()
         sys.exit(EXIT_INTERNAL)
     finally:
-        gc.freeze()  # the end: Python would look for cycles once more, a tenth of a second among thousands of records
+        if "triton" not in sys.modules:  # its bindings count what is left at the end, and print 40 lines of it
+            gc.freeze()  # the end: Python would look for cycles once more, a tenth of a second among many records

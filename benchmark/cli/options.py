@@ -74,7 +74,22 @@ def without_gc(command: Callable[P, R]) -> Callable[P, R]:
 
 def only_argument(command: Command) -> Command:
     """ONLY...: patterns that narrow a verb to protocols or methods."""
-    return click.argument("only", nargs=-1, metavar="[PROTOCOL[:METHOD]]...")(command)
+    metavar = "[PROTOCOL[:METHOD]]..."
+    return click.argument("only", nargs=-1, metavar=metavar, shell_complete=protocol_names)(command)
+
+
+def protocol_names(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
+    """For the shell's TAB: protocols, and after a colon methods of the one before it, that begin as typed."""
+    from benchmark import protocols
+
+    name, colon, _ = typed.partition(":")
+    if not colon:
+        return [known for known in protocols.available() if known.startswith(typed)]
+    from benchmark.protocols.cells import method_names
+
+    if name not in protocols.available():
+        return []
+    return [full for m in method_names(protocols.load(name)) if (full := f"{name}:{m}").startswith(typed)]
 
 
 def folder_option(flag: str, default: Path, text: str) -> Callable[[Command], Command]:
@@ -116,6 +131,11 @@ def device_option(command: Command) -> Command:
         show_default=True,
         help="cuda: many networks side by side on one GPU.",
     )(command)
+
+
+def all_option(command: Command) -> Command:
+    """--all: every row."""
+    return click.option("--all", "every", is_flag=True, help="Every row, however many.")(command)
 
 
 def json_option(command: Command) -> Command:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from benchmark.cli.selection import waiting_entry, waiting_words
+from benchmark.cli.tables import counted
 from benchmark.cli.terminal import show_table, unit_of
 from benchmark.datasets.source import data_root, needs_download
 from benchmark.planning.batching import Batch, estimate
@@ -21,6 +23,8 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import cells_of
 from benchmark.records.store import Store
 from benchmark.utils.files import spoken
+
+SCREEN = 15  # rows of a plan of many protocols
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,10 @@ def show_order(outlook: Outlook, first: int, as_json: bool = False) -> None:
         click.echo(json.dumps(entries, indent=1))
         return
     rows = [
-        [n, e["protocol"], e["job"], len(e["cells"]), e["side_by_side"], spoken(e["seconds"]), e["why"]]
+        [n, f"{e['protocol']} {e['job']}", len(e["cells"]), e["side_by_side"], spoken(e["seconds"]), e["why"]]
         for n, e in enumerate(entries, 1)
     ]
-    show_table("Order", ["", "protocol", "job", "cells", "side by side", "time", "why then"], rows)
+    show_table("Order", ["", "job", "cells", "side by side", "time", "why then"], rows)
 
 
 def show_plan(
@@ -87,45 +91,89 @@ def show_plan(
     store: Store,
     as_json: bool = False,
     waiting: Selection | None = None,
+    every: bool = False,
 ) -> None:
-    """Print the plan of a selection; `waiting`: methods of plugins whose files were not given."""
-    planned, budget, workers, fits = outlook.planned, outlook.budget, outlook.workers, outlook.fits
-    of_method: dict[tuple[str, str], list[tuple[PlannedJob, int]]] = {}
-    for job, fitting_cells in zip(planned, fits, strict=True):
-        of_method.setdefault((job.job.protocol.key, job.job.method), []).append((job, fitting_cells))
-    skipped = {protocol.key: _why_skipped(protocol) for protocol in protocols_in(selection)}
-    rows, document = [], []
-    for protocol, method in selection:
-        own = of_method.get((protocol.key, method), [])
-        left = sum(len(p.job.cells) for p, _ in own)
-        seconds = sum(p.seconds for p, _ in own)
-        why = skipped[protocol.key]
-        entry = {
-            "protocol": protocol.id,
-            "method": method,
-            "cells": len(cells_of(protocol, method)),
-            "left": left,
-            f"{outlook.unit.lower()}_seconds": round(seconds, 1),
-            "fits": sum(n for _, n in own),
-            "skipped": why,
-        }
-        document.append(entry)
-        note = why or ("all of it" if left == entry["fits"] else f"{entry['fits']} cells")
-        rows.append(
-            [protocol.key, method, entry["cells"], left, spoken(seconds) if left else "-", note if left else "done"]
-        )
-    document += [waiting_entry(pair, store) for pair in waiting or ()]
+    """Print the plan of a selection; `waiting`: methods of plugins whose files were not given.
+
+    `every`: a row for each method and protocol, not a screen of what comes first. JSON is always complete.
+    """
+    document = [*_entries(selection, outlook), *(waiting_entry(pair, store) for pair in waiting or ())]
     if as_json:
         click.echo(json.dumps(document, indent=1))
         return
     for pair in waiting or ():
         click.echo(f"Left out: {waiting_words(pair)}")
-    within = f"fits {spoken(budget)} x {workers}" if budget else "will run"
-    show_table("Plan", ["protocol", "method", "cells", "left", f"{outlook.unit} time", within], rows)
-    left = sum(len(p.job.cells) for p in planned)
-    hours = spoken(outlook.seconds)
-    fitting_now = "" if budget is None else f"; about {sum(fits)} of them fit {spoken(budget)}"
-    click.echo(f"{left} cells left, about {hours} here with {workers} worker(s){fitting_now}. Finished cells are kept.")
+    _show_rows(selection, outlook, every)
+    if missing := missing_data(selection):
+        click.echo(missing)
+    left = sum(len(item.job.cells) for item in outlook.planned)
+    here = f"about {spoken(outlook.seconds)} here with {counted(outlook.workers, 'worker')}"
+    fits = "" if outlook.budget is None else f"; about {sum(outlook.fits):,} of them fit {spoken(outlook.budget)}"
+    click.echo(f"{counted(left, 'cell')} left, {here}{fits}. Finished cells are kept.")
+
+
+def _entries(selection: Selection, outlook: Outlook) -> list[dict[str, Any]]:
+    """A plan by method, in plain JSON types."""
+    of_method: dict[tuple[str, str], list[tuple[PlannedJob, int]]] = {}
+    for job, fitting_cells in zip(outlook.planned, outlook.fits, strict=True):
+        of_method.setdefault((job.job.protocol.key, job.job.method), []).append((job, fitting_cells))
+    skipped = {protocol.key: _why_skipped(protocol) for protocol in protocols_in(selection)}
+    document = []
+    for protocol, method in selection:
+        own = of_method.get((protocol.key, method), [])
+        document.append(
+            {
+                "protocol": protocol.id,
+                "method": method,
+                "cells": len(cells_of(protocol, method)),
+                "left": sum(len(p.job.cells) for p, _ in own),
+                f"{outlook.unit.lower()}_seconds": round(sum(p.seconds for p, _ in own), 1),
+                "fits": sum(n for _, n in own),
+                "skipped": skipped[protocol.key],
+            }
+        )
+    return document
+
+
+def _show_rows(selection: Selection, outlook: Outlook, every: bool) -> None:
+    """The table: by method where one protocol is selected or every row is asked for, else by protocol, a screen of
+    those of which something is left."""
+    protocols = protocols_in(selection)
+    by_method = every or len(protocols) == 1
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for (protocol, method), entry in zip(selection, _entries(selection, outlook), strict=True):
+        seconds = entry[f"{outlook.unit.lower()}_seconds"]
+        sums = groups.setdefault((protocol.key, method) if by_method else (protocol.key,), [0, 0, 0, 0])
+        for n, number in enumerate((entry["cells"], entry["left"], seconds, entry["fits"])):
+            sums[n] += number
+    shown = {key: sums for key, sums in groups.items() if by_method or sums[1]}
+    if not by_method and outlook.budget is not None:
+        shown = {key: sums for key, sums in shown.items() if sums[3]}
+    first = list(shown.items()) if by_method else list(shown.items())[:SCREEN]
+    rows = [
+        [*key, cells, left, spoken(seconds) if left else "-", _fitting(left, fits)]
+        for key, (cells, left, seconds, fits) in first
+    ]
+    within = f"fits {spoken(outlook.budget)} x {outlook.workers}" if outlook.budget else "will run"
+    names = ["protocol", "method"] if by_method else ["protocol"]
+    if rows:
+        show_table("Plan", [*names, "cells", "left", f"{outlook.unit} time", within], rows, whole=["protocol"])
+    if more := len(groups) - len(first):
+        done = sum(not sums[1] for sums in groups.values())
+        click.echo(f"{more} more protocols, {done} of them done; --all shows them, and methods.")
+
+
+def _fitting(left: int, fits: int) -> str:
+    return "done" if not left else "all of it" if left == fits else counted(fits, "cell")
+
+
+def missing_data(selection: Selection) -> str:
+    """One line on the data sets that are not here, whatever number of protocols they concern; empty if all are."""
+    root, names = data_root(), Counter(protocol.data.name for protocol in protocols_in(selection))
+    missing = [f"{name} ({counted(n, 'protocol')})" for name, n in names.items() if needs_download(name, root)]
+    if not missing:
+        return ""
+    return f"Not under {root}, so `run` downloads it: {', '.join(missing)}. Or set LOTTERYBENCH_DATA to where it lies."
 
 
 def _why_skipped(protocol: Protocol) -> str | None:

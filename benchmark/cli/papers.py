@@ -17,7 +17,7 @@ from benchmark.claims import papers as published
 from benchmark.claims.published import Published
 from benchmark.claims.table_reader import results
 from benchmark.claims.tables import Result, ResultTable, ResultTables, Setting, why_no_target
-from benchmark.cli.terminal import show_table
+from benchmark.cli.terminal import show_paragraph, show_table
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.utils.errors import BadInput, did_you_mean
@@ -103,20 +103,23 @@ def _show_overview(paper: Published, record: ResultTables) -> None:
     read = f" Read: {p.versions_read}." if p.versions_read else ""
     arxiv = f", arXiv {p.arxiv}" if p.arxiv[:1].isdigit() else ""
     click.echo(f"{p.title}\n{p.authors} {p.year}{arxiv}{f', {p.venue}' if p.venue else ''}.{read}\n")
-    show_table("Sources", ["id", "kind", "where"], [[s.id, s.kind, s.where] for s in paper.sources])
+    show_table("Sources", ["id", "kind", "where"], [[s.id, s.kind, s.where] for s in paper.sources], ["id"])
     if record.settings:
         rows = [
             [s.id, ", ".join(s.protocols) or "none", _setting_words(record.resolved(s.id))] for s in record.settings
         ]
-        show_table("\nSettings", ["id", "protocol", "what"], rows)
+        show_table("\nSettings", ["id", "protocol", "what"], rows, ["id"])
     if record.tables:
         _show_tables(paper, record)
-    decided = [[c.id, f"{c.statement} ({c.source})", f"{c.protocol}@{c.version}"] for c in paper.claims]
+    decided = [[c.id, f"{c.statement} ({c.source})", f"decided by {c.protocol}@{c.version}"] for c in paper.claims]
     parts = {whole.id: [c.id for c in paper.claims if c.part_of == whole.id] for whole in paper.divided}
     decided += [[d.id, f"{d.statement} ({d.source})", f"in parts: {', '.join(parts[d.id])}"] for d in paper.divided]
     left = [[n.id, f"{n.statement} ({n.source})", f"nothing: {n.reason}"] for n in paper.not_decided]
     if decided or left:
-        show_table("\nClaims", ["claim", "statement", "what decides it"], [*decided, *left])
+        click.echo("\nClaims")
+        for name, statement, decides in [*decided, *left]:
+            show_paragraph(f"{name} - {statement}")
+            show_paragraph(decides, indent="    ")
     if record.gaps:
         click.echo("\nNot read:\n" + "\n".join(f"- {gap}" for gap in record.gaps))
     click.echo(f"\nEverything, with all numbers: lotterybench info {p.key} --json")
@@ -141,7 +144,9 @@ def _show_tables(paper: Published, record: ResultTables) -> None:
         source = paper.source(t.read_from)
         target = "no" if why_no_target(source, t.status) else "by row" if t.having("status") else "yes"
         rows.append([t.name, t.what, t.source, t.rows, f"{source.kind}, {t.status}", target])
-    show_table("\nResults", ["table", "what it holds", "source", "rows", "trust", "may decide"], rows)
+    show_table(
+        "\nResults", ["table", "what it holds", "source", "rows", "trust", "may decide"], rows, ["table", "may decide"]
+    )
     first = record.tables[0]
     click.echo()
     _show_rows(paper.paper.key, first, PREVIEW)

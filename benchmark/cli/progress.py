@@ -1,4 +1,4 @@
-"""What `status` shows: what is done, running, failed and missing, what verdicts still cost, where the logs are.
+"""What `status` knows: what is done, running, failed and missing, what verdicts still cost, where the logs are.
 
 A function of the results folder and of what Slurm says. No torch.
 """
@@ -9,11 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import click
-
 from benchmark.claims.observations import Observations
 from benchmark.claims.verdicts import decide_all
-from benchmark.cli.terminal import show_table, unit_of
+from benchmark.cli.terminal import unit_of
 from benchmark.harness.executors.slurm import states, submissions
 from benchmark.planning.cost import CostModel, this_device
 from benchmark.planning.plan import Job, expected_seconds
@@ -24,7 +22,6 @@ from benchmark.protocols.cells import Cell, cells_of
 from benchmark.records.leases import Holder
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.utils.files import spoken
 
 Done = dict[tuple[str, int, int, int], str]
 Hours = Callable[[Sequence[Cell]], float]
@@ -115,43 +112,3 @@ def _claims(
             }
         )
     return found
-
-
-def show_progress(document: dict[str, Any], unit: str) -> None:
-    show_table("Status", list(document["methods"][0]), [list(row.values()) for row in document["methods"]])
-    rows = [list(row.values()) for row in document["claims"] if row["verdict"] != "not measured"]
-    if rows:
-        show_table("Verdicts", ["claim", "verdict", "cells left", f"{unit}-hours left", "more seeds"], rows)
-    if waiting := len(document["claims"]) - len(rows):
-        click.echo(f"{waiting} more claim{'s are' if waiting > 1 else ' is'} not measured: --json lists them too")
-    rows = [
-        [
-            c["protocol"],
-            f"{1000 * c['seconds_per_step']:.3g} ms",
-            c["records"],
-            _percent(c["error"]),
-            _percent(c["error_90"]),
-        ]
-        for c in document["costs"]
-    ]
-    show_table("Expected cost of an update here", ["protocol", "update", "records", "error", "9 of 10 within"], rows)
-    if document["workers"]:
-        rows = [[w["protocol"], w["job"], w["host"], w["pid"]] for w in document["workers"]]
-        show_table("Running", ["protocol", "job", "host", "process"], rows)
-        for log in dict.fromkeys(w["log"] for w in document["workers"] if w["log"]):
-            click.echo(f"Log: {log}")  # not in the table, which breaks long words
-    if document["submissions"]:
-        rows = [[s["job"], s["submitted"], s["tasks"], _words(s["states"])] for s in document["submissions"]]
-        show_table("Slurm", ["job", "submitted", "tasks", "states"], rows)
-        for each in document["submissions"]:
-            click.echo(f"Logs of job {each['job']}: {each['logs']}")
-    left = sum(row[f"{unit.lower()}_hours_left"] for row in document["methods"])
-    click.echo(f"About {spoken(3600 * left)} of one {unit} left.")
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.0f} %"
-
-
-def _words(found: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state.lower()}" for state, count in sorted(found.items())) or "not known any more"

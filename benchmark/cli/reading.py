@@ -13,10 +13,12 @@ import click
 from benchmark.cli.options import (
     Device,
     Duration,
+    all_option,
     device_option,
     json_option,
     only_argument,
     plugin_option,
+    protocol_names,
     results_option,
     retry_option,
     set_option,
@@ -28,6 +30,7 @@ from benchmark.cli.options import (
 from benchmark.utils.errors import BadInput
 
 WATCH_SECONDS = 5.0
+FEW = 3  # methods that a row of `list` names; `info` names all
 
 
 @click.command("list")
@@ -60,14 +63,19 @@ def list_(as_json: bool) -> None:
         }
         click.echo(json.dumps(document, indent=1))
         return
-    rows = [[p.key, p.title, ", ".join(method_names(p))] for p in known]
-    show_table("Protocols", ["protocol", "what it is", "methods"], rows)
+    rows = [[p.key, p.title, _named(method_names(p))] for p in known]
+    show_table("Protocols", ["protocol", "what it is", "methods"], rows, whole=["protocol"])
     click.echo(f"Pruners: {', '.join(pruners)}\n")
     show_paper_counts()
 
 
+def _named(methods: list[str]) -> str:
+    few = methods[:FEW]
+    return ", ".join(few) + (f" and {len(methods) - FEW} more" if len(methods) > FEW else "")
+
+
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=protocol_names)
 @click.option("--table", help="Of a paper: one table of its results.")
 @click.option("--rows", type=click.IntRange(0), default=40, show_default=True, help="Lines of a table; 0 for all.")
 @json_option
@@ -104,6 +112,7 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
 @only_argument
 @results_option
 @click.option("--budget", type=Duration(), help="Show what fits this time, e.g. 25m or 2h.")
+@all_option
 @click.option("--order", "first", type=click.IntRange(1), help="Show the first so many jobs, as `run` takes them.")
 @wanted_option
 @shard_option
@@ -118,6 +127,7 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     only: tuple[str, ...],
     results: Path,
     budget: float | None,
+    every: bool,
     first: int | None,
     wanted: str | None,
     shard: str | None,
@@ -162,27 +172,33 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
         return
     if not as_json:
         say_left_out(too_long)
-    show_plan(selection, outlook, store, as_json, picked.waiting)
+    show_plan(selection, outlook, store, as_json, picked.waiting, every)
 
 
 @click.command()
 @only_argument
 @results_option
+@all_option
 @click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:.0f} s, until Ctrl-C.")
 @device_option
 @json_option
 @without_gc
-def status(only: tuple[str, ...], results: Path, watch: bool, device: Device, as_json: bool) -> None:
+def status(only: tuple[str, ...], results: Path, every: bool, watch: bool, device: Device, as_json: bool) -> None:
     """What is done, running, failed and missing, what each open verdict still costs, and where the logs are.
+
+    One screen: sums, what runs, protocols begun, verdicts that are near. Every method and claim: --all, --json, or
+    one protocol alone.
 
     \b
     Examples:
       lotterybench status
+      lotterybench status --all
       lotterybench status --watch
       lotterybench status --device cuda
       lotterybench status 'mnist1d/*' --json
     """
-    from benchmark.cli.progress import progress_document, show_progress
+    from benchmark.cli.progress import progress_document
+    from benchmark.cli.status import show_progress
     from benchmark.cli.terminal import unit_of
     from benchmark.planning.select import existing_results, selection_of
     from benchmark.records.submissions import with_submissions
@@ -196,7 +212,7 @@ def status(only: tuple[str, ...], results: Path, watch: bool, device: Device, as
         else:
             if watch:
                 click.clear()
-            show_progress(document, unit_of(device))
+            show_progress(document, unit_of(device), every)
         if not watch:
             return
         gc.collect()  # a verb that reads does not, but this one may run for days

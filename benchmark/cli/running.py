@@ -80,6 +80,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     from benchmark.cli.outlook import say_left_out, show_plan
     from benchmark.cli.selection import chosen, say_confined
     from benchmark.planning.select import begun_first, protocols_in, too_long_for
+    from benchmark.protocols.cells import cells_of
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus
 
@@ -91,7 +92,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     picked = chosen(only, store, plugins, settings)
     if device == "cuda":
         execution = replace(execution, workers=max(1, min(execution.workers, len(gpus()))))
-    options = RunOptions(execution, time.monotonic() + budget if budget else None, picked, retry_failed, device)
+    options = RunOptions(execution, time.monotonic() + budget if budget else None, budget, picked, retry_failed, device)
     selection = with_their_plugins(picked)
     if dry_steps is not None:
         try_out(selection, only, dry_steps, picked)
@@ -107,15 +108,18 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     keys = {protocol.key for protocol, _ in selection}
     planned = [item for item in planned if item.job.protocol.key in keys]
     outlook = options.outlook(planned, store, budget)
+    recorded: frozenset[str] = frozenset()
     if planned:
         show_plan(selection, outlook, store)
         say_confined(selection, picked)
         if any(outlook.fits):
-            execute(planned, store, options)
+            recorded = execute(planned, store, options)
         else:
             click.echo("Not one training fits the budget; give it more time.")
     else:
-        click.echo("Nothing is missing: every selected cell has a record.")
+        cells = sum(len(cells_of(protocol, method)) for protocol, method in selection)
+        click.echo(f"Nothing is missing: every selected cell has a record ({cells:,}).")
+        click.echo("What they say: lotterybench score, lotterybench report")
     if (
         recheck is not None
         and execution.executor != "slurm"
@@ -123,7 +127,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     ):
         measure_again([pair for pair in selection if pair in picked.measurable], store, Store(recheck), options)
     if execution.waits:
-        conclude(selection, store)
+        conclude(selection, store, recorded)
 
 
 @click.command(hidden=True)

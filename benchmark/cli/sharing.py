@@ -156,8 +156,8 @@ def _refuse_unmeasured(name: str, digest: str, found: Sequence[tuple[Protocol, S
 def _obtain(protocol: Protocol) -> None:
     from benchmark.datasets.source import obtain_data
 
-    if reason := obtain_data(protocol):
-        raise EnvironmentProblem(protocol.key, reason, "Its masks and networks cannot be made without its data")
+    if problem := obtain_data(protocol.data.name):
+        raise EnvironmentProblem(protocol.key, str(problem), "Its masks and networks cannot be made without its data")
 
 
 def _measured(checks: Checks, folder: Path, sample: int, seed: int, results: Path | None, as_json: bool) -> list[Rerun]:

@@ -4,41 +4,44 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
+from typing import Protocol as Interface
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
+from benchmark.cli.tables import line_width, table_lines
 from benchmark.harness.executors.executor import Message
+from benchmark.utils.files import spoken
 
-WIDEST = 46  # characters of a column in plain text, room for the longest name; longer cells are wrapped
+
+def show_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[object]], whole: Collection[str] = ()
+) -> None:
+    """Print rows under headings, within the terminal's width; `whole`: columns that are never broken."""
+    bold = sys.stdout.isatty()
+    lines = table_lines(headings, list(rows), line_width(), whole)
+    click.echo(click.style(title, bold=True) if bold else title)
+    click.echo("\n".join(lines))
 
 
-def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under headings."""
-    if not sys.stdout.isatty():
-        from textwrap import fill
-
-        from tabulate import tabulate
-
-        # Wrapped here: tabulate's own wrapping reads '2,987' as a number and fails on it.
-        cells = [[fill(str(cell), WIDEST, break_on_hyphens=False) for cell in row] for row in rows]
-        print(title)
-        print(tabulate(cells, headers=headings, disable_numparse=True))
-        return
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))  # else text in brackets is taken for a style
-    Console().print(table)
+def show_paragraph(text: str, indent: str = "  ") -> None:
+    """Print a text within the terminal's width, its later lines indented further than the first."""
+    click.echo(click.wrap_text(text, line_width(), initial_indent=indent, subsequent_indent=f"{indent}  "))
 
 
 def unit_of(device: str) -> str:
@@ -68,19 +71,40 @@ def step_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], Non
         yield bar
 
 
+class Serves(Interface):
+    """Knows what a cell is for."""
+
+    def words(self, cell: str) -> str:
+        """What the cell of this title is for, in words that follow its result; or nothing."""
+        ...
+
+
 class Display:
     """Listens to worker messages; counts records whether or not anything is drawn."""
 
-    def __init__(self, workers: int, cells: int, deadline: float | None) -> None:
+    def __init__(self, workers: int, cells: int, deadline: float | None, serves: Serves | None = None) -> None:
         self.finished = self.failed = 0
+        self._titles: set[str] = set()
         self._deadline, self._cells, self._started = deadline, cells, time.monotonic()
+        self._serves = serves
         self._bars: Progress | None = None
         self._tasks: list[TaskID] = []
         if sys.stdout.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bars = Progress(*columns, console=Console())
+            text = TextColumn("{task.description}", table_column=Column(ratio=3, overflow="fold"))
+            columns = (
+                text,
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(elapsed_when_finished=True),
+            )
+            self._bars = Progress(*columns, console=Console(), expand=True)
             self._tasks = [self._bars.add_task(f"worker {n + 1} starts", total=None) for n in range(workers)]
             self._tasks.append(self._bars.add_task("cells recorded", total=cells))
+
+    @property
+    def titles(self) -> frozenset[str]:
+        """Titles of the cells recorded."""
+        return frozenset(self._titles)
 
     @property
     def recorded(self) -> int:
@@ -115,18 +139,22 @@ class Display:
         failed = message.fields["status"] == "failed"
         self.failed += failed
         self.finished += not failed
-        line = f"{message.fields['name']}: {_outcome(message.fields)}"
+        name = str(message.fields["name"])
+        self._titles.add(name)
+        line = f"{name}: {_outcome(message.fields)}{self._serves.words(name) if self._serves else ''}"
         if self._bars:
-            self._bars.advance(self._tasks[-1])
+            self._bars.update(self._tasks[-1], advance=1, description=escape(f"recorded; last: {line}"))
             if failed:
-                self._bars.console.print(line)
+                self._bars.console.print(escape(line))
             return
         print(f"[{self._clock()}] {self.recorded}/{self._cells} {line}", flush=True)
 
     def _clock(self) -> str:
-        seconds = int(time.monotonic() - self._started)
-        left = "" if self._deadline is None else f", {max(0, self._deadline - time.monotonic()) / 60:.0f} min left"
-        return f"{seconds // 60}:{seconds % 60:02d}{left}"
+        seconds = time.monotonic() - self._started
+        to_go = seconds / self.recorded * (self._cells - self.recorded)  # at the pace so far
+        if self._deadline is not None:
+            to_go = min(to_go, max(0.0, self._deadline - time.monotonic()))
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}, {spoken(to_go)} to go"
 
 
 def _outcome(fields: dict[str, Any]) -> str:
@@ -134,5 +162,5 @@ def _outcome(fields: dict[str, Any]) -> str:
     if fields["status"] == "failed":
         return f"failed: {fields['reason']}"
     if fields["accuracy"] is not None:
-        return f"{fields['accuracy']:.2f} % test accuracy at the last step"
+        return f"{fields['accuracy']:.2f} % at the last step"
     return f"empty: {', '.join(fields['empty_layers'])}" if fields["empty_layers"] else "no layer empty"

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import DATASETS, DataFacts
 from benchmark.utils.errors import EnvironmentProblem
 
@@ -112,15 +112,15 @@ def needs_download(name: str, root: Path) -> bool:
     return not source_of(name).is_present(root)
 
 
-def obtain_data(protocol: Protocol) -> str | None:
-    """Fetch the protocol's data if it is missing, before any worker starts; the reason if that failed."""
+def obtain_data(name: str) -> EnvironmentProblem | None:
+    """Fetch a data set if it is missing, before any worker starts; what went wrong if that failed."""
     root = data_root()
-    if not needs_download(protocol.data.name, root):
+    if not needs_download(name, root):
         return None
     try:
-        fetch(protocol.data.name, root)
+        fetch(name, root)
     except EnvironmentProblem as problem:
-        return str(problem)
+        return problem
     return None
 
 
@@ -140,12 +140,19 @@ def fetch(name: str, root: Path) -> None:
             if not fetch_from_mirror(name, root):
                 raise
     except Exception as error:  # download libraries raise many kinds; all mean that the data set is not there
-        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        reason = _reason(error)
         raise EnvironmentProblem(
             f"data set {name} under {root}",
             f"it is not there and could not be downloaded ({reason})",
             f"Set LOTTERYBENCH_DATA to a folder that holds {source.expected}, or connect to the network",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, in few words: of an error that lists every mirror, what the last one's network said."""
+    text = " ".join(str(error).split())
+    network = re.findall(r"<urlopen error (?:\[Errno -?\d+\] )?([^>]+)>", text)
+    return network[-1] if network else text[:LONGEST_REASON] or type(error).__name__
 
 
 def fetch_from_mirror(name: str, root: Path, endpoint: str | None = None) -> bool:

@@ -17,19 +17,23 @@ from benchmark.planning.priority import open_claims, status_of, wanted, wanted_m
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names, select
 from benchmark.records.store import Store
-from benchmark.utils.errors import BadInput, did_you_mean
+from benchmark.utils.errors import BadInput, EnvironmentProblem, did_you_mean
 from benchmark.utils.files import DEFAULT_RESULTS
 
 Selection = list[tuple[Protocol, str]]
 
 
 def existing_results(results: Path) -> Store:
-    """The results folder of a verb that only reads. Raises BadInput if a folder was named that is not there.
+    """The results folder of a verb that only reads.
 
-    Without `results/` in the working folder nothing is measured yet, which is no mistake.
+    Raises BadInput if it is not there, or holds something else: a wrong working folder is not an empty board.
     """
-    if results != DEFAULT_RESULTS and not results.is_dir():
-        raise BadInput(str(results), "there is no such results folder", "Correct --results")
+    if not results.is_dir():
+        where = f" in {Path.cwd()}" if results == DEFAULT_RESULTS else ""
+        hint = "Name one with --results, go to where it is, or measure something: lotterybench run --budget 25m"
+        raise BadInput(str(results), f"there is no such results folder{where}", hint)
+    if next(results.glob("*/*@*"), None) is None and any(entry.name != ".work" for entry in results.iterdir()):
+        raise BadInput(str(results), "holds no records of any protocol but other files", "Correct --results")
     return Store(results)
 
 
@@ -147,10 +151,13 @@ def too_long_for(planned: Sequence[PlannedJob], selection: Selection, store: Sto
     return {key for key, each in seconds.items() if min(each) > budget} - begun
 
 
-def with_data(selection: Selection) -> tuple[Selection, list[str]]:
-    """The part of a selection whose data is here or could be fetched, and a sentence for each protocol skipped."""
+def with_data(selection: Selection) -> tuple[Selection, dict[str, EnvironmentProblem]]:
+    """The part of a selection whose data is here or could be fetched, and what went wrong with others, by data set.
+
+    Each data set is fetched once, however many protocols name it.
+    """
     from benchmark.datasets.source import obtain_data
 
-    reasons = {protocol.key: obtain_data(protocol) for protocol in protocols_in(selection)}
-    usable = [(protocol, method) for protocol, method in selection if reasons[protocol.key] is None]
-    return usable, [f"Skipped {key}: {reason}" for key, reason in reasons.items() if reason]
+    names = dict.fromkeys(protocol.data.name for protocol in protocols_in(selection))
+    missing = {name: problem for name in names if (problem := obtain_data(name))}
+    return [pair for pair in selection if pair[0].data.name not in missing], missing

@@ -21,7 +21,7 @@ def spoken(seconds: float) -> str:
     """A length of time as people say it: 40 s, 12 min, 2.3 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def write_atomically(path: Path, content: bytes, work: Path, replace: bool = True) -> bool:

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from command_line import in_process
 
 from benchmark.cli.main import cli
-from benchmark.protocols import load, load_file
+from benchmark.protocols import load_file
 from benchmark.records.store import Store
 
 VERBS = tuple(name for name in cli.commands if name != "worker")  # each but the one that `run` starts
@@ -54,10 +54,12 @@ def test_reading_verbs_never_import_torch(arguments: list[str], tmp_path: Path) 
         f"sys.argv = ['lotterybench', *{arguments!r}]\n"
         "try:\n    main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)\n"
     )
+    (tmp_path / "results").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path
     )
     assert done.stderr.splitlines()[-1] == "False", done.stderr
+    assert "no such results folder" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -76,7 +78,7 @@ def test_a_whole_run_from_nothing_and_again(tmp_path: Path, tiny_path: Path) -> 
     protocol = load_file(tiny_path)
     records = Store(tmp_path / "r").records(protocol)
     assert {record.status for record in records} == {"finished"}
-    assert f"Recorded {len(records)} cells, 0 failed; 0 left." in first.stdout
+    assert f"{len(records)} cells recorded, 0 left." in first.stdout
     assert invoke("status", str(tiny_path), "--results", str(tmp_path / "r"), "--json").exit_code == 0
     rows = json.loads(invoke("status", str(tiny_path), "--results", str(tmp_path / "r"), "--json").stdout)["methods"]
     assert sum(row["finished"] for row in rows) == len(records)
@@ -137,6 +139,7 @@ def test_a_budget_too_small_for_one_training_runs_none(tmp_path: Path, tiny_path
         (["score", "--results", "nowhere"], ["nowhere", "there is no such results folder"]),
         (["status", "--results", "nowhere"], ["nowhere", "there is no such results folder"]),
         (["leaderboard", "--results", "nowhere", "--check"], ["nowhere", "there is no such results folder"]),
+        (["score", "--results", "tests"], ["tests", "holds no records"]),
         (["runn"], ["No such command 'runn'"]),
         (["run", "--plugin", "none.py", "mnist1d/mlp"], ["none.py"]),
     ],
@@ -155,8 +158,10 @@ def test_missing_data_is_named_and_exit_code_3(tmp_path: Path) -> None:
     environment = {"LOTTERYBENCH_DATA": str(tmp_path), "http_proxy": proxy, "https_proxy": proxy}
     done = in_process("run", "lth/lenet-mnist", "--results", str(tmp_path / "r"), "--budget", "1m", **environment)
     assert done.returncode == 3, done.stderr
-    assert f"Skipped {load('lth/lenet-mnist').key}" in done.stdout
-    assert "LOTTERYBENCH_DATA" in done.stdout
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert all(word in line for word in ("mnist", str(tmp_path), "Connection refused", "MNIST/raw"))
+    assert "LOTTERYBENCH_DATA=FOLDER lotterybench run" in line
 
 
 def test_an_unwritable_results_folder_is_exit_code_3(tmp_path: Path, tiny_path: Path) -> None:

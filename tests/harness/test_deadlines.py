@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import pytest
 
-from benchmark.harness.executors.worker import Events, Options, work
+from benchmark.harness.executors import worker
+from benchmark.harness.executors.worker import Budget, Events, Options, work
 from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import Job, plan
 from benchmark.protocols import Protocol
@@ -39,3 +40,15 @@ def test_after_the_deadline_no_job_is_looked_at(
     jobs = plan([(tiny_protocol, "dense"), (tiny_protocol, "snip")], store)
     assert jobs
     work(jobs, store, Options(deadline=time.monotonic() - 1), Events(progress=never, recorded=never))
+
+
+def test_a_budget_in_which_one_training_fits_measures_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 30 s, 18 were spent on starting: the first training of 20 s may begin all the same, a second one may not."""
+    monkeypatch.setattr(worker.time, "monotonic", lambda: 118.0)
+    budget = Budget(deadline=130.0, seconds=30.0)
+    assert not budget.fits(31.0), "the plan did not say that this fits"
+    assert budget.fits(20.0)
+    assert not budget.fits(20.0)
+    assert budget.fits(12.0)
+    assert not Budget(deadline=118.0, seconds=30.0).fits(1.0), "time is up"
+    assert Budget(None).fits(1e9)

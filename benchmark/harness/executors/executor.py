@@ -31,8 +31,8 @@ class WorkOrder:
     """What every worker is given: the jobs in the order in which they are wanted, and how to work.
 
     `deadline`: a time.monotonic() value, the same in all processes of a machine, which no change of its clock moves.
-    `seconds`: a limit that each worker counts from its own start, where it is not known when that will be. `workers`
-    share the work, as far as is known.
+    `seconds`: the whole budget. Without a deadline each worker counts it from its own start, where it is not known when
+    that will be. `workers` share the work, as far as is known.
     """
 
     planned: tuple[PlannedJob, ...]
@@ -94,7 +94,9 @@ class WorkOrder:
 
     def deadline_here(self) -> float | None:
         """The deadline of a worker that starts now."""
-        return self.deadline if self.seconds is None else time.monotonic() + self.seconds
+        if self.deadline is not None or self.seconds is None:
+            return self.deadline
+        return time.monotonic() + self.seconds
 
 
 def plan_path(store: Store) -> Path:
@@ -204,7 +206,9 @@ def work_here(order: WorkOrder, say: Callable[[str, dict[str, Any]], None]) -> N
         say("recorded", {"name": title(protocol, cell), **fields})
 
     plugins = plugin_files(order.plugins)
-    options = Options(order.deadline_here(), plugins, order.retry_failed, device=order.device, workers=order.workers)
+    options = Options(
+        order.deadline_here(), order.seconds, plugins, order.retry_failed, device=order.device, workers=order.workers
+    )
     work(order.planned, Store(order.results), options, Events(progress, recorded))
 
 

@@ -32,14 +32,39 @@ class Events:
     recorded: Callable[[Protocol, Cell, Record], None]
 
 
+class Budget:
+    """What a worker may still begin: trainings that end before `deadline`, a time.monotonic() value; None: all.
+
+    Its first training may be as long as `seconds`, the whole budget that the plan was made with: how long Python takes
+    to start is not known when a plan says that a cell fits, and a budget in which one fits measures one.
+    """
+
+    def __init__(self, deadline: float | None, seconds: float | None = None) -> None:
+        self._deadline, self._first = deadline, seconds
+
+    def fits(self, seconds: float) -> bool:
+        """Whether a training of this length may begin now."""
+        if self._deadline is None:
+            return True
+        left = self._deadline - time.monotonic()
+        if self._first is not None and left > 0:
+            left = max(left, self._first)
+        if seconds > left:
+            return False
+        self._first = None
+        return True
+
+
 @dataclass(frozen=True)
 class Options:
-    """How to work. `deadline` is a time.monotonic() value; `plugins` maps names to files.
+    """How to work. `deadline` is a time.monotonic() value, `seconds` how long the budget was when that was set;
+    `plugins` maps names to files.
 
     On "cuda" jobs run in batches, see `planning.batching`. `workers`: workers that share the work, as far as is known.
     """
 
     deadline: float | None = None
+    seconds: float | None = None
     plugins: Mapping[str, Path] = field(default_factory=dict)
     retry_failed: bool = False
     second_tries: bool = True
@@ -58,7 +83,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
 
     A job held by another process is come back to: it may need finishing if that process dies.
     """
-    costs = costs_of(jobs, store)
+    costs, budget = costs_of(jobs, store), Budget(options.deadline, options.seconds)
     harnesses: dict[str, Harness] = {}
     waiting = list(jobs)
     while waiting:
@@ -68,7 +93,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
                 return  # a look at each of thousands of jobs would take minutes
             protocol = batch.jobs[0].job.protocol
             if protocol.key not in harnesses:
-                harnesses[protocol.key] = _harness(protocol, store, options, events, costs)
+                harnesses[protocol.key] = _harness(protocol, store, options, events, costs, budget)
             harness = harnesses[protocol.key]
             harness.tries.left = 0
             try:
@@ -99,10 +124,9 @@ def placement_for(protocol: Protocol, device: str) -> Placement | None:
     return None if device == "cpu" else Placement("cuda", strategy_for(protocol.network))
 
 
-def _harness(protocol: Protocol, store: Store, options: Options, events: Events, costs: CostModel) -> Harness:
-    def fits(seconds: float) -> bool:
-        return options.deadline is None or time.monotonic() + seconds <= options.deadline
-
+def _harness(
+    protocol: Protocol, store: Store, options: Options, events: Events, costs: CostModel, budget: Budget
+) -> Harness:
     settings = Settings(
         data_root=data_root(),
         plugins=options.plugins,
@@ -110,7 +134,7 @@ def _harness(protocol: Protocol, store: Store, options: Options, events: Events,
         second_tries=options.second_tries,
         checkpoint_seconds=options.checkpoint_seconds,
         placement=placement_for(protocol, options.device),
-        may_start=fits,
+        may_start=budget.fits,
         on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
         on_record=lambda cell, record: events.recorded(protocol, cell, record),
     )

@@ -1,0 +1,117 @@
+"""How `status` is printed: sums first, on one screen; every method and claim on request. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from benchmark.cli.tables import counted
+from benchmark.cli.terminal import show_table
+from benchmark.utils.files import spoken
+
+Row = dict[str, Any]
+STATES = ("finished", "running", "failed", "missing")
+BEGUN, NEAR = 8, 6  # rows of protocols and of claims on one screen
+
+
+def show_progress(document: dict[str, Any], unit: str, every: bool) -> None:
+    """Print what `progress_document` gives. One protocol alone is shown with all its methods, as with `every`."""
+    sums = Counter({state: sum(row[state] for row in document["methods"]) for state in STATES})
+    protocols = _by_protocol(document["methods"], unit)
+    left = sum(row[_hours(unit)] for row in protocols)
+    words = ", ".join(f"{sums[state]:,} {state}" for state in STATES)
+    click.echo(f"Cells of {counted(len(protocols), 'protocol')}: {words}.")
+    click.echo(f"About {spoken(3600 * left)} of one {unit} left.")
+    _show_workers(document["workers"])
+    _show_submissions(document["submissions"])
+    if every or len(protocols) == 1:
+        show_table(
+            "\nMethods", ["protocol", "method", *STATES, f"{unit}-hours left"], map(_values, document["methods"])
+        )
+        _show_claims(document["claims"], unit, len(document["claims"]))
+        _show_costs(document["costs"])
+        return
+    begun = [row for row in protocols if row["finished"] or row["running"] or row["failed"]]
+    if begun:
+        begun.sort(key=lambda row: (not row["running"], not row["missing"]))
+        show_table("\nBegun", ["protocol", *STATES, f"{unit}-hours left"], map(_values, begun[:BEGUN]), ["protocol"])
+    _show_claims(document["claims"], unit, NEAR)
+    more = [f"{counted(len(begun) - BEGUN, 'more protocol')} begun"] if len(begun) > BEGUN else []
+    more.append(f"{len(protocols) - len(begun)} not begun")
+    click.echo(f"\n{', '.join(more)}. Every method and claim: --all")
+
+
+def _hours(unit: str) -> str:
+    return f"{unit.lower()}_hours_left"
+
+
+def _values(row: Row) -> list[object]:
+    return [f"{value:,.2f}" if isinstance(value, float) else value for value in row.values()]
+
+
+def _by_protocol(methods: Iterable[Row], unit: str) -> list[Row]:
+    found: dict[str, Row] = {}
+    for row in methods:
+        sums = found.setdefault(
+            row["protocol"], {"protocol": row["protocol"], **dict.fromkeys(STATES, 0), _hours(unit): 0.0}
+        )
+        for name in (*STATES, _hours(unit)):
+            sums[name] += row[name]
+    return list(found.values())
+
+
+def _show_claims(claims: Sequence[Row], unit: str, most: int) -> None:
+    """Verdicts, undecided ones that need fewest cells first; how many have which is said of all."""
+    rows = [row for row in claims if row["verdict"] != "not measured"]
+    open_ = sorted((row for row in rows if row["verdict"] == "inconclusive"), key=lambda row: row[_hours(unit)])
+    decided = [row for row in rows if row["verdict"] != "inconclusive"]
+    shown = [*open_, *decided][:most]
+    if shown:
+        headings = ["claim", "verdict", "cells left", f"{unit}-hours left", "more seeds"]
+        table = [["-" if value is None else value for value in _values(row)] for row in shown]
+        show_table("\nVerdicts, nearest first", headings, table, ["claim", "verdict"])
+    counts = Counter(row["verdict"].partition(",")[0] for row in claims)
+    if claims:
+        click.echo(
+            f"Of {counted(len(claims), 'claim')}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
+        )
+
+
+def _show_costs(costs: Iterable[Row]) -> None:
+    rows = [
+        [
+            row["protocol"],
+            f"{1000 * row['seconds_per_step']:.3g} ms",
+            row["records"],
+            *map(_percent, (row["error"], row["error_90"])),
+        ]
+        for row in costs
+    ]
+    show_table("\nExpected cost of an update here", ["protocol", "update", "records", "error", "9 of 10 within"], rows)
+
+
+def _show_workers(workers: Sequence[Row]) -> None:
+    if workers:
+        rows = [[row["protocol"], row["job"], row["host"], row["pid"]] for row in workers]
+        show_table("\nRunning", ["protocol", "job", "host", "process"], rows)
+    for log in dict.fromkeys(row["log"] for row in workers if row["log"]):
+        click.echo(f"Log: {log}")  # not in the table, which breaks long words
+
+
+def _show_submissions(submissions: Sequence[Row]) -> None:
+    if submissions:
+        rows = [[row["job"], row["submitted"], row["tasks"], _words(row["states"])] for row in submissions]
+        show_table("\nSlurm", ["job", "submitted", "tasks", "states"], rows)
+    for row in submissions:
+        click.echo(f"Logs of job {row['job']}: {row['logs']}")
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.0f} %"
+
+
+def _words(found: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state.lower()}" for state, count in sorted(found.items())) or "not known any more"
