@@ -6,7 +6,8 @@ be replayed from a captured CUDA graph, which may hold neither a random generato
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -52,11 +53,43 @@ class ReplicaExamples:
         return tables
 
 
+_DRAWING = ThreadPoolExecutor(1, "drawing tables")  # its thread starts with the first draw ahead
+
+
+def draws_ahead(device: torch.device) -> bool:
+    """Whether tables are drawn while the device is busy. A CPU has no core to spare for it."""
+    return device.type == "cuda"
+
+
+class Ahead:
+    """Tables by epoch, those of the next one drawn in a thread as soon as an epoch is taken.
+
+    `draw`: all tables of an epoch; called in a thread it has to draw from generators of its own. `last`: the last epoch
+    that will be asked for. On CUDA they lie in pinned memory, so that copying them makes nobody wait.
+    """
+
+    def __init__(self, draw: Callable[[int], dict[str, Tensor]], last: int) -> None:
+        self._draw, self._last, self._pinned = draw, last, torch.cuda.is_available()
+        self._drawing: tuple[int, Future[dict[str, Tensor]]] | None = None
+
+    def __call__(self, epoch: int) -> dict[str, Tensor]:
+        """The tables of an epoch. Raises what drawing them raised."""
+        drawing, self._drawing = self._drawing, None
+        tables = drawing[1].result() if drawing and drawing[0] == epoch else self._drawn(epoch)
+        if epoch < self._last:
+            self._drawing = epoch + 1, _DRAWING.submit(self._drawn, epoch + 1)
+        return tables
+
+    def _drawn(self, epoch: int) -> dict[str, Tensor]:
+        tables = self._draw(epoch)
+        return {name: table.pin_memory() for name, table in tables.items()} if self._pinned else tables
+
+
 class Tables:
     """The tables of the epoch at hand, on the data's device, and the counter that says which update is next.
 
     One source gives batches (size, ...); a list of sources gives stacked ones (replicas, size, ...). `stored`: training
-    examples as the data set, or a compacted form of it, holds them.
+    examples as the data set, or a compacted form of it, holds them. `last`: the update that training ends before.
     """
 
     def __init__(
@@ -66,6 +99,7 @@ class Tables:
         stored: Tensor,
         source: ReplicaExamples | Sequence[ReplicaExamples],
         first: int = 0,
+        last: int = 0,
     ) -> None:
         self.recipe, self.dataset, self.stored = recipe, dataset, stored
         self.sources = [source] if isinstance(source, ReplicaExamples) else list(source)
@@ -75,6 +109,9 @@ class Tables:
         self.counter = torch.full((1,), first, dtype=torch.int64, device=stored.device)
         self._within = torch.arange(recipe.batch_size, device=stored.device)
         self._epoch, self._now = -1, dict[str, Tensor]()
+        self._tables: Callable[[int], dict[str, Tensor]] = self._drawn
+        if draws_ahead(stored.device):
+            self._tables = Ahead(self._drawn, (last - 1) // self.per_epoch)
 
     def size(self, step: int) -> int:
         """Examples in the batch of update `step`."""
@@ -86,14 +123,16 @@ class Tables:
         epoch = step // self.per_epoch
         if epoch == self._epoch:
             return
-        drawn = [source.tables(self.recipe, self.dataset, epoch) for source in self.sources]
-        for name, table in drawn[0].items():
-            new = torch.stack([each[name] for each in drawn]) if self.lead else table
+        for name, table in self._tables(epoch).items():
             if name in self._now:
-                self._now[name].copy_(new)
+                self._now[name].copy_(table, non_blocking=True)
             else:
-                self._now[name] = new.to(self.stored.device, copy=True)
+                self._now[name] = table.to(self.stored.device, copy=True)
         self._epoch = epoch
+
+    def _drawn(self, epoch: int) -> dict[str, Tensor]:
+        drawn = [source.tables(self.recipe, self.dataset, epoch) for source in self.sources]
+        return {n: torch.stack([each[n] for each in drawn]) for n in drawn[0]} if self.lead else drawn[0]
 
     @property
     def order(self) -> Tensor:

@@ -7,35 +7,105 @@ warm-up on side streams, gradients that the graph allocates itself, capturable o
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 
 from benchmark.training.step import Step
 
+Work = Callable[[], None]
+
 WARM_UPS = 3  # updates before a capture: optimizer states, libraries' workspaces and cuDNN's choices are made in them
-LONG = 10  # updates in the longer of the two graphs of each batch size
+LONG = 10  # updates of one step function in the longer of the two graphs of each batch size, at most
+MOST = 40  # updates of all step functions in a graph: of ResNet-20's, each some 230 kernels, about 10,000 nodes
+BRANCHES = 16  # streams side by side: more kernels than that do not run at once, and every branch costs an event
+
+
+class Capturing(Protocol):
+    """A device that runs works side by side and captures them; tests imitate it."""
+
+    def beside(self, works: Sequence[Work]) -> None:
+        """Run works side by side; what is asked for next begins when all have ended."""
+        ...
+
+    def captured(self, work: Work) -> Work:
+        """A launch of all that `work` asks of the device. Capturing runs nothing."""
+        ...
+
+
+class Cuda:
+    """The current CUDA device, with `branches` streams. See `Capturing`.
+
+    Graphs share one pool of memory: they are launched one after another, and leave nothing in it that another reads.
+    """
+
+    def __init__(self, branches: int) -> None:
+        self._streams: list[Any] = [torch.cuda.Stream() for _ in range(branches)]  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def beside(self, works: Sequence[Work]) -> None:
+        """See `Capturing`.
+
+        Streams that began are waited for even where a work fails: a capture that ended with one still away would raise
+        that instead, and hide what went wrong.
+        """
+        here, away = torch.cuda.current_stream(), list[Any]()
+        try:
+            for work, stream in zip(works, self._streams, strict=False):
+                stream.wait_stream(here)
+                away.append(stream)
+                with torch.cuda.stream(stream):
+                    work()
+        finally:
+            for stream in away:
+                here.wait_stream(stream)
+
+    def captured(self, work: Work) -> Work:
+        """See `Capturing`. Other threads go on drawing tables, so only this one is held to the rules of a capture."""
+        graph = torch.cuda.CUDAGraph()
+        with _no_collection(), torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            work()
+        return graph.replay
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect garbage now and not inside: a graph or an event that is freed during a capture spoils it."""
+    gc.collect()
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Replay:
-    """Runs updates of several step functions side by side, each on a stream of its own. See `Updates`.
+    """Runs updates of several step functions side by side, spread over the device's streams. See `Updates`.
 
     The first updates of each batch size run eagerly, on those streams, and are part of the training; then one update
-    of every step function is captured as one graph, and `LONG` updates as another, to be launched once for all.
+    of every step function is captured as one graph, and several as another, to be launched once for all. A graph forks
+    once: each step function goes through all its updates without waiting for the others.
     """
 
     stride = 1_000_000_000  # to the next stop: a look at the clock in between would keep the host busy
 
-    def __init__(self, steps: Sequence[Step], streams: Sequence[torch.cuda.Stream]) -> None:
-        self._steps, self._streams = steps, streams
-        self._graphs: dict[tuple[int, int], Callable[[], None]] = {}
+    def __init__(self, steps: Sequence[Step], device: Capturing) -> None:
+        self._steps, self._device = steps, device
+        self.long = max(1, min(LONG, MOST // len(steps)))
+        self._graphs: dict[tuple[int, int], Work] = {}
         self._warm: Counter[int] = Counter()
 
     @staticmethod
     def of(steps: Sequence[Step]) -> Replay:
         """For step functions whose data is on the current CUDA device."""
-        return Replay(steps, [torch.cuda.Stream() for _ in steps])  # type: ignore[no-untyped-call]
+        return Replay(steps, Cuda(min(BRANCHES, len(steps))))
 
     def changed(self) -> None:
         """See `Updates`: what was captured is another update; warm up and capture again."""
@@ -54,31 +124,24 @@ class Replay:
             number += self._some(size, min(last - number, alike))
 
     def _some(self, size: int, most: int) -> int:
-        """One or `LONG` updates on batches of `size`, at most `most`; returns how many."""
+        """One or `long` updates on batches of `size`, at most `most`; returns how many."""
         if self._warm[size] < WARM_UPS:
-            self._fork(size)
+            self._updates(size, 1)
             self._warm[size] += 1
             return 1
-        count = LONG if most >= LONG else 1
+        count = self.long if most >= self.long else 1
         if (size, count) not in self._graphs:
-            self._graphs[size, count] = self._captured(size, count)
+            self._graphs[size, count] = self._device.captured(partial(self._updates, size, count))
         self._graphs[size, count]()
         return count
 
-    def _captured(self, size: int, count: int) -> Callable[[], None]:
-        """A launch of `count` updates of every step function. Capturing runs nothing."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for _ in range(count):
-                self._fork(size)
-        return graph.replay
+    def _updates(self, size: int, count: int) -> None:
+        """`count` updates of every step function, on a stream what falls to it."""
 
-    def _fork(self, size: int) -> None:
-        """One update of every step function, side by side; the current stream goes on when all are done."""
-        here = torch.cuda.current_stream()
-        for step, stream in zip(self._steps, self._streams, strict=True):
-            stream.wait_stream(here)
-            with torch.cuda.stream(stream):
-                step(size)
-        for stream in self._streams:
-            here.wait_stream(stream)
+        def own(steps: Sequence[Step]) -> None:
+            for step in steps:
+                for _ in range(count):
+                    step(size)
+
+        branches = [self._steps[place::BRANCHES] for place in range(min(BRANCHES, len(self._steps)))]
+        self._device.beside([partial(own, steps) for steps in branches])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -23,6 +24,8 @@ def driver(device: str) -> str | None:
 
 def require_device(device: str) -> None:
     """Raise EnvironmentProblem if a device was asked for that is not there."""
+    if device == "cuda":
+        many_queues()
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("--device cuda", "torch sees no CUDA device", "Leave it out to use the CPU")
 
@@ -42,20 +45,75 @@ def described(precision: str, device: str = "cpu") -> str:
     return precision
 
 
+def channels_last(precision: str, device: str) -> bool:
+    """Whether convolutions of a network on a stream of its own keep their weights in channels_last.
+
+    cuDNN's tensor core kernels read it without reordering. In fp32, without tensor cores, its kernels for the usual
+    order are the better ones. Stacked networks are grouped convolutions, which have fewer kernels for it.
+    """
+    return device == "cuda" and precision in {"bf16", "tf32"}
+
+
 @contextmanager
 def cuda_settings(precision: str) -> Iterator[None]:
     """How CUDA multiplies in forward and backward passes; the caller's settings come back afterwards.
 
     cuDNN's convolutions would use TF32 by default, so fp32 has to be said. Shapes are fixed, so cuDNN may time kernels.
     """
-    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    parts = [getattr(torch.backends, name) for name in ("cuda", "cudnn")]
+    settings = [parts[0].matmul, parts[1].conv, parts[1].rnn]
     before, benchmark = [each.fp32_precision for each in settings], torch.backends.cudnn.benchmark
     try:
-        for each in settings:
-            each.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        _set_tf32(["tf32" if precision == "tf32" else "ieee"] * 3)
         torch.backends.cudnn.benchmark = True
         yield
     finally:
-        for each, value in zip(settings, before, strict=True):
-            each.fp32_precision = value
+        _set_tf32(before)
         torch.backends.cudnn.benchmark = benchmark
+
+
+def _set_tf32(said: Sequence[str]) -> None:
+    """What matrix products, convolutions and recurrent layers do with fp32.
+
+    torch has an older flag beside these, and refuses to read any of them by its old name where they disagree: cuDNN's
+    covers recurrent layers too, which no network here has.
+    """
+    product, convolution, recurrent = said
+    torch.backends.cuda.matmul.allow_tf32 = product == "tf32"
+    torch.backends.cudnn.allow_tf32 = convolution == "tf32"
+    torch.backends.cuda.matmul.fp32_precision = product
+    torch.backends.cudnn.conv.fp32_precision = convolution  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = recurrent  # type: ignore[attr-defined]
+
+
+NO_MEMORY = (
+    "out of memory",  # the runtime's own, as a graph is instantiated or a library sets up
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # no memory for cuBLAS's handle
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine",  # cuDNN: none whose workspace could be had
+)
+
+
+def no_memory(error: BaseException | None) -> bool:
+    """Whether this, or what it hides, says that the device's memory did not suffice.
+
+    torch's allocator has an exception for it; CUDA, cuBLAS and cuDNN say it in words. What goes wrong while a capture
+    is ended hides why it was.
+    """
+    while error is not None:
+        words = str(error).lower()
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+        if isinstance(error, RuntimeError) and any(phrase.lower() in words for phrase in NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def many_queues() -> None:
+    """Ask the driver, before it is first used, for as many queues as there are branches of a graph, and some more.
+
+    Its default is eight: kernels of further branches would wait for those in front of them.
+    """
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")

@@ -16,6 +16,7 @@ from benchmark.training.device import arithmetic
 
 CHUNK = 1000  # examples a forward pass; fastest of 500, 1000 and 5000 for LeNet-300-100 on one core
 IMAGE_CHUNK = 250  # images a forward pass: 64 maps of 32x32 for each take 64 MB
+CUDA_CHUNK, CUDA_IMAGE_CHUNK = 10_000, 4_000  # of all replicas: few kernels, and 64 maps for each take 1 GB
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class History:
         return step, self.validation[best], self.test[self.test_steps.index(step)]
 
 
+def chunk_of(images: bool, device: str, replicas: int = 1) -> int:
+    """Examples of each of some stacked replicas in a forward pass. It decides in what order metrics are added up."""
+    least = IMAGE_CHUNK if images else CHUNK
+    if device == "cpu":
+        return least
+    return max(least, (CUDA_IMAGE_CHUNK if images else CUDA_CHUNK) // replicas)
+
+
 @torch.no_grad()
 def measure(
     forward: Callable[[Tensor], Tensor],
@@ -66,7 +75,7 @@ def measure(
     own = stacked and labels.dim() == 2
     count = labels.shape[1] if own else len(labels)
     sums = vmap(task.metrics, in_dims=(0, 0 if own else None)) if stacked else task.metrics
-    chunk = chunk or (IMAGE_CHUNK if inputs.dim() == 4 else CHUNK)
+    chunk = chunk or chunk_of(inputs.dim() == 4, labels.device.type)
     for start in range(0, count, chunk):
         part = slice(start, start + chunk)
         with arithmetic(precision, labels.device.type):
@@ -143,9 +152,11 @@ class Observed:
         return metrics[:, 0].where(torch.tensor(wanted, device=metrics.device), torch.zeros_like(metrics[:, 0]))
 
     def to_host(self) -> None:
-        """Read everything from the device, once for all replicas."""
-        self.validation = {step: metrics.cpu() for step, metrics in self.validation.items()}
-        self.test = {step: metrics.cpu() for step, metrics in self.test.items()}
+        """Read from the device what is still there: one copy for all replicas and evaluations since the last time."""
+        for seen in (self.validation, self.test):
+            there = [step for step, metrics in seen.items() if metrics.device.type != "cpu"]
+            if there:
+                seen.update(zip(there, torch.stack([seen[step] for step in there]).cpu(), strict=True))
 
     def history(self, number: int, steps: Sequence[int]) -> tuple[History, int | None]:
         """One replica's history, and the update of its first loss that is not finite, where the history ends."""
@@ -163,12 +174,13 @@ class Observed:
 
     def saved(self, number: int) -> dict[str, Tensor]:
         """One replica's part, for its checkpoint."""
+        self.to_host()
         state = {"least": torch.tensor([self.least[number]], dtype=torch.float64)}
         for name, seen, steps in (
             ("validation", self.validation, sorted(self.validation)),
             ("test", self.test, sorted(self.test_steps[number])),
         ):
-            rows = [seen[step][number].cpu() for step in steps]
+            rows = [seen[step][number] for step in steps]
             state[f"{name}_steps"] = torch.tensor(steps, dtype=torch.int64)
             state[name] = torch.stack(rows) if rows else torch.zeros((0, 0), dtype=torch.float64)
         return state

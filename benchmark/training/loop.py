@@ -25,7 +25,7 @@ from torch import Tensor
 from benchmark.datasets.dataset import Dataset
 from benchmark.training.checkpoint import CheckpointFile, Checkpoints, updates_done
 from benchmark.training.cuda_graphs import Replay
-from benchmark.training.device import cuda_settings
+from benchmark.training.device import cuda_settings, many_queues, no_memory
 from benchmark.training.evaluate import Looks, Observed, Quality
 from benchmark.training.hooks import Hook, Hooks, Run
 from benchmark.training.kernels.engine import portable
@@ -72,6 +72,8 @@ def train(
     Raises EnvironmentProblem if a device's memory does not hold even one replica.
     """
     if placement is not None:
+        if placement.device == "cuda":
+            many_queues()
         setup = replace(setup, dataset=on_device(setup.dataset, placement.device))
     groups = _Groups(replicas, setup, placement, progress or (lambda *_: None), checkpoints, hooks)
     engine = engine_for(setup, placement)
@@ -121,7 +123,7 @@ class _Groups:
             left = [number for number in range(len(self.replicas)) if number not in outcomes]
             numbers = [n for n in left if span(n) == span(left[0])][:most]
             found = self._attempt(numbers, engine, [saved[n] for n in numbers if n in saved])
-            if found is not None:
+            if not isinstance(found, str):
                 words = self._described(len(found), too_many)
                 outcomes |= {
                     n: replace(outcome, replica_group=words) for n, outcome in zip(numbers, found, strict=True)
@@ -132,7 +134,7 @@ class _Groups:
                 torch.cuda.empty_cache()
             if len(numbers) == 1:
                 raise EnvironmentProblem(
-                    "the device", "has not enough memory to train one network", "Use a larger device"
+                    "the device", f"has not enough memory to train one network: {found}", "Use a larger device"
                 )
             too_many, most = len(numbers), len(numbers) // 2
         return [outcomes[number] for number in range(len(self.replicas))]
@@ -146,12 +148,14 @@ class _Groups:
 
     def _attempt(
         self, numbers: Sequence[int], engine: Engine, saved: Sequence[Mapping[str, Tensor]]
-    ) -> list[Outcome] | None:
-        """Outcomes, or None if memory did not suffice."""
+    ) -> list[Outcome] | str:
+        """Outcomes, or the words in which it was said that memory did not suffice."""
         try:
             return _Training(self, numbers, engine, saved).outcomes()
-        except torch.OutOfMemoryError:
-            return None
+        except RuntimeError as error:
+            if not no_memory(error):
+                raise
+            return str(error).partition("\n")[0]
 
 
 class _Training:

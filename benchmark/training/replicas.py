@@ -23,7 +23,8 @@ from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import Task, load_task
 from benchmark.training.batches import ReplicaExamples, Tables
 from benchmark.training.compact import Columns, usable
-from benchmark.training.evaluate import CHUNK, IMAGE_CHUNK, History, Quality, measure
+from benchmark.training.device import channels_last
+from benchmark.training.evaluate import History, Quality, chunk_of, measure
 from benchmark.training.hooks import Run
 from benchmark.training.optim import make_optimizer, rate_table, under
 from benchmark.training.step import Single, Stack, Step, Stepped, Tensors, Trained
@@ -151,7 +152,7 @@ def _step(
     hooked: bool,
 ) -> Step:
     recipe, device = setup.recipe, setup.device
-    tables = Tables(recipe, setup.dataset, stored, source, replica.first_step)
+    tables = Tables(recipe, setup.dataset, stored, source, replica.first_step, replica.last_step)
     rates = rate_table(recipe, tables.per_epoch, replica.last_step, device.type)
     optimizer = make_optimizer(recipe, list(trained.parameters.values()))
     on_device = {name: mask.to(device) for name, mask in masks.items()}
@@ -182,9 +183,12 @@ class Stacked:
         """See `ReplicaGroup`."""
         inputs, labels, prepare = self._dataset.test_inputs, self._dataset.test_labels, self._dataset.prepare
         task, precision = self.setup.task, self.setup.recipe.precision
-        return measure(
-            lambda x: self.stack.outputs(x, own=False), inputs, labels, task, prepare, precision, stacked=True
-        )
+        chunk = chunk_of(inputs.dim() == 4, self.setup.device.type, len(self.replicas))
+
+        def forward(part: Tensor) -> Tensor:
+            return self.stack.outputs(part, own=False)
+
+        return measure(forward, inputs, labels, task, prepare, precision, chunk, stacked=True)
 
     def validation_metrics(self) -> Tensor:
         """See `ReplicaGroup`."""
@@ -202,7 +206,7 @@ class Stacked:
             inputs = dataset.prepare(dataset.train_inputs[part.flatten()])
             return self.stack.outputs(inputs.reshape(*part.shape, *inputs.shape[1:]), own=True)
 
-        chunk = IMAGE_CHUNK if dataset.train_inputs.dim() == 4 else CHUNK
+        chunk = chunk_of(dataset.train_inputs.dim() == 4, self.setup.device.type, len(self.replicas))
         task, precision = self.setup.task, self.setup.recipe.precision
         return measure(forward, rows, dataset.train_labels[rows], task, precision=precision, chunk=chunk, stacked=True)
 
@@ -260,6 +264,14 @@ class Stacked:
         return changed
 
 
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """On the parameter's device; in its memory format too if shaped as it is, because fused optimizers read them side
+    by side."""
+    if tensor.shape != parameter.shape:
+        return tensor.to(parameter.device)
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+
+
 def _together(states: Sequence[Mapping[str, Tensor]]) -> Tensors:
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
@@ -276,6 +288,8 @@ class _Member:
         module = setup.make_module(self.columns.count if self.columns else None)
         module.load_state_dict(self._narrow(masked_start(replica)))
         module.to(setup.device)
+        if not hooked and channels_last(setup.recipe.precision, setup.device.type):
+            module.to(memory_format=torch.channels_last)
         self.inputs = self.columns.inputs(dataset.train_inputs) if self.columns else dataset.train_inputs
         self._test_inputs = self.columns.inputs(dataset.test_inputs) if self.columns else dataset.test_inputs
         self.network = Single(module, setup.recipe.precision, setup.task.loss)
@@ -296,7 +310,8 @@ class _Member:
         return self._metrics(*self._examples(self.replica.split.training))
 
     def state(self) -> Tensors:
-        own = {name: tensor.detach().clone() for name, tensor in self.network.module.state_dict().items()}
+        held = self.network.module.state_dict()
+        own = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in held.items()}
         return self.columns.restore(own) if self.columns else own
 
     def saved(self) -> Tensors:
@@ -312,7 +327,7 @@ class _Member:
         for place, (name, parameter) in enumerate(self.network.parameters.items()):
             whole = under(f"optimizer.{place}.", saved)
             own = {key: self._narrow({name: t})[name] if t.dim() == parameter.dim() else t for key, t in whole.items()}
-            self.step.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in own.items()}
+            self.step.optimizer.state[parameter] = {key: _laid_out_as(parameter, t) for key, t in own.items()}
 
     def run(self, done: int) -> Run:
         def batch() -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from benchmark.networks.layers import dropouts, give_words
 from benchmark.training.batches import Tables
 from benchmark.training.device import arithmetic
 from benchmark.training.optim import updating
+from benchmark.training.stacked_layers import stackable
 
 Tensors = dict[str, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -71,16 +72,16 @@ class Single:
 class Stack:
     """Networks of one architecture as one: every parameter and buffer has an axis of replicas in front. See `Trained`.
 
-    torch.func.vmap turns each layer into one kernel for all replicas: linear layers into batched matrix products,
-    convolutions into grouped convolutions, batch norm into batch norm over stacked channels. `module` is the
-    architecture; its own values are never used.
+    torch.func.vmap and the layers of `stacked_layers` make one kernel for all replicas of each layer: batched matrix
+    products of linear layers, grouped convolutions, batch norm over the channels of all. `module` is the architecture,
+    which the stack takes over; its values are never used.
     """
 
     def __init__(
         self, module: nn.Module, states: Sequence[Mapping[str, Tensor]], precision: str, device: str, loss: Loss
     ) -> None:
-        self.module, self.precision, self.count, self.loss = module, precision, len(states), loss
         own = dict(module.named_parameters())
+        self.module, self.precision, self.count, self.loss = stackable(module), precision, len(states), loss
         stacked = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
         self.parameters = {name: stacked[name].requires_grad_() for name in own}
         self.buffers = {name: tensor for name, tensor in stacked.items() if name not in own}
@@ -143,8 +144,9 @@ class Step:
         self.trained, self.tables, self.optimizer, self.rates = trained, tables, optimizer, rates
         self._update = updating(optimizer)
         # A mask of ones changes nothing: skip the multiplication.
-        self._masks = {n: m.to(torch.float32) for n, m in masks.items() if moving or not bool(m.all())}
-        self._masked = [(trained.parameters[name], mask) for name, mask in self._masks.items()]
+        own = trained.parameters  # a mask is laid out in memory as its parameter, and so as the gradient
+        self._masks = {n: torch.zeros_like(own[n], requires_grad=False).copy_(m)
+                       for n, m in masks.items() if moving or not bool(m.all())}  # fmt: skip
         self._frozen: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, size: int) -> None:
@@ -156,9 +158,10 @@ class Step:
         loss = self.trained.losses(inputs, labels, tables.dropout_words())
         loss.sum().backward()  # type: ignore[no-untyped-call]
         # Zero gradients keep pruned weights and their optimizer state exactly zero, weight decay included.
-        for parameter, mask in self._masked:
-            assert parameter.grad is not None
-            parameter.grad.mul_(mask)
+        if self._masks:
+            masked = [self.trained.parameters[name] for name in self._masks]
+            gradients = [parameter.grad for parameter in masked if parameter.grad is not None]
+            torch._foreach_mul_(gradients, [*self._masks.values()])
         if self._frozen:
             self._update_all_but_frozen()
         else:

@@ -5,7 +5,6 @@ Stacked sums in another order, so it agrees to rounding; on streams of their own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,9 @@ from benchmark.networks import make
 from benchmark.protocols import Protocol
 from benchmark.protocols.network import FAMILIES
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
-from benchmark.training import loop
 from benchmark.training.checkpoint import CheckpointFile, load_weights, save_weights
-from benchmark.training.cuda_graphs import Replay
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import GROUPS, Outcome, Replica, TrainingSetup, strategy_for
-from benchmark.training.step import Step
 from benchmark.utils.errors import EnvironmentProblem
 
 
@@ -141,58 +137,6 @@ def test_progress_names_the_replica(tiny_protocol: Protocol) -> None:
 def test_every_family_has_a_strategy() -> None:
     for family in FAMILIES:
         assert strategy_for(family.model_construct()) in GROUPS
-
-
-class Imitated(Replay):
-    """Captures by remembering what was to be captured; a launch runs it."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.log: list[tuple[int, int]] = []
-        super().__init__(steps, [])
-
-    def _fork(self, size: int) -> None:
-        self.log.append((size, 1))
-        for step in self._steps:
-            step(size)
-
-    def _captured(self, size: int, count: int) -> Callable[[], None]:
-        def launched() -> None:
-            self.log.append((size, count))
-            for _ in range(count):
-                for step in self._steps:
-                    step(size)
-
-        return launched
-
-
-def test_replays_run_every_update_once(tiny_protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eager at first, then ten at once where ten are alike, a partial batch by a graph of its own, two replicas."""
-    made: list[Imitated] = []
-
-    def imitated(steps: Sequence[Step]) -> Imitated:
-        made.append(Imitated(steps))
-        return made[-1]
-
-    recipe = recipe_of(tiny_protocol, batch_size=4, steps=90)  # 17 whole batches and one of 2 in an epoch of 70 rows
-    replicas = [replace(replica, last_step=90) for replica in replicas_of("conv-2", 2)]
-    when = EvaluationSpec.model_validate({**tiny_protocol.evaluation.model_dump(), "every": 45, "test_every": 45})
-
-    def trained() -> list[Outcome]:
-        placement = Placement("cpu", "streams")
-        return train(
-            replicas, TrainingSetup(lambda _: make(NETWORKS["conv-2"]), recipe, when, augmented()), None, placement
-        )
-
-    eager = trained()
-    monkeypatch.setattr(loop, "Eager", imitated)
-    replayed = trained()
-    for one, other in zip(replayed, eager, strict=True):
-        assert all(torch.equal(one.weights[n], other.weights[n]) for n in one.weights)
-        assert one.history == other.history
-    epoch = [(4, 1)] * 3 + [(4, 10)] + [(4, 1)] * 4 + [(2, 1)]
-    later = [(4, 10), *[(4, 1)] * 7, (2, 1)]
-    middle = [*[(4, 1)] * 9, *[(4, 1)] * 8, (2, 1)]  # looked at after 45 updates, 9 into the epoch
-    assert made[0].log == [*epoch, *later, *middle, *later, *later]
 
 
 class Killed(Exception):
