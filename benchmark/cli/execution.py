@@ -16,7 +16,7 @@ from benchmark.cli.selection import Chosen, waiting_words
 from benchmark.cli.tables import counted
 from benchmark.cli.terminal import Display
 from benchmark.datasets.source import data_root, source_of
-from benchmark.harness.executors.executor import Executor, InProcess, WorkOrder
+from benchmark.harness.executors.executor import Executor, InProcess, WorkOrder, title
 from benchmark.harness.executors.local import Local
 from benchmark.harness.executors.profile import Profile, load_profile
 from benchmark.harness.executors.slurm import Slurm
@@ -158,14 +158,13 @@ def expected(names: Iterable[str]) -> str:
 def execute(planned: Sequence[PlannedJob], store: Store, options: RunOptions) -> frozenset[str]:
     """Have these jobs run into `store`, and show how it goes; titles of the cells recorded, as far as that is known."""
     options.chosen.write_submissions(store)
-    cells = sum(len(item.job.cells) for item in planned)
+    names = [title(item.job.protocol, cell) for item in planned for cell in item.job.cells]
     workers = min(options.execution.workers, len(planned))
-    with Display(workers, cells, options.deadline, Served(planned)) as display:
+    with Display(workers, names, options.deadline, Served(planned)) as display:
         options.execution.make_executor().execute(options.order(planned, store), display.listen)
     if options.execution.waits:
         failed = f" ({display.failed} failed)" if display.failed else ""
-        left = cells - display.recorded
-        click.echo(f"{counted(display.recorded, 'cell')} recorded{failed}, {left:,} left.")
+        click.echo(f"{counted(display.recorded, 'cell')} recorded{failed}, {display.left:,} left.")
     return display.titles
 
 

@@ -80,12 +80,18 @@ class Serves(Interface):
 
 
 class Display:
-    """Listens to worker messages; counts records whether or not anything is drawn."""
+    """Listens to worker messages; counts records whether or not anything is drawn.
 
-    def __init__(self, workers: int, cells: int, deadline: float | None, serves: Serves | None = None) -> None:
+    `planned`: titles of the cells to be recorded. Networks that these start from are recorded besides, if missing.
+    """
+
+    def __init__(
+        self, workers: int, planned: Collection[str], deadline: float | None, serves: Serves | None = None
+    ) -> None:
         self.finished = self.failed = 0
         self._titles: set[str] = set()
-        self._deadline, self._cells, self._started = deadline, cells, time.monotonic()
+        self._deadline, self._started = deadline, time.monotonic()
+        self._planned, self._cells = frozenset(planned), len(planned)
         self._serves = serves
         self._bars: Progress | None = None
         self._tasks: list[TaskID] = []
@@ -99,7 +105,7 @@ class Display:
             )
             self._bars = Progress(*columns, console=Console(), expand=True)
             self._tasks = [self._bars.add_task(f"worker {n + 1} starts", total=None) for n in range(workers)]
-            self._tasks.append(self._bars.add_task("cells recorded", total=cells))
+            self._tasks.append(self._bars.add_task("cells recorded", total=self._cells))
 
     @property
     def titles(self) -> frozenset[str]:
@@ -110,6 +116,11 @@ class Display:
     def recorded(self) -> int:
         """Records seen, failed ones included."""
         return self.finished + self.failed
+
+    @property
+    def left(self) -> int:
+        """Cells without a record: planned ones, and of the others those that came."""
+        return self._cells - self.recorded
 
     def __enter__(self) -> Self:
         if self._bars:
@@ -141,9 +152,11 @@ class Display:
         self.finished += not failed
         name = str(message.fields["name"])
         self._titles.add(name)
+        self._cells += name not in self._planned
         line = f"{name}: {_outcome(message.fields)}{self._serves.words(name) if self._serves else ''}"
         if self._bars:
-            self._bars.update(self._tasks[-1], advance=1, description=escape(f"recorded; last: {line}"))
+            words = escape(f"recorded; last: {line}")
+            self._bars.update(self._tasks[-1], advance=1, total=self._cells, description=words)
             if failed:
                 self._bars.console.print(escape(line))
             return

@@ -89,6 +89,15 @@ def test_a_whole_run_from_nothing_and_again(tmp_path: Path, tiny_path: Path) -> 
     assert f"{len(records)} cells measured again here, {len(records)} identical bit for bit" in again.stdout
 
 
+def test_networks_that_planned_cells_start_from_are_no_negative_rest(tmp_path: Path, tiny_path: Path) -> None:
+    """One-shot pruning after training: its dense networks are recorded besides, and counted from when they come."""
+    done = invoke("run", f"{tiny_path}:one-shot", "--results", str(tmp_path / "r"), "--executor", "in-process")
+    records = Store(tmp_path / "r").records(load_file(tiny_path))
+    assert {record.method.name for record in records} == {"dense", "one-shot"}
+    assert f"{len(records)} cells recorded, 0 left." in done.stdout
+    assert f"] {len(records)}/{len(records)} " in done.stdout
+
+
 def test_ctrl_c_stops_every_worker_and_says_so_once(tmp_path: Path, tiny_path: Path) -> None:
     """SIGINT to `run`: exit code 130, one line, no process left behind, and the same command goes on."""
     path = tmp_path / "long.yaml"

@@ -218,6 +218,14 @@ def test_a_worker_follows_the_batches(tiny_protocol: Protocol, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("on_cpu")
+def test_the_networks_that_chains_start_from_are_trained_together(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """Where only the chains are wanted, their dense networks are one group too."""
+    recorded(plan([(tiny_protocol, "imp")], Store(tmp_path)), Store(tmp_path))
+    groups = {(r.method.name, r.provenance.replica_group) for r in Store(tmp_path).records(tiny_protocol)}
+    assert groups == {("dense", "2 side by side, streams"), ("imp", "2 side by side, streams")}
+
+
+@pytest.mark.usefixtures("on_cpu")
 def test_a_budget_holds_the_whole_company(
     tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from image_data import CROP, pictures
 from image_networks import COMMON, network, spec
+from torch import Tensor
 
 from benchmark.api import Masks
 from benchmark.datasets.augment import Preparation
@@ -19,6 +21,7 @@ from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
+from benchmark.training.checkpoint import CheckpointFile
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 
@@ -73,4 +76,30 @@ def went(
     when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 2, "test_every": 4})
     return train(
         replicas, TrainingSetup(lambda _: make(NETWORKS[name]), recipe, when, augmented()), placement=placement
+    )
+
+
+def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two states agree to rounding."""
+    return all(torch.allclose(one[n], other[n], rtol=1e-4, atol=2e-5) for n in one) and one.keys() == other.keys()
+
+
+class Killed(Exception):
+    """The machine failed."""
+
+
+def resumable(
+    name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, strategy: Any, folder: Path, kill_at: int | None
+) -> list[Outcome]:
+    """Train with a checkpoint at every look; the machine may fail at one."""
+
+    def report(_number: int, done: int, _total: int) -> None:
+        if done == kill_at:
+            raise Killed
+
+    when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 2, "test_every": 4})
+    files = [CheckpointFile(folder / f"{r.seed}", folder / "work", f"replica {r.seed}", 0.0) for r in replicas]
+    placement = Placement("cpu", strategy)
+    return train(
+        replicas, TrainingSetup(lambda _: make(NETWORKS[name]), recipe, when, augmented()), report, placement, files
     )

@@ -11,22 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from replica_groups import NETWORKS, augmented, recipe_of, replicas_of, went
-from torch import Tensor
+from replica_groups import NETWORKS, Killed, augmented, close, recipe_of, replicas_of, resumable, went
 
 from benchmark.networks import make
 from benchmark.protocols import Protocol
 from benchmark.protocols.network import FAMILIES
-from benchmark.protocols.recipe import EvaluationSpec, Recipe
-from benchmark.training.checkpoint import CheckpointFile, load_weights, save_weights
+from benchmark.protocols.recipe import EvaluationSpec
+from benchmark.training.checkpoint import load_weights, save_weights
 from benchmark.training.loop import Placement, train
-from benchmark.training.replicas import GROUPS, Outcome, Replica, TrainingSetup, strategy_for
+from benchmark.training.replicas import GROUPS, Outcome, TrainingSetup, strategy_for
 from benchmark.utils.errors import EnvironmentProblem
-
-
-def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    """Whether two states agree to rounding."""
-    return all(torch.allclose(one[n], other[n], rtol=1e-4, atol=2e-5) for n in one) and one.keys() == other.keys()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -137,27 +131,6 @@ def test_progress_names_the_replica(tiny_protocol: Protocol) -> None:
 def test_every_family_has_a_strategy() -> None:
     for family in FAMILIES:
         assert strategy_for(family.model_construct()) in GROUPS
-
-
-class Killed(Exception):
-    """The machine failed."""
-
-
-def resumable(
-    name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, strategy: Any, folder: Path, kill_at: int | None
-) -> list[Outcome]:
-    """Train with a checkpoint at every look; the machine may fail at one."""
-
-    def report(_number: int, done: int, _total: int) -> None:
-        if done == kill_at:
-            raise Killed
-
-    when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 2, "test_every": 4})
-    files = [CheckpointFile(folder / f"{r.seed}", folder / "work", f"replica {r.seed}", 0.0) for r in replicas]
-    placement = Placement("cpu", strategy)
-    return train(
-        replicas, TrainingSetup(lambda _: make(NETWORKS[name]), recipe, when, augmented()), report, placement, files
-    )
 
 
 def same(one: Outcome, other: Outcome) -> bool:
