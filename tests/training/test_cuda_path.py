@@ -266,13 +266,13 @@ def test_tables_are_drawn_ahead_in_a_thread(tiny_protocol: Protocol, monkeypatch
     recipe, three = recipe_of(tiny_protocol, steps=12), [replace(r, last_step=12) for r in replicas_of("conv-2", 2)]
     before = went("conv-2", three, recipe, tiny_protocol, Placement("cpu", "streams"))
     drawn: list[tuple[int, int, bool]] = []
-    tables = batches.Source.tables
+    tables = batches.ReplicaExamples.tables
 
-    def noted(source: batches.Source, recipe: Any, dataset: Any, epoch: int) -> dict[str, Tensor]:
+    def noted(source: batches.ReplicaExamples, recipe: Any, dataset: Any, epoch: int) -> dict[str, Tensor]:
         drawn.append((source.seed, epoch, threading.current_thread() is threading.main_thread()))
         return tables(source, recipe, dataset, epoch)
 
-    monkeypatch.setattr(batches.Source, "tables", noted)
+    monkeypatch.setattr(batches.ReplicaExamples, "tables", noted)
     monkeypatch.setattr(batches, "draws_ahead", lambda _device: True)
     after = went("conv-2", three, recipe, tiny_protocol, Placement("cpu", "streams"))
     # 70 rows in batches of 16: 5 updates an epoch, 12 in all, so epochs 0 to 2.
