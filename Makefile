@@ -1,5 +1,5 @@
 # Lotterybench. Needs Python >= 3.11, make and a package index; everything else is set up here.
-#   make reproduce                         measure what fits the budget, decide the claims, write leaderboard.md
+#   make reproduce                         measure what fits the budget, decide the claims, write leaderboard.md and its pages
 #   make reproduce BUDGET=2h ONLY='lth/*'
 #   make report                            the HTML report, in report/index.html
 #   make test                              the CPU test suite, under ten minutes on two cores

@@ -208,7 +208,18 @@ def beaten(samples: Mapping[str, Mapping[int, float]], alpha: float, resolution:
     return lower
 
 
-def ranks(samples: Mapping[str, Mapping[int, float]], alpha: float, resolution: float) -> dict[str, int]:
-    """Rank of each sample: 1 + the number of others that are significantly higher (`beaten`). Ties share a rank."""
+def groups(samples: Mapping[str, Mapping[int, float]], alpha: float, resolution: float) -> list[list[str]]:
+    """Samples from the highest mean down, in groups of which no two are told apart (`beaten`).
+
+    A sample that is told apart from one of the group that it would join begins the next one. So none with a higher mean
+    is in a later group than one with a lower mean, equal means go by name, and the first of a group was told apart from
+    one of the group before; the others of it need not have been.
+    """
     lower = beaten(samples, alpha, resolution)
-    return {name: 1 + sum(name in losers for losers in lower.values()) for name in samples}
+    found: list[list[str]] = []
+    for name in sorted(samples, key=lambda name: (-fmean(samples[name].values()), name)):
+        if found and not any(name in lower[other] or other in lower[name] for other in found[-1]):
+            found[-1].append(name)
+        else:
+            found.append([name])
+    return found

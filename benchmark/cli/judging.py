@@ -100,8 +100,12 @@ def power(results: Path, every: bool, as_json: bool) -> None:
 
 @click.command()
 @results_option
-@click.option("--to", type=click.Path(path_type=Path), help="File to write. [default: leaderboard.md]")
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the file is not what the records say.")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    help="File to write, with its pages in a folder beside it. [default: leaderboard.md, with docs/board/]",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if a file is not what the records say.")
 @click.option(
     "--with",
     "others",
@@ -112,7 +116,7 @@ def power(results: Path, every: bool, as_json: bool) -> None:
 )
 @without_gc
 def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path, ...]) -> None:
-    """Regenerate leaderboard.md from the records.
+    """Regenerate leaderboard.md and the pages behind it, docs/board/, from the records.
 
     \b
     Examples:
@@ -137,13 +141,16 @@ def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path,
         return
     path = to or Path("leaderboard.md")
     if not check:
-        board.write(store, known, path, extra)
-        click.echo(f"Wrote {path}")
+        pages = len(board.write(store, known, path, extra)) - 1
+        click.echo(f"Wrote {path} and {pages} files in {path.parent / board.folder_of(path)}")
         return
-    if not path.exists() or path.read_text(encoding="utf-8") != board.render(store, known, extra):
-        click.echo(f"{path} is not what the records in {results} say. Regenerate it: lotterybench leaderboard")
+    made = board.render(store, known, extra, path)
+    if wrong := board.problems(path, made):
+        for file, why in wrong.items():
+            click.echo(f"{file} {why}")
+        click.echo(f"This is not the board of the records in {results}. Regenerate it: lotterybench leaderboard")
         raise click.exceptions.Exit(EXIT_DEVIATION)
-    click.echo(f"{path} is what the records say.")
+    click.echo(f"{path} and {len(made) - 1} files in {path.parent / board.folder_of(path)} are what the records say.")
 
 
 @click.command()
@@ -199,8 +206,8 @@ def report(results: Path, to: Path) -> None:
 def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> None:
     """Derive every committed number again, make a fixed set of fast cells again, and compare.
 
-    Verdicts, board and pictures must be the same byte for byte. Cells must be the same bit for bit on the processor
-    and versions of their records; elsewhere they must lie within tolerances that each line states.
+    Verdicts, the board with its pages, and pictures must be the same byte for byte. Cells must be the same bit for bit
+    on the processor and versions of their records; elsewhere they must lie within tolerances that each line states.
 
     \b
     Examples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from itertools import islice
@@ -33,16 +33,15 @@ class RegressionResult:
 
 
 SHOWN_LINES = 6  # of a difference; the whole one is a `lotterybench leaderboard` and a `git diff` away
-
-
-_CLAIM = re.compile(r'^\| <a id="([^"]+)"></a>', re.ASCII)
+SHOWN_FILES = 4
 
 
 _CREATOR = re.compile(r"<dc:title>(.*?)</dc:title>")
 
 
 def derive(store: Store, protocols: Sequence[Protocol], board: Path, figures: Path) -> RegressionResult:
-    """Compare the locked protocols, `board` and the pictures in the folder `figures` with what `store` gives.
+    """Compare the locked protocols, `board` with its pages, and the pictures in the folder `figures` with what `store`
+    gives.
 
     A record, protocol or published number that cannot even be read is a regression too: it was committed readable.
     Raises BadInput if there is no board.
@@ -70,26 +69,30 @@ def _locked(store: Store, protocols: Sequence[Protocol], board: Path, figures: P
 
 
 def _board(store: Store, protocols: Sequence[Protocol], board: Path, figures: Path) -> RegressionResult:  # noqa: ARG001
-    committed, derived = board.read_bytes(), leaderboard.render(store, protocols).encode()
-    if committed == derived:
-        claims = sum(bool(_CLAIM.match(line)) for line in derived.decode().splitlines())
-        return RegressionResult([f"{board} with {claims} verdicts, byte for byte"])
-    return RegressionResult(reasons=[_difference(board, committed.decode(errors="replace"), derived.decode())])
+    made = leaderboard.render(store, protocols, board=board)
+    if not (wrong := leaderboard.problems(board, made)):
+        claims = len({claim for text in made.values() for claim in leaderboard.by_claim(text)})
+        return RegressionResult([f"{board} and {len(made) - 1} files behind it, with {claims} claims, byte for byte"])
+    return RegressionResult(reasons=[_difference(board, wrong, made)])
 
 
-def _difference(board: Path, committed: str, derived: str) -> str:
-    """Which claims read differently now, then the first lines that do."""
-    before, after = (dict(_rows(text)) for text in (committed, derived))
-    changed = [claim for claim in before | after if before.get(claim) != after.get(claim)]
-    lines = unified_diff(committed.splitlines(), derived.splitlines(), "committed", "derived now", lineterm="", n=0)
-    named = f" Rows of the ledger that changed: {', '.join(changed)}." if changed else ""
+def _difference(board: Path, wrong: Mapping[Path, str], made: Mapping[str, str]) -> str:
+    """Which files and which claims read differently now, then the first lines that do."""
+    changed: dict[str, None] = {}
+    lines: list[str] = []
+    for path in wrong:
+        committed = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        derived = made.get(str(path.relative_to(board.parent)), "")
+        before, after = leaderboard.by_claim(committed), leaderboard.by_claim(derived)
+        changed |= dict.fromkeys(claim for claim in before | after if before.get(claim) != after.get(claim))
+        lines += unified_diff(
+            committed.splitlines(), derived.splitlines(), "committed", "derived now", lineterm="", n=0
+        )
+    files = "; ".join(f"{path} {why}" for path, why in islice(wrong.items(), SHOWN_FILES))
+    more = f"; {len(wrong) - SHOWN_FILES} more files" if len(wrong) > SHOWN_FILES else ""
+    named = f" Claims that read differently: {', '.join(changed)}." if changed else ""
     shown = "\n".join(f"    {line[:300]}" for line in islice(lines, SHOWN_LINES + 3))
-    return f"{board} is not what records and published numbers say.{named}\n{shown}"
-
-
-def _rows(text: str) -> list[tuple[str, str]]:
-    """(claim, its row without the padding of columns, which one long cell changes for all)."""
-    return [(found[1], " ".join(line.split())) for line in text.splitlines() if (found := _CLAIM.match(line))]
+    return f"{board} or a page behind it: {files}{more}.{named} To renew them: lotterybench leaderboard\n{shown}"
 
 
 def _figures(store: Store, protocols: Sequence[Protocol], board: Path, figures: Path) -> RegressionResult:  # noqa: ARG001

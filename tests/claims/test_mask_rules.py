@@ -20,7 +20,7 @@ from benchmark.claims.rules.layer_density import published_layers
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import Cell
-from benchmark.report.rankings import empty_table, mask_standings
+from benchmark.report.mask_rankings import empty_table, mask_standings
 from benchmark.utils.errors import BadInput
 
 

@@ -29,7 +29,7 @@ from benchmark.planning.power import claim_needs
 from benchmark.planning.priority import cells_needed, wanted, wanted_methods
 from benchmark.protocols.cells import Cell, cells_of
 from benchmark.records.store import Store
-from benchmark.report.leaderboard import ledger, undecided
+from benchmark.report.board.claims_pages import claims_page, silent
 from benchmark.utils.errors import BadInput
 
 CONV2, DROPOUT = protocols.load("lth/conv2-cifar10"), protocols.load("lth/conv2-dropout-cifar10")
@@ -226,7 +226,7 @@ def test_a_share_of_the_weights_is_decided_without_any_run(published_share: floa
     assert decision.checks[0].estimate == pytest.approx(100 * (4_194_304 + 65_536 + 2_560) / 4_300_992)
     assert (decision.verdict, decision.provisional, decision.seeds) == (verdict, False, "none needed")
     assert decision.command == f"lotterybench info {CONV2.id}"
-    assert "share: 99.1 % (needs" in ledger(paper, [decision], {CONV2.id: Observations(CONV2, [])})
+    assert "share: 99.1 % (needs" in claims_page(paper, [decision], {CONV2.id: Observations(CONV2, [])})
     assert cells_needed(paper.claims[0], CONV2) == []
 
 
@@ -309,21 +309,19 @@ def test_what_is_not_measured_stands_folded_and_whole() -> None:
         seen[name] = Observations(
             protocol, [record(protocol, c, Outcome(98.3 + NOISE[c.seed % 5], 500)) for c in cells]
         )
-    shown, folded = ledger(paper, decide_paper(paper, seen), seen).split("4 claims of which nothing is measured yet")
+    shown, last = claims_page(paper, decide_paper(paper, seen), seen).split("## Nothing measured yet (4)")
     assert '<a id="snip-table-1-lenet-300-100"></a>' in shown  # its dense network is measured
     assert shown.count("</a>snip-") == 1
     waiting = {claim.id for claim in paper.claims} - {"snip-table-1-lenet-300-100"}
-    assert all(f'<a id="{name}"></a>' in folded for name in waiting)
-    assert folded.count("| not measured |") == 4
+    assert all(f'<a id="{name}"></a>{name}: not measured\n' in last for name in waiting)
 
 
 def test_papers_that_no_rule_decides_are_listed_with_reasons() -> None:
     papers = published.load_all()
-    text = undecided(papers)
-    silent = [p for p in papers if p.not_decided and not p.claims]
-    assert {"lmc", "rare-gems"} <= {p.paper.key for p in silent}
-    assert all(entry.reason in text for paper in silent for entry in paper.not_decided)
-    assert undecided([p for p in papers if p.claims]) == ""
+    quiet = [p for p in papers if silent(p)]
+    assert {"lmc", "rare-gems"} <= {p.paper.key for p in quiet}
+    assert all(entry.reason in claims_page(paper, [], {}) for paper in quiet for entry in paper.not_decided)
+    assert not any(silent(p) for p in papers if p.claims)
 
 
 def test_the_terminal_counts_what_is_not_measured(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
@@ -204,16 +205,33 @@ def test_seeds_that_cannot_decide() -> None:
     assert s.seeds_needed(1.0, 0.0, 0.05) == 2
 
 
-def test_ranks_share_ties() -> None:
+def test_groups_hold_what_is_not_told_apart() -> None:
     a = dict(enumerate([90.0, 91.0, 92.0, 93.0, 94.0]))
     b = {seed: value + noise for (seed, value), noise in zip(a.items(), [0.1, -0.1, 0.05, -0.05, 0.02], strict=True)}
     c = {seed: value - 5 + 0.1 * seed for seed, value in a.items()}
-    assert s.ranks({"a": a, "b": b, "c": c}, 0.05, 0.01) == {"a": 1, "b": 1, "c": 3}
+    assert s.groups({"c": c, "a": a, "b": b}, 0.05, 0.01) == [["b", "a"], ["c"]]
 
 
-def test_ranks_need_two_common_seeds() -> None:
-    assert s.ranks({"a": {0: 99.0, 1: 98.9}, "b": {1: 10.0, 2: 10.1}}, 0.05, 0.01) == {"a": 1, "b": 1}
-    assert s.ranks({}, 0.05, 0.01) == {}
+def test_groups_need_two_common_seeds() -> None:
+    assert s.groups({"a": {0: 99.0, 1: 98.9}, "b": {1: 10.0, 2: 10.1}}, 0.05, 0.01) == [["a", "b"]]
+    assert s.groups({}, 0.05, 0.01) == []
+
+
+SEEDS = st.dictionaries(st.integers(0, 4), st.floats(0, 100).map(lambda x: round(x, 1)), min_size=1, max_size=5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from("abcdef"), SEEDS, max_size=6))
+def test_no_higher_mean_is_in_a_later_group(samples: dict[str, dict[int, float]]) -> None:
+    """Whatever was measured of whichever seeds; and a reader can check each group by its tests."""
+    found, lower = s.groups(samples, 0.05, 0.1), s.beaten(samples, 0.05, 0.1)
+    assert sorted(name for group in found for name in group) == sorted(samples)
+    means = [fmean(samples[name].values()) for group in found for name in group]
+    assert means == sorted(means, reverse=True)
+    for group in found:
+        assert not any(a in lower[b] for a in group for b in group)
+    for above, group in pairwise(found):
+        assert any(group[0] in lower[name] or name in lower[group[0]] for name in above)
 
 
 def test_paired_uses_common_seeds_only() -> None:

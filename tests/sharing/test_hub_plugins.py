@@ -64,7 +64,7 @@ def test_a_method_arrives_as_reported(
     assert contents(tmp_path / "ours") == there
     assert taken(hub, tmp_path / "ours", tiny_protocol).new == 0
     store = Store(tmp_path / "ours")
-    board = leaderboard.render(store, [with_submissions(store, tiny_protocol)])
+    board = "\n".join(leaderboard.render(store, [with_submissions(store, tiny_protocol)]).values())
     assert "mine (reported)" in board
     assert "verified (" not in board
 

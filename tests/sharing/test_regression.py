@@ -18,7 +18,7 @@ from made_once import copy_of
 from benchmark import protocols
 from benchmark.api import Masks, Scores
 from benchmark.claims import papers as published
-from benchmark.claims import tables
+from benchmark.claims import table_reader
 from benchmark.cli.main import cli
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of
@@ -45,8 +45,8 @@ def derived(store: Store = COMMITTED, known: list[Protocol] = KNOWN) -> Regressi
 def test_the_committed_numbers_follow_from_the_committed_records() -> None:
     found = derived()
     assert not found.reasons
-    claims = sum(len(paper.claims) for paper in published.load_all())
-    assert any(f"leaderboard.md with {claims} verdicts, byte for byte" in line for line in found.agreed)
+    claims = sum(len(paper.claims) + len(paper.not_decided) for paper in published.load_all())
+    assert any("leaderboard.md and " in line and f"with {claims} claims, byte" in line for line in found.agreed)
 
 
 # Perturbations of what is committed
@@ -114,9 +114,9 @@ def test_a_locked_protocol_that_is_gone_is_caught() -> None:
 def numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the published numbers that is read in place of the package's."""
     shutil.copytree(published.folder(), tmp_path / "papers")
-    shutil.copytree(tables.tables_folder(), tmp_path / "tables")
+    shutil.copytree(table_reader.tables_folder(), tmp_path / "tables")
     monkeypatch.setattr(published, "folder", lambda: tmp_path / "papers")
-    monkeypatch.setattr(tables, "tables_folder", lambda: tmp_path / "tables")
+    monkeypatch.setattr(table_reader, "tables_folder", lambda: tmp_path / "tables")
     published.forget()
     yield tmp_path
     published.forget()
@@ -314,11 +314,18 @@ def test_exit_code_0_and_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(ROOT)
     fine = invoke("--derive-only", "--figures", str(tmp_path))
     assert (fine.exit_code, fine.output.splitlines()[-1]) == (0, "No regression.")
-    other = tmp_path / "board.md"
+    other = tmp_path / "leaderboard.md"
     other.write_text((ROOT / "leaderboard.md").read_text() + "\n")
-    wrong = invoke("--derive-only", "--board", str(other), "--figures", str(tmp_path))
+    shutil.copytree(ROOT / "docs" / "board", tmp_path / "docs" / "board")
+    page = tmp_path / "docs" / "board" / "claims" / "lth.md"
+    page.write_text(page.read_text().replace("Conv-6: 35 %", "Conv-6: 49 %"))
+    (page.parent / "more.md").write_text("of nobody")
+    wrong = invoke("--derive-only", "--board", str(other), "--figures", str(tmp_path / "no pictures"))
     assert wrong.exit_code == 1
-    assert f"REGRESSION: {other}" in wrong.output
+    assert f"REGRESSION: {other} or a page behind it: {other} is not" in wrong.output
+    assert f"{page} is not what records and published numbers say" in wrong.output
+    assert f"{page.parent / 'more.md'} is not a page of the board" in wrong.output
+    assert "Claims that read differently: lth-26-conv6." in wrong.output
 
 
 def test_exit_code_2_where_nothing_is_measured(tmp_path: Path) -> None:

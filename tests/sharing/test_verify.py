@@ -192,5 +192,5 @@ def test_a_plugin_whose_masks_come_from_elsewhere_is_refused(bundle: Path, tiny_
 
 
 def leaderboard_text(protocol: Protocol, store: Store) -> str:
-    """The board of one protocol."""
-    return leaderboard.render(store, [submissions.with_submissions(store, protocol)])
+    """All pages of the board of one protocol."""
+    return "\n".join(leaderboard.render(store, [submissions.with_submissions(store, protocol)]).values())

@@ -14,15 +14,9 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import density_text
 from benchmark.records.schema import Record
 from benchmark.report.html.series import Line
-from benchmark.report.rankings import (
-    mask_standings,
-    mask_table,
-    overall,
-    overall_table,
-    shown_levels,
-    standing_table,
-    standings,
-)
+from benchmark.report.mask_rankings import mask_standings, mask_table
+from benchmark.report.overall import overall, overall_table
+from benchmark.report.rankings import shown_levels, standing_table, standings
 from benchmark.utils.strict_model import flat
 
 SECTIONS = ("measures", "network", "data", "recipe", "evaluation", "pruning", "levels", "seeds", "statistics")

@@ -21,7 +21,8 @@ from benchmark.records.store import Store
 from benchmark.report.html import charts, facts
 from benchmark.report.html.series import layer_map, learning, line, published_lines
 from benchmark.report.leaderboard import VERDICTS, silent
-from benchmark.report.rankings import EXPLAINED, has_records, progress_words, shown_levels
+from benchmark.report.overall import EXPLAINED
+from benchmark.report.rankings import has_records, progress_words, shown_levels
 
 Seen = Mapping[str, Observations]
 

@@ -1,0 +1,100 @@
+"""One page a paper: its claims, decided ones first, each with its statement, numbers, verdict and how it is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmark.claims.observations import Observations
+from benchmark.claims.published import Published
+from benchmark.claims.verdicts import CheckResult, Decision
+from benchmark.claims.wording import needed_text
+from benchmark.protocols.cells import unit_name
+from benchmark.report.board.markdown import folded, joined
+
+UNITS = """\
+Of several quantities in one check the weakest is shown. A crossing is decided by tests of the curve at the two ends \
+of its window and, against the margin, at every level outside it; the interval printed for it is a jackknife's.
+"""
+
+
+def claims_page(paper: Published, decisions: Sequence[Decision], seen: Mapping[str, Observations]) -> str:
+    """All statements of one paper: decided claims, open ones, those of which nothing is measured, and what no rule
+    decides."""
+    p = paper.paper
+    units = sorted({unit_name(seen[decision.protocol].protocol) for decision in decisions})
+    densities = f"Densities are {', '.join(units)}. {UNITS}" if decisions else ""
+    parts = [
+        f'# <a id="claims-{p.key}"></a>{p.title}\n\n{p.authors} {p.year}, [arXiv {p.arxiv}]'
+        f"(https://arxiv.org/abs/{p.arxiv}). {densities}"
+    ]
+    started = [d for d in decisions if any(check.is_known for check in d.checks)]
+    for title, wanted in (("Decided", True), ("Open", False)):
+        if shown := [d for d in started if decided(d) == wanted]:
+            parts += [f"## {title}\n", *(_claim(d) for d in shown)]
+    if waiting := [d for d in decisions if d not in started]:
+        parts += [f"## Nothing measured yet ({len(waiting)})\n", *(_claim(d) for d in waiting)]
+    if paper.not_decided:
+        reasons = [f'- <a id="{n.id}"></a>**{n.id}** {n.statement} ({n.source}). {n.reason}' for n in paper.not_decided]
+        parts += ["## Not decided by any rule, and why\n", "\n".join(reasons)]
+    return joined(parts)
+
+
+def decided(decision: Decision) -> bool:
+    """Whether a claim has a verdict and not only measurements."""
+    return decision.verdict not in ("inconclusive", "not measured")
+
+
+def silent(paper: Published) -> bool:
+    """Whether a paper states something, and no rule decides any of it."""
+    return bool(paper.not_decided) and not paper.claims
+
+
+def verdict_text(verdict: str, needed: int | None, provisional: bool = False) -> str:
+    """A verdict with what it would take to decide."""
+    if verdict != "inconclusive":
+        return (f"**{verdict}**" if verdict == "deviates" else verdict) + (", provisional" if provisional else "")
+    return f"inconclusive; {needed_text(needed)}"
+
+
+def _claim(decision: Decision) -> str:
+    """Statement, published, measured, verdict, command: one line each; how it is decided folded behind them."""
+    verdict = verdict_text(decision.verdict, decision.seeds_still_needed, decision.provisional)
+    lines = [
+        f'### <a id="{decision.claim}"></a>{decision.claim}: {verdict}\n',
+        f"{decision.statement} ({decision.source})\n",
+        f"- published: {decision.published}",
+    ]
+    if measured := measured_parts(decision):
+        lines += [f"- measured ({decision.seeds} seeds): {measured[0]}", *(f"  - {part}" for part in measured[1:])]
+    lines.append(f"- run again: `{decision.command}`\n")
+    return "\n".join([*lines, folded("How it is decided", _checks(decision))])
+
+
+def measured_parts(decision: Decision) -> list[str]:
+    """What was measured and where it must lie, check by check; nothing where nothing is."""
+    known = [check for check in decision.checks if check.is_known]
+    parts = [f"{_brief(check)}{f': {check.verdict}' if len(decision.checks) > 1 else ''}" for check in known]
+    if parts and len(known) < len(decision.checks):
+        parts.append(f"not measured: {len(decision.checks) - len(known)} of {len(decision.checks)} checks")
+    if decision.failures:
+        parts.append(f"{len(decision.failures)} runs failed")
+    return parts
+
+
+def _brief(check: CheckResult) -> str:
+    return f"{check.measured} (needs {check.window})"
+
+
+def _checks(decision: Decision) -> str:
+    lines = [f"Note: {decision.note}.\n"] if decision.note else []
+    lines += [f"- {_check(check)}" for check in decision.checks]
+    lines += [f"- failed: {failure}" for failure in decision.failures]
+    return "\n".join(lines)
+
+
+def _check(check: CheckResult) -> str:
+    if not check.is_known:
+        return f"{check.rule}: not measured"
+    p = "" if check.p_reproduced is None else f", p = {check.p_reproduced:.2g}"
+    seeds = f", {len(check.seeds)} seed{'s' if len(check.seeds) > 1 else ''}" if check.seeds else ""
+    return f"{check.rule}: {_brief(check)}{seeds}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"

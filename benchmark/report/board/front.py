@@ -1,0 +1,228 @@
+"""leaderboard.md: what holds, what does not, which method is best, what is missing. At most 150 lines and 20 KB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+from benchmark.claims.observations import Observations
+from benchmark.claims.published import Published
+from benchmark.claims.verdicts import Decision
+from benchmark.report.board.claims_pages import decided, silent
+from benchmark.report.board.markdown import ELLIPSIS, as_cell, joined, listed, short, table
+from benchmark.report.board.missing import Missing, missing_for
+from benchmark.report.board.questions import QUESTIONS, Answer, answers, best_text, gain_text
+from benchmark.report.rankings import has_records, progress_words, spread
+from benchmark.report.taxonomy import COST_GROUPS, is_control, taxonomy
+
+VERDICTS = ("reproduced", "deviates", "contradicted", "inconclusive", "not measured")
+# However much is measured, the page stays within these; what is left out stands on the pages behind it.
+MOST_BYTES = 20_000
+MOST_FINDINGS = 6  # that do not hold, and as many that do
+MOST_ROWS = 4  # protocols of one question
+MOST_KINDS = 10
+MOST_PAPERS = 16
+MOST_PROTOCOLS = 12  # measured ones that have a link of their own
+ASKED_FIRST = 0.02  # the question that the first finding answers
+
+INTRO = """\
+Do published numbers hold, and which pruner is better? Every figure follows from committed records and from \
+[claims](benchmark/claims/papers) whose rules were fixed before the first run; `lotterybench leaderboard --check` \
+derives them again in seconds. [How to read this]({folder}/README.md): verdicts, ranks, all methods, earlier versions.
+"""
+BEST = """\
+Accuracy in percent, as each paper reports it: mean ± half of the 95 % interval (seeds). Methods are ranked only \
+against their cost group, by what finding a mask takes; `alike`: not told apart from the best. Controls are \
+not ranked. Tickets minus best at initialization: iterative magnitude pruning against the best method \
+whose mask is decided before training, in points, paired over seeds. Complete rankings behind each protocol.
+"""
+KINDS = """\
+When is the mask decided, and from what data; which weights does the final training start from; does the mask move? \
+Declared by pruners, schedules and hooks, and tested against what methods do.
+"""
+MISSING = """\
+Runs missing and core-hours: what claims that are still open need, on one CPU core at the speed of the records \
+(a GPU takes far less). `lotterybench plan --budget 2h` says what to run first.
+"""
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the front page is made of. `folder`: of the pages, as links name it; `heading`: how the page begins."""
+
+    papers: Sequence[tuple[Published, Sequence[Decision]]]
+    seen: Mapping[str, Observations]
+    folder: str
+    heading: str
+
+    def text(self) -> str:
+        """The whole page."""
+        picture = (
+            f"![Forest plot of every measured claim: published value and measured interval]({self.folder}/forest.svg)"
+        )
+        page = joined(
+            [
+                f"{self.heading}\n# Leaderboard\n",
+                INTRO.format(folder=self.folder),
+                f"{picture}\n",
+                *self._papers(),
+                *self._findings(),
+                *self._best(),
+                *self._kinds(),
+                *self._protocols(),
+            ]
+        )
+        return joined([page, self._claims(MOST_BYTES - len(page.encode()))])
+
+    def _claims_page(self, key: str) -> str:
+        return f"{self.folder}/claims/{key}.md"
+
+    def _protocol_page(self, seen: Observations) -> str:
+        return f"{self.folder}/protocols/{page_name(seen.protocol.id)}.md"
+
+    def _papers(self) -> list[str]:
+        """Papers by how much of them is decided, with what is missing."""
+        rows = [(paper, found, missing_for(found, self.seen)) for paper, found in self.papers if found]
+        rows.sort(key=lambda row: (-sum(map(decided, row[1])), -sum(d.verdict == "inconclusive" for d in row[1])))
+        cells = [self._paper_row(*row) for row in rows[:MOST_PAPERS]]
+        headings = ["claims of", *VERDICTS, "runs missing", "core-hours"]
+        rest = [
+            f"[{paper.paper.key}]({self._claims_page(paper.paper.key)})" for paper, _ in self.papers if silent(paper)
+        ]
+        rest += [f"[{paper.paper.key}]({self._claims_page(paper.paper.key)})" for paper, *_ in rows[MOST_PAPERS:]]
+        unruled = f"Papers of which no rule decides a statement: {', '.join(rest)}.\n" if rest else ""
+        return ["## Papers\n", table(headings, cells, len(headings) - 1), MISSING + unruled]
+
+    def _paper_row(self, paper: Published, decisions: Sequence[Decision], missing: Missing) -> list[str]:
+        link = f"]({self._claims_page(paper.paper.key)}), {_first_author(paper.paper.authors)} {paper.paper.year}"
+        counts = [str(sum(d.verdict == verdict for d in decisions) or "") for verdict in VERDICTS]
+        title = short(as_cell(paper.paper.title), 118 - len(link))
+        return [f"[{title}{link}", *counts, f"{missing.runs:,}" if missing.runs else "", missing.hours]
+
+    def _findings(self) -> list[str]:
+        """What tickets gain, then each claim that does not hold, then those that do, paper by paper in turn."""
+        every = [decision for _, decisions in self.papers for decision in decisions]
+        against = [d for d in every if d.verdict in ("deviates", "contradicted")]
+        holding = [[d for d in decisions if d.verdict == "reproduced"] for _, decisions in self.papers]
+        turns = [d for d in chain.from_iterable(zip_longest(*holding)) if d is not None]
+        turns.sort(key=lambda d: not any(d.cells.values()))  # what rests on runs before what is counted
+        lines = self._gains() + [self._finding(d) for d in [*against[:MOST_FINDINGS], *turns[:MOST_FINDINGS]]]
+        left = max(0, len(against) - MOST_FINDINGS) + max(0, len(turns) - MOST_FINDINGS)
+        lines += [f"- {left} more, on the pages of the papers above."] if left else []
+        return ["## Findings\n", "\n".join(lines) or "Nothing is decided yet."]
+
+    def _gains(self) -> list[str]:
+        """What iterative magnitude pruning gains over the best method at initialization, where both are measured."""
+        found = [
+            (given, text) for given in answers(list(self.seen.values()), ASKED_FIRST) if (text := gain_text(given))
+        ]
+        parts = [f"{self._at(given)}: {text}" for given, text in found[:3]]
+        if not parts:
+            return []
+        question = f"{100 * ASKED_FIRST:g} %"
+        what = (
+            f"**IMP minus pruning at initialization**, points of accuracy (seeds), at about {question} of the weights"
+        )
+        return [f"- {what}: {'; '.join(parts)}."]
+
+    def _at(self, given: Answer) -> str:
+        link = f"[{given.seen.protocol.id}]({self._protocol_page(given.seen)}#at-{100 * given.question:g})"
+        return f"{link} ({_percent(given.density)})"
+
+    def _finding(self, d: Decision) -> str:
+        """One claim in one sentence, with its evidence and a link."""
+        link = f"[{d.claim}]({self._claims_page(d.paper)}#{d.claim})"
+        measured = "; ".join(dict.fromkeys(c.measured for c in d.checks if c.verdict == "deviates")) or d.measured
+        numbers = f"Published {short(d.published, 60)}; measured {short(measured, 90)}"
+        return f"- **{d.spoken_verdict}** {link}: {short(d.statement, 130)}. {numbers}.".replace(
+            f"{ELLIPSIS}.", ELLIPSIS
+        )
+
+    def _best(self) -> list[str]:
+        parts = ["## Which method is best?\n", BEST]
+        for question in QUESTIONS:
+            found = answers(list(self.seen.values()), question)
+            title = f"### At {100 * question:g} % of the weights\n"
+            if not found:
+                parts.append(f"{title}\nNothing is measured near this density.\n")
+                continue
+            headings = ["protocol (nearest density)", "dense", *COST_GROUPS, "tickets minus best at initialization"]
+            parts.append(f"{title}\n{table(headings, [self._answer(given) for given in found[:MOST_ROWS]])}")
+            if more := found[MOST_ROWS:]:
+                parts.append(f"Also: {', '.join(self._at(given) for given in more[:MOST_ROWS])}.\n")
+        return parts
+
+    def _answer(self, given: Answer) -> list[str]:
+        dense = spread(given.dense.accuracy, given.seen.protocol.statistics.alpha) if given.dense else ""
+        best = [as_cell(best_text(given, group)) for group in COST_GROUPS]
+        return [self._at(given), dense, *best, gain_text(given)]
+
+    def _kinds(self) -> list[str]:
+        """What kinds of methods there are in the measured protocols that train, and which they are."""
+        kinds: dict[str, dict[str, None]] = {}
+        groups: dict[str, str] = {}
+        for seen in self.seen.values():
+            for method in dict.fromkeys(method for method, level, _ in sorted(seen.records) if level):
+                if seen.protocol.trains and not is_control(seen.protocol, method):
+                    kind = taxonomy(seen, method)
+                    kinds.setdefault(kind.words, {})[method] = None
+                    groups[kind.words] = kind.cost_group
+        if not kinds:
+            return []
+        order = sorted(kinds, key=lambda words: ([*COST_GROUPS].index(groups[words]), words))  # type: ignore[arg-type]
+        rows = [[words, groups[words], as_cell(listed(sorted(kinds[words]), 100))] for words in order[:MOST_KINDS]]
+        headings = ["kind (decided, data; weights; mask)", "cost group", "methods"]
+        return ["## Kinds of methods\n", KINDS, table(headings, rows)]
+
+    def _protocols(self) -> list[str]:
+        """What is measured of which protocol, under the anchors that the sections had when this file held them."""
+        measured = [seen for seen in self.seen.values() if has_records(seen)]
+        links = [
+            f'<a id="{seen.protocol.id.replace("/", "")}"></a>[{seen.protocol.id}]({self._protocol_page(seen)}) '
+            f"({progress_words(seen)})"
+            for seen in measured[:MOST_PROTOCOLS]
+        ]
+        if len(measured) > MOST_PROTOCOLS:
+            links.append(f"[{len(measured) - MOST_PROTOCOLS} more]({self.folder}/protocols)")
+        ids = _anchors(["methods-overall", "methods-by-density", "claims", "not-measured-yet", "earlier-versions"])
+        rest = f"Frozen, not measured yet: [the list]({self.folder}/README.md#not-measured-yet)."
+        return ["## All pages\n", f"{ids}Protocols: {', '.join(links) or 'none is measured'}. {rest}\n"]
+
+    def _claims(self, room: int) -> str:
+        """Claims by paper, under the anchors that they had when this file held them: those of which something is
+        measured, and the others as far as `room` bytes allow."""
+        shown = [(paper, found) for paper, found in self.papers if found]
+        known = {d.claim for _, found in shown for d in found if any(check.is_known for check in d.checks)}
+        room -= len(self._claim_links(shown, known).encode())
+        for name in (d.claim for _, found in shown for d in found if d.claim not in known):
+            room -= len(_anchors([name]))
+            if room > 0:
+                known.add(name)
+        return self._claim_links(shown, known)
+
+    def _claim_links(self, shown: Sequence[tuple[Published, Sequence[Decision]]], claims: set[str]) -> str:
+        links = []
+        for paper, found in shown:
+            key = paper.paper.key
+            ids = _anchors([f"claims-{key}", *(d.claim for d in found if d.claim in claims)])
+            links.append(f"{ids}[{key}]({self._claims_page(key)})")
+        return f"Claims: {', '.join(links)}.\n"
+
+
+def _anchors(names: Sequence[str]) -> str:
+    return "".join(f'<a id="{name}"></a>' for name in names)
+
+
+def page_name(protocol: str) -> str:
+    """File name of a protocol's page, without its ending."""
+    return protocol.replace("/", "-")
+
+
+def _percent(density: float) -> str:
+    return f"{100 * density:.2g} %"
+
+
+def _first_author(authors: str) -> str:
+    first, *others = authors.split(",")
+    return f"{first} et al." if len(others) > 1 else authors

@@ -1,0 +1,155 @@
+"""One page a protocol that something is measured of: methods by density, what they are, rankings with costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.claims.observations import Observations, failure_text, reported_metric
+from benchmark.claims.published import Published
+from benchmark.claims.wording import METRICS
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE, density_text, unit_name
+from benchmark.records.submissions import value_text
+from benchmark.report.board.markdown import as_cell, folded, joined, table
+from benchmark.report.board.questions import QUESTIONS, answer, gain_text
+from benchmark.report.mask_rankings import empty_table, mask_standings, mask_table
+from benchmark.report.rankings import (
+    Standing,
+    finished_and_planned,
+    other_measured,
+    planned,
+    progress_words,
+    shown_levels,
+    spread,
+    standing,
+    standing_table,
+    standings,
+)
+from benchmark.report.taxonomy import is_control, taxonomy
+
+NOTE = """\
+Mean ± half of the 95 % interval (seeds). Bold: in the first group of its cost group at that density. `...`: still to \
+be measured; empty: not part of the protocol. Kind: when the mask is decided, from what data; the weights that the \
+final training starts from; whether the mask moves.
+"""
+
+PLUGINS = """\
+Methods of plugins. `reported`: measured by whoever sent it; `verified`: cells measured again by somebody else, and
+found equivalent.
+"""
+
+MASKS = """\
+Whole compression: the largest measured density at which no layer is empty. Slope: of the logarithm of a layer's mean
+score on that of its size, where the whole network is scored; -1 if every layer's scores have one sum. Error at units:
+the largest relative difference between the scores that enter and leave a hidden unit.
+"""
+
+RANKS = """\
+Methods are ranked within their cost group, from the highest mean down; a rank is a group of methods of which no two \
+are told apart (paired t tests, Holm's correction over all pairs of the cost group), and the next begins with the \
+first that is told apart from one of them. Controls are not ranked. Mask steps: updates spent on networks that only \
+served to find the mask.
+"""
+
+MOST_OTHER_LEVELS = 40  # beyond this the levels that the paper names must do
+
+
+def protocol_page(seen: Observations, papers: Sequence[Published], heading: str = "#") -> str:
+    """What is measured of one protocol. `heading`: the mark of the page's title, `##` where it is part of another."""
+    protocol = seen.protocol
+    levels = shown_levels(protocol, papers)
+    finished, _ = finished_and_planned(seen)
+    what = "Nothing is trained, so there is no accuracy: the masks themselves are measured"
+    if protocol.trains:
+        what = f"Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the paper reports it"
+    parts = [
+        f"{heading} {protocol.id}\n\n{protocol.title} ({cited(protocol)}).\n"
+        f"{progress_words(seen)}. {what}. Densities: {unit_name(protocol)}.\n"
+    ]
+    if finished and not protocol.trains:
+        parts += [_masks(seen, levels), *_plugins(seen)]
+    elif finished:
+        parts += [_overview(seen, levels), *_plugins(seen), _details(seen, levels)]
+    else:
+        parts.append(f"Not measured yet. Start with `lotterybench run {protocol.argument}`.\n")
+    if seen.failures:
+        lines = "\n".join(f"- {failure_text(protocol, record)}" for record in seen.failures)
+        parts.append(f"**Failed runs**, which count against every claim that needs them:\n\n{lines}\n")
+    return joined(parts)
+
+
+def cited(protocol: Protocol) -> str:
+    """Authors and year of the protocol's paper, with its address."""
+    paper = protocol.paper
+    arxiv = f", [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv[:1].isdigit() else ""
+    return f"{paper.authors} {paper.year}{arxiv}"
+
+
+def _masks(seen: Observations, levels: Sequence[int]) -> str:
+    """What a protocol that trains nothing measured: collapse, and properties of the scores."""
+    headings, rows = mask_table(seen, mask_standings(seen))
+    layers = len(seen.protocol.pruning.layer_sizes)
+    by_level = table(*empty_table(seen, levels), len(levels))
+    return f"{table(headings, rows)}\n{MASKS}\nEmpty layers of {layers}, mean over seeds (seeds):\n\n{by_level}"
+
+
+def _overview(seen: Observations, levels: Sequence[int]) -> str:
+    """Methods by density, then controls."""
+    protocol, alpha = seen.protocol, seen.protocol.statistics.alpha
+    by_level = {level: {s.method: s for s in standings(seen, level)} for level in levels}
+    rows = []
+    for method in sorted(protocol.all_methods, key=lambda method: is_control(protocol, method)):
+        cells = []
+        for level in levels:
+            found = by_level[level].get(method)
+            text = "..." if planned(protocol, method, level) else ""
+            if found:
+                text = f"**{spread(found.accuracy, alpha)}**" if found.rank == 1 else spread(found.accuracy, alpha)
+            cells.append(text)
+        mark = seen.marks.get(method)
+        name = as_cell(f"{method} ({mark})") if mark else method
+        rows.append([name, taxonomy(seen, method).words, *cells])
+    dense = standing(seen, DENSE, 0)
+    reference = f"Dense network: {spread(dense.accuracy, alpha)}" if dense else "Dense network: not measured"
+    if dense and dense.early_stop_step:
+        reference += f", early stop at step {spread(dense.early_stop_step, alpha, 0)}"
+    headings = ["method", "kind", *(density_text(protocol, level) for level in levels)]
+    return f"{table(headings, rows, len(levels))}\n{reference}.\n\n{NOTE}"
+
+
+def _plugins(seen: Observations) -> list[str]:
+    """What the methods of plugins are."""
+    rows = []
+    for name, submission in seen.submissions.items():
+        values = ", ".join(f"{key} = {value_text(value)}" for key, value in sorted(submission.parameters.items()))
+        schedule = submission.method.schedule
+        cut = f"{submission.method.allocation}, {schedule.rounds} round{'s' if schedule.rounds != 1 else ''}"
+        rows.append(
+            [name, values or "defaults", submission.needs, cut, as_cell(submission.paper), as_cell(seen.marks[name])]
+        )
+    headings = ["method", "hyper-parameters", "needs", "cut", "paper", "trust"]
+    return [f"{PLUGINS}\n{table(headings, rows)}"] if rows else []
+
+
+def _details(seen: Observations, levels: Sequence[int]) -> str:
+    """A ranking at each density that the paper names and at each that the board asks for; then all other densities."""
+    asked = [given for question in QUESTIONS if (given := answer(seen, question))]
+    parts = [RANKS]
+    for level in sorted({*levels, *(given.level for given in asked)}):
+        if not (found := standings(seen, level)):
+            continue
+        anchors = "".join(f'<a id="at-{100 * g.question:g}"></a>' for g in asked if g.level == level)
+        percent = f"{100 * seen.protocol.level_table[level].density:.2g} % of the weights"
+        title = f"Ranking at {density_text(seen.protocol, level)} ({unit_name(seen.protocol)}: {percent}), with costs"
+        gains = [f"\nTickets minus the best at initialization: {text}." for g in asked if g.level == level
+                 and (text := gain_text(g))]  # fmt: skip
+        parts.append(f"{anchors}{folded(title, _ranking(seen, found, ranked=True) + ''.join(gains[:1]))}")
+    others = other_measured(seen, levels)
+    if others and len(seen.protocol.level_table) <= MOST_OTHER_LEVELS:
+        parts.append(folded("All other measured densities", _ranking(seen, others, ranked=False)))
+    return joined(parts)
+
+
+def _ranking(seen: Observations, found: Sequence[Standing], ranked: bool) -> str:
+    headings, rows = standing_table(seen, found, ranked)
+    return table(headings, [[as_cell(text) for text in row] for row in rows], len(headings) - (3 if ranked else 2))

@@ -1,0 +1,130 @@
+"""Which method is best where few weights are left: by protocol and cost group, beside the dense network. No torch.
+
+Every level of a protocol belongs to the question whose density is nearest (by ratio), if it is no farther than
+`FARTHEST`; of a question's levels the one is shown at which most methods are measured, the nearest of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+from benchmark.claims import statistics
+from benchmark.claims.observations import Observations, reported_metric
+from benchmark.claims.statistics import Estimate, interval
+from benchmark.claims.wording import number
+from benchmark.protocols.cells import DENSE
+from benchmark.report.board.markdown import listed, short
+from benchmark.report.rankings import Standing, ranked_in, samples_at, spread, standing
+from benchmark.report.taxonomy import COST_GROUPS, CostGroup, is_control, taxonomy
+
+QUESTIONS = (0.10, 0.05, 0.02, 0.01)
+"""Densities that are asked about."""
+FARTHEST = 1.6
+MOST_ALIKE = 36  # characters of names; all of them stand on the protocol's page
+TICKETS = "imp"
+"""The method whose gain over pruning at initialization is asked for."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Paired difference, in points, of iterative magnitude pruning and `over`, the best of `among` measured methods
+    whose mask is decided before training. That one was chosen for its mean, so the gain is rather too small than too
+    large."""
+
+    over: str
+    among: int
+    points: Estimate
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One protocol at one question. `best`: of each cost group its measured methods, best first."""
+
+    question: float
+    seen: Observations
+    level: int
+    dense: Standing | None
+    best: dict[CostGroup, list[Standing]]
+    gain: Gain | None
+
+    @property
+    def density(self) -> float:
+        """Of the level that is shown."""
+        return self.seen.protocol.level_table[self.level].density
+
+    @property
+    def runs(self) -> int:
+        """Seeds of all methods that are ranked: how much evidence there is."""
+        return sum(s.accuracy.n for found in self.best.values() for s in found)
+
+
+def answer(seen: Observations, question: float) -> Answer | None:
+    """What one protocol says at one density; None where nothing near it is measured, or nothing is trained."""
+    if not seen.protocol.trains:
+        return None
+    measured: dict[int, int] = {}
+    for method, level in {(method, level) for method, level, _ in seen.records if level}:
+        if not is_control(seen.protocol, method) and seen.by_seed(reported_metric(seen.protocol), (method, level)):
+            measured[level] = measured.get(level, 0) + 1
+    off = {level: abs(log(seen.protocol.level_table[level].density / question)) for level in measured
+           if nearest(seen.protocol.level_table[level].density) == question}  # fmt: skip
+    if not off:
+        return None
+    level = min(off, key=lambda level: (-measured[level], off[level], level))
+    best = {group: ranked_in(seen, group, level) for group in COST_GROUPS}
+    return Answer(question, seen, level, standing(seen, DENSE, 0), best, _gain(seen, best, level))
+
+
+def nearest(density: float) -> float | None:
+    """The question that a density belongs to; None if all are too far."""
+    if density <= 0:
+        return None
+    found = min(QUESTIONS, key=lambda question: abs(log(density / question)))
+    return found if abs(log(density / found)) <= log(FARTHEST) else None
+
+
+def _gain(seen: Observations, best: dict[CostGroup, list[Standing]], level: int) -> Gain | None:
+    early = [s for found in best.values() for s in found if taxonomy(seen, s.method).decided == "before training"]
+    if not early:
+        return None
+    over = max(early, key=lambda s: (s.accuracy.mean, s.method)).method
+    samples = samples_at(seen, level, [TICKETS, over])
+    differences = statistics.paired(samples.get(TICKETS, {}), samples[over])
+    if not differences:
+        return None
+    return Gain(over, len(early), statistics.estimate(differences, seen.resolution(reported_metric(seen.protocol))))
+
+
+def answers(seen: Sequence[Observations], question: float) -> list[Answer]:
+    """Every protocol that says something, most evidence first."""
+    found = [given for each in seen if (given := answer(each, question))]
+    return sorted(found, key=lambda given: (-given.runs, given.seen.protocol.id))
+
+
+def first_group(found: Sequence[Standing]) -> tuple[Standing, list[Standing]] | None:
+    """The method of the highest mean, and the others of its group: those that it is not told apart from."""
+    return (found[0], [s for s in found[1:] if s.rank == found[0].rank]) if found else None
+
+
+def gain_text(given: Answer) -> str:
+    """The gain with its interval, seeds, and over what."""
+    if given.gain is None:
+        return ""
+    e, alpha = given.gain.points, given.seen.protocol.statistics.alpha
+    low, high = interval(e, 1 - alpha)
+    bounds = f" [{number(low, sign=True)}, {number(high, sign=True)}]" if e.n > 1 else ""
+    best = f", best of {given.gain.among}" if given.gain.among > 1 else ", the only one measured"
+    return f"{number(e.mean, sign=True)}{bounds} ({e.n}) over {given.gain.over}{best}"
+
+
+def best_text(given: Answer, group: CostGroup) -> str:
+    """The best method with its accuracy, and those that are not told apart from it."""
+    found = first_group(given.best[group])
+    if found is None:
+        return ""
+    top, others = found
+    accuracy = spread(top.accuracy, given.seen.protocol.statistics.alpha)
+    alike = f"; alike: {listed([s.label for s in others], MOST_ALIKE)}" if others else ""
+    return f"{short(top.label, 40)} {accuracy}{alike}"

@@ -1,0 +1,119 @@
+"""What kind of method one is, from what it declares: the four questions that the field's surveys sort methods by.
+
+When is the mask decided, from what data, what are the weights that the final training starts from, and does the mask
+move? Read from the schedule in the protocol, the pruner's `needs` and the hook; nothing is run.
+tests/report/test_taxonomy.py holds the answers against what methods do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from benchmark.claims.observations import Observations
+from benchmark.plugins.registry import declared_needs
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE
+from benchmark.protocols.methods import OF_TRAINED, ControlSpec, MethodSpec, Schedule
+
+Decided = Literal["before training", "after a training", "over several trainings", "during training"]
+Data = Literal["no data", "few examples", "training set", "not declared"]
+CostGroup = Literal["no data", "few examples", "whole training set", "several trainings"]
+
+COST_GROUPS: tuple[CostGroup, ...] = ("no data", "few examples", "whole training set", "several trainings")
+THETA0 = "\N{GREEK SMALL LETTER THETA}0"
+
+DATA: dict[str, Data] = {"nothing": "no data", "inputs": "few examples", "labels": "few examples"}
+
+declared = cache(declared_needs)
+"""What a registered pruner says it needs, read once a process."""
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """The four answers for one method of one protocol.
+
+    `decided`: when the mask is. `data`: what it is decided from; the training set once a network was trained for it.
+    `weights`: that the final training starts from, before the mask; `THETA0` are the initial ones of the seed. `mask`:
+    what happens to it in the final training.
+    """
+
+    decided: Decided
+    data: Data
+    weights: str
+    mask: Literal["static", "moves", "only shrinks"]
+
+    @property
+    def words(self) -> str:
+        """The answers in one cell of a table."""
+        return f"{self.decided}, {self.data}; {self.weights}; {self.mask}"
+
+    @property
+    def cost_group(self) -> CostGroup:
+        """With whom the method is ranked: those whose masks cost as much data and training. Who declares nothing is
+        ranked with those that may see everything."""
+        if self.decided == "over several trainings":
+            return "several trainings"
+        if self.data == "no data" or self.data == "few examples":  # noqa: PLR1714 - a checker of types narrows this
+            return self.data
+        return "whole training set"
+
+
+def taxonomy(seen: Observations, method: str) -> Taxonomy:
+    """The answers for a method of a protocol, a plugin's too; a control has its parent's, but for what it redraws."""
+    protocol = seen.protocol
+    spec, own = protocol.pruning_method(method), protocol.methods.get(method)
+    submission = seen.submissions.get(method)
+    needs = submission.needs if submission else declared(spec.pruner)
+    decided = _decided(spec, needs)
+    data: Data = "training set"
+    if decided == "before training":
+        data = DATA.get(needs or "", "not declared")
+    weights = _weights(spec.schedule)
+    if isinstance(own, ControlSpec) and own.control == "reinitialise":
+        weights = "another draw"
+    return Taxonomy(decided, data, weights, _mask(spec))
+
+
+def _decided(spec: MethodSpec, needs: str | None) -> Decided:
+    if spec.hook is not None:
+        return "during training"
+    if spec.schedule.rounds == "levels":
+        return "over several trainings"
+    trained = spec.schedule.scores == "trained" or needs in OF_TRAINED
+    return "after a training" if trained else "before training"
+
+
+def _weights(schedule: Schedule) -> str:
+    if schedule.restart == "trained":
+        return "trained"
+    if schedule.weights == "kept":
+        return "trained, learning rate rewound"
+    if schedule.values == "signed-constant":
+        return f"signs of {THETA0}{_untrained(schedule)}"
+    at = THETA0 if schedule.restart == 0 else f"step {schedule.restart:,}"
+    return f"{at}{_untrained(schedule)}"
+
+
+def _untrained(schedule: Schedule) -> str:
+    return ", not trained" if schedule.training == "none" else ""
+
+
+def _mask(spec: MethodSpec) -> Literal["static", "moves", "only shrinks"]:
+    if spec.hook is None:
+        return "static"
+    return "only shrinks" if spec.hook.starts == "dense" else "moves"
+
+
+def is_control(protocol: Protocol, method: str) -> bool:
+    """Whether a method is there to be compared with another, and not to find good masks: it takes another's masks, or
+    turns a ranking around."""
+    spec = protocol.methods.get(method)
+    return isinstance(spec, ControlSpec) or (isinstance(spec, MethodSpec) and spec.keep == "lowest")
+
+
+def ranked_methods(seen: Observations, group: CostGroup) -> list[str]:
+    """The methods of a cost group, in the protocol's order; controls are in none."""
+    methods = [m for m in seen.protocol.all_methods if m != DENSE and not is_control(seen.protocol, m)]
+    return [method for method in methods if taxonomy(seen, method).cost_group == group]

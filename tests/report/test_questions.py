@@ -1,0 +1,126 @@
+"""Which method is best: levels nearest to the densities asked for, groups, and the gain of tickets, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builders import Outcome, records_of
+
+from benchmark import protocols
+from benchmark.claims import papers as published
+from benchmark.claims.observations import Observations
+from benchmark.claims.verdicts import decide_paper
+from benchmark.protocols.cells import Cell
+from benchmark.records.store import Store
+from benchmark.report.board.markdown import as_cell, listed, short, table
+from benchmark.report.board.missing import missing_for
+from benchmark.report.board.questions import answer, answers, best_text, first_group, gain_text, nearest
+
+LTH = protocols.load("lth/lenet-mnist@1")
+ACCURACY = {"imp": 98.0, "random": 95.0, "magnitude": 95.02, "snip": 97.0, "grasp": 96.0, "snip+shuffle": 99.9}
+JITTER = (0.0, 0.06, -0.05)
+
+
+def world(cell: Cell) -> Outcome | None:
+    """Levels 12 (7.0 %), 13 (5.7 %), 18 (1.9 %); at 13 only imp and random. magnitude swings against the others."""
+    if cell.draw or cell.seed > 2 or cell.level not in (0, 12, 13, 18):
+        return None
+    if cell.method == "dense":
+        return Outcome(98.5, 5000)
+    if cell.method not in ACCURACY:
+        return None
+    jitter = JITTER[cell.seed] * (-1 if cell.method == "magnitude" else 1)
+    return Outcome(ACCURACY[cell.method] + jitter + 0.01 * cell.seed * (cell.method == "imp"), 5000)
+
+
+@pytest.fixture(scope="module")
+def seen() -> Observations:
+    return Observations(LTH, records_of(LTH, world))
+
+
+def test_which_question_a_density_belongs_to() -> None:
+    """The nearest by ratio: 0.1 and 0.05 meet at 0.0707; at most a factor of 1.6 away."""
+    found = {
+        density: nearest(density) for density in (0.2, 0.16, 0.072, 0.07, 0.031, 0.0143, 0.0140, 0.0063, 0.006, 0.0)
+    }
+    assert found == {
+        0.2: None, 0.16: 0.10, 0.072: 0.10, 0.07: 0.05, 0.031: 0.02, 0.0143: 0.02, 0.0140: 0.01, 0.0063: 0.01,
+        0.006: None, 0.0: None,
+    }  # fmt: skip
+
+
+def test_the_level_at_which_most_methods_are_measured(seen: Observations) -> None:
+    """7.0 and 5.6 % both belong to 5 %; 5.6 is nearer, and fewer methods are measured there."""
+    given = answer(seen, 0.05)
+    assert given is not None
+    assert given.level == 12
+    assert answer(seen, 0.01) is None
+    assert [each.level for each in answers([seen], 0.02)] == [18]
+
+
+def test_ranks_stay_within_a_cost_group_and_controls_out(seen: Observations) -> None:
+    given = answer(seen, 0.02)
+    assert given is not None
+    assert {group: [(s.method, s.rank) for s in found] for group, found in given.best.items()} == {
+        "no data": [("magnitude", 1), ("random", 1)],
+        "few examples": [("snip", 1), ("grasp", 2)],
+        "whole training set": [],
+        "several trainings": [("imp", 1)],
+    }
+    top = first_group(given.best["no data"])
+    assert top is not None
+    assert (top[0].method, [s.method for s in top[1]]) == ("magnitude", ["random"])
+    assert best_text(given, "no data").endswith("(3); alike: random")
+    assert best_text(given, "whole training set") == ""
+
+
+def test_what_tickets_gain_over_the_best_at_initialization(seen: Observations) -> None:
+    """imp - snip = 1.00, 1.01, 1.02 over three seeds; four methods decide their masks before training."""
+    given = answer(seen, 0.02)
+    assert given is not None
+    assert given.gain is not None
+    assert (given.gain.over, given.gain.among) == ("snip", 4)
+    assert given.gain.points.mean == pytest.approx(1.01)
+    half = 4.302653 * 0.01 / 3**0.5
+    assert gain_text(given) == f"+1.01 [+{1.01 - half:.2f}, +{1.01 + half:.2f}] (3) over snip, best of 4"
+
+
+def test_without_tickets_or_pruners_there_is_no_gain() -> None:
+    for left_out in (("imp",), ("random", "magnitude", "snip", "grasp")):
+        records = records_of(LTH, lambda cell, out=left_out: None if cell.method in out else world(cell))
+        given = answer(Observations(LTH, records), 0.02)
+        assert given is not None
+        assert gain_text(given) == ""
+
+
+def test_masks_alone_answer_no_question() -> None:
+    masks = protocols.load("synflow/vgg16-cifar100-masks")
+    store = Store(Path(__file__).parents[2] / "results")
+    assert answer(Observations(masks, store.records(masks)), 0.02) is None
+
+
+def test_what_is_missing_is_counted_once() -> None:
+    """Two claims that rest on the same runs need them once; nothing is missing for what is decided."""
+    seen = {p.id: Observations(LTH if p.id == LTH.id else p, []) for p in protocols.load_all()}
+    (paper,) = [p for p in published.load_all() if p.paper.key == "zhou"]
+    decisions = decide_paper(paper, seen)
+    whole = missing_for(decisions, seen)
+    assert whole == missing_for([*decisions, *decisions], seen)
+    assert max(missing_for([d], seen).runs for d in decisions) <= whole.runs
+    assert whole.runs <= sum(missing_for([d], seen).runs for d in decisions)
+    assert whole.core_hours > 0
+    assert missing_for([], seen).runs == 0
+    assert missing_for([], seen).hours == ""
+
+
+def test_cells_and_lists_are_cut_at_words() -> None:
+    assert short("one two three", 9) == "one two…"
+    assert short("one two", 9) == "one two"
+    assert listed(["aa", "bb", "cc"], 10) == "aa, bb, cc"
+    assert listed(["aa", "bb", "cccccccc"], 17) == "aa, bb, cccccccc"
+    assert listed(["aa", "bb", "cccccccc"], 15) == "aa and 2 more"  # "aa, bb and 1 more" has 17
+    assert listed(["a" * 30, "b"], 10) == f"{'a' * 30} and 1 more"  # the first name stands whatever its length
+    assert as_cell("a | `b`\n<i>") == "a \\| 'b' &lt;i&gt;"
+    assert table(["x", "n"], [["a", "1"]], 1) == "| x | n |\n| :-- | --: |\n| a | 1 |\n"
+    assert len(table(["x"], [["word " * 100]]).splitlines()[2]) <= 120 + len("|  |")
