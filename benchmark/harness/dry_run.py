@@ -85,6 +85,8 @@ def _shorter(spec: Any, steps: int, whole: int) -> Any:
             for name, value in spec.hook.parameters.items()
         }
         changed["hook"] = spec.hook.model_copy(update={"parameters": parameters})
+    if spec.learning is not None:
+        changed["learning"] = spec.learning.model_copy(update={"steps": steps})
     return spec.model_copy(update=changed)
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -21,16 +22,26 @@ from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.dataset import prepared as prepared_data
 from benchmark.datasets.source import data_root
 from benchmark.harness.job_lock import JobLocks, SecondTries
-from benchmark.harness.masks import Confinement, MaskMaker
-from benchmark.harness.record import RecordContext, curves_of, failed_record, finished_record, mask_record
+from benchmark.harness.learned import LearnedMask, is_learning, learned_like, why_refused
+from benchmark.harness.masks import FREE, Confinement, MaskMaker
+from benchmark.harness.record import (
+    RecordContext,
+    curves_of,
+    failed_record,
+    finished_record,
+    learned_record,
+    mask_record,
+)
 from benchmark.harness.rounds import Rounds
 from benchmark.harness.start import State, hook_of, masked_like, rewind_steps, untrained, weights_missing
 from benchmark.planning.cost import Throughput, replicas_in
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
+from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, title, train_steps
+from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Masks
+from benchmark.pruning.masks import full_masks
 from benchmark.pruning.schedule import PruneCost, ScoreWatch
 from benchmark.records.schema import Record
 from benchmark.records.store import WAIT_SECONDS, Store
@@ -67,13 +78,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A cell with its mask and start, about to be trained for `steps` updates."""
+    """A cell with its mask and start, about to be trained for `steps` updates by `recipe`.
+
+    `learns`: its scores are trained, from which a mask follows, and its weights stay.
+    """
 
     cell: Cell
     masks: Masks
     prune_cost: PruneCost
     replica: Replica
     steps: int
+    recipe: Recipe
+    learns: bool = False
 
 
 Experiment = Generator[Prepared | None, None, None]
@@ -98,6 +114,7 @@ class Harness:
         self._watch = ScoreWatch(protocol.pruning)
         self._located: dict[str, PluginSource] = {}
         self._tried: set[Cell] = set()
+        self._not_learned: dict[Cell, str] = {}  # why no mask was learned
         self.locks = JobLocks(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
         self.masks = MaskMaker(protocol, store, lambda: self.dataset, self.located, settings.confinement)
@@ -130,7 +147,8 @@ class Harness:
     def _is_confined(self, method: str) -> bool:
         if method == DENSE:
             return False
-        return self.settings.confinement.confines(self.located(self.protocol.pruning_method(method).pruner))
+        spec = self.protocol.pruning_method(method)
+        return spec.learning is None and self.settings.confinement.confines(self.located(spec.pruner))
 
     def experiment(self, job: str, cells: list[Cell], beside: Sequence[Prepared]) -> Experiment:
         """What a job, whose lock is held, has to train, network by network; None while others make what it needs.
@@ -150,6 +168,7 @@ class Harness:
                 self.tries.refuse_again(cell)
                 with ExitStack() as locks:
                     yield from self._networks_before(cell, {job}, beside, locks)
+                    yield from self._learning_before(cell, job, beside)
                     if not self.protocol.trains:
                         self._record_mask(cell)
                         continue
@@ -186,13 +205,29 @@ class Harness:
                 self._refuse_failed(weights.network)
                 self.masks.trained(weights)
 
+    def _learning_before(self, cell: Cell, held: str, beside: Sequence[Prepared]) -> Experiment:
+        """The learning of a cell's mask, as in `experiment`, if the mask is not on disk. `held`: the job whose lock
+        is held."""
+        like = learned_like(self.protocol, cell)
+        if like is None or is_learning(self.protocol, cell):
+            return
+        needed = Job(self.protocol, (like,))
+        with ExitStack() as lock:
+            while needed.name != held and not lock.enter_context(self.locks.hold(needed)):
+                yield None
+            if not self.masks.is_learned(like):
+                self._refuse_failed(like)
+                yield self._prepare_learning(like, beside)
+                if like in self._not_learned:
+                    raise NeedFailed(title(like), f"learned no mask: {self._not_learned[like]}", "Correct its learner")
+
     def ensure_networks(self, cell: Cell) -> None:
         """Train now what a cell's mask and start follow from and is not on disk, or wait for who does.
 
         Raises NeedFailed if that fails.
         """
         with ExitStack() as locks:
-            for prepared in self._networks_before(cell, set(), (), locks):
+            for prepared in chain(self._networks_before(cell, set(), (), locks), self._learning_before(cell, "", ())):
                 if prepared is None:
                     time.sleep(WAIT_SECONDS)
                 else:
@@ -219,6 +254,8 @@ class Harness:
 
     def _prepare(self, cell: Cell, beside: Sequence[Prepared]) -> Prepared:
         """A cell's mask and start. Raises OutOfTime, BadPruner or NeedFailed."""
+        if is_learning(self.protocol, cell):
+            return self._prepare_learning(cell, beside)
         steps = train_steps(self.protocol, cell)
         together = [*(each.steps for each in beside), steps]
         self._refuse_if_late(together)  # before a mask is made for nothing
@@ -229,33 +266,56 @@ class Harness:
         snapshots = rewind_steps(self.protocol) if cell.method == DENSE else ()
         split = self.masks.split(cell.seed)
         replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
-        return Prepared(cell, masks, prune_cost, replica, steps)
+        return Prepared(cell, masks, prune_cost, replica, steps, self.protocol.recipe)
+
+    def _prepare_learning(self, cell: Cell, beside: Sequence[Prepared]) -> Prepared:
+        """The learning of a cell's mask, from its initial weights. Raises OutOfTime, BadInput or BadPruner."""
+        steps = learning_steps(self.protocol, cell)
+        self._refuse_if_late([*(each.steps for each in beside), steps])
+        self.masks.learner(cell)  # a new one for each training; a mistake in it is found here, before it
+        learning = self.protocol.pruning_method(cell.method).learning
+        assert learning is not None
+        everything = full_masks(self.protocol.pruning.prunable)
+        replica = Replica(cell.seed, self.masks.start(cell)[0], everything, self.masks.split(cell.seed), steps)
+        return Prepared(cell, everything, FREE, replica, steps, learning.of(self.protocol), learns=True)
 
     def _refuse_if_late(self, steps: Sequence[int]) -> None:
         if not self.settings.may_start(self._throughput.seconds(steps)):
             raise OutOfTime
 
     def train(self, ready: Sequence[Prepared]) -> list[Outcome]:
-        """Train prepared cells: one after another on the CPU, side by side on another device."""
+        """Train prepared cells: one after another on the CPU, side by side on another device if by one recipe."""
+        outcomes: dict[int, Outcome] = {}
+        for learns, recipe in dict.fromkeys((each.learns, each.recipe) for each in ready):
+            places = [n for n, each in enumerate(ready) if (each.learns, each.recipe) == (learns, recipe)]
+            found = self._train_alike([ready[n] for n in places], recipe, learns)
+            outcomes |= dict(zip(places, found, strict=True))
+        return [outcomes[place] for place in range(len(ready))]
+
+    def _train_alike(self, ready: Sequence[Prepared], recipe: Recipe, learns: bool) -> list[Outcome]:
         protocol, make = self.protocol, partial(untrained, self.protocol)
-        setup = TrainingSetup(make, protocol.recipe, protocol.evaluation, self.dataset, load_task(protocol.task))
-        hooked = any(hook_of(self.protocol, each.cell) for each in ready)
+        setup = TrainingSetup(make, recipe, protocol.evaluation, self.dataset, load_task(protocol.task))
+        hooked = not learns and any(hook_of(self.protocol, each.cell) for each in ready)
         hooks = (lambda number: self.masks.hooks(ready[number].cell)) if hooked else None
+        learners = (lambda number: self.masks.learner(ready[number].cell)) if learns else None
         with with_safe_points():
             return train(
                 [each.replica for each in ready],
                 setup,
                 lambda number, done, total: self._progress(ready[number].cell, done, total),
                 self.settings.placement,
-                [self._checkpoints(each.cell, each.replica) for each in ready],
+                [self._checkpoints(each) for each in ready],
                 hooks,
+                learners,
             )
 
-    def _checkpoints(self, cell: Cell, replica: Replica) -> CheckpointFile:
+    def _checkpoints(self, ready: Prepared) -> CheckpointFile:
+        cell, replica = ready.cell, ready.replica
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
         words += [str(self.settings.placement)] if self.settings.placement else []
         device = self.settings.placement.device if self.settings.placement else "cpu"
         words += [arithmetic] if (arithmetic := described(self.protocol.recipe, device)) else []
+        words += ["learns a mask"] if ready.learns else []
         of = digest_of(words, replica.start, replica.masks)
         path = self.store.weights_path(self.protocol, cell, "checkpoint")
         return CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
@@ -271,13 +331,34 @@ class Harness:
         if ready.steps:
             group = replicas_in(outcome.replica_group)
             self._throughput.measured(group, group * outcome.seconds / ready.steps)
+        if ready.learns:
+            self._finish_learning(ready, outcome)
+            return
         self._keep_weights(cell, outcome)
         if not self.settled(cell):
-            record = finished_record(self._context(cell), ready.masks, ready.prune_cost, outcome)
+            learned = self.masks.learned(cell)
+            record = finished_record(self._context(cell), ready.masks, ready.prune_cost, outcome, learned)
             self._write_at_last(cell, record, None if outcome.failure else curves_of(outcome.history))
         self._weights_path(cell, "checkpoint").unlink(missing_ok=True)
         if is_chain(self.protocol, cell.method) and cell.level > 1:
             self._weights_path(Cell(cell.method, cell.level - 1, cell.seed), "final").unlink(missing_ok=True)
+
+    def _finish_learning(self, ready: Prepared, outcome: Outcome) -> None:
+        """Keep what was learned for the trainings that follow from it; write the record where none does. A weight that
+        is not what it was, to the bit, is a failure.
+        """
+        cell, protocol = ready.cell, self.protocol
+        if not outcome.failure:
+            parameters = [name for name, _ in untrained(protocol).named_parameters()]
+            outcome = replace(outcome, failure=why_refused(outcome, parameters, ready.replica.start))
+        if outcome.failure:
+            self._not_learned[cell] = outcome.failure
+        else:
+            LearnedMask.of(outcome).save(self.masks.learned_path(cell), self.store.work)
+        if is_learning(protocol, cell) and not self.settled(cell):
+            record = learned_record(self._context(cell), ready.masks, outcome)
+            self._write_at_last(cell, record, None if outcome.failure else curves_of(outcome.history))
+        self._weights_path(cell, "checkpoint").unlink(missing_ok=True)
 
     def _keep_weights(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.failure or (cell.method != DENSE and not is_chain(self.protocol, cell.method)):

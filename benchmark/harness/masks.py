@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from benchmark.datasets.dataset import Dataset, Examples, Split, scoring_examples, split
+from benchmark.harness.learned import LearnedMask, learned_like
 from benchmark.harness.start import (
     Start,
     State,
@@ -27,14 +28,14 @@ from benchmark.harness.start import (
     start_of,
     untrained,
 )
-from benchmark.plugins.load import make_hook, make_own
+from benchmark.plugins.load import make_hook, make_learner, make_own
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Needs
 from benchmark.pruning.interface import Masks, Plugin
-from benchmark.pruning.masks import full_masks, shuffled
+from benchmark.pruning.masks import full_masks, masks_from_scores, shuffled
 from benchmark.pruning.schedule import (
     PruneCost,
     Scored,
@@ -51,6 +52,7 @@ from benchmark.records.masks import NestedMasks
 from benchmark.records.store import Store
 from benchmark.training.checkpoint import load_weights
 from benchmark.training.hooks import Hook
+from benchmark.training.learner import Learner
 from benchmark.utils.errors import BadPruner, NeedFailed
 from benchmark.utils.seeding import derived_seed, stream
 
@@ -142,16 +144,67 @@ class MaskMaker:
         if cell.method == DENSE or (hook and hook.starts == "dense"):
             return full_masks(self.protocol.pruning.prunable), FREE
         like, spec = masked_like(self.protocol, cell), self.protocol.method(cell.method)
+        if learned_like(self.protocol, cell):
+            return self._learned_mask(cell), FREE
         if isinstance(spec, ControlSpec) and spec.inverted is not None:
             return self._at_once(like, self.protocol.pruning_method(spec.of).inverted(spec.inverted), watch)
         if self.of_chain(cell):
             masks, cost = self._of_chain(like)
         else:
             masks, cost = self._at_once(like, self.protocol.pruning_method(like.method), watch)
-        if isinstance(spec, ControlSpec) and spec.control == "shuffle":
-            rng = stream(cell.seed, "shuffle", spec.of, cell.level, cell.draw)
-            masks = shuffled(masks, layer_groups(self.protocol.pruning), rng)
-        return masks, cost
+        return self._shuffled(cell, masks), cost
+
+    def _shuffled(self, cell: Cell, masks: Masks) -> Masks:
+        """A mask in a random order within layers, if the cell's method says so."""
+        spec = self.protocol.method(cell.method)
+        if not isinstance(spec, ControlSpec) or spec.control != "shuffle":
+            return masks
+        rng = stream(cell.seed, "shuffle", spec.of, cell.level, cell.draw)
+        return shuffled(masks, layer_groups(self.protocol.pruning), rng)
+
+    def learned_path(self, cell: Cell) -> Path:
+        """Where the mask is kept that a cell's learner has learned."""
+        return self.store.weights_path(self.protocol, cell, "learned")
+
+    def is_learned(self, cell: Cell) -> bool:
+        """Whether the mask of a cell with a learner is on disk, undamaged."""
+        return self._read(cell) is not None
+
+    def _read(self, cell: Cell) -> LearnedMask | None:
+        return LearnedMask.load(self.learned_path(cell), tuple(self.protocol.pruning.prunable))
+
+    def learned(self, cell: Cell) -> LearnedMask | None:
+        """What was learned for a cell, or for the one whose mask it takes; None where nothing is learned.
+
+        Raises NeedFailed if it is not on disk.
+        """
+        like = learned_like(self.protocol, cell)
+        if like is None:
+            return None
+        found = self._read(like)
+        if found is None:
+            raise NeedFailed(f"{like.method} {like.name}", "has no learned mask", "Delete its record to learn it again")
+        return found
+
+    def learner(self, cell: Cell) -> Learner:
+        """A new learner for a cell, told how many weights to leave. Raises BadInput or BadPruner."""
+        spec = self.protocol.pruning_method(cell.method)
+        learner = make_learner(self._located(spec.pruner), spec.parameters)
+        learner.target = target_of(spec, self.protocol.pruning, self.protocol.level_table[cell.level])
+        return learner
+
+    def _learned_mask(self, cell: Cell) -> Masks:
+        """The mask of a learner, or that of a control of one: shuffled, or cut from the ranking turned around."""
+        learned, spec = self.learned(cell), self.protocol.method(cell.method)
+        assert learned is not None  # the caller knows
+        if isinstance(spec, ControlSpec) and spec.control == "invert":
+            parent, pruning = self.protocol.pruning_method(cell.method), self.protocol.pruning
+            target = target_of(parent, pruning, self.protocol.level_table[cell.level])
+            groups = {str(place): list(names) for place, names in enumerate(target)}
+            counts = {str(place): count for place, count in enumerate(target.values())}
+            scores = {name: -ranks for name, ranks in learned.ranking.items()}
+            return masks_from_scores(scores, full_masks(pruning.prunable), groups, counts, self._ties_seed(cell))
+        return self._shuffled(cell, learned.masks)
 
     def hooks(self, cell: Cell) -> list[Hook]:
         """New hooks for one training of a cell, told what they have to leave. Raises BadInput or BadPruner."""

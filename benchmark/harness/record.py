@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmark.harness.learned import LearnedMask, LearningCost, is_learning
 from benchmark.harness.start import hook_of
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell, is_chain, train_steps
+from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, train_steps
 from benchmark.protocols.methods import ControlSpec, HookSpec
 from benchmark.pruning.connectivity import connectivity
 from benchmark.pruning.interface import Masks
@@ -121,7 +122,7 @@ def _mask_train_steps(protocol: Protocol, cell: Cell) -> int:
     if isinstance(spec, ControlSpec):
         return _mask_train_steps(protocol, Cell(spec.of, cell.level, cell.seed))
     if spec.schedule.scores == "initial":
-        return 0
+        return learning_steps(protocol, cell)
     steps = protocol.recipe.steps
     if not is_chain(protocol, cell.method):
         return steps
@@ -169,10 +170,18 @@ def _record(context: RecordContext, reason: str | None, replica_group: str | Non
             device_name(device),
             driver(device),
             replica_group,
-            arithmetic(protocol.recipe, device) if protocol.trains else None,
+            _arithmetic(protocol, cell, device),
         ),
         **{"mask": None, "measured": None, "cost": None, "curves_sha256": None, **found},
     )
+
+
+def _arithmetic(protocol: Protocol, cell: Cell, device: str) -> str | None:
+    """What trained, where the protocol asks for portable arithmetic: scores are learned by torch."""
+    if not protocol.trains:
+        return None
+    found = arithmetic(protocol.recipe, device)
+    return "torch (scores are learned)" if found and is_learning(protocol, cell) else found
 
 
 def mask_record(context: RecordContext, masks: Masks, prune_cost: PruneCost, scores: ScoreFacts | None) -> Record:
@@ -181,9 +190,13 @@ def mask_record(context: RecordContext, masks: Masks, prune_cost: PruneCost, sco
     return _record(context, None, mask=mask_facts(context.protocol, masks), cost=cost, scores=scores)
 
 
-def _cost(prune_cost: PruneCost, mask_train_steps: int = 0, **training: Any) -> CostFacts:
+def _cost(
+    prune_cost: PruneCost, mask_train_steps: int = 0, learning: LearningCost | None = None, **training: Any
+) -> CostFacts:
     return CostFacts(
         mask_train_steps=mask_train_steps,
+        mask_train_examples=None if learning is None else learning.examples,
+        mask_train_seconds=None if learning is None else learning.seconds,
         prune_seconds=round(prune_cost.seconds, 4),
         prune_forward_passes=prune_cost.forward_passes,
         prune_backward_passes=prune_cost.backward_passes,
@@ -192,20 +205,45 @@ def _cost(prune_cost: PruneCost, mask_train_steps: int = 0, **training: Any) -> 
     )
 
 
-def finished_record(context: RecordContext, masks: Masks, prune_cost: PruneCost, outcome: Outcome) -> Record:
-    """The record of a training that ended, well or diverged."""
+def finished_record(
+    context: RecordContext,
+    masks: Masks,
+    prune_cost: PruneCost,
+    outcome: Outcome,
+    learned: LearnedMask | None = None,
+) -> Record:
+    """The record of a training that ended, well or diverged. `learned`: where its mask, or its parent's, comes from."""
     cost = _cost(
         prune_cost,
         _mask_train_steps(context.protocol, context.cell),
+        None if learned is None else learned.cost,
         train_steps=outcome.steps,
         train_examples=outcome.examples,
         train_seconds=round(outcome.seconds, 3),
         train_cpu_seconds=round(outcome.cpu_seconds, 3),
     )
+    facts = outcome.hook_facts or (dict(learned.facts) if learned else None) or None
+    return _of_outcome(context, outcome, masks, cost, facts)
+
+
+def learned_record(context: RecordContext, masks: Masks, outcome: Outcome) -> Record:
+    """The record of a mask that was learned, on weights that stay: nothing is trained but scores, and that is its cost.
+
+    What was measured is the network of initial weights under the mask.
+    """
+    learning = LearningCost.of(outcome)
+    nothing = {"train_steps": 0, "train_examples": 0, "train_seconds": 0.0, "train_cpu_seconds": 0.0}
+    cost = _cost(PruneCost(0.0, 0, 0, 0), learning.steps, learning, **nothing)
+    return _of_outcome(context, outcome, masks, cost, outcome.hook_facts)
+
+
+def _of_outcome(
+    context: RecordContext, outcome: Outcome, masks: Masks, cost: CostFacts, hook_facts: dict[str, float] | None
+) -> Record:
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
     facts = {
         "mask": mask_facts(context.protocol, outcome.masks or masks),
-        "hook_facts": outcome.hook_facts,
+        "hook_facts": hook_facts,
         "measured": measured(outcome, load_task(context.protocol.task)),
         "cost": cost,
         "curves_sha256": curves,

@@ -14,7 +14,7 @@ from statistics import median
 
 from benchmark.protocols import Protocol
 from benchmark.records.provenance import cpu_name
-from benchmark.records.schema import Record
+from benchmark.records.schema import CostFacts, Record
 from benchmark.utils.hardware import gpu_name
 
 MOST = 64  # networks that are tried side by side; what memory does not hold is halved
@@ -75,6 +75,15 @@ def training_work(protocol: Protocol) -> float:
     return protocol.recipe.steps * flops_per_step(protocol) if protocol.trains else 0.0
 
 
+def _updates(cost: CostFacts) -> tuple[int, float] | None:
+    """Updates that a record timed, of scores or of weights, and the seconds that they took; None if it timed none."""
+    if cost.train_steps:
+        return cost.train_steps, cost.train_seconds
+    if cost.mask_train_steps and cost.mask_train_seconds:
+        return cost.mask_train_steps, cost.mask_train_seconds
+    return None
+
+
 @dataclass(frozen=True)
 class Error:
     """How far predictions were off, as a fraction of what was measured: middle and 90th percentile of `count`."""
@@ -100,9 +109,10 @@ class CostModel:
         speeds: defaultdict[tuple[str, str], defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for protocol, found in records.items():
             for record in found:
-                if record.cost and record.cost.train_steps > 0:
+                if record.cost and (work := _updates(record.cost)):
+                    steps, seconds = work
                     replicas = replicas_in(record.provenance.replica_group)  # each record has its share of the seconds
-                    speed = replicas * record.cost.train_seconds / record.cost.train_steps
+                    speed = replicas * seconds / steps
                     speeds[protocol.key, record.provenance.device][replicas].append(speed)
         known = {protocol.key: protocol for protocol in records}
         factors: defaultdict[str, list[float]] = defaultdict(list)

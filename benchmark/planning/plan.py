@@ -18,6 +18,7 @@ from benchmark.protocols.cells import (
     Cell,
     Priority,
     cells_of,
+    learning_steps,
     method_names,
     shares_work,
     train_steps,
@@ -144,7 +145,9 @@ def expected_seconds(
 
     @cache
     def steps(method: str, level: int) -> int:
-        return train_steps(protocol, Cell(method, level, 0))
+        cell = Cell(method, level, 0)  # a control takes the mask that its parent has learned
+        own = method != DENSE and not isinstance(protocol.method(method), ControlSpec)
+        return train_steps(protocol, cell) + (learning_steps(protocol, cell) if own else 0)
 
     def seconds(cells: Sequence[Cell]) -> float:
         if protocol.trains:
@@ -238,7 +241,9 @@ def part(planned: Sequence[PlannedJob], selection: Sequence[tuple[Protocol, str]
     for protocol, method in selection:
         one = protocol.network.multiply_adds * protocol.recipe.batch_size
         for cell in cells_of(protocol, method):
-            weights[protocol.key, Job(protocol, (cell,)).name] += one * train_steps(protocol, cell)
+            weights[protocol.key, Job(protocol, (cell,)).name] += one * (
+                train_steps(protocol, cell) + learning_steps(protocol, cell)
+            )
     loads = [0] * shard.count
     mine = set()
     for name, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):

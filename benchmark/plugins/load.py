@@ -16,7 +16,11 @@ from typing import Any
 from benchmark.plugins.registry import GROUP, PluginSource, names, read_plugin, source_digest
 from benchmark.pruning.interface import MaskLearner, Plugin, Pruner
 from benchmark.training.hooks import Hook
+from benchmark.training.learner import Learner
 from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
+
+NO_LEARNING = "no confined process trains scores yet"
+USE_OWN = "Use one of its own learners, or run it with benchmark.training.loop.train"
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,16 @@ def make_hook(source: PluginSource, parameters: Mapping[str, Any]) -> Hook:
     return hook
 
 
+def make_learner(source: PluginSource, parameters: Mapping[str, Any]) -> Learner:
+    """A learner of this repository. Raises BadInput for anybody else's, and for a pruner that is none."""
+    if not source.of_this_repository:
+        raise BadInput(f"learner '{source.name}'", f"is not of this repository, and {NO_LEARNING}", USE_OWN)
+    learner = make_own(source, parameters, "learner")
+    if not isinstance(learner, Learner):
+        raise BadInput(f"pruner '{source.name}'", "is no learner, and its method says learning", "Remove learning")
+    return learner
+
+
 def from_entry_point(point: EntryPoint) -> FoundPruner:
     """The pruner class an entry point names. Imports it. Raises BadPruner."""
     try:
@@ -115,14 +129,16 @@ def from_source(path: Path, source: bytes) -> FoundPruner:
     ]
     if len(own) != 1:
         raise BadPruner(f"plugin {path}", f"defines {len(own)} pruner classes", "Define exactly one per file")
+    if issubclass(own[0], Learner):
+        raise BadPruner(f"plugin {path}", f"is a learner, and {NO_LEARNING}", USE_OWN)
     return _checked(path.stem, own[0], source)
 
 
 def _checked(name: str, kind: Any, source: str | bytes | None = None) -> FoundPruner:
-    if not (inspect.isclass(kind) and issubclass(kind, Pruner | MaskLearner)) or inspect.isabstract(kind):
+    if not (inspect.isclass(kind) and issubclass(kind, Pruner | MaskLearner | Learner)) or inspect.isabstract(kind):
         raise BadPruner(
             f"pruner '{name}'",
-            "is no complete Pruner or MaskLearner",
-            "Subclass one and define score() or learn()",
+            "is no complete Pruner, MaskLearner or Learner",
+            "Subclass one and define score(), learn() or mask()",
         )
     return FoundPruner(name, kind, source_digest(source or inspect.getsource(inspect.getmodule(kind) or kind)))

@@ -90,6 +90,14 @@ def train_steps(protocol: Protocol, cell: Cell) -> int:
     return protocol.recipe.steps - schedule.restart
 
 
+def learning_steps(protocol: Protocol, cell: Cell) -> int:
+    """Optimizer updates of scores from which the cell's mask is learned, or its parent's; 0 for most methods."""
+    if cell.method == DENSE or not protocol.trains:
+        return 0
+    learning = protocol.pruning_method(cell.method).learning
+    return learning.of(protocol).steps if learning and protocol.level_table[cell.level].kept else 0
+
+
 class Priority(Interface):
     """Which cells are wanted most; see `planning.priority`."""
 
@@ -134,6 +142,10 @@ def method_words(protocol: Protocol, method: str) -> str:
         after = ", the masked initial network as it is, not trained"
     after += ", weights as signed constants" if s.values == "signed-constant" else ""
     hook = "" if spec.hook is None else f", then '{spec.hook.name}' while training"
+    if spec.learning:
+        steps = f"{spec.learning.of(protocol).steps:,} updates"
+        of = f"'{spec.pruner}'{f' ({parameters})' if parameters else ''}"
+        return f"a mask learned by {of} in {steps} of its scores, {spec.allocation} cut{after}"
     return (
         f"scores of '{spec.pruner}'{f' ({parameters})' if parameters else ''} at {s.scores} weights{kept}, "
         f"{spec.allocation} cut, {rounds_words(s)}{after if protocol.trains else ''}{hook}"

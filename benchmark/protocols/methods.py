@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from benchmark.protocols.recipe import Recipe
 from benchmark.utils.errors import did_you_mean
 from benchmark.utils.strict_model import ADDED, Frozen
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from benchmark.protocols.protocol import Protocol
 
 Allocation = Literal["layerwise", "global", "by-pruner"]
-Needs = Literal["nothing", "inputs", "labels", "trained weights", "initial and trained weights"]
+Needs = Literal["nothing", "inputs", "labels", "training set", "trained weights", "initial and trained weights"]
 Return = Literal["never-return", "may-return"]
 
 OF_TRAINED: tuple[Needs, ...] = ("trained weights", "initial and trained weights")
@@ -97,8 +98,28 @@ class HookSpec(Frozen):
     starts: Literal["masked", "dense"] = "masked"
 
 
+class LearningSpec(Frozen):
+    """How a mask is learned, where the pruner is a learner: scores are trained in the weights' place.
+
+    `recipe`: by which they are; absent = by the protocol's, as the weights of other networks. `steps`: for how many
+    updates; absent = the recipe's own.
+    """
+
+    recipe: Recipe | None = None
+    steps: int | None = Field(default=None, gt=0)
+
+    def of(self, protocol: Protocol) -> Recipe:
+        """The recipe that scores are trained by."""
+        recipe = self.recipe or protocol.recipe
+        return recipe.model_copy(update={"steps": self.steps or recipe.steps})
+
+
 class MethodSpec(Frozen):
-    """A pruner with its schedule, and a hook on the training of what it leaves, if any."""
+    """A pruner with its schedule, and a hook on the training of what it leaves, if any.
+
+    With `learning`, the pruner is a learner: its mask follows from a training of its own, before the network's; with
+    `training: none` that is all, and the network is the initial weights under the learned mask.
+    """
 
     pruner: str
     parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
@@ -108,6 +129,7 @@ class MethodSpec(Frozen):
     )
     schedule: Schedule
     hook: Annotated[HookSpec | None, ADDED] = None
+    learning: Annotated[LearningSpec | None, ADDED] = None
     levels: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)]
     later: tuple[int, ...] = Field(default=(), description="levels measured once all else is done")
 
@@ -140,6 +162,8 @@ class MethodSpec(Frozen):
         """Why a protocol that trains final networks, or none, cannot have this method; None if it can."""
         if not trains and (self.schedule.scores, self.schedule.restart) != ("initial", 0):
             return "measures: masks trains nothing: scores: initial and restart: 0"
+        if not trains and self.learning:
+            return "measures: masks trains nothing, and a learner's scores are trained"
         if not trains and self.schedule.training == "none":
             return "measures: masks trains nothing: leave training out"
         if trains and self.schedule.scored != "for-each-level":
@@ -153,6 +177,8 @@ class MethodSpec(Frozen):
             raise ValueError(f"methods.{name}: a hook needs a mask at initialization: scores: initial and restart: 0")
         if self.hook and not protocol.trains:
             raise ValueError(f"methods.{name}: a hook acts while a network is trained, and this protocol trains none")
+        if self.learning:
+            self._check_learning(name)
         if protocol.trains and isinstance(restart, int) and restart >= steps:
             raise ValueError(f"methods.{name}: restart {restart} is not before the last of {steps} steps")
         if self.allocation != "layerwise" and self.schedule.layer_counts == "of-levels":
@@ -163,6 +189,15 @@ class MethodSpec(Frozen):
             for level in protocol.measured_levels(name):
                 if protocol.level_table[level].one_shot_counts is None:
                     raise ValueError(f"methods.{name}: level {level} cannot be reached in one round with layer_rates")
+
+    def _check_learning(self, name: str) -> None:
+        schedule = self.schedule
+        plain = (schedule.rounds, schedule.scores, schedule.restart, schedule.curve) == (1, "initial", 0, "exponential")
+        if not plain or self.hook or self.keep != "highest" or self.allocation == "by-pruner":
+            raise ValueError(
+                f"methods.{name}: a mask is learned at initialization in one round, highest scores kept, no hook: "
+                "rounds: 1, scores: initial, restart: 0, allocation: layerwise or global"
+            )
 
 
 class ControlSpec(Frozen):

@@ -59,7 +59,7 @@ class MlpSpec(Frozen):
     """Fully connected networks. LeNet-300-100 is widths [784, 300, 100, 10]."""
 
     name: Literal["lenet-300-100", "residual-mlp", "mlp"]
-    initialiser: Literal["glorot-normal", "glorot-uniform", "lecun-normal", "pytorch-linear"]
+    initialiser: Literal["glorot-normal", "glorot-uniform", "kaiming-normal-fan-in", "lecun-normal", "pytorch-linear"]
     bias: Literal["zeros", "pytorch-linear"]
     widths: tuple[int, ...] = Field(min_length=2, description="units per layer, input first")
 

@@ -148,13 +148,19 @@ class Measured(Frozen):
 
 
 class CostFacts(Frozen):
-    """Measured by the harness. `mask_train_steps`: updates spent before this training to find the mask."""
+    """Measured by the harness. `mask_train_steps`: updates spent before this training to find the mask.
+
+    `mask_train_examples`, `mask_train_seconds`: what they took, where the mask was learned; elsewhere they were updates
+    like those of this training.
+    """
 
     train_steps: int
     train_examples: int
     train_seconds: float
     train_cpu_seconds: float
     mask_train_steps: int
+    mask_train_examples: Annotated[int | None, ADDED] = None
+    mask_train_seconds: Annotated[float | None, ADDED] = None
     prune_seconds: float
     prune_forward_passes: int
     prune_backward_passes: int
@@ -232,9 +238,9 @@ class Record(_Layout):
         document = _document(self)
         for key in ("schema", "provenance"):
             document.pop(key)
-        for key in ("train_seconds", "train_cpu_seconds", "prune_seconds"):
+        for key in ("train_seconds", "train_cpu_seconds", "prune_seconds", "mask_train_seconds"):
             if document["cost"]:
-                document["cost"].pop(key)
+                document["cost"].pop(key, None)
         for key in ("effective", "disconnected"):
             if document["mask"]:
                 document["mask"].pop(key, None)

@@ -17,7 +17,7 @@ from benchmark.claims.statistics import Estimate, interval
 from benchmark.claims.wording import number
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, cells_of, density_text, method_names, unit_name
-from benchmark.records.schema import Record
+from benchmark.records.schema import CostFacts, Record
 from benchmark.report.taxonomy import COST_GROUPS, CostGroup, Taxonomy, is_control, ranked_methods, taxonomy
 
 
@@ -133,9 +133,14 @@ def _costs(records: Sequence[Record]) -> Costs | None:
         fmean(c.mask_train_steps for c in found),
         fmean(c.train_steps for c in found),
         fmean(c.prune_examples for c in found),
-        fmean(c.prune_examples + c.mask_train_steps * _each(c.train_examples, c.train_steps) for c in found),
-        fmean(c.prune_seconds + c.mask_train_steps * _each(c.train_seconds, c.train_steps) for c in found),
+        fmean(c.prune_examples + _mask_training(c.mask_train_examples, c, c.train_examples) for c in found),
+        fmean(c.prune_seconds + _mask_training(c.mask_train_seconds, c, c.train_seconds) for c in found),
     )
+
+
+def _mask_training(counted: float | None, cost: CostFacts, of_training: float) -> float:
+    """What finding a mask by training took: as counted, else by the updates of the training after it."""
+    return cost.mask_train_steps * _each(of_training, cost.train_steps) if counted is None else counted
 
 
 def _each(total: float, steps: int) -> float:

@@ -24,7 +24,12 @@ CostGroup = Literal["no data", "few examples", "whole training set", "several tr
 COST_GROUPS: tuple[CostGroup, ...] = ("no data", "few examples", "whole training set", "several trainings")
 THETA0 = "\N{GREEK SMALL LETTER THETA}0"
 
-DATA: dict[str, Data] = {"nothing": "no data", "inputs": "few examples", "labels": "few examples"}
+DATA: dict[str, Data] = {
+    "nothing": "no data",
+    "inputs": "few examples",
+    "labels": "few examples",
+    "training set": "training set",
+}
 
 declared = cache(declared_needs)
 """What a registered pruner says it needs, read once a process."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmark.claims.observations import metric_of, reported_metric
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell, is_chain, title, train_steps
+from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, title, train_steps
 from benchmark.protocols.methods import MethodSpec
 from benchmark.records import submissions
 from benchmark.records.masks import Bits, NestedMasks, mask_digest, nested_masks_in
@@ -96,6 +96,8 @@ def _against_levels(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator
 def _steps(protocol: Protocol, cell: Cell, cost: CostFacts) -> Iterator[str]:
     if cost.train_steps != train_steps(protocol, cell):
         yield f"{cost.train_steps} training steps, the protocol has {train_steps(protocol, cell)}"
+    if (learned := learning_steps(protocol, cell)) and cost.mask_train_steps != learned:
+        yield f"{cost.mask_train_steps} updates of scores for its mask, the protocol has {learned}"
     if cell.method in protocol.added or cell.method == DENSE:  # elsewhere rounds before this one may count
         spec = None if cell.method == DENSE else protocol.pruning_method(cell.method)
         before = protocol.recipe.steps if isinstance(spec, MethodSpec) and spec.schedule.scores == "trained" else 0

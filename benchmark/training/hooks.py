@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, pi
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -30,7 +30,8 @@ class Run:
     mask becomes exactly zero with the optimizer's memory of it, one that enters starts at zero. `frozen`: boolean, by
     parameter; those entries and their optimizer state stay as they are. `loss`: () mean loss of outputs (n, ...) and
     labels (n, ...). `batch()`: inputs (n, ...) and labels of the next update, ready for the network. `rng(purpose)`:
-    the replica's own random generator for this step.
+    the replica's own random generator for this step. `scores`: what a learner trains in the weights' place, per
+    prunable tensor; empty where weights are trained.
     """
 
     network: nn.Module
@@ -39,6 +40,7 @@ class Run:
     loss: Callable[[Tensor, Tensor], Tensor]
     batch: Callable[[], tuple[Tensor, Tensor]]
     rng: Callable[[str], torch.Generator]
+    scores: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Hook(ABC):

@@ -29,6 +29,8 @@ from benchmark.training.device import cuda_settings, many_queues, no_memory
 from benchmark.training.evaluate import Looks, Observed, Quality
 from benchmark.training.hooks import Hook, Hooks, Run
 from benchmark.training.kernels.engine import portable
+from benchmark.training.learner import Learner
+from benchmark.training.learning import LearnedGroup
 from benchmark.training.optim import under
 from benchmark.training.replicas import GROUPS, Outcome, Replica, ReplicaGroup, Strategy, Streams, TrainingSetup
 from benchmark.training.step import Eager, Updates
@@ -38,6 +40,8 @@ Progress = Callable[[int, int, int], None]
 """Called after each evaluation with (replica number, updates done, updates in all)."""
 MakeGroup = Callable[[Sequence[Replica], TrainingSetup, bool], ReplicaGroup]
 MakeUpdates = Callable[[Sequence[Any]], Updates]
+Learners = Callable[[int], Learner]
+"""A new learner for the replica of that number, once for each attempt to train it."""
 Engine = tuple[MakeGroup, MakeUpdates]
 """What holds a group of replicas (given also whether hooks act on them), and what runs its updates."""
 
@@ -64,18 +68,20 @@ def train(
     placement: Placement | None = None,
     checkpoints: Sequence[CheckpointFile] = (),
     hooks: Hooks | None = None,
+    learners: Learners | None = None,
 ) -> list[Outcome]:
     """Train every replica with the same recipe on the same data set.
 
     `placement`: the device and how it is shared; None is one replica after another on the CPU. `checkpoints`: where
     each training is saved and resumed from, one for each replica or none. `hooks`: those of a replica, by its number.
+    `learners`: who learns a mask, by the same number; the weights then stay, and scores are trained instead, by torch.
     Raises EnvironmentProblem if a device's memory does not hold even one replica.
     """
     if placement is not None:
         if placement.device == "cuda":
             many_queues()
         setup = replace(setup, dataset=on_device(setup.dataset, placement.device))
-    groups = _Groups(replicas, setup, placement, progress or (lambda *_: None), checkpoints, hooks)
+    groups = _Groups(replicas, setup, placement, progress or (lambda *_: None), checkpoints, hooks, learners)
     engine = engine_for(setup, placement)
     if setup.device.type == "cpu":
         return groups.train(engine)
@@ -90,7 +96,11 @@ def engine_for(setup: TrainingSetup, placement: Placement | None) -> Engine:
 
         return KernelGroup, Compiled
     group = GROUPS[placement.strategy] if placement else Streams
-    return group, Eager if setup.device.type == "cpu" else Replay.of
+    return group, _by_torch(setup.device.type == "cpu")
+
+
+def _by_torch(on_cpu: bool) -> MakeUpdates:
+    return Eager if on_cpu else Replay.of
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,7 @@ class _Groups:
     progress: Progress
     checkpoints: Sequence[CheckpointFile]
     hooks: Hooks | None
+    learners: Learners | None = None
 
     def train(self, engine: Engine) -> list[Outcome]:
         """As many side by side as memory holds: out of memory, half as many are tried.
@@ -174,15 +185,19 @@ class _Training:
         self.first, self.last = self.replicas[0].first_step, self.replicas[0].last_step
         self.checkpoints = Checkpoints([groups.checkpoints[n] for n in numbers] if groups.checkpoints else [])
         make_group, make_updates = engine
+        learners = [groups.learners(number) for number in numbers] if groups.learners else []
         self.on_cpu = groups.setup.device.type == "cpu"
-        self.group = make_group(self.replicas, groups.setup, groups.hooks is not None)
-        self.updates = make_updates(self.group.steps)
+        self.learned = LearnedGroup(self.replicas, groups.setup, learners) if learners else None
+        self.group = self.learned or make_group(self.replicas, groups.setup, groups.hooks is not None)
+        self.updates = (_by_torch(self.on_cpu) if learners else make_updates)(self.group.steps)
         self.looks = Looks.of(groups.setup.evaluation, self.first, self.last)
         self.observed = Observed.of(len(numbers))
         self.snapshots: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.lost = [False] * len(numbers)
         self.earlier = [(0.0, 0.0)] * len(numbers)
-        self.hooks = [list(groups.hooks(number)) if groups.hooks else [] for number in numbers]
+        self.hooks: list[list[Hook]] = [list(groups.hooks(number)) if groups.hooks else [] for number in numbers]
+        if learners:
+            self.hooks = [[learner, *own] for learner, own in zip(learners, self.hooks, strict=True)]
         per_epoch = self.group.steps[0].tables.per_epoch
         self.acting = [[(hook, set(hook.when(groups.setup.recipe, per_epoch))) for hook in own] for own in self.hooks]
         self.resumed_at: int | None = None
@@ -309,6 +324,8 @@ class _Training:
             bad = self.last
         end = self.last if bad is None else bad
         tables = self.group.steps[0].tables
+        masks = self.group.runs(end)[number].masks if self.hooks[number] else None
+        masks, ranking = self.learned.learned(number) if self.learned else (masks, None)
         snapshots = {s: _to_host(each) for (n, s), each in self.snapshots.items() if n == number and s <= end}
         return Outcome(
             state,
@@ -320,8 +337,9 @@ class _Training:
             cpu_seconds,
             snapshots,
             None if bad is None else f"diverged: the loss is not finite after {bad} updates",
-            masks=_to_host(self.group.runs(end)[number].masks) if self.hooks[number] else None,
+            masks=None if masks is None else _to_host(masks),
             hook_facts={k: v for hook in self.hooks[number] for k, v in hook.facts().items()} or None,
+            ranking=None if ranking is None else _to_host(ranking),
         )
 
 

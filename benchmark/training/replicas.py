@@ -54,7 +54,8 @@ class Outcome:
     """What training one replica gave. `failure` says why it was given up, if it was.
 
     `seconds` is the replica's share where several were trained side by side; `replica_group` says how they were, and is
-    None for a replica trained by itself. `masks`: as they are at the end, where hooks may have moved them.
+    None for a replica trained by itself. `masks`: as they are at the end, where hooks may have moved them or a learner
+    has made them; `ranking`: what a learner's masks were cut from.
     """
 
     weights: dict[str, Tensor]
@@ -69,6 +70,7 @@ class Outcome:
     replica_group: str | None = None
     masks: dict[str, Tensor] | None = None
     hook_facts: dict[str, float] | None = None
+    ranking: dict[str, Tensor] | None = None
 
 
 MakeModule = Callable[[int | None], nn.Module]

@@ -1,0 +1,216 @@
+"""Networks of which a mask is learned, for the one loop: scores in the weights' place, and nothing else that trains.
+
+Each replica has a network and an update of its own, on a CPU one after another, on CUDA each on a stream. Parameters of
+the module are never given to an optimizer. Batch norm's running statistics move as in any training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from benchmark.networks.layers import dropouts, give_words
+from benchmark.training.batches import Source, Tables
+from benchmark.training.device import arithmetic
+from benchmark.training.evaluate import measure
+from benchmark.training.hooks import Run
+from benchmark.training.learner import Learner
+from benchmark.training.optim import make_optimizer, rate_table, under
+from benchmark.training.replicas import Replica, TrainingSetup, generators
+from benchmark.training.step import Loss, Step, Tensors
+from benchmark.utils.errors import BadInput
+
+
+class LearnedNetwork:
+    """One network under the mask that its scores mean. See `Trained`: what an update changes are the scores."""
+
+    def __init__(self, module: nn.Module, learner: Learner, scores: Tensors, precision: str, loss: Loss) -> None:
+        self.module, self.learner, self.precision, self.loss = module.requires_grad_(False), learner, precision, loss
+        self.parameters: Mapping[str, Tensor] = {name: score.requires_grad_() for name, score in scores.items()}
+        self.weights = {name: module.get_parameter(name) for name in scores}
+        self.left = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
+        self._dropouts = dropouts(module)
+
+    def losses(self, inputs: Tensor, labels: Tensor, words: Tensor) -> Tensor:
+        """See `Trained`: the loss under the mask, and what the learner adds to it."""
+        masks = self.learner.mask(self.parameters, self.left)
+        give_words(self._dropouts, words)
+        with arithmetic(self.precision, inputs.device.type):
+            outputs = self.outputs(inputs, masks)
+        give_words(self._dropouts, None)
+        loss, penalty = self.loss(outputs, labels), self.learner.penalty(self.parameters)
+        return loss if penalty is None else loss + penalty
+
+    def outputs(self, inputs: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        """(n, ...) of inputs (n, ...) with the weights under a mask."""
+        outputs: Tensor = functional_call(self.module, self.masked(masks), (inputs,))
+        return outputs
+
+    def masked(self, masks: Mapping[str, Tensor]) -> Tensors:
+        """The prunable weights under a mask."""
+        return {name: weight * masks[name] for name, weight in self.weights.items()}
+
+
+class LearningStep(Step):
+    """An update of the scores, after which the learner brings them back to where they may be. See `Step`."""
+
+    def __init__(
+        self, network: LearnedNetwork, tables: Tables, optimizer: torch.optim.Optimizer, rates: Tensor
+    ) -> None:
+        super().__init__(network, tables, optimizer, rates, network.left, moving=True)
+        self._learner, self._scores = network.learner, network.parameters
+
+    def __call__(self, size: int) -> None:
+        """See `Step`."""
+        super().__call__(size)
+        with torch.no_grad():
+            self._learner.bound(self._scores)
+
+
+class _Member:
+    """One replica: its network, its update, and how it is measured."""
+
+    def __init__(self, replica: Replica, setup: TrainingSetup, learner: Learner) -> None:
+        self.replica, self.setup, self.learner = replica, setup, learner
+        recipe, device, dataset = setup.recipe, setup.device, setup.dataset
+        module = setup.make_module(None)
+        module.load_state_dict(dict(replica.start))
+        module.to(device)
+        rng = generators(replica.seed, 0)
+        scores = {
+            name: learner.first_scores(replica.start[name], rng(f"scores of {name}")).to(device, torch.float32)
+            for name in replica.masks
+        }
+        self.network = LearnedNetwork(module, learner, scores, recipe.precision, setup.task.loss)
+        tables = Tables(
+            recipe, dataset, dataset.train_inputs, Source(replica.split.training, replica.seed), replica.first_step
+        )
+        rates = rate_table(recipe, tables.per_epoch, replica.last_step, device.type)
+        self.step = LearningStep(
+            self.network, tables, make_optimizer(recipe, list(self.network.parameters.values())), rates
+        )
+
+    def recorded(self) -> tuple[Tensors, Tensors]:
+        """(boolean masks, ranking) of the scores as they are."""
+        scores, left = self.network.parameters, self.network.left
+        return self.learner.recorded_mask(scores, left), self.learner.ranking(scores, left)
+
+    @torch.no_grad()
+    def shown(self) -> Tensors:
+        """The masks under which the network is measured now: those of the updates, at the end the recorded ones."""
+        if int(self.step.tables.counter) >= self.replica.last_step:
+            return self.recorded()[0]
+        return self.learner.mask(self.network.parameters, self.network.left)
+
+    def metrics(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """(metrics,) on stored examples: batch norm by its running statistics, no dropout, no augmentation."""
+        module, setup, masked = self.network.module, self.setup, self.network.masked(self.shown())
+
+        def forward(x: Tensor) -> Tensor:
+            outputs: Tensor = functional_call(module, masked, (x,))
+            return outputs
+
+        module.eval()
+        found = measure(forward, inputs, labels, setup.task, setup.dataset.prepare, setup.recipe.precision)
+        module.train()
+        return found
+
+    def saved(self) -> Tensors:
+        found = {f"module.{name}": tensor.clone() for name, tensor in self.network.module.state_dict().items()}
+        for place, (name, score) in enumerate(self.network.parameters.items()):
+            found[f"scores.{name}"] = score.detach().clone()
+            for key, (tensor, _) in self.step.optimizer_state(place).items():
+                found[f"optimizer.{place}.{key}"] = tensor.clone()
+        return found
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        self.network.module.load_state_dict(under("module.", saved))
+        with torch.no_grad():
+            for place, (name, score) in enumerate(self.network.parameters.items()):
+                score.copy_(saved[f"scores.{name}"])
+                own = under(f"optimizer.{place}.", saved)
+                self.step.optimizer.state[score] = {key: tensor.to(score.device) for key, tensor in own.items()}
+
+    def run(self, done: int) -> Run:
+        def batch() -> tuple[Tensor, Tensor]:
+            self.step.tables.open(done)
+            return self.step.tables.batch(self.step.tables.size(done))
+
+        network, scores = self.network, {name: score.detach() for name, score in self.network.parameters.items()}
+        rng = generators(self.replica.seed, done)
+        return Run(network.module, dict(network.left), {}, network.loss, batch, rng, scores)
+
+    def apply(self, run: Run) -> None:
+        network = self.network
+        if (
+            run.network is not network.module
+            or run.loss is not network.loss
+            or any(m.any() for m in run.frozen.values())
+        ):
+            raise BadInput(
+                "a learner", "changes the network, its loss or what is frozen", "Change scores and masks only"
+            )
+        self.step.move_masks(run.masks)
+        for name, mask in run.masks.items():  # in place: a captured update reads them there
+            network.left[name].copy_(mask)
+
+
+class LearnedGroup:
+    """Replicas of which masks are learned, each by a learner of its own. See `ReplicaGroup`."""
+
+    def __init__(self, replicas: Sequence[Replica], setup: TrainingSetup, learners: Sequence[Learner]) -> None:
+        self._members = [_Member(*each) for each in zip(replicas, [setup] * len(replicas), learners, strict=True)]
+        self.steps = [member.step for member in self._members]
+        self._dataset = setup.dataset
+
+    def test_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        inputs, labels = self._dataset.test_inputs, self._dataset.test_labels
+        return torch.stack([member.metrics(inputs, labels) for member in self._members])
+
+    def validation_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return self._of_training_set(lambda replica: replica.split.validation)
+
+    def train_metrics(self) -> Tensor:
+        """See `ReplicaGroup`."""
+        return self._of_training_set(lambda replica: replica.split.training)
+
+    def state(self, number: int) -> Tensors:
+        """See `ReplicaGroup`: the weights under the mask that the network is measured with."""
+        member = self._members[number]
+        own = {name: tensor.detach().clone() for name, tensor in member.network.module.state_dict().items()}
+        return own | member.network.masked(member.shown())
+
+    def learned(self, number: int) -> tuple[Tensors, Tensors]:
+        """(boolean masks to be recorded, ranking that they were cut from) of one replica."""
+        return self._members[number].recorded()
+
+    def saved(self, number: int) -> Tensors:
+        """See `ReplicaGroup`: also `scores.<name>`."""
+        return self._members[number].saved()
+
+    def restore(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
+        """See `ReplicaGroup`."""
+        for member, state in zip(self._members, saved, strict=True):
+            member.restore(state)
+
+    def runs(self, done: int) -> list[Run]:
+        """See `ReplicaGroup`."""
+        return [member.run(done) for member in self._members]
+
+    def apply(self, runs: Sequence[Run]) -> bool:
+        """See `ReplicaGroup`. A learner's own numbers may have changed, which a captured update would not see."""
+        for member, run in zip(self._members, runs, strict=True):
+            member.apply(run)
+        return True
+
+    def _of_training_set(self, rows: Callable[[Replica], Tensor]) -> Tensor:
+        found = []
+        for member in self._members:
+            own = rows(member.replica)
+            found.append(member.metrics(self._dataset.train_inputs[own], self._dataset.train_labels[own]))
+        return torch.stack(found)
