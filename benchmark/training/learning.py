@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmark.networks.layers import dropouts, give_words
-from benchmark.training.batches import Source, Tables
+from benchmark.training.batches import ReplicaExamples, Tables
 from benchmark.training.device import arithmetic
 from benchmark.training.evaluate import measure
 from benchmark.training.hooks import Run
@@ -58,9 +58,9 @@ class LearningStep(Step):
     """An update of the scores, after which the learner brings them back to where they may be. See `Step`."""
 
     def __init__(
-        self, network: LearnedNetwork, tables: Tables, optimizer: torch.optim.Optimizer, rates: Tensor
+        self, network: LearnedNetwork, tables: Tables, optimizer: torch.optim.Optimizer, rates: Tensor, acts: bool
     ) -> None:
-        super().__init__(network, tables, optimizer, rates, network.left, moving=True)
+        super().__init__(network, tables, optimizer, rates, network.left, moving=acts)
         self._learner, self._scores = network.learner, network.parameters
 
     def __call__(self, size: int) -> None:
@@ -70,7 +70,7 @@ class LearningStep(Step):
             self._learner.bound(self._scores)
 
 
-class _Member:
+class LearnedReplica:
     """One replica: its network, its update, and how it is measured."""
 
     def __init__(self, replica: Replica, setup: TrainingSetup, learner: Learner) -> None:
@@ -86,12 +86,16 @@ class _Member:
         }
         self.network = LearnedNetwork(module, learner, scores, recipe.precision, setup.task.loss)
         tables = Tables(
-            recipe, dataset, dataset.train_inputs, Source(replica.split.training, replica.seed), replica.first_step
+            recipe,
+            dataset,
+            dataset.train_inputs,
+            ReplicaExamples(replica.split.training, replica.seed),
+            replica.first_step,
         )
         rates = rate_table(recipe, tables.per_epoch, replica.last_step, device.type)
-        self.step = LearningStep(
-            self.network, tables, make_optimizer(recipe, list(self.network.parameters.values())), rates
-        )
+        optimizer = make_optimizer(recipe, list(self.network.parameters.values()))
+        acts = any(True for _ in learner.when(recipe, tables.per_epoch))
+        self.step = LearningStep(self.network, tables, optimizer, rates, acts)
 
     def recorded(self) -> tuple[Tensors, Tensors]:
         """(boolean masks, ranking) of the scores as they are."""
@@ -119,6 +123,7 @@ class _Member:
         return found
 
     def saved(self) -> Tensors:
+        """See `ReplicaGroup`."""
         found = {f"module.{name}": tensor.clone() for name, tensor in self.network.module.state_dict().items()}
         for place, (name, score) in enumerate(self.network.parameters.items()):
             found[f"scores.{name}"] = score.detach().clone()
@@ -127,6 +132,7 @@ class _Member:
         return found
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """See `ReplicaGroup`."""
         self.network.module.load_state_dict(under("module.", saved))
         with torch.no_grad():
             for place, (name, score) in enumerate(self.network.parameters.items()):
@@ -135,6 +141,8 @@ class _Member:
                 self.step.optimizer.state[score] = {key: tensor.to(score.device) for key, tensor in own.items()}
 
     def run(self, done: int) -> Run:
+        """The replica for its learner: the weights that are left are `masks`."""
+
         def batch() -> tuple[Tensor, Tensor]:
             self.step.tables.open(done)
             return self.step.tables.batch(self.step.tables.size(done))
@@ -144,6 +152,7 @@ class _Member:
         return Run(network.module, dict(network.left), {}, network.loss, batch, rng, scores)
 
     def apply(self, run: Run) -> None:
+        """Go on as the learner has left the run. Raises BadInput if it has touched more than scores and masks."""
         network = self.network
         if (
             run.network is not network.module
@@ -153,8 +162,9 @@ class _Member:
             raise BadInput(
                 "a learner", "changes the network, its loss or what is frozen", "Change scores and masks only"
             )
-        self.step.move_masks(run.masks)
-        for name, mask in run.masks.items():  # in place: a captured update reads them there
+        moved = {name: mask for name, mask in run.masks.items() if not torch.equal(mask, network.left[name])}
+        self.step.move_masks(moved)
+        for name, mask in moved.items():  # in place: a captured update reads them there
             network.left[name].copy_(mask)
 
 
@@ -162,7 +172,9 @@ class LearnedGroup:
     """Replicas of which masks are learned, each by a learner of its own. See `ReplicaGroup`."""
 
     def __init__(self, replicas: Sequence[Replica], setup: TrainingSetup, learners: Sequence[Learner]) -> None:
-        self._members = [_Member(*each) for each in zip(replicas, [setup] * len(replicas), learners, strict=True)]
+        self._members = [
+            LearnedReplica(*each) for each in zip(replicas, [setup] * len(replicas), learners, strict=True)
+        ]
         self.steps = [member.step for member in self._members]
         self._dataset = setup.dataset
 

@@ -23,6 +23,7 @@ Lines = list[dict[str, str]]
 # From the index of what was collected: rows of each paper, statements of each paper.
 NUMBERS = {
     "bingo": 4, "grasp": 146, "oes": 10, "rare-gems": 20, "recovery": 3, "rigl": 43, "snfs": 84, "stabilizing": 140,
+    "pensia": 2 * (25 + 328 + 656),  # after the last epoch, and the largest after any
     "snip": 65 + 12,  # Table 2 prints 12 differences to dense, too
     "readme-misc": 29 + 2,  # two times in minutes beside the accuracies
 }  # fmt: skip
@@ -30,6 +31,7 @@ STATEMENTS = {
     "lth": 64, "missing-mark": 7, "lmc": 17, "rare-gems": 4,
     "synflow": 16 + 64 + 1,  # and the curves of its figures, of which GraSP's decide nothing
     "zhou": 5,
+    "pensia": 5 + 12,  # and the runs that it measures again
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
     "grasp": 2 + 22,  # and the rows of its tables
     "stabilizing": 8 + 13,  # and its tables, Lenet's not decided
@@ -111,7 +113,7 @@ def test_densities_by_hand(key: str, table: str, x: float, density: float) -> No
 def test_dense_rows_are_called_dense(key: str, table: ResultTable) -> None:
     words = ("dense", "baseline", "Ref")
     for r in published.results(key, table.name):
-        if key not in ("synflow", "mnist1d", "renda2020"):  # there every method has a row in which nothing is pruned
+        if key not in ("synflow", "mnist1d", "renda2020", "pensia"):  # there every method has a row with nothing pruned
             assert (r.density == 1) == any(word in r.method for word in words), r
 
 

@@ -102,7 +102,7 @@ def test_straight_through_is_the_mask_to_the_bit() -> None:
 def slow_reference(kind: str, steps: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The same learning written out, in plain loops over sorted lists: scores after `steps` updates, and the mask."""
     ours, one, how = setup(SPEC, recipe_of(**SGD)), begun(), recipe_of(**SGD)
-    from benchmark.training.batches import Source
+    from benchmark.training.batches import ReplicaExamples
     from benchmark.training.replicas import generators
 
     first, per_epoch = make_of(kind)(), 7
@@ -135,7 +135,7 @@ def slow_reference(kind: str, steps: int) -> tuple[dict[str, Tensor], dict[str, 
         return best({n: s.abs() for n, s in scores.items()}, counted(done))
 
     for done in range(steps):
-        order = Source(one.split.training, 0).tables(how, ours.dataset, done // per_epoch)["order"]
+        order = ReplicaExamples(one.split.training, 0).tables(how, ours.dataset, done // per_epoch)["order"]
         rows = order[done % per_epoch * 16 : done % per_epoch * 16 + 16]
         x, labels, now = ours.dataset.train_inputs[rows], ours.dataset.train_labels[rows], mask()
         weights = {n: (one.start[n] * now[n]).requires_grad_() for n in NAMES}
