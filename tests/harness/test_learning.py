@@ -14,12 +14,11 @@ from benchmark.harness.harness import Harness, Settings
 from benchmark.harness.learned import LearnedMask, changed
 from benchmark.planning.plan import jobs, plan
 from benchmark.plugins.load import from_file, make_learner
-from benchmark.plugins.registry import locate
+from benchmark.plugins.registry import declared_needs, locate
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import Cell, learning_steps, method_names, method_words, train_steps
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.plugins.registry import declared_needs
 from benchmark.sharing.integrity import contradictions
 from benchmark.utils.errors import BadInput, BadPruner
 

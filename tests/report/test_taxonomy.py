@@ -28,6 +28,7 @@ from benchmark.training.replicas import Outcome
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import NeedFailed
 
+LEARNERS = ("edge-popup", "gem-miner")
 INITIAL = {"rounds": 1, "scores": "initial", "restart": 0}
 TRAINED = {"rounds": 1, "scores": "trained", "restart": 0}
 HOOKS: dict[str, dict[str, Any]] = {
@@ -55,7 +56,7 @@ def protocol(tiny_path: Path) -> Protocol:
     document["evaluation"]["every"] = 10
     for pruner in names():
         if pruner not in methods and pruner != "mask-criterion":
-            methods[pruner] = method(pruner, INITIAL)
+            methods[pruner] = method(pruner, INITIAL, **({"learning": {}} if pruner in LEARNERS else {}))
     criterion = {"parameters": {"criterion": "magnitude_increase"}}
     methods["signs"] = method(
         "mask-criterion", TRAINED | {"training": "none", "values": "signed-constant"}, **criterion
@@ -145,6 +146,9 @@ def test_when_and_from_what_data_a_mask_is_decided(protocol: Protocol, tmp_path:
             with pytest.raises(NeedFailed):
                 maker.make(cell)
             assert (len(networks) > 1) == (kind.decided == "over several trainings"), name
+        elif name in LEARNERS:  # scores are trained on it, before the network is
+            with pytest.raises(NeedFailed, match="has no learned mask"):
+                maker.make(cell)
         elif kind.data == "few examples":
             with pytest.raises(Touched):
                 maker.make(cell)
