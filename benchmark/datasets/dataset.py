@@ -68,7 +68,7 @@ def load(name: str, root: Path) -> Dataset:
         torch.from_numpy(train_y),
         torch.from_numpy(test_x),
         torch.from_numpy(test_y),
-        int(train_y.max()) + 1,
+        int(train_y.max(initial=-1)) + 1,
         digest,
     )
 
@@ -77,6 +77,9 @@ def prepared(protocol: Protocol, root: Path) -> Dataset:
     """Load what `protocol.data` names. Raises EnvironmentProblem, or BadInput if the fields do not fit each other."""
     spec, network = protocol.data, protocol.network
     dataset = load(spec.name, root)
+    if not DATASETS.get(spec.name).has_examples:
+        empty = torch.empty(0, *network.input_shape)
+        return replace(dataset, train_inputs=empty, test_inputs=empty, classes=network.outputs)
     shape = dataset.input_shape
     channels = shape[0] if len(shape) == 3 else 1
     if spec.mean is not None and len(spec.mean) != channels:
@@ -125,6 +128,9 @@ def split(dataset: Dataset, validation: int, seed: int) -> Split:
     Raises BadInput if nothing is left to train on.
     """
     rows = len(dataset.train_labels)
+    if rows == 0:
+        cause = f"the data set '{dataset.name}' holds no examples, and some are asked for"
+        raise BadInput("data", cause, "Name a data set, or a pruner that needs nothing")
     if validation >= rows:
         raise BadInput(
             f"data.validation {validation}",

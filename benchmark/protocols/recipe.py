@@ -100,12 +100,14 @@ class DataFacts:
     """What a protocol has to know of the data set that it names; the rest is `benchmark.datasets.source.DataSource`.
 
     `generated`: made on the spot, not from files, and not of pixels. `flat`: an example is a vector. `has_test_set`:
-    without one, only a protocol that trains nothing can use it.
+    without one, only a protocol that trains nothing can use it. `has_examples`: without any, only pruners that need
+    nothing can be asked.
     """
 
     generated: ClassVar[bool] = False
     flat: ClassVar[bool] = False
     has_test_set: ClassVar[bool] = True
+    has_examples: ClassVar[bool] = True
 
 
 DATASETS: Registry[type[DataFacts]] = Registry(

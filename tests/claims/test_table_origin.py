@@ -20,6 +20,7 @@ import yaml
 
 from benchmark.claims import papers as published
 from benchmark.claims.published import Statement
+from benchmark.claims.rules.collapse import Connected, Disconnection
 from benchmark.claims.rules.value import Curve, Value
 from benchmark.claims.table_reader import tables_folder
 from benchmark.claims.tables import Result
@@ -199,7 +200,9 @@ def of_tables(key: str) -> set[str]:
 
 
 def _of_a_row(rule: Any) -> bool:
-    return isinstance(rule, Curve) or (isinstance(rule, Value) and rule.published.row is not None)
+    return isinstance(rule, (Curve, Connected, Disconnection)) or (
+        isinstance(rule, Value) and rule.published.row is not None
+    )
 
 
 @EVERY_PAPER

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from benchmark.claims import papers as published
-from benchmark.claims import tables
+from benchmark.claims import table_reader, tables
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput
 
@@ -256,7 +256,7 @@ def test_errors_and_fractions_are_compared_as_percent(tmp_path: Path, quantity: 
 
 def test_unknown_tables_of_a_paper_are_named() -> None:
     with pytest.raises(BadInput, match="Known: table-1, table-2, table-3"):
-        tables.results("grasp", "tabel")
+        table_reader.results("grasp", "tabel")
 
 
 def test_libyaml_and_pyyaml_read_every_file_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from benchmark.protocols.recipe import DATASETS
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 NAMES = (
-    "cifar10", "cifar100", "cifar100-train-20-per-class", "fashion-mnist", "mnist", "mnist1d", "synthetic",
+    "cifar10", "cifar100", "cifar100-train-20-per-class", "fashion-mnist", "mnist", "mnist1d", "none", "synthetic",
     "tiny-imagenet",
 )  # fmt: skip
 

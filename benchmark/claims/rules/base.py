@@ -202,6 +202,8 @@ RULES: Registry[type[Rule]] = Registry(
         "emptied": "collapse",
         "first-empty": "collapse",
         "collapse": "collapse",
+        "connected": "collapse",
+        "disconnection": "collapse",
         "layer-density": "layer_density",
         "score-property": "score_property",
     },

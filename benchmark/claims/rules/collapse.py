@@ -1,4 +1,4 @@
-"""Layer collapse: masks with empty layers, which layers empty first, and the critical compression.
+"""Layer collapse: masks with empty layers or without a path, which layers empty first, the critical compression.
 
 The masks of protocols that train nothing. The unit of every test is the seed, as for trained networks.
 """
@@ -6,7 +6,7 @@ The masks of protocols that train nothing. The unit of every test is the seed, a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import stdev
 from typing import Literal
 
@@ -15,10 +15,12 @@ from pydantic import Field
 from benchmark.claims import statistics
 from benchmark.claims.evidence import Item, Scale, ShareItem
 from benchmark.claims.observations import Observations, Point
-from benchmark.claims.rules.base import RULES, Rule
+from benchmark.claims.rules.base import FIX_TARGET, RULES, Rule, RunsRule, TargetTable
 from benchmark.claims.rules.cells import Points, listed
 from benchmark.claims.rules.layer_density import OfPublishedLayers, level_step, mask_of, published_layers
 from benchmark.claims.rules.sampling import where
+from benchmark.claims.table_reader import results
+from benchmark.claims.tables import Result
 from benchmark.claims.wording import points_text
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import axis_value
@@ -28,7 +30,7 @@ class _ShareOfSeeds(Rule):
     """What holds in more than half of the seeds."""
 
     of: Points
-    metric: Literal["empty-layers"] = "empty-layers"
+    metric: Literal["empty-layers", "disconnected"] = "empty-layers"
 
     @property
     def points(self) -> tuple[Points, ...]:
@@ -83,6 +85,27 @@ class FirstEmpty(_ShareOfSeeds):
         return f"the first layers to empty in {points_text(protocol, self.of)} are among {', '.join(self.layers)}"
 
 
+@RULES.register("connected")
+class Connected(_ShareOfSeeds):
+    """At every level named, more than half of the masks leave a path from an input to an output."""
+
+    rule: Literal["connected"]
+    metric: Literal["disconnected"] = "disconnected"
+
+    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
+        """The share of seeds in which it is so, at each level."""
+        return tuple(
+            _share(
+                where(observations, [point]), [not mask_of(observations, point, seed).disconnected for seed in seeds]
+            )
+            for point in self.of.cells
+        )
+
+    def statement(self, protocol: Protocol) -> str:
+        """What is tested, in one sentence."""
+        return f"a path is left from an input to an output in {points_text(protocol, self.of)}"
+
+
 def _share(where: str, values: Sequence[bool]) -> Item:
     """Share of seeds in which something holds: more than a half of all there could be."""
     return ShareItem(where, statistics.estimate([float(value) for value in values], resolution=1.0), 0.5, math.inf)
@@ -119,13 +142,7 @@ class Collapse(OfPublishedLayers):
         published_runs = [
             critical_compression(axis, [any(layer[run] == 0 for layer in table) for table in tables]) for run in runs
         ]
-        step = level_step(protocol)
-        published = statistics.estimate(published_runs, step)
-        margins = protocol.statistics.margins
-        margin = max(margins.density_rounds * step, (margins.seed_sd_multiple or 0.0) * stdev(published_runs))
-        here = statistics.estimate(measured, step)
-        gap = statistics.difference(here, published)
-        return (Item(f"published mean {published.mean:.2f}", gap, -margin, margin, published.se, here.mean),)
+        return (_critical_item(protocol, measured, published_runs),)
 
     def _empty(self, observations: Observations, levels: Sequence[int], seed: int) -> list[bool]:
         """Whether some layer is empty, level by level."""
@@ -134,12 +151,89 @@ class Collapse(OfPublishedLayers):
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
-        spread = f"{protocol.statistics.margins.seed_sd_multiple:g} sd of the published runs"
-        window = f"one step of the grid, or {spread} if that is more"
-        points = points_text(protocol, self.of)
+        points, window = points_text(protocol, self.of), _window_text(protocol)
         return f"the largest compression without an empty layer, of {points}, is the published one, within {window}"
 
 
-def critical_compression(compressions: Sequence[float], empty: Sequence[bool]) -> float:
-    """The largest compression, as exponent of 10, at which no layer is empty; 0 (the dense network) if none is."""
-    return max((c for c, is_empty in zip(compressions, empty, strict=True) if not is_empty), default=0.0)
+@RULES.register("disconnection")
+class Disconnection(RunsRule):
+    """Masks leave no path from input to output where the published networks are at exact chance, and only there.
+
+    A network without a path gives every example the same outputs, so that its accuracy on a test set with as many
+    examples of each class is `chance` (percent) to the last digit, however long it is trained. Compared are the largest
+    compressions, of those named, with a path here and above chance there: by run of `published` in the `setting` of the
+    `table`. The margin is that of `collapse`.
+    """
+
+    rule: Literal["disconnection"]
+    metric: Literal["disconnected"] = "disconnected"
+    setting: str
+    published: str
+    chance: float = Field(gt=0, lt=100)
+
+    @property
+    def scale(self) -> Scale:
+        """Exponents of 10 of the compression."""
+        return "decades"
+
+    def target_misfit(self, target: TargetTable, protocol: Protocol) -> tuple[str, str] | None:
+        """The table must hold the same runs of the method at every level named."""
+        runs = self._accuracies(target.rows, protocol)
+        if min(map(len, runs)) > 1 and len({len(values) for values in runs}) == 1:
+            return None
+        return f"table '{self.table}' lacks runs of '{self.published}' in setting '{self.setting}'", FIX_TARGET
+
+    def _accuracies(self, rows: Iterable[Result], protocol: Protocol) -> list[tuple[float, ...]]:
+        """By level, the runs' accuracies. To three digits: a mask has a whole number of weights."""
+        found: dict[float, tuple[float, ...]] = {}
+        for row in rows:
+            if (row.setting, row.method, row.unit) == (self.setting, self.published, "percent") and row.x is not None:
+                found[round(row.x, 3)] = found.get(round(row.x, 3), ()) + row.values
+        return [found.get(round(axis_value(protocol, level), 3), ()) for level in listed(self.of.levels)]
+
+    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
+        """Measured against the published runs, by Welch's test."""
+        protocol, levels = observations.protocol, listed(self.of.levels)
+        axis = [axis_value(protocol, level) for level in levels]
+        accuracies = self._accuracies(results(protocol.paper.key, self.table), protocol)
+        by_run = [
+            [math.isclose(value, self.chance, abs_tol=1e-6) for value in run] for run in zip(*accuracies, strict=True)
+        ]
+        by_seed = [
+            [bool(mask_of(observations, (self.of.method, level), seed).disconnected) for level in levels]
+            for seed in seeds
+        ]
+        item = _critical_item(
+            protocol,
+            [critical_compression(axis, disconnected) for disconnected in by_seed],
+            [critical_compression(axis, at_chance) for at_chance in by_run],
+        )
+        return (item,)
+
+    def statement(self, protocol: Protocol) -> str:
+        """What is tested, in one sentence."""
+        points = points_text(protocol, self.of)
+        return (
+            f"the largest compression with a path from input to output, of {points}, is the largest at which the "
+            f"published runs are above chance ({self.chance:g} %), within {_window_text(protocol)}"
+        )
+
+
+def _critical_item(protocol: Protocol, measured: Sequence[float], published_runs: Sequence[float]) -> Item:
+    """Critical compressions of seeds against those of published runs, as exponents of 10."""
+    step, margins = level_step(protocol), protocol.statistics.margins
+    published = statistics.estimate(published_runs, step)
+    margin = max(margins.density_rounds * step, (margins.seed_sd_multiple or 0.0) * stdev(published_runs))
+    here = statistics.estimate(measured, step)
+    gap = statistics.difference(here, published)
+    return Item(f"published mean {published.mean:.2f}", gap, -margin, margin, published.se, here.mean)
+
+
+def _window_text(protocol: Protocol) -> str:
+    spread = f"{protocol.statistics.margins.seed_sd_multiple:g} sd of the published runs"
+    return f"one step of the grid, or {spread} if that is more"
+
+
+def critical_compression(compressions: Sequence[float], broken: Sequence[bool]) -> float:
+    """The largest compression, as exponent of 10, at which a network is whole; 0, the dense one, if it never is."""
+    return max((c for c, is_broken in zip(compressions, broken, strict=True) if not is_broken), default=0.0)
