@@ -329,7 +329,7 @@ def test_the_terminal_counts_what_is_not_measured(tmp_path: Path) -> None:
     arguments = ["--results", str(tmp_path)]
     every = sum(len(paper.claims) for paper in published.load_all())
     short = runner.invoke(cli, ["score", *arguments]).output
-    assert f"Nothing is measured of {every - 3} more claims: 31 of grasp, 65 of lth," in short  # but of three counts
+    assert f"{every - 3} not measured" in " ".join(short.split())  # all but three counts
     assert "lth-26-conv6" in short
     assert "lth-21-conv2" not in short
     assert "lth-21-conv2" in runner.invoke(cli, ["score", "--all", *arguments]).output
