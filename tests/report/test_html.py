@@ -111,9 +111,12 @@ def test_intervals_are_t_intervals(site: Path) -> None:
 
 def test_every_link_leads_somewhere_on_this_machine(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
-    assert len(pages) == 4 + len(METHODS)
+    assert {p.relative_to(site).parts[0] for p in pages} >= {"index.html", "claims.html", "compare.html", "claims"}
+    assert len(list(site.glob("methods/*.html"))) == len(METHODS)
+    assert len(list(site.glob("protocols/*.html"))) == 2
     for path in pages:
         page = Page(path)
+        assert path.stat().st_size < 300_000, "a page is read at once, on a phone too"
         assert len(page.ids) == len(set(page.ids)), path
         for link in page.links:
             if link.startswith(("https://arxiv.org/", "data:")):
@@ -126,8 +129,11 @@ def test_every_link_leads_somewhere_on_this_machine(site: Path) -> None:
 
 
 def test_every_claim_has_an_anchor(site: Path) -> None:
-    claims = [c.id for p in published.load_all() for c in p.claims if c.protocol in (LTH.id, MNIST1D.id)]
-    assert set(claims) <= set(Page(site / "claims.html").ids)
+    """Where others have linked to, and on the page of its paper, folded or not."""
+    claims = {(p.paper.key, c.id) for p in published.load_all() for c in p.claims if c.protocol in (LTH.id, MNIST1D.id)}
+    assert {claim for _, claim in claims} <= set(Page(site / "claims.html").ids)
+    for paper in {paper for paper, _ in claims}:
+        assert {c for p, c in claims if p == paper} <= set(Page(site / "claims" / f"{paper}.html").ids)
 
 
 def test_the_same_records_give_the_same_bytes_and_an_older_report_is_replaced(site: Path, tmp_path: Path) -> None:
@@ -167,7 +173,8 @@ def test_a_protocol_without_records_shows_what_was_published(tmp_path: Path) -> 
     points = {trace["method"]: len(trace["x"]) for trace in json.loads(chart)["data"]}
     assert points == {"dense": 1, "random": 12, "magnitude": 12, "snip": 12, "synflow": 12}
     claims = [c for c in published.load("synflow").claims if c.protocol == protocol.id]
-    assert text.count("<dd>not measured</dd>") == len(claims) == 6
+    assert f"{len(claims)} claims not measured, and what each costs to decide" in text
+    assert text.count('data-verdict="not measured"') == len(claims) == 6
 
 
 def test_the_report_needs_no_torch(tmp_path: Path) -> None:
@@ -204,6 +211,7 @@ def test_pages_work_in_a_browser(site: Path, width: int, scheme: Any) -> None:
                 page.wait_for_selector(".chart .main-svg", state="attached")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         _claims_filter(page, site)
+        _compare_page(page, site)
         _methods_filter(page, site)
         browser.close()
     assert problems == []
@@ -211,6 +219,8 @@ def test_pages_work_in_a_browser(site: Path, width: int, scheme: Any) -> None:
 
 def _claims_filter(page: Any, site: Path) -> None:
     page.goto((site / "claims.html").as_uri())
+    assert page.locator(".claim[data-verdict='not measured']:visible").count() == 0, "folded until they are asked for"
+    page.check("[name=verdict][value='not measured']")
     total = page.locator(".claim:visible").count()
     page.fill("#search", "lth-14")
     assert page.locator(".claim:visible").count() == 1
@@ -223,6 +233,21 @@ def _claims_filter(page: Any, site: Path) -> None:
     assert verdicts == {"not measured"}
     page.select_option("#paper", "mnist1d")
     assert {c.get_attribute("data-paper") for c in page.locator(".claim:visible").all()} == {"mnist1d"}
+    page.goto((site / "index.html").as_uri())
+    page.goto((site / "claims.html").as_uri() + "#mnist1d-2")
+    assert page.locator("#mnist1d-2").is_visible(), "a link from elsewhere leads to a claim that is folded away"
+
+
+def _compare_page(page: Any, site: Path) -> None:
+    """Seed by seed 0.1 apart, so every difference is exact: level 1 of imp is 97.95 - 0.1 seed, dense 98 - 0.1 seed."""
+    page.goto((site / "compare.html").as_uri() + "#lth--lenet-mnist")
+    page.select_option("[name=a]", "imp")
+    page.select_option("[name=b]", "dense")
+    page.wait_for_selector(".compared .main-svg", state="attached")
+    cells = page.locator("#differences tbody tr").first.locator("td").all_inner_texts()
+    assert cells[1] == "\u22120.05"
+    assert cells[4:] == ["3", "0 of 3"]
+    assert "imp minus dense" in page.inner_text("#compared")
 
 
 def _methods_filter(page: Any, site: Path) -> None:
@@ -230,7 +255,13 @@ def _methods_filter(page: Any, site: Path) -> None:
     page.wait_for_selector(".chart .main-svg", state="attached")
     count = "document.querySelector('.plot').data.filter(t => t.visible !== false).length"
     before = page.evaluate(count)
-    page.locator(".chart").first.get_by_label("snip", exact=True).uncheck()
+    first = page.locator(".chart").first
+    assert first.locator(".methods .swatch").count() == len(METHODS) == first.locator(".methods input").count()
+    bar, plot = first.locator(".modebar").bounding_box(), first.locator(".plotarea, .bglayer").first.bounding_box()
+    legend = first.locator(".methods").bounding_box()
+    assert legend["y"] + legend["height"] <= bar["y"], "the toolbar does not cover the legend"
+    assert plot is None or bar["y"] + bar["height"] <= plot["y"] + 1, "nor the curves"
+    first.get_by_label("snip", exact=True).uncheck()
     assert page.evaluate(count) == before - 1
     paper = "getComputedStyle(document.body).backgroundColor"
     old = page.evaluate(paper)

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.claims.wording import METRICS
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, axis_name
-from benchmark.report.figure import COLOURS
+from benchmark.report.html.looks import Look
 from benchmark.report.html.series import CurvePoint, LayerMap, Learning, Line, PublishedLine
 
 Chart = dict[str, Any]
 
-LOOKS = (*COLOURS, "theme")  # the last one follows the page's theme
-MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
-DASHES = ("solid", "dash", "dashdot", "dot")
 BAND_FROM = 30  # levels beyond which bars would hide the curve
-
-
-def style(protocol: Protocol, shown: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-    """Colour, marker and dash of each method: the same in every chart of a protocol. Submitted ones come last."""
-    methods = [*protocol.methods, *sorted({method for method in shown if method != DENSE} - set(protocol.methods))]
-    looks = {
-        method: (LOOKS[i % len(LOOKS)], MARKERS[i % len(MARKERS)], DASHES[(i // len(LOOKS) + i) % len(DASHES)])
-        for i, method in enumerate(methods)
-    }
-    return looks | {DENSE: ("theme-faint", "circle", "solid")}
+TICKS_APART = 1.5  # ratio of neighbouring labels on a log axis
 
 
 def curves(
-    protocol: Protocol, metric: str, lines: Sequence[Line], dense: Line, published: Sequence[PublishedLine]
+    protocol: Protocol,
+    metric: str,
+    lines: Sequence[Line],
+    dense: Line,
+    published: Sequence[PublishedLine],
+    looks: Mapping[str, Look],
 ) -> Chart:
-    """A metric against density: measured means with intervals, the dense network, and what was published."""
-    styles = style(protocol, [*(line.method for line in lines), *(line.method for line in published)])
-    traces = list(_dense(dense, lines))
+    """A metric against density: measured means with intervals, the dense network, and what was published.
+
+    The axis is in the paper's unit. The dense network is a level line with the band of its interval.
+    """
+    traces = list(_dense(dense, [*lines, *published], looks[DENSE]))
     for theirs in published:
-        traces += _published(theirs, styles[theirs.method])
+        traces += _published(theirs, looks[theirs.method])
     for ours in lines:
-        traces += _measured(ours, styles[ours.method])
+        traces += _measured(ours, looks[ours.method])
     return {"data": traces, "layout": _layout(protocol, metric, [*lines, *published]), "kind": "curves"}
 
 
@@ -59,73 +54,70 @@ def _spaced(places: Iterable[float]) -> list[float]:
     """Values on a falling log axis far enough apart for their labels."""
     shown: list[float] = [100.0]
     for value in places:
-        if value < shown[-1] / 1.5:
+        if value < shown[-1] / TICKS_APART:
             shown.append(value)
     return shown
 
 
-def _dense(dense: Line, lines: Sequence[Line]) -> Iterable[Chart]:
-    """The dense network as a level line across the measured range, with its interval in the hover text."""
+def _dense(dense: Line, lines: Sequence[Line | PublishedLine], look: Look) -> Iterable[Chart]:
+    """The dense network as a level line across the measured range, with the band of its interval."""
     xs = [p.x for line in lines for p in line.places]
     if dense.places and xs:
         ours = dense.places[0]
-        text = _hover(ours)
         ends = sorted({ours.x, min(xs), max(xs)})
-        yield {
+        trace: Chart = {
             "type": "scatter", "mode": "lines", "name": "dense", "method": "dense", "x": ends,
-            "y": [ours.mean] * len(ends), "text": [text] * len(ends),
+            "y": [ours.mean] * len(ends), "text": [_hover(ours)] * len(ends),
             "hovertemplate": "dense<br>%{text}<extra></extra>",
-            "line": {"color": "theme-faint", "width": 1.5},
+            "line": {"color": look.colour, "width": look.width, "dash": look.dash},
         }  # fmt: skip
+        if ours.low is not None and ours.high is not None:
+            trace["band"] = {"low": [ours.low] * len(ends), "high": [ours.high] * len(ends)}
+        yield trace
 
 
-def _measured(line: Line, look: tuple[str, str, str]) -> list[Chart]:
-    colour, marker, dash = look
+def _measured(line: Line, look: Look) -> list[Chart]:
     trace: Chart = {
         "type": "scatter", "mode": "lines+markers", "name": line.method, "method": line.method,
         "x": [p.x for p in line.places], "y": [p.mean for p in line.places],
         "text": [_hover(p) for p in line.places], "hovertemplate": f"{line.method}<br>%{{text}}<extra></extra>",
-        "line": {"color": colour, "dash": dash, "width": 2}, "marker": {"color": colour, "symbol": marker, "size": 7},
+        "line": {"color": look.colour, "dash": look.dash, "width": look.width},
+        "marker": {"color": look.colour, "symbol": look.marker, "size": 7},
     }  # fmt: skip
     if len(line.places) <= BAND_FROM:
         bars = [((p.high - p.mean) if p.high is not None else 0.0) for p in line.places]
-        trace["error_y"] = {"type": "data", "array": bars, "color": colour, "thickness": 1, "width": 3}
+        trace["error_y"] = {"type": "data", "array": bars, "color": look.colour, "thickness": 1, "width": 3}
         return [trace]
-    trace["mode"] = "lines"
-    bounded = [p for p in line.places if p.low is not None and p.high is not None]
-    return [*_band(line.method, colour, bounded, 0.2), trace]
+    # A marker on each of a hundred levels would be a smear; a few of them still tell the methods apart.
+    trace["marker"]["maxdisplayed"] = 12
+    trace["band"] = {"low": [_low(p) for p in line.places], "high": [_high(p) for p in line.places]}
+    return [trace]
 
 
-def _published(line: PublishedLine, look: tuple[str, str, str]) -> list[Chart]:
-    colour, marker, _ = look
-    name = f"{line.method}, published"
-    bars: Chart = {
-        "type": "data", "symmetric": False, "color": colour, "thickness": 1, "width": 0,
-        "array": [(p.high or p.mean) - p.mean for p in line.places],
-        "arrayminus": [p.mean - (p.low or p.mean) for p in line.places],
-    }  # fmt: skip
+def _published(line: PublishedLine, look: Look) -> list[Chart]:
+    """Small faint markers without a line, so that what was measured stays in front."""
     trace: Chart = {
-        "type": "scatter", "mode": "markers", "name": name, "method": line.method,
-        "x": [p.x for p in line.places], "y": [p.mean for p in line.places],
+        "type": "scatter", "mode": "markers", "name": f"{line.method}, published", "method": line.method,
+        "published": True, "x": [p.x for p in line.places], "y": [p.mean for p in line.places],
         "text": [f"{p.mean:.2f} published at {p.density}<br>{line.spread}" for p in line.places],
         "hovertemplate": f"{line.method}<br>%{{text}}<extra></extra>",
-        "marker": {"color": colour, "symbol": f"{marker}-open", "size": 6}, "opacity": 0.7,
+        "marker": {"color": look.colour, "symbol": look.marker, "size": 5}, "opacity": 0.55,
     }  # fmt: skip
     if len(line.places) <= BAND_FROM:
-        return [trace | {"error_y": bars}]
-    return [*_band(line.method, colour, line.places, 0.1), trace]
+        trace["error_y"] = {
+            "type": "data", "symmetric": False, "color": look.colour, "thickness": 1, "width": 0,
+            "array": [_high(p) - p.mean for p in line.places],
+            "arrayminus": [p.mean - _low(p) for p in line.places],
+        }  # fmt: skip
+    return [trace]
 
 
-def _band(method: str, colour: str, places: Sequence[CurvePoint], opacity: float) -> list[Chart]:
-    """Area between lower and upper bounds. Its colour becomes transparent on the page, where the theme is known."""
-    xs = [p.x for p in places]
-    ys = [p.high for p in places] + [p.low for p in reversed(places)]
-    return [
-        {
-            "type": "scatter", "mode": "lines", "x": xs + xs[::-1], "y": ys, "fill": "toself", "method": method,
-            "fillcolor": colour, "fillopacity": opacity, "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
-        }
-    ]  # fmt: skip
+def _low(place: CurvePoint) -> float:
+    return place.mean if place.low is None else place.low
+
+
+def _high(place: CurvePoint) -> float:
+    return place.mean if place.high is None else place.high
 
 
 def _hover(place: CurvePoint) -> str:
@@ -136,21 +128,56 @@ def _hover(place: CurvePoint) -> str:
     return f"{place.mean:,.2f}{bounds}<br>at {place.density}, {seeds}"
 
 
-def learning_chart(protocol: Protocol, found: Sequence[Learning], what: str) -> Chart:
-    """Learning curves of one density: test accuracy, or validation loss where the protocol has a validation set."""
-    styles = style(protocol, [curve.method for curve in found])
-    traces = []
+def learning_chart(found: Sequence[Learning], what: str, looks: Mapping[str, Look]) -> Chart:
+    """Learning curves of one density: test accuracy, or validation loss where the protocol has a validation set.
+
+    A mean over seeds with the range of the seeds, on a log axis of steps; opened where the curves differ. Steps that
+    several curves share are stored once: `x` is a place in `xs`.
+    """
+    xs: list[tuple[int, ...]] = []
+    traces, shown = [], list[tuple[tuple[int, ...], tuple[float, ...]]]()
     for curve in found:
-        colour, _, dash = styles[curve.method]
-        xs, ys = (curve.test_steps, curve.test_accuracy) if what == "accuracy" else (curve.steps, curve.validation_loss)
+        look = looks[curve.method]
+        seen = curve.test_accuracy if what == "accuracy" else curve.validation_loss
+        steps = curve.test_steps if what == "accuracy" else curve.steps
+        if steps not in xs:
+            xs.append(steps)
+        shown.append((steps, seen.mean))
         seeds = f"{curve.seeds} seed{'s' if curve.seeds > 1 else ''}"
-        traces.append({
-            "type": "scatter", "mode": "lines", "name": curve.method, "method": curve.method, "x": list(xs),
-            "y": list(ys), "line": {"color": colour, "dash": dash, "width": 1.6},
+        trace: Chart = {
+            "type": "scatter", "mode": "lines+markers", "name": curve.method, "method": curve.method,
+            "x": xs.index(steps), "y": list(seen.mean),
+            "line": {"color": look.colour, "dash": look.dash, "width": look.width},
+            "marker": {"color": look.colour, "symbol": look.marker, "size": 6, "maxdisplayed": 8},
             "hovertemplate": f"{curve.method}, mean of {seeds}<br>%{{y:.4g}} at step %{{x:,}}<extra></extra>",
-        })  # fmt: skip
-    y = {"title": {"text": "test accuracy, %" if what == "accuracy" else "validation loss"}}
-    return {"data": traces, "layout": {"xaxis": {"title": {"text": "step"}}, "yaxis": y}, "kind": "learning"}
+        }  # fmt: skip
+        if curve.seeds > 1:
+            trace["band"] = {"low": list(seen.low), "high": list(seen.high)}
+        traces.append(trace)
+    title = "test accuracy, %" if what == "accuracy" else "validation loss"
+    steps_shown, values_shown = where_they_differ(shown)
+    layout = {
+        "xaxis": {"type": "log", "title": {"text": "step (log scale)"}, "range": steps_shown},
+        "yaxis": {"title": {"text": title}, "range": values_shown},
+    }
+    return {"data": traces, "layout": layout, "kind": "learning", "xs": [list(steps) for steps in xs]}
+
+
+def where_they_differ(
+    curves: Sequence[tuple[Sequence[int], Sequence[float]]],
+) -> tuple[list[float], list[float]]:
+    """Where to open a chart: from and to, of log10 of the step and of the value.
+
+    Values are those after a tenth of the steps: by then what all share, the way from chance, is over; a method that
+    stays far behind still sets the range. Steps begin where a first curve comes into that range.
+    """
+    values = [y for steps, ys in curves for x, y in zip(steps, ys, strict=True) if x >= 0.1 * steps[-1]]
+    low, high = min(values), max(values)
+    room = 0.08 * (high - low) or 1.0
+    low, high = low - room, high + room
+    first = min(next(x for x, y in zip(steps, ys, strict=True) if low <= y <= high) for steps, ys in curves)
+    last = max(steps[-1] for steps, _ in curves)
+    return [math.log10(0.8 * first), math.log10(1.1 * last)], [low, high]
 
 
 def layer_chart(found: LayerMap) -> Chart:

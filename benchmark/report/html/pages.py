@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from benchmark.claims.evidence import UNDECIDED
 from benchmark.claims.observations import Observations, failure_text, reported_metric
 from benchmark.claims.published import Published
 from benchmark.claims.verdicts import Decision, decide_paper
@@ -18,42 +20,97 @@ from benchmark.claims.wording import METRICS, needed_text
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
-from benchmark.report.html import charts, facts
+from benchmark.report.html import charts, compare, facts, overview, pictures
+from benchmark.report.html.looks import Look, looks_of
+from benchmark.report.html.overview import by_verdict
 from benchmark.report.html.series import layer_map, learning, line, published_lines
-from benchmark.report.leaderboard import VERDICTS, silent
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
 
 Seen = Mapping[str, Observations]
 
 
+@dataclass(frozen=True)
+class Site:
+    """All that pages are made of."""
+
+    store: Store
+    seen: Seen
+    papers: Sequence[Published]
+    decided: Sequence[tuple[Published, Sequence[Decision]]]
+    looks: Mapping[str, Look]
+
+    @cached_property
+    def comparisons(self) -> dict[str, Any]:
+        """What the page of comparisons computes with."""
+        return compare.document(list(self.seen.values()), self.looks)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """Every claim, in the order of the papers' files."""
+        return [decision for _, found in self.decided for decision in found]
+
+
 def pages(store: Store, seen: Seen, papers: Sequence[Published]) -> dict[str, str]:
     """Path inside the site -> HTML of every page."""
-    decided = [(paper, found) for paper in papers if (found := decide_paper(paper, seen))]
-    decisions = [decision for _, found in decided for decision in found]
-    protocols = list(seen.values())
-    made = {
-        "index.html": _render(
-            "index.html",
-            "",
-            decided=decided,
-            verdicts=VERDICTS,
-            cards=[_card(o, papers) for o in protocols if has_records(o)],
-            waiting=[o.protocol for o in protocols if not has_records(o)],
-            overall=facts.overall_facts(protocols, papers),
-            explained=EXPLAINED,
-        ),
-        "claims.html": _render(
-            "claims.html", "", decided=decided, verdicts=VERDICTS, undecided=[p for p in papers if silent(p)]
-        ),
-    }
-    for observations in protocols:
-        own = [d for d in decisions if d.protocol == observations.protocol.id]
+    decided = [(paper, by_verdict(found)) for paper in papers if (found := decide_paper(paper, seen))]
+    submitted = {method for observations in seen.values() for method in _measured(observations)}
+    looks = looks_of((observations.protocol for observations in seen.values()), submitted)
+    site = Site(store, seen, papers, decided, looks)
+    made = {"index.html": _first(site), "claims.html": _claims(site), "compare.html": _compare(site)}
+    for paper, found in decided:
+        made[f"claims/{paper.paper.key}.html"] = _render(
+            "paper.html", "../", paper=paper, found=found, costs=_costs(site, found)
+        )
+    for observations in seen.values():
         path = f"protocols/{facts.slug(observations.protocol.id)}.html"
-        made[path] = _render("protocol.html", "../", **_protocol(store, observations, papers, own))
-    for method in dict.fromkeys(m for o in protocols for m in _measured(o)):
-        made[f"methods/{facts.slug(method)}.html"] = _render("method.html", "../", **_method(method, protocols))
+        made[path] = _render("protocol.html", "../", **_protocol(site, observations))
+    for method in dict.fromkeys(m for o in seen.values() for m in _measured(o)):
+        made[f"methods/{facts.slug(method)}.html"] = _render(
+            "method.html", "../", **_method(method, list(seen.values()))
+        )
     return made
+
+
+def _first(site: Site) -> str:
+    """The first page: the forest plot, findings, the protocol with most evidence; then the rest."""
+    protocols = list(site.seen.values())
+    most = overview.most_evidence(protocols, site.decisions)
+    papers = sorted(site.decided, key=_open_claims_last)
+    return _render(
+        "index.html",
+        "",
+        counts=overview.counts(site.decisions),
+        forest=overview.marks(site.decisions),
+        findings=overview.findings([found for _, found in site.decided]),
+        decided=[(paper, overview.counts(found)) for paper, found in papers],
+        verdicts=overview.VERDICTS,
+        card=_card(site, most) if most else None,
+        cards=[_card(site, o) for o in protocols if has_records(o) and o is not most],
+        waiting=[o.protocol for o in protocols if not has_records(o)],
+        overall=facts.overall_facts(protocols, site.papers),
+        explained=EXPLAINED,
+    )
+
+
+def _open_claims_last(pair: tuple[Published, Sequence[Decision]]) -> int:
+    """Orders papers by their decided claims, most first."""
+    return -sum(decision.verdict not in UNDECIDED for decision in pair[1])
+
+
+def _claims(site: Site) -> str:
+    """Every claim in a line, to search and filter; the whole of it is on its paper's page."""
+    papers = sorted(site.decided, key=_open_claims_last)
+    undecided = [paper for paper in site.papers if paper.not_decided and not paper.claims]
+    return _render("claims.html", "", decided=papers, verdicts=overview.VERDICTS, undecided=undecided)
+
+
+def _costs(site: Site, found: Sequence[Decision]) -> dict[str, str]:
+    return {d.claim: overview.cost_to_decide(d, site.seen) for d in found if d.verdict in UNDECIDED}
+
+
+def _compare(site: Site) -> str:
+    return _render("compare.html", "", document=site.comparisons)
 
 
 @cache
@@ -66,6 +123,7 @@ def _environment() -> Environment:
     made.filters["script_json"] = script_json
     made.filters["slug"] = facts.slug
     made.filters["needed_text"] = needed_text
+    made.filters["margins"] = lambda end: "without end" if end is None else f"{end:.1f}"
     return made
 
 
@@ -86,64 +144,68 @@ def _measured(seen: Observations) -> list[str]:
     return own + sorted(found - set(own))
 
 
-def _curves(seen: Observations, metric: Metric, papers: Sequence[Published]) -> dict[str, Any]:
+def _curves(site: Site, seen: Observations, metric: Metric) -> dict[str, Any]:
     lines = [line(seen, metric, method) for method in _measured(seen) if method != DENSE]
     lines = [found for found in lines if found.places]
     dense = line(seen, metric, DENSE)
-    published = published_lines(seen.protocol, metric, papers)
+    published = published_lines(seen.protocol, metric, site.papers)
     digits = 0 if metric == "early-stop-step" else 2
     tables = [facts.numbers(found, digits) for found in (dense, *lines) if found.places]
     return {
         "heading": METRICS[metric],
-        "chart": charts.curves(seen.protocol, metric, lines, dense, published),
+        "chart": charts.curves(seen.protocol, metric, lines, dense, published, site.looks),
         "tables": tables,
         "published": [p for p in published if p.places],
     }
 
 
-def _card(seen: Observations, papers: Sequence[Published]) -> dict[str, Any]:
+def _card(site: Site, seen: Observations) -> dict[str, Any]:
     metric = reported_metric(seen.protocol)
-    return {"protocol": seen.protocol, "progress": progress_words(seen), **_curves(seen, metric, papers)}
+    return {"protocol": seen.protocol, "progress": progress_words(seen), **_curves(site, seen, metric)}
 
 
-def _protocol(
-    store: Store, seen: Observations, papers: Sequence[Published], decisions: Sequence[Decision]
-) -> dict[str, Any]:
+def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
     protocol = seen.protocol
     metrics: list[Metric] = [reported_metric(protocol)]
     if protocol.evaluation.early_stop != "none":
         metrics.append("early-stop-step")
     measured = _measured(seen)
     maps = [found for method in measured if method != DENSE and (found := layer_map(seen, method))]
+    decisions = by_verdict([d for d in site.decisions if d.protocol == protocol.id])
     return {
         "protocol": protocol,
         "progress": progress_words(seen),
-        "curves": [_curves(seen, metric, papers) for metric in metrics],
-        "learning": _learning(store, seen, papers),
+        "comparable": any(found["id"] == protocol.id for found in site.comparisons["protocols"]),
+        "curves": [_curves(site, seen, metric) for metric in metrics],
+        "learning": _learning(site, seen),
         "layers": {found.method: charts.layer_chart(found) for found in maps},
-        "rankings": facts.rankings(seen, papers),
+        "pictures": pictures.of_protocol(site.store, seen),
+        "rankings": facts.rankings(seen, site.papers),
         "masks": facts.masks(seen),
         "methods": [(method, method_words(protocol, method), method in measured) for method in method_names(protocol)],
         "fields": facts.fields(protocol),
         "provenance": facts.provenance(seen),
         "failures": [failure_text(protocol, record) for record in seen.failures],
-        "decisions": decisions,
+        "known": [d for d in decisions if d.verdict != "not measured"],
+        "unknown": [d for d in decisions if d.verdict == "not measured"],
+        "costs": _costs(site, decisions),
     }
 
 
-def _learning(store: Store, seen: Observations, papers: Sequence[Published]) -> dict[str, dict[str, Any]]:
+def _learning(site: Site, seen: Observations) -> dict[str, dict[str, Any]]:
     """density -> what -> chart, for the densities that the paper names."""
     found: dict[str, dict[str, Any]] = {}
-    dense = learning(store, seen, DENSE, 0)
-    for level in shown_levels(seen.protocol, papers):
-        curves = [c for method in _measured(seen) if method != DENSE and (c := learning(store, seen, method, level))]
+    dense = learning(site.store, seen, DENSE, 0)
+    methods = [method for method in _measured(seen) if method != DENSE]
+    for level in shown_levels(seen.protocol, site.papers):
+        curves = [c for method in methods if (c := learning(site.store, seen, method, level))]
         if not curves:
             continue
         curves = [*([dense] if dense else []), *curves]
-        views = {"accuracy": charts.learning_chart(seen.protocol, curves, "accuracy")}
-        with_loss = [curve for curve in curves if curve.validation_loss]
+        views = {"accuracy": charts.learning_chart(curves, "accuracy", site.looks)}
+        with_loss = [curve for curve in curves if curve.validation_loss.mean]
         if with_loss:
-            views["loss"] = charts.learning_chart(seen.protocol, with_loss, "loss")
+            views["loss"] = charts.learning_chart(with_loss, "loss", site.looks)
         found[density_text(seen.protocol, level)] = views
     return found
 

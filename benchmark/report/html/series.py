@@ -19,7 +19,7 @@ from benchmark.records.schema import Metric, Record
 from benchmark.records.store import Store
 from benchmark.utils.npz import unpack
 
-MOST_STEPS = 150  # points of a learning curve; a screen shows no more
+MOST_STEPS = 48  # points of a learning curve, evenly on a log axis; a page holds hundreds of curves
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,25 @@ class PublishedLine:
 
 
 @dataclass(frozen=True)
+class OverSeeds:
+    """Values at some steps: the mean over seeds, the lowest and the highest. Empty where nothing was looked at."""
+
+    mean: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Learning:
-    """A learning curve averaged over seeds: `steps` at which every seed was looked at, and the means there."""
+    """A learning curve over seeds, at steps at which every seed was looked at."""
 
     method: str
     density: str
     seeds: int
     steps: tuple[int, ...]
     test_steps: tuple[int, ...]
-    test_accuracy: tuple[float, ...]
-    validation_loss: tuple[float, ...]
+    test_accuracy: OverSeeds
+    validation_loss: OverSeeds
 
 
 @dataclass(frozen=True)
@@ -137,13 +146,15 @@ def _place(
 
 
 def learning(store: Store, seen: Observations, method: str, level: int) -> Learning | None:
-    """Mean learning curve over the finished first draws of a cell; None if there is none with curves."""
+    """Learning curve over the finished first draws of a cell; None if there is none with curves."""
     protocol = seen.protocol
     paths = [store.curves_path(protocol, cell) for cell in _finished(seen, method, level)]
     curves = [unpack(path) for path in paths if path.exists()]
     if not curves:
         return None
     test_steps = _common(curves, "test_steps")
+    if not test_steps:  # nothing is trained behind the mask
+        return None
     steps = _common(curves, "steps") if all("validation_loss" in c for c in curves) else []
     return Learning(
         method,
@@ -151,8 +162,8 @@ def learning(store: Store, seen: Observations, method: str, level: int) -> Learn
         len(curves),
         tuple(steps),
         tuple(test_steps),
-        _mean_at(curves, "test_steps", "test_accuracy_percent", test_steps),
-        _mean_at(curves, "steps", "validation_loss", steps) if steps else (),
+        _over_seeds(curves, "test_steps", "test_accuracy_percent", test_steps),
+        _over_seeds(curves, "steps", "validation_loss", steps) if steps else OverSeeds(),
     )
 
 
@@ -163,16 +174,20 @@ def _finished(seen: Observations, method: str, level: int) -> Iterator[Cell]:
 
 
 def _common(curves: Sequence[dict[str, np.ndarray]], name: str) -> list[int]:
-    """Steps that all curves have, thinned to what a screen shows; the last one stays."""
+    """Steps that all curves have, thinned evenly on a log axis; the first and the last one stay."""
     shared: np.ndarray = reduce(np.intersect1d, (curve[name] for curve in curves))
-    every = -(-len(shared) // MOST_STEPS)
-    kept = [int(step) for step in shared[::every]]
-    return kept if kept and kept[-1] == int(shared[-1]) else [*kept, int(shared[-1])]
+    shared = shared[shared > 0]  # a log axis has no place for the start
+    if len(shared) <= MOST_STEPS:
+        return [int(step) for step in shared]
+    wanted = np.geomspace(shared[0], shared[-1], MOST_STEPS)
+    places = np.unique(np.minimum(np.searchsorted(shared, wanted), len(shared) - 1))
+    return [int(step) for step in shared[places]]
 
 
-def _mean_at(curves: Sequence[dict[str, np.ndarray]], axis: str, name: str, steps: Sequence[int]) -> tuple[float, ...]:
-    rows = [curve[name][np.searchsorted(curve[axis], steps)] for curve in curves]
-    return tuple(float(f"{value:.5g}") for value in np.mean(rows, axis=0))
+def _over_seeds(curves: Sequence[dict[str, np.ndarray]], axis: str, name: str, steps: Sequence[int]) -> OverSeeds:
+    rows = np.asarray([curve[name][np.searchsorted(curve[axis], steps)] for curve in curves])
+    parts = (rows.mean(axis=0), rows.min(axis=0), rows.max(axis=0))
+    return OverSeeds(*(tuple(float(f"{value:.4g}") for value in part) for part in parts))
 
 
 def layer_map(seen: Observations, method: str) -> LayerMap | None:

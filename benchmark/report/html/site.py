@@ -16,6 +16,7 @@ from benchmark.records.store import Store
 from benchmark.report.html.pages import pages
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
+SCRIPTS = ("style.css", "report.js", "compare.js")
 MARK = "lotterybench-report"  # the file that says the folder is ours to replace
 
 
@@ -45,7 +46,7 @@ def _assets() -> dict[str, bytes]:
     from plotly.offline import get_plotlyjs
 
     static = resources.files("benchmark") / "report" / "html" / "static"
-    files = {f"assets/{name}": (static / name).read_bytes() for name in ("style.css", "report.js")}
+    files = {f"assets/{name}": (static / name).read_bytes() for name in SCRIPTS}
     return files | {"assets/plotly.min.js": get_plotlyjs().encode(), MARK: b"made by lotterybench report\n"}
 
 

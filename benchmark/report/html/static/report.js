@@ -22,28 +22,35 @@ function theme() {
   return { ink: get("--ink"), faint: get("--faint"), line: get("--line"), paper: get("--paper"), soft: get("--soft") };
 }
 
-function colour(name, colours) {
-  if (name === "theme") return colours.ink;
-  return name === "theme-faint" ? colours.faint : name;
+// Charts name colours of the style sheet, which has a light and a dark shade of each.
+function colour(name) {
+  return name.startsWith("#") ? name : getComputedStyle(root).getPropertyValue(`--${name}`).trim();
 }
 
-function transparent(name, opacity, colours) {
-  const hex = colour(name, colours);
+function transparent(name, opacity) {
+  const hex = colour(name);
   if (!/^#[0-9a-f]{6}$/i.test(hex)) return hex;
   const parts = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   return `rgba(${parts.join(",")},${opacity})`;
 }
 
-function themed(trace, colours) {
+// A trace as Plotly takes it, behind it the band of its interval: one area, from the upper bounds back along the lower.
+function drawn(trace, chart, colours) {
   const made = structuredClone(trace);
+  if (typeof made.x === "number") made.x = chart.xs[made.x];
   for (const part of [made.line, made.marker, made.error_y]) {
-    if (part && part.color) part.color = colour(part.color, colours);
+    if (part && part.color) part.color = colour(part.color);
   }
-  if (made.fillcolor) made.fillcolor = transparent(made.fillcolor, made.fillopacity, colours);
   if (made.colorbar) made.colorbar = { ...made.colorbar, tickfont: { color: colours.ink }, outlinewidth: 0, thickness: 12 };
-  delete made.fillopacity;
-  delete made.method;
-  return made;
+  for (const own of ["method", "published", "band"]) delete made[own];
+  if (!trace.band) return [made];
+  const there = [...made.x.keys()].filter((i) => trace.band.low[i] !== null);
+  const back = [...there].reverse();
+  return [{
+    type: "scatter", mode: "lines", hoverinfo: "skip", fill: "toself", line: { width: 0 },
+    fillcolor: transparent(trace.line.color, 0.16), x: [...there, ...back].map((i) => made.x[i]),
+    y: [...there.map((i) => trace.band.high[i]), ...back.map((i) => trace.band.low[i])],
+  }, made];
 }
 
 function axis(own, colours) {
@@ -54,14 +61,13 @@ function layout(chart, colours, narrow) {
   const tall = chart.kind === "layers" ? Math.max(260, 110 + 26 * chart.rows) : 380;
   return {
     ...chart.layout,
-    height: narrow && chart.kind !== "layers" ? 460 : tall,
-    margin: { l: 50, r: 12, t: 12, b: 50 },
+    height: tall,
+    margin: { l: 50, r: 12, t: 40, b: 50 }, // the toolbar has the space above to itself
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: colours.ink, family: "system-ui, sans-serif", size: narrow ? 11 : 13 },
     xaxis: axis(chart.layout.xaxis, colours), yaxis: axis(chart.layout.yaxis, colours),
-    legend: narrow ? { orientation: "h", y: -0.25 } : { orientation: "v" },
     hoverlabel: { bgcolor: colours.paper, bordercolor: colours.line, font: { color: colours.ink } },
-    hovermode: "closest", showlegend: chart.kind !== "layers",
+    hovermode: "closest", showlegend: false, // the methods above the chart are its legend
   };
 }
 
@@ -72,32 +78,73 @@ function draw(figure) {
   const chart = JSON.parse(figure.querySelector("script").textContent);
   const colours = theme();
   const off = hiddenMethods.get(figure) || new Set();
-  const traces = chart.data.map((t) => ({ ...themed(t, colours), visible: !off.has(t.method) }));
+  const shown = chart.data.filter((t) => !off.has(t.method) && !(t.published && off.has(PUBLISHED)));
+  const traces = shown.flatMap((t) => drawn(t, chart, colours));
   if (chart.kind !== "layers" && !figure.querySelector(".methods")) addMethods(figure, chart);
   figure.dataset.drawn = dark() ? "dark" : "light";
+  plot.setAttribute("role", "img");
+  plot.setAttribute("aria-label", `${figure.getAttribute("aria-label")}, drawn; its numbers are in tables`);
   Plotly.react(plot, traces, layout(chart, colours, plot.clientWidth < 560), { responsive: true, displaylogo: false });
 }
 
+const PUBLISHED = " published"; // no method: names have no blanks
+const DASHES = { dot: "2,3", dash: "7,4", longdash: "12,4", dashdot: "7,3,2,3", longdashdot: "12,3,2,3" };
+const SHAPES = {
+  circle: "M14 8a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", square: "M14 4h8v8h-8z", diamond: "M18 3l5 5l-5 5l-5 -5z",
+  "triangle-up": "M18 3l5 9h-10z", "triangle-down": "M18 13l5 -9h-10z", hexagon: "M18 3l4.4 2.5v5l-4.4 2.5l-4.4 -2.5v-5z",
+  cross: "M16.5 3h3v3.5h3.5v3h-3.5v3.5h-3v-3.5h-3.5v-3h3.5z",
+  x: "M14 5.5l1.5 -1.5l2.5 2.5l2.5 -2.5l1.5 1.5l-2.5 2.5l2.5 2.5l-1.5 1.5l-2.5 -2.5l-2.5 2.5l-1.5 -1.5l2.5 -2.5z",
+  star: "M18 2l1.6 4h4.3l-3.4 2.8l1.2 4.3l-3.7 -2.5l-3.7 2.5l1.2 -4.3l-3.4 -2.8h4.3z",
+};
+
+// The line and the marker of a method, small, for the legend.
+function swatch(trace) {
+  const name = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(name, "svg");
+  const add = (kind, attributes) => {
+    const made = document.createElementNS(name, kind);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    svg.append(made);
+  };
+  svg.setAttribute("viewBox", "0 0 36 16");
+  svg.setAttribute("class", "swatch");
+  svg.setAttribute("aria-hidden", "true");
+  const paint = `var(--${(trace.line || trace.marker).color})`;
+  if (trace.line) {
+    const dash = trace.line.dash in DASHES ? DASHES[trace.line.dash] : (trace.line.dash || "").replaceAll("px", "");
+    add("path", { d: "M0 8H36", stroke: paint, "stroke-width": trace.line.width, "stroke-dasharray": dash === "solid" ? "" : dash });
+  }
+  if (trace.marker) {
+    const [shape, open] = [trace.marker.symbol.replace("-open", ""), trace.marker.symbol.endsWith("-open")];
+    add("path", { d: SHAPES[shape], fill: open ? "var(--paper)" : paint, stroke: paint, "stroke-width": open ? 1.5 : 0 });
+  }
+  return svg;
+}
+
 function addMethods(figure, chart) {
-  const methods = [...new Set(chart.data.map((t) => t.method).filter(Boolean))];
   const box = document.createElement("fieldset");
   box.className = "methods";
   const legend = document.createElement("legend");
   legend.textContent = "Methods";
   box.append(legend);
-  for (const method of methods) {
+  const entry = (value, text, trace) => {
     const label = document.createElement("label");
     const input = document.createElement("input");
-    Object.assign(input, { type: "checkbox", checked: true, value: method });
+    Object.assign(input, { type: "checkbox", checked: true, value });
     input.addEventListener("change", () => {
       const off = hiddenMethods.get(figure) || new Set();
-      if (input.checked) off.delete(method); else off.add(method);
+      if (input.checked) off.delete(value); else off.add(value);
       hiddenMethods.set(figure, off);
       draw(figure);
     });
-    label.append(input, ` ${method}`);
+    label.append(input, ...(trace ? [swatch(trace)] : []), ` ${text}`);
     box.append(label);
+  };
+  for (const method of new Set(chart.data.map((t) => t.method).filter(Boolean))) {
+    const own = chart.data.filter((t) => t.method === method);
+    entry(method, method, own.find((t) => !t.published) || own[0]);
   }
+  if (chart.data.some((t) => t.published)) entry(PUBLISHED, "published values (small markers)");
   figure.prepend(box);
 }
 
@@ -145,6 +192,26 @@ function filterClaims(form) {
   form.querySelector("#shown").textContent = `${shown} of ${document.querySelectorAll(".claim").length} claims`;
 }
 
+// The forest plot: only the rows of one paper.
+function filterForest(select) {
+  for (const list of document.querySelectorAll("ol.forest")) {
+    for (const row of list.children) row.hidden = Boolean(select.value) && row.dataset.paper !== select.value;
+  }
+}
+
+// A claim that is folded away opens when a link leads to it.
+function unfold() {
+  const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const form = document.getElementById("filter");
+  if (form && target && target.hidden) {
+    for (const box of form.querySelectorAll("[name=verdict]")) box.checked ||= box.value === target.dataset.verdict;
+    filterClaims(form);
+    target.scrollIntoView();
+  }
+  const fold = target && target.closest("details");
+  if (fold && !fold.open) { fold.open = true; target.scrollIntoView(); }
+}
+
 if (stored()) root.dataset.theme = stored();
 for (const figure of document.querySelectorAll(".chart")) watcher.observe(figure);
 for (const picked of document.querySelectorAll("[data-picked]")) {
@@ -159,9 +226,14 @@ if (form) {
   form.addEventListener("submit", (event) => event.preventDefault());
   filterClaims(form);
 }
+unfold();
+const forestPaper = document.getElementById("forest-paper");
+if (forestPaper) forestPaper.addEventListener("change", () => filterForest(forestPaper));
+addEventListener("hashchange", unfold);
 document.getElementById("theme").addEventListener("click", () => {
   root.dataset.theme = dark() ? "light" : "dark";
   stored(root.dataset.theme);
   redraw();
+  root.dispatchEvent(new Event("themed"));
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

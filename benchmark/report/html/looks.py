@@ -1,0 +1,64 @@
+"""How each method looks, the same on every page: a colour, a marker and a dash. Told apart without seeing colours.
+
+Colours are names of the style sheet, which has a shade of each for light and for dark pages. A control looks derived
+from the method whose mask it takes: its colour, its marker hollow, and a dash that says what the control does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from benchmark.protocols import Protocol
+from benchmark.protocols.cells import DENSE
+from benchmark.protocols.methods import ControlSpec
+
+COLOURS = tuple(f"c{n}" for n in range(8))
+MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "hexagon")
+"""As many as have no common divisor with the colours: no two methods share both before the 73rd."""
+DASHES = ("solid", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px", "20px,3px")
+CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot"}
+USUAL = ("imp", "snip", "synflow", "grasp", "magnitude", "random", "one-shot", "rigl")
+"""Have the colours that differ most, whatever a site shows beside them."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """`colour`: a name of the style sheet. `marker`, `dash`: as Plotly calls them. `width`: of the line, in pixels."""
+
+    colour: str
+    marker: str
+    dash: str
+    width: float = 2.0
+
+
+def looks_of(protocols: Iterable[Protocol], submitted: Iterable[str] = ()) -> dict[str, Look]:
+    """The look of every method of these protocols, and of methods that plugins added."""
+    parents: dict[str, None] = dict.fromkeys(USUAL)
+    controls: dict[str, tuple[str, str]] = {}
+    for protocol in protocols:
+        for name in protocol.all_methods:
+            spec = protocol.method(name)
+            if isinstance(spec, ControlSpec):
+                controls.setdefault(name, (spec.of, spec.control))
+            else:
+                parents.setdefault(name)
+    parents.update(dict.fromkeys(sorted(set(submitted) - parents.keys() - controls.keys() - {DENSE})))
+    parents.pop(DENSE, None)
+    made = {name: _parent(place) for place, name in enumerate(parents)}
+    made |= {name: _control(made[of], kind) for name, (of, kind) in controls.items()}
+    return made | {DENSE: Look("faint", "circle", "solid", 1.5)}
+
+
+def _parent(place: int) -> Look:
+    lap = place // len(COLOURS)
+    return Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], DASHES[lap % len(DASHES)])
+
+
+def _control(parent: Look, kind: str) -> Look:
+    return Look(parent.colour, f"{parent.marker}-open", CONTROL_DASHES[kind], 1.4)
+
+
+def documents(looks: Mapping[str, Look], methods: Iterable[str]) -> dict[str, list[str]]:
+    """Method -> colour, marker and dash, for a page's script."""
+    return {name: [looks[name].colour, looks[name].marker, looks[name].dash] for name in methods}

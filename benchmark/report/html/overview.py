@@ -1,0 +1,109 @@
+"""What the first page shows of claims: the forest plot as rows of a page, findings, and what is not measured yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from benchmark.claims.evidence import UNDECIDED, Verdict
+from benchmark.claims.observations import Observations
+from benchmark.claims.verdicts import Decision
+from benchmark.planning.cost import FLOPS_PER_SECOND, assumed
+from benchmark.planning.priority import cells_needed
+from benchmark.protocols.cells import train_steps
+from benchmark.report.forest import ForestRow, forest
+from benchmark.utils.files import spoken
+
+VERDICTS: tuple[Verdict, ...] = ("deviates", "contradicted", "reproduced", "inconclusive", "not measured")
+"""What does not hold first, what nobody looked at last."""
+WRONG: tuple[Verdict, ...] = ("deviates", "contradicted")
+WIDTH, HEIGHT = 240, 24  # of the picture of one row, in its own units
+REACH = 4.0  # margins on either side; what lies farther is drawn at the edge, as an arrow
+HEADLINES = 2  # reproduced claims of a paper among the findings; papers' files name headline claims first
+
+
+@dataclass(frozen=True)
+class ForestMark:
+    """One row of the forest plot: where the claim holds, and what was measured, as places in a picture of `WIDTH`.
+
+    `band`, `bar`: from and to. `bar` is None where there is no interval. `more`: on which sides the interval goes on
+    beyond the picture. `shape`: dot, diamond, or an arrow to the side on which the mean lies beyond it.
+    """
+
+    row: ForestRow
+    band: tuple[float, float]
+    bar: tuple[float, float] | None
+    more: tuple[bool, bool]
+    at: float
+    shape: str
+
+
+def marks(decisions: Sequence[Decision]) -> list[tuple[Verdict, list[ForestMark]]]:
+    """The rows of the forest plot by verdict, what does not hold first."""
+    return [(verdict, [_mark(row) for row in own]) for verdict, own in groupby(forest(decisions), lambda r: r.verdict)]
+
+
+def _mark(row: ForestRow) -> ForestMark:
+    low, high = row.interval or (0.0, 0.0)
+    left, right = -2 * REACH if low is None else low, 2 * REACH if high is None else high
+    inside = max(left, -REACH), min(right, REACH)
+    shape = "diamond" if row.verdict in WRONG else "dot"
+    if abs(row.at) > REACH:
+        shape = "right" if row.at > 0 else "left"
+    return ForestMark(
+        row=row,
+        band=(_x(-1), _x(1)) if row.two_sided else (_x(0), float(WIDTH)),
+        bar=(_x(inside[0]), _x(inside[1])) if row.interval and inside[0] < inside[1] else None,
+        more=(left < -REACH, right > REACH),
+        at=_x(max(-REACH, min(REACH, row.at))),
+        shape=shape,
+    )
+
+
+def _x(margins: float) -> float:
+    return round(WIDTH * (margins + REACH) / (2 * REACH), 1)
+
+
+def by_verdict(decisions: Sequence[Decision]) -> list[Decision]:
+    """Decided claims first, in the order of `VERDICTS`; among equals as they stood."""
+    return sorted(decisions, key=lambda d: VERDICTS.index(d.verdict))
+
+
+def counts(decisions: Sequence[Decision]) -> dict[Verdict, int]:
+    """How many have each verdict, all of `VERDICTS`."""
+    return {verdict: sum(d.verdict == verdict for d in decisions) for verdict in VERDICTS}
+
+
+def findings(decided: Sequence[Sequence[Decision]]) -> list[Decision]:
+    """Of the claims of each paper all that do not hold, and the first that do; what does not hold in front."""
+    wrong = [d for found in decided for d in found if d.verdict in WRONG]
+    held = [d for found in decided for d in [d for d in found if d.verdict == "reproduced"][:HEADLINES]]
+    return [*wrong, *held]
+
+
+def most_evidence(seen: Sequence[Observations], decisions: Sequence[Decision]) -> Observations | None:
+    """The protocol that trains and decides most claims; among equals, that with most records."""
+    decided = {d.claim: d.protocol for d in decisions if d.verdict not in UNDECIDED}
+    with_records = [o for o in seen if o.records and o.protocol.trains]
+    if not with_records:
+        return None
+    return max(with_records, key=lambda o: (list(decided.values()).count(o.protocol.id), len(o.records)))
+
+
+def cost_to_decide(decision: Decision, seen: Mapping[str, Observations]) -> str:
+    """What the planned runs that an open claim rests on still cost, in words; the same on every machine.
+
+    Hours are of one core that does 30 GFLOP/s; `plan --for CLAIM` says those of a machine.
+    """
+    trainings, seconds = 0, 0.0
+    for name in decision.cells:
+        protocol = seen[name].protocol
+        for cell in cells_needed(decision, protocol):
+            if (cell.method, cell.level, cell.seed) not in seen[name].records:
+                trainings += 1
+                seconds += train_steps(protocol, cell) * assumed(protocol, "cpu")
+    if not trainings:
+        return "no planned run is missing"
+    what = "run" if trainings == 1 else "runs"
+    return f"{trainings:,} {what}, about {spoken(seconds)} of a core at {FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s"
