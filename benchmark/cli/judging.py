@@ -116,7 +116,7 @@ def power(results: Path, every: bool, as_json: bool) -> None:
 )
 @without_gc
 def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path, ...]) -> None:
-    """Regenerate leaderboard.md and the pages behind it, docs/board/, from the records.
+    """Regenerate leaderboard.md and its pages from the records.
 
     \b
     Examples:

@@ -18,7 +18,7 @@ from benchmark.records.store import Store
 from benchmark.report.board.claims_pages import claims_page, silent
 from benchmark.report.board.front import VERDICTS, Front, page_name
 from benchmark.report.board.guide import guide_page
-from benchmark.report.board.markdown import GENERATED
+from benchmark.report.board.markdown import GENERATED, aligned
 from benchmark.report.board.protocol_pages import protocol_page
 from benchmark.report.forest import forest
 from benchmark.report.forest_svg import forest_svg
@@ -73,13 +73,16 @@ def _heading(board: Path, up: str, extra: Sequence[Store]) -> str:
 
 
 def render_touched(store: Store, protocols: Sequence[Protocol], extra: Sequence[Store]) -> str:
-    """The pages of those protocols alone that `extra` folders hold records of. Raises BadInput if there is none."""
+    """The pages of those protocols alone that `extra` folders hold records of, for the terminal.
+
+    Raises BadInput if there is none.
+    """
     touched = [protocol for protocol in protocols if any(other.records(protocol) for other in extra)]
     if not touched:
         folders = ", ".join(str(other.root) for other in extra)
         raise BadInput(folders, "holds no record of a protocol of this package", "Give the --results folder of a run")
     papers = published.load_all()
-    return "\n".join(protocol_page(gathered(protocol, [store, *extra]), papers) for protocol in touched)
+    return aligned("\n".join(protocol_page(gathered(protocol, [store, *extra]), papers) for protocol in touched))
 
 
 def write(store: Store, protocols: Sequence[Protocol], path: Path, extra: Sequence[Store] = ()) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
+from anchors import broken
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
@@ -51,6 +52,18 @@ def test_the_patterns_find_paths() -> None:
 def test_every_path_exists(page: str) -> None:
     missing = sorted(path for path in named_in(page) if not (ROOT / path).exists())
     assert not missing, f"{page} names what is not there"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_and_its_anchor_leads_somewhere(page: str) -> None:
+    assert broken(ROOT / page, (ROOT / page).read_text()) == []
+
+
+def test_the_readme_is_short() -> None:
+    """What this is, one picture, two commands, findings; all else stands on pages of its own."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 200
+    assert any(line.startswith("![") for line in lines[:8])
 
 
 @pytest.mark.parametrize("page", PAGES)

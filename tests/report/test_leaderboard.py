@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from anchors import broken
 from builders import Outcome, fill
 
 from benchmark import protocols
@@ -148,22 +149,8 @@ def test_tables_are_whole_and_their_cells_short(text: str, committed: dict[str, 
     assert "\n|" in text
 
 
-LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
-
-
-def anchors(page: str) -> set[str]:
-    """What a link may name on a page: explicit anchors, and headings as GitHub makes them."""
-    plain = re.findall(r"^#+ ([a-z ]+)$", page.lower(), re.MULTILINE)
-    return {*re.findall(r'<a id="([^"]+)">', page), *(heading.replace(" ", "-") for heading in plain)}
-
-
 def test_every_link_of_every_page_leads_somewhere(committed: dict[str, str]) -> None:
-    for name, page in committed.items():
-        for path, anchor in LINK.findall(page):
-            target = (ROOT / name).parent / path if path else ROOT / name
-            assert target.exists(), f"{name}: {path}"
-            if anchor:
-                assert anchor in anchors(target.read_text()), f"{name}: {path}#{anchor}"
+    assert {name: wrong for name, page in committed.items() if (wrong := broken(ROOT / name, page))} == {}
 
 
 def test_the_anchors_of_the_old_board_still_lead_to_their_pages(committed: dict[str, str]) -> None:

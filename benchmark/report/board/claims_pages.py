@@ -44,6 +44,11 @@ def decided(decision: Decision) -> bool:
     return decision.verdict not in ("inconclusive", "not measured")
 
 
+def is_open(decision: Decision) -> bool:
+    """Whether something is measured of a claim, and no verdict follows yet."""
+    return decision.verdict == "inconclusive"
+
+
 def silent(paper: Published) -> bool:
     """Whether a paper states something, and no rule decides any of it."""
     return bool(paper.not_decided) and not paper.claims

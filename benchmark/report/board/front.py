@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, zip_longest
 
 from benchmark.claims.observations import Observations
 from benchmark.claims.published import Published
 from benchmark.claims.verdicts import Decision
-from benchmark.report.board.claims_pages import decided, silent
+from benchmark.report.board.claims_pages import decided, is_open, silent
 from benchmark.report.board.markdown import ELLIPSIS, as_cell, joined, listed, short, table
 from benchmark.report.board.missing import Missing, missing_for
 from benchmark.report.board.questions import QUESTIONS, Answer, answers, best_text, gain_text
@@ -24,12 +25,12 @@ MOST_ROWS = 4  # protocols of one question
 MOST_KINDS = 10
 MOST_PAPERS = 16
 MOST_PROTOCOLS = 12  # measured ones that have a link of their own
+NO_BREAK = "\N{NO-BREAK SPACE}"
 ASKED_FIRST = 0.02  # the question that the first finding answers
 
 INTRO = """\
 Do published numbers hold, and which pruner is better? Every figure follows from committed records and from \
-[claims](benchmark/claims/papers) whose rules were fixed before the first run; `lotterybench leaderboard --check` \
-derives them again in seconds. [How to read this]({folder}/README.md): verdicts, ranks, all methods, earlier versions.
+[claims](benchmark/claims/papers) whose rules were fixed before the first run. [How to read this]({folder}/README.md).
 """
 BEST = """\
 Accuracy in percent, as each paper reports it: mean ± half of the 95 % interval (seeds). Methods are ranked only \
@@ -42,8 +43,8 @@ When is the mask decided, and from what data; which weights does the final train
 Declared by pruners, schedules and hooks, and tested against what methods do.
 """
 MISSING = """\
-Runs missing and core-hours: what claims that are still open need, on one CPU core at the speed of the records \
-(a GPU takes far less). `lotterybench plan --budget 2h` says what to run first.
+To decide the rest: planned runs without a record that open claims need, and hours of one CPU core at the speed of the \
+records (a GPU takes far less). `lotterybench plan --budget 2h` says what to run first.
 """
 
 
@@ -65,6 +66,7 @@ class Front:
             [
                 f"{self.heading}\n# Leaderboard\n",
                 INTRO.format(folder=self.folder),
+                "\n".join([self._verdicts(), *self._gains(), self._missing()]),
                 f"{picture}\n",
                 *self._papers(),
                 *self._findings(),
@@ -81,12 +83,41 @@ class Front:
     def _protocol_page(self, seen: Observations) -> str:
         return f"{self.folder}/protocols/{page_name(seen.protocol.id)}.md"
 
-    def _papers(self) -> list[str]:
+    @cached_property
+    def _rows(self) -> list[tuple[Published, Sequence[Decision], Missing]]:
         """Papers by how much of them is decided, with what is missing."""
         rows = [(paper, found, missing_for(found, self.seen)) for paper, found in self.papers if found]
-        rows.sort(key=lambda row: (-sum(map(decided, row[1])), -sum(d.verdict == "inconclusive" for d in row[1])))
+        return sorted(rows, key=lambda row: (-sum(map(decided, row[1])), -sum(map(is_open, row[1]))))
+
+    def _verdicts(self) -> str:
+        """How many claims have which verdict, and which do not hold."""
+        every = [d.verdict for _, decisions in self.papers for d in decisions]
+        counts = [f"{every.count(verdict) or 'none'} {verdict}" for verdict in VERDICTS]
+        against = ", ".join(self._link(d) for d in self._against[:MOST_FINDINGS])
+        not_holding = f"; do not hold: {against}" if against else ""
+        return f"- **Claims**: {', '.join(counts)}{not_holding}."
+
+    @cached_property
+    def _against(self) -> list[Decision]:
+        every = [decision for _, decisions in self.papers for decision in decisions]
+        return [d for d in every if d.verdict in ("deviates", "contradicted")]
+
+    def _missing(self) -> str:
+        """What deciding the rest would take, and where it takes least."""
+        whole = missing_for([d for _, decisions in self.papers for d in decisions], self.seen)
+        open_ = sorted((row for row in self._rows if row[2].runs), key=lambda row: row[2].core_hours)
+        cheapest = [f"[{paper.paper.key}]({self._claims_page(paper.paper.key)}) ({m.hours} h)" for paper, _, m in open_]
+        least = f"; least for {', '.join(cheapest[:3])}" if cheapest else ""
+        hours = f", about {whole.hours} hours of one CPU core" if whole.runs else ""
+        return f"- **Missing** for all open claims: {whole.runs:,} runs{hours}{least}. [By paper](#papers)."
+
+    def _link(self, d: Decision) -> str:
+        return f"[{d.claim}]({self._claims_page(d.paper)}#{d.claim})"
+
+    def _papers(self) -> list[str]:
+        rows = self._rows
         cells = [self._paper_row(*row) for row in rows[:MOST_PAPERS]]
-        headings = ["claims of", *VERDICTS, "runs missing", "core-hours"]
+        headings = ["claims of", *VERDICTS, "to decide the rest"]
         rest = [
             f"[{paper.paper.key}]({self._claims_page(paper.paper.key)})" for paper, _ in self.papers if silent(paper)
         ]
@@ -95,19 +126,23 @@ class Front:
         return ["## Papers\n", table(headings, cells, len(headings) - 1), MISSING + unruled]
 
     def _paper_row(self, paper: Published, decisions: Sequence[Decision], missing: Missing) -> list[str]:
-        link = f"]({self._claims_page(paper.paper.key)}), {_first_author(paper.paper.authors)} {paper.paper.year}"
+        """The paper by key and authors, in one line that does not break: titles stand on the pages."""
+        name = f"{_first_author(paper.paper.authors)} {paper.paper.year}".replace(" ", NO_BREAK)
         counts = [str(sum(d.verdict == verdict for d in decisions) or "") for verdict in VERDICTS]
-        title = short(as_cell(paper.paper.title), 118 - len(link))
-        return [f"[{title}{link}", *counts, f"{missing.runs:,}" if missing.runs else "", missing.hours]
+        link = f"[{paper.paper.key}]({self._claims_page(paper.paper.key)}),{NO_BREAK}{name}"
+        return [
+            link,
+            *counts,
+            f"{missing.runs:,} runs, {missing.hours} h".replace(" ", NO_BREAK) if missing.runs else "",
+        ]
 
     def _findings(self) -> list[str]:
-        """What tickets gain, then each claim that does not hold, then those that do, paper by paper in turn."""
-        every = [decision for _, decisions in self.papers for decision in decisions]
-        against = [d for d in every if d.verdict in ("deviates", "contradicted")]
+        """Each claim that does not hold, then those that do, paper by paper in turn."""
+        against = self._against
         holding = [[d for d in decisions if d.verdict == "reproduced"] for _, decisions in self.papers]
         turns = [d for d in chain.from_iterable(zip_longest(*holding)) if d is not None]
         turns.sort(key=lambda d: not any(d.cells.values()))  # what rests on runs before what is counted
-        lines = self._gains() + [self._finding(d) for d in [*against[:MOST_FINDINGS], *turns[:MOST_FINDINGS]]]
+        lines = [self._finding(d) for d in [*against[:MOST_FINDINGS], *turns[:MOST_FINDINGS]]]
         left = max(0, len(against) - MOST_FINDINGS) + max(0, len(turns) - MOST_FINDINGS)
         lines += [f"- {left} more, on the pages of the papers above."] if left else []
         return ["## Findings\n", "\n".join(lines) or "Nothing is decided yet."]
@@ -132,10 +167,9 @@ class Front:
 
     def _finding(self, d: Decision) -> str:
         """One claim in one sentence, with its evidence and a link."""
-        link = f"[{d.claim}]({self._claims_page(d.paper)}#{d.claim})"
         measured = "; ".join(dict.fromkeys(c.measured for c in d.checks if c.verdict == "deviates")) or d.measured
         numbers = f"Published {short(d.published, 60)}; measured {short(measured, 90)}"
-        return f"- **{d.spoken_verdict}** {link}: {short(d.statement, 130)}. {numbers}.".replace(
+        return f"- **{d.spoken_verdict}** {self._link(d)}: {short(d.statement, 130)}. {numbers}.".replace(
             f"{ELLIPSIS}.", ELLIPSIS
         )
 

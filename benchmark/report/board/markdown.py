@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
+from itertools import groupby
 
 LONGEST_CELL = 120
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
@@ -16,6 +18,29 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0
     align = [":--"] * (len(headings) - right) + ["--:"] * right
     lines = [headings, align, *([short(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def aligned(text: str) -> str:
+    """A page for the terminal: the same tables with their columns padded."""
+    lines = text.splitlines()
+    for is_table, run in groupby(range(len(lines)), key=lambda number: lines[number].startswith("| ")):
+        if is_table:
+            numbers = list(run)
+            padded = _padded([re.split(r"(?<!\\) ?\| ?", lines[number])[1:-1] for number in numbers])
+            for number, line in zip(numbers, padded, strict=True):
+                lines[number] = line
+    return "\n".join(lines) + "\n"
+
+
+def _padded(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of one table; the second holds the marks of alignment."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = [mark.endswith("-:") for mark in rows[1]]
+    found = [
+        " | ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)) for row in rows
+    ]
+    found[1] = " | ".join("-" * (w - 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True))
+    return [f"| {line} |" for line in found]
 
 
 def as_cell(text: str) -> str:
