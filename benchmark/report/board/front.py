@@ -91,7 +91,7 @@ class Front:
 
     def _verdicts(self) -> str:
         """How many claims have which verdict, and which do not hold."""
-        every = [d.verdict for _, decisions in self.papers for d in decisions]
+        every: list[str] = [d.verdict for _, decisions in self.papers for d in decisions]
         counts = [f"{every.count(verdict) or 'none'} {verdict}" for verdict in VERDICTS]
         against = ", ".join(self._link(d) for d in self._against[:MOST_FINDINGS])
         not_holding = f"; do not hold: {against}" if against else ""
