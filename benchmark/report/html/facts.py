@@ -11,12 +11,13 @@ from typing import Any
 from benchmark.claims.observations import Observations
 from benchmark.claims.published import Published
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import density_text
+from benchmark.protocols.cells import DENSE, density_text
 from benchmark.records.schema import Record
 from benchmark.report.html.series import Line
 from benchmark.report.mask_rankings import mask_standings, mask_table
 from benchmark.report.overall import overall, overall_table
 from benchmark.report.rankings import shown_levels, standing_table, standings
+from benchmark.report.taxonomy import taxonomy
 from benchmark.utils.strict_model import flat
 
 SECTIONS = ("measures", "network", "data", "recipe", "evaluation", "pruning", "levels", "seeds", "statistics")
@@ -95,6 +96,11 @@ def rankings(seen: Observations, papers: Sequence[Any]) -> list[Table]:
             title = f"At {density_text(seen.protocol, level)}"
             tables.append(Table(title, tuple(headings), tuple(tuple(row) for row in rows)))
     return tables
+
+
+def kind_words(seen: Observations, method: str) -> str:
+    """What kind of method one is, by the suite's taxonomy; nothing for the dense network, which has no mask."""
+    return "" if method == DENSE else taxonomy(seen, method).words
 
 
 def overall_facts(seen: Sequence[Observations], papers: Sequence[Published]) -> Table:

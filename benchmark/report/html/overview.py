@@ -9,17 +9,16 @@ from itertools import groupby
 from benchmark.claims.evidence import UNDECIDED, Verdict
 from benchmark.claims.observations import Observations
 from benchmark.claims.verdicts import Decision
-from benchmark.planning.cost import FLOPS_PER_SECOND, assumed
-from benchmark.planning.priority import cells_needed
-from benchmark.protocols.cells import train_steps
+from benchmark.report.board.missing import missing_for
+from benchmark.report.board.questions import answers, gain_text
 from benchmark.report.forest import ForestRow, forest
-from benchmark.utils.files import spoken
 
 VERDICTS: tuple[Verdict, ...] = ("deviates", "contradicted", "reproduced", "inconclusive", "not measured")
 """What does not hold first, what nobody looked at last."""
 WRONG: tuple[Verdict, ...] = ("deviates", "contradicted")
 WIDTH, HEIGHT = 240, 24  # of the picture of one row, in its own units
 REACH = 4.0  # margins on either side; what lies farther is drawn at the edge, as an arrow
+ASKED = (0.02, 0.05, 0.1)  # densities at which methods are asked for, smallest share first
 HEADLINES = 2  # reproduced claims of a paper among the findings; papers' files name headline claims first
 
 
@@ -91,19 +90,36 @@ def most_evidence(seen: Sequence[Observations], decisions: Sequence[Decision]) -
     return max(with_records, key=lambda o: (list(decided.values()).count(o.protocol.id), len(o.records)))
 
 
-def cost_to_decide(decision: Decision, seen: Mapping[str, Observations]) -> str:
-    """What the planned runs that an open claim rests on still cost, in words; the same on every machine.
-
-    Hours are of one core that does 30 GFLOP/s; `plan --for CLAIM` says those of a machine.
-    """
-    trainings, seconds = 0, 0.0
-    for name in decision.cells:
-        protocol = seen[name].protocol
-        for cell in cells_needed(decision, protocol):
-            if (cell.method, cell.level, cell.seed) not in seen[name].records:
-                trainings += 1
-                seconds += train_steps(protocol, cell) * assumed(protocol, "cpu")
-    if not trainings:
+def cost_to_decide(decisions: Sequence[Decision], seen: Mapping[str, Observations]) -> str:
+    """What the planned runs that open claims rest on still cost, in words: the board's numbers, for one or many."""
+    missing = missing_for(decisions, seen)
+    if not missing.runs:
         return "no planned run is missing"
-    what = "run" if trainings == 1 else "runs"
-    return f"{trainings:,} {what}, about {spoken(seconds)} of a core at {FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s"
+    return f"{counted(missing.runs, 'run')}, {missing.hours} core-hours"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class GainFinding:
+    """What iterative magnitude pruning gains over the best method whose mask is decided before training, in words."""
+
+    protocol: str
+    density: str
+    text: str
+
+
+def gains(seen: Sequence[Observations]) -> list[GainFinding]:
+    """At about 2 % of the weights, else at the next larger share at which any protocol measures both."""
+    for question in ASKED:
+        found = [
+            GainFinding(given.seen.protocol.id, f"{100 * given.density:.2g} %", text)
+            for given in answers(seen, question)
+            if (text := gain_text(given))
+        ]
+        if found:
+            return found
+    return []

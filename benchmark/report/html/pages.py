@@ -83,7 +83,8 @@ def _first(site: Site) -> str:
         counts=overview.counts(site.decisions),
         forest=overview.marks(site.decisions),
         findings=overview.findings([found for _, found in site.decided]),
-        decided=[(paper, overview.counts(found)) for paper, found in papers],
+        gains=overview.gains(protocols),
+        decided=[(paper, overview.counts(found), overview.cost_to_decide(found, site.seen)) for paper, found in papers],
         verdicts=overview.VERDICTS,
         card=_card(site, most) if most else None,
         cards=[_card(site, o) for o in protocols if has_records(o) and o is not most],
@@ -106,7 +107,7 @@ def _claims(site: Site) -> str:
 
 
 def _costs(site: Site, found: Sequence[Decision]) -> dict[str, str]:
-    return {d.claim: overview.cost_to_decide(d, site.seen) for d in found if d.verdict in UNDECIDED}
+    return {d.claim: overview.cost_to_decide([d], site.seen) for d in found if d.verdict in UNDECIDED}
 
 
 def _compare(site: Site) -> str:
@@ -182,7 +183,10 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "pictures": pictures.of_protocol(site.store, seen),
         "rankings": facts.rankings(seen, site.papers),
         "masks": facts.masks(seen),
-        "methods": [(method, method_words(protocol, method), method in measured) for method in method_names(protocol)],
+        "methods": [
+            (method, method_words(protocol, method), facts.kind_words(seen, method), method in measured)
+            for method in method_names(protocol)
+        ],
         "fields": facts.fields(protocol),
         "provenance": facts.provenance(seen),
         "failures": [failure_text(protocol, record) for record in seen.failures],
