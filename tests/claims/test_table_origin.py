@@ -188,6 +188,7 @@ OURS = {
     | {f"synflow-layers-{pruner}" for pruner in ("random", "magnitude", "snip", "grasp", "synflow")},
     "lth": {"lth-64", "lth-65"},
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
+    "rare-gems": {"rg-t2-drop"},
 }
 
 
