@@ -86,6 +86,15 @@ def test_what_tickets_gain_over_the_best_at_initialization(seen: Observations) -
     assert gain_text(given) == f"+1.01 [+{1.01 - half:.2f}, +{1.01 + half:.2f}] (3) over snip, best of 4"
 
 
+def test_who_shares_one_seed_with_tickets_is_compared_only_where_nobody_shares_two() -> None:
+    """snip is best, and measured once."""
+    records = records_of(LTH, lambda cell: None if cell.method == "snip" and cell.seed else world(cell))
+    given = answer(Observations(LTH, records), 0.02)
+    assert given is not None
+    assert given.gain is not None
+    assert (given.gain.over, given.gain.among, given.gain.points.n) == ("grasp", 3, 3)
+
+
 def test_without_tickets_or_pruners_there_is_no_gain() -> None:
     for left_out in (("imp",), ("random", "magnitude", "snip", "grasp")):
         records = records_of(LTH, lambda cell, out=left_out: None if cell.method in out else world(cell))

@@ -148,11 +148,10 @@ class Front:
         return ["## Findings\n", "\n".join(lines) or "Nothing is decided yet."]
 
     def _gains(self) -> list[str]:
-        """What iterative magnitude pruning gains over the best method at initialization, where both are measured."""
-        found = [
-            (given, text) for given in answers(list(self.seen.values()), ASKED_FIRST) if (text := gain_text(given))
-        ]
-        parts = [f"{self._at(given)}: {text}" for given, text in found[:3]]
+        """What iterative magnitude pruning gains over the best method at initialization, where both have two seeds."""
+        every = answers(list(self.seen.values()), ASKED_FIRST)
+        found = [given for given in every if given.gain is not None and given.gain.points.n > 1]
+        parts = [f"{self._at(given)}: {gain_text(given)}" for given in found[:3]]
         if not parts:
             return []
         question = f"{100 * ASKED_FIRST:g} %"

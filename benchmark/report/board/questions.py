@@ -29,7 +29,7 @@ TICKETS = "imp"
 
 @dataclass(frozen=True)
 class Gain:
-    """Paired difference, in points, of iterative magnitude pruning and `over`, the best of `among` measured methods
+    """Paired difference, in points, of iterative magnitude pruning and `over`, the best of `among` compared methods
     whose mask is decided before training. That one was chosen for its mean, so the gain is rather too small than too
     large."""
 
@@ -86,15 +86,16 @@ def nearest(density: float) -> float | None:
 
 
 def _gain(seen: Observations, best: dict[CostGroup, list[Standing]], level: int) -> Gain | None:
+    """Over the best of those that share two seeds with tickets or, where none does, of all: one seed is no mean."""
     early = [s for found in best.values() for s in found if taxonomy(seen, s.method).decided == "before training"]
-    if not early:
+    samples = samples_at(seen, level, [TICKETS, *(s.method for s in early)])
+    differences = {s.method: statistics.paired(samples.get(TICKETS, {}), samples[s.method]) for s in early}
+    compared = [s for s in early if len(differences[s.method]) > 1] or [s for s in early if differences[s.method]]
+    if not compared:
         return None
-    over = max(early, key=lambda s: (s.accuracy.mean, s.method)).method
-    samples = samples_at(seen, level, [TICKETS, over])
-    differences = statistics.paired(samples.get(TICKETS, {}), samples[over])
-    if not differences:
-        return None
-    return Gain(over, len(early), statistics.estimate(differences, seen.resolution(reported_metric(seen.protocol))))
+    over = max(compared, key=lambda s: (s.accuracy.mean, s.method)).method
+    points = statistics.estimate(differences[over], seen.resolution(reported_metric(seen.protocol)))
+    return Gain(over, len(compared), points)
 
 
 def answers(seen: Sequence[Observations], question: float) -> list[Answer]:
@@ -115,7 +116,7 @@ def gain_text(given: Answer) -> str:
     e, alpha = given.gain.points, given.seen.protocol.statistics.alpha
     low, high = interval(e, 1 - alpha)
     bounds = f" [{number(low, sign=True)}, {number(high, sign=True)}]" if e.n > 1 else ""
-    best = f", best of {given.gain.among}" if given.gain.among > 1 else ", the only one measured"
+    best = f", best of {given.gain.among}" if given.gain.among > 1 else ", the only one compared"
     return f"{number(e.mean, sign=True)}{bounds} ({e.n}) over {given.gain.over}{best}"
 
 
