@@ -4,6 +4,7 @@
 #   make report                            the HTML report, in report/index.html
 #   make test                              the CPU test suite, under ten minutes on two cores
 #   make test-long                         what takes minutes more: a real Slurm with dead nodes, preemption, time limits
+#   make test-gpu-shim                     torch's CUDA code under this suite's loop, without a GPU, on a runtime that counts
 #   make regression                        committed numbers derived again, fast cells measured again; exit codes below
 
 PYTHON  ?= python3
@@ -15,7 +16,7 @@ BIN     := .venv/bin
 # Hundreds of processes start; none is to compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: reproduce fmt test test-long regression leaderboard report clean
+.PHONY: reproduce fmt test test-long test-gpu-shim regression leaderboard report clean
 .DELETE_ON_ERROR:
 
 reproduce: .venv/installed
@@ -43,6 +44,13 @@ regression: .venv/installed
 
 test-long: .venv/installed
 	$(BIN)/pytest -m long -n auto --dist loadfile
+
+# Values are rubbish there, so only these tests run. Without g++ or the headers the reason is printed and nothing runs.
+SHIM := .venv/gpu_shim
+test-gpu-shim: .venv/installed
+	@code=0; $(BIN)/python tests/gpu_shim/build.py $(SHIM) || code=$$?; test $$code -ne 77 || exit 0; test $$code -eq 0 || exit 1; \
+	LD_PRELOAD=$(CURDIR)/$(SHIM)/libcuda.so.1 CUDA_VISIBLE_DEVICES=0 PYTHONPATH=$(CURDIR)/tests/gpu_shim/site \
+	  $(BIN)/pytest tests/gpu_shim
 
 leaderboard: .venv/installed
 	$(BIN)/lotterybench leaderboard --results $(RESULTS)

@@ -89,7 +89,14 @@ class Killed(Exception):
 
 
 def resumable(
-    name: str, replicas: list[Replica], recipe: Recipe, tiny: Protocol, strategy: Any, folder: Path, kill_at: int | None
+    name: str,
+    replicas: list[Replica],
+    recipe: Recipe,
+    tiny: Protocol,
+    strategy: Any,
+    folder: Path,
+    kill_at: int | None,
+    device: Any = "cpu",
 ) -> list[Outcome]:
     """Train with a checkpoint at every look; the machine may fail at one."""
 
@@ -99,7 +106,7 @@ def resumable(
 
     when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 2, "test_every": 4})
     files = [CheckpointFile(folder / f"{r.seed}", folder / "work", f"replica {r.seed}", 0.0) for r in replicas]
-    placement = Placement("cpu", strategy)
+    placement = Placement(device, strategy)
     return train(
         replicas, TrainingSetup(lambda _: make(NETWORKS[name]), recipe, when, augmented()), report, placement, files
     )

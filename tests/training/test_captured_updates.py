@@ -3,138 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-import acting_hooks
 import imitated_graphs
 import pytest
 import torch
-from image_data import CROP
-from image_networks import COMMON, NORM, STEM, spec
+from captured_trials import NETWORKS, Freezing, Moving, Trial, trial
 from imitated_graphs import NotToBeCaptured, Replayed
 from torch import Tensor
 
-from benchmark.api import Run
-from benchmark.datasets.augment import Preparation
-from benchmark.datasets.dataset import Dataset, Split
-from benchmark.networks import initial_state, make
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import ConvSpec, MlpSpec, NetworkSpec, ResNetSpec, VggSpec
-from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.training import batches, cuda_graphs, loop, step
-from benchmark.training.hooks import Hooks
-from benchmark.training.loop import Placement, train
-from benchmark.training.replicas import Outcome, Replica, TrainingSetup
-from benchmark.utils.seeding import stream
-
-SMALL = {**COMMON, "input": (3, 8, 8), "classes": 4}
-RESIDUAL = {**SMALL, "name": "resnet-20", "width": 1, "batch_norm": NORM}
-POOLED = {"kernel": 3, "stride": 1, "max_pool": "3x3-stride-2"}
-EVERYWHERE = {"rate": 0.5, "after": "pools-and-hidden-linear-layers"}
-ROWS, BATCH = 11, 4  # two whole batches and one of three
-
-
-class ThinVgg(VggSpec):
-    """A VGG with 4 channels."""
-
-    @property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        return ((4,), (4,), (4,), (4, 4), (4,))
-
-    @property
-    def head(self) -> tuple[int, ...]:
-        return (4, 6, self.classes)
-
-
-class ThinConv(ConvSpec):
-    """Conv-2 with 4 channels and hidden layers of 8."""
-
-    @property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        return ((4, 4),)
-
-    @property
-    def head(self) -> tuple[int, ...]:
-        return (4 * 4 * 4, 8, 8, self.classes)
-
-
-class ThinResNet(ResNetSpec):
-    """Two stages of a block each."""
-
-    @property
-    def stages(self) -> tuple[tuple[int, int], ...]:
-        return ((4, 1), (8, 1))
-
-
-def mlp(name: Any, *widths: int) -> MlpSpec:
-    return MlpSpec(name=name, initialiser="glorot-normal", bias="zeros", widths=widths)
-
-
-NETWORKS: dict[str, NetworkSpec] = {
-    "mlp": mlp("mlp", 20, 12, 8, 4),
-    "residual-mlp": mlp("residual-mlp", 20, 8, 8, 4),
-    "lenet-5": spec("lenet-5-caffe", **{**SMALL, "input": (1, 16, 16)}),
-    "conv-2": ThinConv.model_validate({**SMALL, "name": "conv-2", "dropout": EVERYWHERE}),
-    "vgg-11": ThinVgg.model_validate(
-        {**SMALL, "name": "vgg-11", "input": (3, 32, 32), "batch_norm": NORM, "convolution_bias": True,
-         "last_pool": "max-2x2", "hidden": (6,), "dropout": {"rate": 0.5, "after": "hidden-linear-layers"}}
-    ),
-    "resnet": ThinResNet.model_validate({**RESIDUAL, "shortcut": "zero-padding", "stem": STEM}),
-    "resnet-b": ThinResNet.model_validate({**RESIDUAL, "shortcut": "convolution", "stem": POOLED}),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Two replicas of a network to be trained on the CPU, in one strategy; every choice that changes an update."""
-
-    name: str
-    strategy: Any
-    recipe: Recipe
-    evaluation: EvaluationSpec
-    hooks: Hooks | None = None
-    steps: int = 11
-
-    def replicas(self) -> list[Replica]:
-        """Of other weights, masks and orders; the second is dense."""
-        made = []
-        for seed in range(2):
-            fields = NETWORKS[self.name]
-            state, rng = initial_state(make(fields), fields, stream(seed, "init")), torch.Generator().manual_seed(seed)
-            weights = [n for n, t in state.items() if n.endswith("weight") and t.dim() > 1]
-            masks = {n: (torch.rand(state[n].shape, generator=rng) < 0.5) | (seed == 1) for n in weights}
-            rows = torch.randperm(ROWS + 5, generator=rng)
-            made.append(Replica(seed, state, masks, Split(rows[:ROWS], rows[ROWS:]), self.steps, 0, (6,)))
-        return made
-
-    def trained(self, side_by_side: bool = True) -> list[Outcome]:
-        """By whatever `loop.Eager` is at the moment."""
-        setup = TrainingSetup(lambda _: make(NETWORKS[self.name]), self.recipe, self.evaluation, data(self.name))
-        placement = Placement("cpu", self.strategy) if side_by_side else None
-        return train(self.replicas(), setup, None, placement, hooks=self.hooks)
-
-
-def data(name: str) -> Dataset:
-    """Random examples as the network reads them; images are bytes, cropped and flipped."""
-    shape, rng = NETWORKS[name].input_shape, torch.Generator().manual_seed(7)
-    inputs = torch.randint(0, 256, (ROWS + 15, *shape), generator=rng, dtype=torch.uint8)
-    labels, prepare = torch.randint(0, 4, (ROWS + 15,), generator=rng), Preparation()
-    if len(shape) == 3:
-        prepare = Preparation((0.5,) * shape[0], (0.3,) * shape[0], AugmentationSpec.model_validate(CROP))
-    stored = inputs if len(shape) == 3 else inputs.float() / 255
-    cut = ROWS + 5
-    return Dataset("random", stored[:cut], labels[:cut], stored[cut:], labels[cut:], 4, "random", prepare)
-
-
-def trial(tiny: Protocol, name: str, strategy: Any, hooks: Hooks | None = None, **recipe: Any) -> Trial:
-    """With all that moves: momentum, weight decay, a rate that changes at every update, masks, crops, dropped units."""
-    fields = {
-        "optimizer": "sgd", "learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.01, "batch_size": BATCH,
-        "steps": 11, "cosine": {"floor": 0.0, "per": "step", "spans": "all-steps"},
-    }  # fmt: skip
-    when = EvaluationSpec.model_validate({**tiny.evaluation.model_dump(), "every": 5, "test_every": 10})
-    return Trial(name, strategy, Recipe.model_validate({**tiny.recipe.model_dump(), **fields, **recipe}), when, hooks)
+from benchmark.training.replicas import Outcome
 
 
 @pytest.fixture
@@ -188,21 +68,6 @@ def test_graphs_repeat_what_eager_updates_do(
 def test_adam_too(tiny_protocol: Protocol, replayed: Any, strategy: Any) -> None:
     asked = trial(tiny_protocol, "conv-2", strategy, optimizer="adam", momentum=0.0, learning_rate=0.001)
     assert differing(replayed(asked)[0], asked.trained()) == []
-
-
-class Moving(acting_hooks.Moving):
-    """Moves weights of the first layer."""
-
-    told, layer = (BATCH, 3), "head.fc1.weight"
-
-
-class Freezing(acting_hooks.Acting):
-    """Holds the biases of a layer still."""
-
-    told = (BATCH, 3)
-
-    def change(self, step: int, run: Run) -> None:  # noqa: ARG002
-        run.frozen["head.fc1.bias"] = torch.ones_like(run.network.get_parameter("head.fc1.bias"), dtype=torch.bool)
 
 
 @pytest.mark.parametrize("strategy", ["stacked", "streams"])
@@ -311,5 +176,5 @@ def test_the_second_replica_is_that_of_another_group(tiny_protocol: Protocol, re
     """Captured streams give each replica the bits that it has alone."""
     asked = trial(tiny_protocol, "conv-2", "streams")
     together, _ = replayed(asked)
-    alone = replace(asked).trained(side_by_side=False)
+    alone = asked.trained(None)
     assert all(torch.equal(a.weights[n], b.weights[n]) for a, b in zip(together, alone, strict=True) for n in a.weights)
