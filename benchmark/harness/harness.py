@@ -36,6 +36,7 @@ from benchmark.harness.rounds import Rounds
 from benchmark.harness.start import State, hook_of, masked_like, rewind_steps, untrained, weights_missing
 from benchmark.planning.cost import Throughput, replicas_in
 from benchmark.planning.plan import Job, expected_seconds
+from benchmark.planning.widths import too_many_in
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, title, train_steps
@@ -129,10 +130,16 @@ class Harness:
         return not self.run_jobs([job])
 
     def run_jobs(
-        self, jobs: Sequence[Job], width: int = 1, backfill: Sequence[Job] = (), backfill_width: int = 1
+        self,
+        jobs: Sequence[Job],
+        width: int = 1,
+        backfill: Sequence[Job] = (),
+        backfill_width: int = 1,
+        most: int = 0,
     ) -> list[Job]:
         """Work off jobs, up to `width` side by side; those to come back to, since others hold what they need.
 
+        `most`: up to how many if it turns out on the way that another width is faster; 0 for `width` throughout.
         `backfill`: jobs that fill a round up to `backfill_width` networks, and need not be ended. A cell whose pruner
         breaks its contract, or that needs a failed network, becomes a failed record, and so do the levels of its chain
         behind it. Raises OutOfTime when the budget ends; what was prepared by then is trained and recorded.
@@ -142,7 +149,7 @@ class Harness:
 
             template()  # starts while the networks train that are to be pruned
         with cpu_settings():
-            return Rounds(self, jobs, width, backfill, backfill_width).run()
+            return Rounds(self, jobs, width, backfill, backfill_width, most).run()
 
     def _is_confined(self, method: str) -> bool:
         if method == DENSE:
@@ -283,6 +290,11 @@ class Harness:
         if not self.settings.may_start(self._throughput.seconds(steps)):
             raise OutOfTime
 
+    @property
+    def width(self) -> int | None:
+        """How many to train side by side by now; None where that is not being found out."""
+        return self._throughput.widths.width if self._throughput.widths is not None else None
+
     def train(self, ready: Sequence[Prepared]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device if by one recipe."""
         outcomes: dict[int, Outcome] = {}
@@ -330,7 +342,8 @@ class Harness:
         cell = ready.cell
         if ready.steps:
             group = replicas_in(outcome.replica_group)
-            self._throughput.measured(group, group * outcome.seconds / ready.steps)
+            too_many = too_many_in(outcome.replica_group)
+            self._throughput.measured(group, group * outcome.seconds / ready.steps, too_many)
         if ready.learns:
             self._finish_learning(ready, outcome)
             return

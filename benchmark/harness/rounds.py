@@ -37,8 +37,15 @@ class Rounds:
     """Jobs of one protocol being worked off. See `Harness.run_jobs` for what each argument means."""
 
     def __init__(
-        self, harness: Harness, jobs: Sequence[Job], width: int, backfill: Sequence[Job], backfill_width: int
+        self,
+        harness: Harness,
+        jobs: Sequence[Job],
+        width: int,
+        backfill: Sequence[Job],
+        backfill_width: int,
+        most: int = 0,
     ) -> None:
+        self._most = most
         self._harness, self._width, self._backfill_width = harness, width, backfill_width
         self._jobs, self._backfill = deque(jobs), deque(backfill)
         self._open_jobs = list[_OpenJob]()
@@ -62,7 +69,8 @@ class Rounds:
         self._beside.clear()
         out_of_time = False
         try:
-            self._fill(self._width, self._jobs, backfill=False)
+            found = self._harness.width
+            self._fill(min(found, self._most) if found and self._most else self._width, self._jobs, backfill=False)
             if self._ready:
                 self._fill(self._backfill_width, self._backfill, backfill=True)
         except OutOfTime:

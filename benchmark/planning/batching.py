@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.planning.cost import CostModel, Wall, nearly_free, round_seconds, side_by_side, this_device
+from benchmark.planning.cost import CostModel, Wall, nearly_free, round_seconds, this_device
 from benchmark.planning.plan import PlannedJob
 from benchmark.protocols.cells import DENSE, train_steps
 from benchmark.records.store import Store
@@ -22,8 +22,9 @@ from benchmark.records.store import Store
 class Batch:
     """Jobs of one protocol in the order in which they are taken, `width` side by side at most.
 
-    `backfill`: jobs that are taken only while one of `jobs` is in hand, up to `backfill_width` networks in all.
-    `wall`: None on a core.
+    `most`: up to how many if more turn out to be faster, as `widths` finds out; `exploring`: whether `width` is more
+    than was ever measured. `backfill`: jobs that are taken only while one of `jobs` is in hand, up to `backfill_width`
+    networks in all. `wall`: None on a core.
     """
 
     jobs: tuple[PlannedJob, ...]
@@ -31,6 +32,8 @@ class Batch:
     width: int = 1
     backfill_width: int = 1
     wall: Wall | None = None
+    most: int = 0
+    exploring: bool = False
 
 
 def costs_of(planned: Sequence[PlannedJob], store: Store) -> CostModel:
@@ -58,8 +61,9 @@ def packed(planned: Sequence[PlannedJob], costs: CostModel, device: str = "cpu",
         backfill = [item for key in later for item in groups[key]]
         wall = costs.wall(jobs[0].job.protocol, this_device(device))
         share, all_share = (max(1, -(-count // workers)) for count in (len(jobs), len(jobs) + len(backfill)))
-        width, backfill_width = min(side_by_side(wall), share), min(nearly_free(wall), all_share)
-        batches.append(Batch(tuple(jobs), tuple(backfill), width, backfill_width, wall))
+        widths = costs.widths(jobs[0].job.protocol, this_device(device))
+        width, backfill_width = min(widths.width, share), min(nearly_free(wall), all_share)
+        batches.append(Batch(tuple(jobs), tuple(backfill), width, backfill_width, wall, share, widths.exploring))
     return batches
 
 

@@ -12,12 +12,12 @@ from functools import cache
 from math import log
 from statistics import median
 
+from benchmark.planning.widths import FIRST, MOST, NEARLY, Widths, strategy_in, too_many_in
 from benchmark.protocols import Protocol
 from benchmark.records.provenance import cpu_name
 from benchmark.records.schema import CostFacts, Record
 from benchmark.utils.hardware import gpu_name
 
-MOST = 64  # networks that are tried side by side; what memory does not hold is halved
 # Only used before anything was measured. Operations per second: of one core in small matrix products, of a GPU in
 # kernels of the size that these networks have. Seconds per layer: on a GPU no update is shorter than the starts of its
 # kernels.
@@ -97,23 +97,30 @@ class Error:
 class CostModel:
     """Learned from records: seconds per update of (protocol key, device) by size of the replica group.
 
-    `factors`: how many times as long as assumed a device takes.
+    `factors`: how many times as long as assumed a device takes. `too_many`: the fewest networks that did not fit into
+    its memory.
     """
 
     speeds: Mapping[tuple[str, str], Seen] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
+    too_many: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @staticmethod
     def learn(records: Mapping[Protocol, Iterable[Record]]) -> CostModel:
-        """From the records of any number of protocols."""
+        """From the records of any number of protocols. On a GPU those of another strategy than today's say nothing."""
+        too_many: dict[tuple[str, str], int] = {}
         speeds: defaultdict[tuple[str, str], defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for protocol, found in records.items():
             for record in found:
+                words, place = record.provenance.replica_group, (protocol.key, record.provenance.device)
+                if words and kind(place[1]) == "cuda" and strategy_in(words) != protocol.network.cuda_strategy:
+                    continue
+                if (many := too_many_in(words)) is not None:
+                    too_many[place] = min(many, too_many.get(place, many))
                 if record.cost and (work := _updates(record.cost)):
                     steps, seconds = work
-                    replicas = replicas_in(record.provenance.replica_group)  # each record has its share of the seconds
-                    speed = replicas * seconds / steps
-                    speeds[protocol.key, record.provenance.device][replicas].append(speed)
+                    replicas = replicas_in(words)  # each record has its share of the seconds
+                    speeds[place][replicas].append(replicas * seconds / steps)
         known = {protocol.key: protocol for protocol in records}
         factors: defaultdict[str, list[float]] = defaultdict(list)
         for (key, device), sizes in speeds.items():
@@ -123,6 +130,7 @@ class CostModel:
         return CostModel(
             {key: {n: tuple(sorted(v)) for n, v in sizes.items()} for key, sizes in speeds.items()},
             {device: median(values) for device, values in factors.items() if median(values) > 0},
+            too_many,
         )
 
     def seconds_per_step(self, protocol: Protocol, device: str | None = None, replicas: int = 1) -> float:
@@ -154,8 +162,15 @@ class CostModel:
     def share(self, protocol: Protocol, device: str | None = None) -> float:
         """What an update of one network takes of the device, in a replica group of the size that it is given there."""
         wall = self.wall(protocol, device)
-        width = side_by_side(wall) if kind(device or this_device()) == "cuda" else 1
+        width = self.widths(protocol, device).width if kind(device or this_device()) == "cuda" else 1
         return wall(width) / width
+
+    def widths(self, protocol: Protocol, device: str | None = None) -> Widths:
+        """What is known of how many networks to train side by side on a GPU."""
+        place = (protocol.key, device or this_device("cuda"))
+        seconds = {size: median(values) for size, values in self.speeds.get(place, {}).items()}
+        first = max(FIRST, side_by_side(lambda n: assumed(protocol, place[1], n)))
+        return Widths(seconds, first, self.too_many.get(place))
 
     def error(self, protocol: Protocol, device: str | None = None) -> Error | None:
         """Each record of a device predicted from its others in groups of that size; None where there are no two."""
@@ -171,7 +186,7 @@ def side_by_side(wall: Wall) -> int:
     """The fewest networks side by side that give nine tenths of what a device can do: a larger group only ends later,
     and loses more if it is killed."""
     best = max((n / wall(n) for n in range(1, MOST + 1) if wall(n)), default=1.0)
-    return next((n for n in range(1, MOST + 1) if not wall(n) or n / wall(n) >= 0.9 * best), MOST)
+    return next((n for n in range(1, MOST + 1) if not wall(n) or n / wall(n) >= NEARLY * best), MOST)
 
 
 def nearly_free(wall: Wall) -> int:
@@ -196,15 +211,21 @@ def _median_without(values: Sequence[float], left_out: int) -> float:
 
 
 class Throughput:
-    """Of one protocol in one process. Nothing is known at first if no model is given."""
+    """Of one protocol in one process. Nothing is known at first if no model is given.
 
-    def __init__(self, expected: Wall | None = None) -> None:
+    `widths`: on a GPU, how many are trained side by side; it grows with what is measured.
+    """
+
+    def __init__(self, expected: Wall | None = None, widths: Widths | None = None) -> None:
+        self.widths = widths
         self._expected: Wall = expected if expected and expected(1) > 0 else float
         # The median of a few runs: one that was held up by a busy machine must not end the budget early.
         self._ratios = deque([1.0 if self._expected is expected else 0.0], maxlen=5)
 
-    def measured(self, replicas: int, seconds_per_step: float) -> None:
-        """A training of a replica group took so long for each update."""
+    def measured(self, replicas: int, seconds_per_step: float, too_many: int | None = None) -> None:
+        """A training of a replica group took so long for each update; `too_many` did not fit before."""
+        if self.widths is not None:
+            self.widths = self.widths.measured(replicas, seconds_per_step, too_many)
         self._ratios.append(seconds_per_step / self._expected(replicas))
 
     def seconds(self, steps: Sequence[int]) -> float:

@@ -29,6 +29,7 @@ from benchmark.planning.cost import (
     side_by_side,
 )
 from benchmark.planning.plan import Job, PlannedJob, plan
+from benchmark.planning.widths import Widths
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import DENSE, Cell
 from benchmark.records.leases import Leases, Timing
@@ -231,7 +232,7 @@ def test_a_budget_holds_the_whole_company(
 ) -> None:
     """A company of n should take n times 20 s. In 50 s it has two; of the two there is room for one at a time."""
     monkeypatch.setattr(CostModel, "wall", lambda *_: lambda n: 0.001 if n == 1 else float(n))
-    monkeypatch.setattr("benchmark.planning.batching.side_by_side", lambda _wall: 3)
+    monkeypatch.setattr(CostModel, "widths", lambda *_: Widths(first=3))
     monkeypatch.setattr("benchmark.planning.batching.nearly_free", lambda _wall: 3)
     planned = tiered(tiny_protocol, tmp_path, ("snip", "random"), lambda _job: 0)
     recorded(planned, Store(tmp_path), deadline=time.monotonic() + 50.0)
@@ -335,3 +336,22 @@ def test_each_protocols_records_are_read_once(
     asked.clear()
     costs_of(planned, Store(tmp_path))
     assert asked == [tiny_protocol.key]
+
+
+def test_the_next_run_goes_on_exploring_where_records_end(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """Four side by side were measured: eight are next, though the plan's share may be less; nine did not fit."""
+    planned = tiered(tiny_protocol, tmp_path, (DENSE, "snip", "random"), lambda _job: 0)
+    model = CostModel.learn({tiny_protocol: [on_gpu(tiny_protocol, 4, 1e-3)]})
+    assert model.widths(tiny_protocol, GPU).width == 8
+    assert model.widths(tiny_protocol, GPU).exploring
+    seen = on_gpu(tiny_protocol, 4, 1e-3)
+    words = "4 side by side, stacked; 8 did not fit into memory"
+    full = seen.model_copy(update={"provenance": seen.provenance.model_copy(update={"replica_group": words})})
+    assert CostModel.learn({tiny_protocol: [full]}).widths(tiny_protocol, GPU).width == 4
+    other = seen.model_copy(
+        update={"provenance": seen.provenance.model_copy(update={"replica_group": words.replace("stacked", "streams")})}
+    )
+    assert CostModel.learn({tiny_protocol: [other]}).widths(tiny_protocol, GPU) == CostModel().widths(
+        tiny_protocol, GPU
+    )
+    assert [batch.most for batch in packed(planned, CostModel(), "cuda")] == [2, 4]

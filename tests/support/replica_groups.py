@@ -29,7 +29,7 @@ from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 def run_batch(harness: Harness, batch: Batch) -> list[Job]:
     """Run a batch as a worker does; the jobs to come back to."""
     jobs, backfill = [item.job for item in batch.jobs], [item.job for item in batch.backfill]
-    return harness.run_jobs(jobs, batch.width, backfill, batch.backfill_width)
+    return harness.run_jobs(jobs, batch.width, backfill, batch.backfill_width, batch.most)
 
 
 SMALL: dict[str, Any] = {**COMMON, "input": (3, 8, 8), "classes": 4}

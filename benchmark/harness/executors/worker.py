@@ -115,7 +115,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
 def _run(harness: Harness, batch: Batch) -> list[PlannedJob]:
     """The part of a batch that has to be come back to."""
     jobs, backfill = [item.job for item in batch.jobs], [item.job for item in batch.backfill]
-    left = {job.name for job in harness.run_jobs(jobs, batch.width, backfill, batch.backfill_width)}
+    left = {job.name for job in harness.run_jobs(jobs, batch.width, backfill, batch.backfill_width, batch.most)}
     return [item for item in batch.jobs if item.job.name in left]
 
 
@@ -138,4 +138,6 @@ def _harness(
         on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
         on_record=lambda cell, record: events.recorded(protocol, cell, record),
     )
-    return Harness(protocol, store, settings, Throughput(costs.wall(protocol, this_device(options.device))))
+    place = this_device(options.device)
+    widths = costs.widths(protocol, place) if options.device == "cuda" else None
+    return Harness(protocol, store, settings, Throughput(costs.wall(protocol, place), widths))
