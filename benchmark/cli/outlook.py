@@ -25,6 +25,7 @@ from benchmark.records.store import Store
 from benchmark.utils.files import spoken
 
 SCREEN = 15  # rows of a plan of many protocols
+SHOWN = 4  # protocols whose groups are named
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,25 @@ def show_plan(
     for pair in waiting or ():
         click.echo(f"Left out: {waiting_words(pair)}")
     _show_rows(selection, outlook, every)
+    if outlook.device == "cuda" and outlook.batches:
+        click.echo(_side_by_side(outlook.batches))
     if missing := missing_data(selection):
         click.echo(missing)
     left = sum(len(item.job.cells) for item in outlook.planned)
     here = f"about {spoken(outlook.seconds)} here with {counted(outlook.workers, 'worker')}"
     fits = "" if outlook.budget is None else f"; about {sum(outlook.fits):,} of them fit {spoken(outlook.budget)}"
     click.echo(f"{counted(left, 'cell')} left, {here}{fits}. Finished cells are kept.")
+
+
+def _side_by_side(batches: Sequence[Batch]) -> str:
+    """How many networks are to share a GPU, by protocol, those first that come first."""
+    widths: dict[str, str] = {}
+    for batch in batches:
+        if batch.width > 1:
+            words = f"{batch.width}{' (exploring)' if batch.exploring else ''} of {batch.jobs[0].job.protocol.key}"
+            widths.setdefault(batch.jobs[0].job.protocol.key, words)
+    more = f", and of {counted(len(widths) - SHOWN, 'more protocol')}" if len(widths) > SHOWN else ""
+    return f"Side by side on a GPU: {', '.join(list(widths.values())[:SHOWN]) or 'one at a time'}{more}."
 
 
 def _entries(selection: Selection, outlook: Outlook) -> list[dict[str, Any]]:

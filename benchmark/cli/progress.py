@@ -57,6 +57,7 @@ def progress_document(store: Store, selection: Selection, device: str = "cpu") -
                 "records": error.count if error else 0,
                 "error": error.middle if error else None,
                 "error_90": error.ninetieth if error else None,
+                **({"side_by_side": str(costs.widths(protocol, place))} if device == "cuda" else {}),
             }
         )
         document["workers"] += [

@@ -87,10 +87,12 @@ def _show_costs(costs: Iterable[Row]) -> None:
             f"{1000 * row['seconds_per_step']:.3g} ms",
             row["records"],
             *map(_percent, (row["error"], row["error_90"])),
+            *([row["side_by_side"]] if "side_by_side" in row else []),
         ]
         for row in costs
     ]
-    show_table("\nExpected cost of an update here", ["protocol", "update", "records", "error", "9 of 10 within"], rows)
+    headings = ["protocol", "update", "records", "error", "9 of 10 within", "side by side"]
+    show_table("\nExpected cost of an update here", headings[: len(rows[0])] if rows else headings, rows)
 
 
 def _show_workers(workers: Sequence[Row]) -> None:

@@ -54,6 +54,11 @@ class Widths:
         enough = [size for size, rate in rates.items() if rate >= NEARLY * best]
         return min(*enough, self.most)
 
+    def __str__(self) -> str:
+        """In words, for people: `8, exploring; 16 did not fit`."""
+        how = "" if self.seconds and not self.exploring else ", exploring" if self.seconds else ", to begin with"
+        return f"{self.width}{how}{f'; {self.too_many} did not fit' if self.too_many else ''}"
+
     def measured(self, size: int, seconds: float, too_many: int | None = None) -> Widths:
         """With one more group: what an update of it took, and how many had not fitted before."""
         known = min((n for n in (self.too_many, too_many) if n is not None), default=None)

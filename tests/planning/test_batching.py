@@ -316,6 +316,10 @@ def test_plan_for_a_claim_and_for_a_gpu(tmp_path: Path) -> None:
     gpu = json.loads(invoke("plan", "mnist1d/mlp", "--device", "cuda", *place).stdout)
     assert all("core_seconds" in e for e in whole)
     assert all(e["gpu_seconds"] > 0 for e in gpu)
+    words = invoke("plan", "lth/lenet-mnist", "--device", "cuda", "--results", str(tmp_path)).stdout
+    assert "Side by side on a GPU: " in words
+    status = json.loads(invoke("status", "lth/lenet-mnist", "--device", "cuda", *place).stdout)
+    assert status["costs"][0]["side_by_side"].endswith(", to begin with")
     order = json.loads(invoke("plan", "lth/lenet-mnist", "--device", "cuda", "--order", "9", *place).stdout)
     assert order[0]["job"].startswith("dense")
     assert order[0]["side_by_side"] > 1
