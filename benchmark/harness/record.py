@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,15 +54,15 @@ class RecordContext:
 
 
 def curves_of(history: History) -> bytes:
-    """The .npz beside a record: `steps` (n,) with validation loss and accuracy, `test_steps` (m,) with test's."""
+    """The .npz beside a record: `steps` (n,) with the task's metrics on the validation set, `test_steps` (m,) with
+    those on the test set."""
     arrays = {
         "steps": np.asarray(history.steps, np.int32),
         "test_steps": np.asarray(history.test_steps, np.int32),
     }
     for name, qualities in (("test", history.test), ("validation", history.validation)):
-        if qualities:
-            arrays[f"{name}_loss"] = np.asarray([q.loss for q in qualities], np.float32)
-            arrays[f"{name}_accuracy_percent"] = np.asarray([q.accuracy_percent for q in qualities], np.float32)
+        for spec in qualities[0].task.declared if qualities else ():
+            arrays[f"{name}_{spec.column}"] = np.asarray([q[spec.name] for q in qualities], np.float32)
     return pack(arrays)
 
 
@@ -96,17 +96,17 @@ def measured(outcome: Outcome, task: Task) -> Measured | None:
         return None
     history, stop = outcome.history, outcome.history.early_stop()
     metrics: dict[str, MetricValues] = {}
-    for place, spec in enumerate(task.declared):
-        test = [astuple(quality)[place] for quality in history.test]
+    for spec in task.declared:
+        test = [quality[spec.name] for quality in history.test]
         reported: dict[str, float] = {"last": test[-1]}
         if spec.name != "loss":
             reported["best"] = spec.best(test)
             if stop is not None:
-                reported["early_stop"] = astuple(stop[2])[place]
+                reported["early_stop"] = stop[2][spec.name]
         metrics[f"test_{spec.name}"] = MetricValues(unit=spec.unit, **reported)
-        metrics[f"train_{spec.name}"] = MetricValues(unit=spec.unit, last=astuple(outcome.train)[place])
+        metrics[f"train_{spec.name}"] = MetricValues(unit=spec.unit, last=outcome.train[spec.name])
         if stop is not None and spec.name == task.early_stop:
-            metrics[f"validation_{spec.name}"] = MetricValues(unit=spec.unit, best=astuple(stop[1])[place])
+            metrics[f"validation_{spec.name}"] = MetricValues(unit=spec.unit, best=stop[1][spec.name])
     return Measured(
         metrics=dict(sorted(metrics.items())),
         early_stop_step=None if stop is None else stop[0],

@@ -63,6 +63,10 @@ class Task(ABC):
         vmap for stacked replicas.
         """
 
+    def criterion(self, value: float) -> float:
+        """A value of the early-stop metric such that less is better."""
+        return value if self.metric[self.early_stop].better == "lower" else -value
+
     @property
     def metric(self) -> Mapping[str, MetricSpec]:
         """The declared metrics by name."""

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a network, and the history of a run."""
+"""What a task measures of a network, and the history of a run."""
 
 from __future__ import annotations
 
@@ -21,10 +21,24 @@ CUDA_CHUNK, CUDA_IMAGE_CHUNK = 10_000, 4_000  # of all replicas: few kernels, an
 
 @dataclass(frozen=True)
 class Quality:
-    """Mean cross-entropy (nats) and accuracy (percent) on one set of examples."""
+    """A task's metrics over one set of examples: `values` in its order and units, the loss first."""
 
-    loss: float
-    accuracy_percent: float
+    task: Task
+    values: tuple[float, ...]
+
+    def __getitem__(self, metric: str) -> float:
+        """The metric of this name. Raises KeyError if the task declares none such."""
+        return dict(zip(self.task.metric, self.values, strict=True))[metric]
+
+    @property
+    def loss(self) -> float:
+        """The task's loss."""
+        return self.values[0]
+
+    @property
+    def criterion(self) -> float:
+        """What early stopping watches, such that less is better."""
+        return self.task.criterion(self[self.task.early_stop])
 
 
 @dataclass(frozen=True)
@@ -37,10 +51,12 @@ class History:
     test: tuple[Quality, ...]
 
     def early_stop(self) -> tuple[int, Quality, Quality] | None:
-        """(updates, validation, test) at the least validation loss, the first of equals; None without validation."""
+        """(updates, validation, test) where the task's early-stop metric is best on the validation set, the first of
+        equals; None without one.
+        """
         if not self.validation:
             return None
-        best = min(range(len(self.validation)), key=lambda i: self.validation[i].loss)
+        best = min(range(len(self.validation)), key=lambda i: self.validation[i].criterion)
         step = self.steps[best]
         return step, self.validation[best], self.test[self.test_steps.index(step)]
 
@@ -94,7 +110,7 @@ def evaluate(
     precision: str = "fp32",
 ) -> Quality:
     """`measure` for one network, as numbers of the host."""
-    return Quality(*measure(forward, inputs, labels, task, prepare, precision).tolist())
+    return Quality(task, tuple(measure(forward, inputs, labels, task, prepare, precision).tolist()))
 
 
 @dataclass(frozen=True)
@@ -119,29 +135,33 @@ class Looks:
 class Observed:
     """What evaluations measured of a group, on its device: (replicas, metrics) by update.
 
-    `test_steps`: at which updates each replica was tested; `least`: its least validation loss until now.
+    `test_steps`: at which updates each replica was tested; `least`: the best of its validation until now, as the task's
+    early-stop criterion.
     """
 
+    task: Task
     validation: dict[int, Tensor]
     test: dict[int, Tensor]
     test_steps: list[set[int]]
     least: list[float]
 
     @staticmethod
-    def of(replicas: int) -> Observed:
+    def of(replicas: int, task: Task) -> Observed:
         """Nothing yet."""
-        return Observed({}, {}, [set() for _ in range(replicas)], [math.inf] * replicas)
+        return Observed(task, {}, {}, [set() for _ in range(replicas)], [math.inf] * replicas)
 
     def validated(self, done: int, metrics: Tensor) -> Tensor:
         """Take in an evaluation on the validation sets; (replicas,) losses."""
         self.validation[done] = metrics
         return metrics[:, 0]
 
-    def lower(self, losses: Sequence[float]) -> list[bool]:
-        """Whether each replica's validation loss is a new minimum."""
-        lower = [loss < least for loss, least in zip(losses, self.least, strict=True)]
-        self.least = [min(pair) for pair in zip(self.least, losses, strict=True)]
-        return lower
+    def improved(self, done: int) -> list[bool]:
+        """Whether each replica's early-stop criterion, of the evaluation after `done` updates, is a new minimum."""
+        place = list(self.task.metric).index(self.task.early_stop)
+        now = [self.task.criterion(value) for value in self.validation[done][:, place].tolist()]
+        improved = [value < least for value, least in zip(now, self.least, strict=True)]
+        self.least = [min(pair) for pair in zip(self.least, now, strict=True)]
+        return improved
 
     def tested(self, done: int, metrics: Tensor, wanted: Sequence[bool]) -> Tensor:
         """Take in an evaluation on the test set; the losses (replicas,) of those that want it, 0 for the others."""
@@ -160,8 +180,8 @@ class Observed:
 
     def history(self, number: int, steps: Sequence[int]) -> tuple[History, int | None]:
         """One replica's history, and the update of its first loss that is not finite, where the history ends."""
-        test = {step: Quality(*self.test[step][number].tolist()) for step in sorted(self.test_steps[number])}
-        held_out = {s: Quality(*self.validation[s][number].tolist()) for s in steps if s in self.validation}
+        test = {step: self._quality(self.test[step][number]) for step in sorted(self.test_steps[number])}
+        held_out = {s: self._quality(self.validation[s][number]) for s in steps if s in self.validation}
         bad = [s for s in steps if any(s in each and not math.isfinite(each[s].loss) for each in (test, held_out))]
         end = bad[0] if bad else math.inf
         history = History(
@@ -171,6 +191,9 @@ class Observed:
             tuple(quality for step, quality in test.items() if step <= end),
         )
         return history, bad[0] if bad else None
+
+    def _quality(self, metrics: Tensor) -> Quality:
+        return Quality(self.task, tuple(metrics.tolist()))
 
     def saved(self, number: int) -> dict[str, Tensor]:
         """One replica's part, for its checkpoint."""
@@ -186,9 +209,9 @@ class Observed:
         return state
 
     @staticmethod
-    def restored(saved: Sequence[Mapping[str, Tensor]], device: torch.device) -> Observed:
+    def restored(saved: Sequence[Mapping[str, Tensor]], device: torch.device, task: Task) -> Observed:
         """A group's from checkpoints of its replicas; what one of them was not tested at is nan for it."""
-        observed = Observed.of(len(saved))
+        observed = Observed.of(len(saved), task)
         observed.least = [float(state["least"][0]) for state in saved]
         observed.test_steps = [set(state["test_steps"].tolist()) for state in saved]
         for name, seen in (("validation", observed.validation), ("test", observed.test)):

@@ -191,7 +191,7 @@ class _Training:
         self.group = self.learned or make_group(self.replicas, groups.setup, groups.hooks is not None)
         self.updates = (_by_torch(self.on_cpu) if learners else make_updates)(self.group.steps)
         self.looks = Looks.of(groups.setup.evaluation, self.first, self.last)
-        self.observed = Observed.of(len(numbers))
+        self.observed = Observed.of(len(numbers), groups.setup.task)
         self.snapshots: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.lost = [False] * len(numbers)
         self.earlier = [(0.0, 0.0)] * len(numbers)
@@ -260,7 +260,7 @@ class _Training:
         if len(self.replicas[0].split.validation):
             losses = self.observed.validated(done, self.group.validation_metrics())
             if self.looks.at_minima:
-                wanted = [now or lower for now, lower in zip(wanted, self.observed.lower(losses.tolist()), strict=True)]
+                wanted = [now or better for now, better in zip(wanted, self.observed.improved(done), strict=True)]
             self._look_for_lost(losses)
         if any(wanted):
             self._look_for_lost(self.observed.tested(done, self.group.test_metrics(), wanted))
@@ -304,7 +304,8 @@ class _Training:
         self.group.restore(saved)
         for step in self.group.steps:
             step.tables.counter.fill_(done)
-        self.observed = Observed.restored(saved, self.group.steps[0].tables.counter.device)
+        device, task = self.group.steps[0].tables.counter.device, self.observed.task
+        self.observed = Observed.restored(saved, device, task)
         for number, state in enumerate(saved):
             seconds, cpu_seconds = state["seconds"].tolist()
             self.earlier[number] = (seconds, cpu_seconds)
@@ -319,7 +320,7 @@ class _Training:
         """One replica's part. What came after the first loss that is not finite is not part of its history."""
         steps = sorted(step for step in self.looks.wanted if self.first <= step <= self.last)
         history, bad = self.observed.history(number, steps)
-        trained = None if final is None else Quality(*final)
+        trained = None if final is None else Quality(self.observed.task, tuple(final))
         if bad is None and trained is not None and not math.isfinite(trained.loss):  # after the last evaluation
             bad = self.last
         end = self.last if bad is None else bad

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.networks import make
 from benchmark.protocols import Protocol
+from benchmark.tasks import load_task
 from benchmark.training import batches, replicas
 from benchmark.training.checkpoint import load_weights
 from benchmark.training.cuda_graphs import BRANCHES, Cuda, Replay
@@ -357,7 +358,7 @@ def test_channels_last_is_resumed(tiny_protocol: Protocol, tmp_path: Path, monke
 
 def test_a_checkpoint_reads_the_device_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once for each replica and evaluation: every copy makes the host wait."""
-    observed = Observed.of(3)
+    observed = Observed.of(3, load_task("classification"))
     for step in range(5):
         observed.validated(step, torch.rand(3, 2, dtype=torch.float64))
         observed.tested(step, torch.rand(3, 2, dtype=torch.float64), [True] * 3)

@@ -196,7 +196,7 @@ def test_a_mask_alone_is_learned() -> None:
     how = recipe_of(**{**SGD, "weight_decay": 0.0}, steps=400)
     (outcome,) = train([one], setup(wide, how), learners=lambda _: told(EdgePopup(), target))
     assert outcome.train is not None
-    assert outcome.train.accuracy_percent > 60
+    assert outcome.train["accuracy"] > 60
 
 
 def test_the_last_evaluation_is_of_the_recorded_mask() -> None:
@@ -206,7 +206,7 @@ def test_the_last_evaluation_is_of_the_recorded_mask() -> None:
     module = ours.make_module(None)
     module.load_state_dict(outcome.weights)
     right = module(ours.dataset.test_inputs).argmax(1) == ours.dataset.test_labels
-    assert outcome.history.test[-1].accuracy_percent == pytest.approx(100 * float(right.float().mean()))
+    assert outcome.history.test[-1]["accuracy"] == pytest.approx(100 * float(right.float().mean()))
     assert outcome.hook_facts is not None
     assert 0 < outcome.hook_facts["scores_above_half"] <= GLOBAL[NAMES]
 

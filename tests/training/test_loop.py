@@ -150,7 +150,7 @@ def test_agrees_with_a_plain_loop(tiny_protocol: Protocol, dataset: Dataset, cha
         assert validation.loss == pytest.approx(float(nll(held_out, dataset.train_labels[rows.validation])), rel=1e-3)
         assert test.loss == pytest.approx(float(nll(unseen, dataset.test_labels)), rel=1e-3)
         right = float((unseen.argmax(1) == dataset.test_labels).float().mean())
-        assert test.accuracy_percent == pytest.approx(100 * right, abs=0.51)  # one example may sit on the border
+        assert test["accuracy"] == pytest.approx(100 * right, abs=0.51)  # one example may sit on the border
     last = Plain(expected[40], {})(dataset.train_inputs[rows.training]).detach()
     assert outcome.train is not None
     assert outcome.train.loss == pytest.approx(float(nll(last, dataset.train_labels[rows.training])), rel=1e-3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,14 +15,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmark.datasets.dataset import Dataset, load, split
+from benchmark.harness.record import curves_of
 from benchmark.networks.mlp import Mlp
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import load_task
+from benchmark.tasks.classification import Classification
+from benchmark.tasks.task import MetricSpec
 from benchmark.training import replicas as replica_groups
 from benchmark.training.batches import ReplicaExamples, Tables, batches_per_epoch
 from benchmark.training.compact import Columns
-from benchmark.training.evaluate import CHUNK, History, Quality, evaluate
+from benchmark.training.evaluate import CHUNK, History, Observed, Quality, evaluate
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 
@@ -90,9 +95,38 @@ def test_the_test_set_is_seen_at_minima_on_schedule_and_at_the_end(tiny_protocol
     assert (stop[0], stop[1].loss) == (2 * losses.index(min(losses)), min(losses))
 
 
+class Agreement(Classification):
+    """A task of three metrics, with the early stop where the highest share agrees."""
+
+    declared = (MetricSpec("loss", "nats", "lower", "loss"), MetricSpec("error", "percent", "lower", "error"),
+                MetricSpec("agreement", "share", "higher", "agreement"))  # fmt: skip
+    early_stop = "agreement"
+
+
+def test_a_task_says_what_early_stopping_watches() -> None:
+    task = Agreement()
+    assert (task.criterion(0.7), load_task("classification").criterion(0.7)) == (-0.7, 0.7)
+    observed = Observed.of(1, task)
+    improved = []
+    for step, values in ((0, (1.0, 9.0, 0.2)), (5, (3.0, 9.0, 0.8)), (10, (2.0, 9.0, 0.8)), (15, (0.1, 9.0, 0.5))):
+        observed.validated(step, torch.tensor([values], dtype=torch.float64))
+        improved += observed.improved(step)
+        observed.tested(step, torch.tensor([values], dtype=torch.float64), [True])
+    assert improved == [True, True, False, False]
+    history, bad = observed.history(0, (0, 5, 10, 15))
+    stop = history.early_stop()
+    assert bad is None
+    assert stop is not None
+    assert (stop[0], stop[2]["agreement"], stop[2]["error"], stop[2].loss) == (5, 0.8, 9.0, 3.0)
+    with np.load(io.BytesIO(curves_of(history))) as curves:
+        assert set(curves) == {"steps", "test_steps"} | {
+            f"{part}_{column}" for part in ("test", "validation") for column in ("loss", "error", "agreement")
+        }
+
+
 def test_early_stop_is_the_first_of_equal_minima() -> None:
     def at(loss: float) -> Quality:
-        return Quality(loss, 50.0)
+        return Quality(load_task("classification"), (loss, 50.0))
 
     history = History((0, 5, 10, 15), tuple(map(at, (2.0, 1.0, 3.0, 1.0))), (0, 5, 15), tuple(map(at, (9.0, 8.0, 7.0))))
     assert history.early_stop() == (5, at(1.0), at(8.0))
@@ -106,7 +140,7 @@ def test_evaluation_in_chunks_is_the_mean_over_all() -> None:
     log_p = logits.double().log_softmax(1)
     assert found.loss == pytest.approx(-float(log_p[torch.arange(len(labels)), labels].mean()), rel=1e-6)
     right = sum(int(max(range(5), key=lambda c: row[c]) == label) for row, label in zip(logits, labels, strict=True))
-    assert found.accuracy_percent == pytest.approx(100 * right / len(labels), rel=1e-12)
+    assert found["accuracy"] == pytest.approx(100 * right / len(labels), rel=1e-12)
 
 
 def recipe_with(tiny: Protocol, size: int, order: str, partial: str) -> Recipe:

@@ -97,7 +97,7 @@ def test_metrics_are_the_tasks(density: float) -> None:
         float(cross_entropy(logits.detach(), examples.test_labels)), rel=1e-6
     )
     right = 100 * (logits.argmax(1) == examples.test_labels).double().mean()
-    assert outcome.history.test[-1].accuracy_percent == pytest.approx(float(right))
+    assert outcome.history.test[-1]["accuracy"] == pytest.approx(float(right))
     assert outcome.train is not None
     assert outcome.train.loss < 1.7
 
