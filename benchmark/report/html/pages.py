@@ -26,8 +26,13 @@ from benchmark.report.html.overview import by_verdict
 from benchmark.report.html.series import layer_map, learning, line, published_lines
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
+from benchmark.report.taxonomy import is_control
 
 Seen = Mapping[str, Observations]
+
+# A page stays below 300 KB however much is measured.
+MOST_CURVES = 12  # methods whose learning curves are shown with those of their controls
+MOST_CHARTS = 8  # protocols whose chart is on the first page
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ def _first(site: Site) -> str:
     protocols = list(site.seen.values())
     most = overview.most_evidence(protocols, site.decisions)
     papers = sorted(site.decided, key=_open_claims_last)
+    others = sorted((o for o in protocols if has_records(o) and o is not most), key=lambda o: -len(o.records))
     return _render(
         "index.html",
         "",
@@ -87,7 +93,8 @@ def _first(site: Site) -> str:
         decided=[(paper, overview.counts(found), overview.cost_to_decide(found, site.seen)) for paper, found in papers],
         verdicts=overview.VERDICTS,
         card=_card(site, most) if most else None,
-        cards=[_card(site, o) for o in protocols if has_records(o) and o is not most],
+        cards=[_card(site, o) for o in others[:MOST_CHARTS]],
+        further=[(o.protocol, progress_words(o)) for o in others[MOST_CHARTS:]],
         waiting=[o.protocol for o in protocols if not has_records(o)],
         overall=facts.overall_facts(protocols, site.papers),
         explained=EXPLAINED,
@@ -197,10 +204,12 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
 
 
 def _learning(site: Site, seen: Observations) -> dict[str, dict[str, Any]]:
-    """density -> what -> chart, for the densities that the paper names."""
+    """density -> what -> chart, for the densities that the paper names; of many methods without their controls."""
     found: dict[str, dict[str, Any]] = {}
     dense = learning(site.store, seen, DENSE, 0)
     methods = [method for method in _measured(seen) if method != DENSE]
+    if len(methods) > MOST_CURVES:
+        methods = [method for method in methods if not is_control(seen.protocol, method)]
     for level in shown_levels(seen.protocol, site.papers):
         curves = [c for method in methods if (c := learning(site.store, seen, method, level))]
         if not curves:

@@ -77,16 +77,18 @@ function draw(figure) {
   const plot = figure.querySelector(".plot");
   const chart = JSON.parse(figure.querySelector("script").textContent);
   const colours = theme();
-  const off = hiddenMethods.get(figure) || new Set();
+  if (!hiddenMethods.has(figure)) hiddenMethods.set(figure, tooMany(chart));
+  const off = hiddenMethods.get(figure);
   const shown = chart.data.filter((t) => !off.has(t.method) && !(t.published && off.has(PUBLISHED)));
   const traces = shown.flatMap((t) => drawn(t, chart, colours));
   if (chart.kind !== "layers" && !figure.querySelector(".methods")) addMethods(figure, chart);
   figure.dataset.drawn = dark() ? "dark" : "light";
   plot.setAttribute("role", "img");
-  plot.setAttribute("aria-label", `${figure.getAttribute("aria-label")}, drawn; its numbers are in tables`);
+  plot.setAttribute("aria-label", `${figure.getAttribute("aria-label")}; the numbers are in the tables of the page of its protocol`);
   Plotly.react(plot, traces, layout(chart, colours, plot.clientWidth < 560), { responsive: true, displaylogo: false });
 }
 
+const MOST_SHOWN = 16; // methods of a chart that opens with all of them
 const PUBLISHED = " published"; // no method: names have no blanks
 const DASHES = { dot: "2,3", dash: "7,4", longdash: "12,4", dashdot: "7,3,2,3", longdashdot: "12,3,2,3" };
 const SHAPES = {
@@ -121,6 +123,13 @@ function swatch(trace) {
   return svg;
 }
 
+// Of many methods the controls, whose markers are hollow, are switched off until somebody asks for them.
+function tooMany(chart) {
+  const hollow = chart.data.filter((t) => !t.published && t.marker && String(t.marker.symbol).endsWith("-open"));
+  const methods = new Set(chart.data.map((t) => t.method));
+  return new Set(methods.size > MOST_SHOWN ? hollow.map((t) => t.method) : []);
+}
+
 function addMethods(figure, chart) {
   const box = document.createElement("fieldset");
   box.className = "methods";
@@ -130,11 +139,10 @@ function addMethods(figure, chart) {
   const entry = (value, text, trace) => {
     const label = document.createElement("label");
     const input = document.createElement("input");
-    Object.assign(input, { type: "checkbox", checked: true, value });
+    const off = hiddenMethods.get(figure);
+    Object.assign(input, { type: "checkbox", checked: !off.has(value), value });
     input.addEventListener("change", () => {
-      const off = hiddenMethods.get(figure) || new Set();
       if (input.checked) off.delete(value); else off.add(value);
-      hiddenMethods.set(figure, off);
       draw(figure);
     });
     label.append(input, ...(trace ? [swatch(trace)] : []), ` ${text}`);
