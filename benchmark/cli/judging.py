@@ -176,7 +176,8 @@ def figure(protocol: str, results: Path, to: Path) -> None:
 @click.command()
 @results_option
 @click.option("--to", type=click.Path(path_type=Path), default=Path("report"), show_default=True, help="Folder.")
-def report(results: Path, to: Path) -> None:
+@folder_option("--docs", Path("docs"), "Folder of Markdown pages that belong to the site; without it there are none.")
+def report(results: Path, to: Path, docs: Path) -> None:
     """Write the HTML report: charts, claims and provenance as pages that open without a network.
 
     \b
@@ -188,7 +189,7 @@ def report(results: Path, to: Path) -> None:
     from benchmark.planning.select import existing_results
     from benchmark.report.html.site import build
 
-    count = build(existing_results(results), protocols.load_all(), to)
+    count = build(existing_results(results), protocols.load_all(), to, docs)
     click.echo(f"Wrote {count} pages. Open {to / 'index.html'}")
 
 

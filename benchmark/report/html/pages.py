@@ -21,6 +21,7 @@ from benchmark.protocols.cells import DENSE, density_text, method_names, method_
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
 from benchmark.report.html import charts, compare, facts, overview, pictures
+from benchmark.report.html.guides import Guide
 from benchmark.report.html.looks import Look, looks_of
 from benchmark.report.html.overview import by_verdict
 from benchmark.report.html.series import layer_map, learning, line, published_lines
@@ -44,6 +45,7 @@ class Site:
     papers: Sequence[Published]
     decided: Sequence[tuple[Published, Sequence[Decision]]]
     looks: Mapping[str, Look]
+    guides: Sequence[Guide]
 
     @cached_property
     def comparisons(self) -> dict[str, Any]:
@@ -56,12 +58,12 @@ class Site:
         return [decision for _, found in self.decided for decision in found]
 
 
-def pages(store: Store, seen: Seen, papers: Sequence[Published]) -> dict[str, str]:
-    """Path inside the site -> HTML of every page."""
+def pages(store: Store, seen: Seen, papers: Sequence[Published], guides: Sequence[Guide] = ()) -> dict[str, str]:
+    """Path inside the site -> HTML of every page; `guides` are pages of the documentation."""
     decided = [(paper, by_verdict(found)) for paper in papers if (found := decide_paper(paper, seen))]
     submitted = {method for observations in seen.values() for method in _measured(observations)}
     looks = looks_of((observations.protocol for observations in seen.values()), submitted)
-    site = Site(store, seen, papers, decided, looks)
+    site = Site(store, seen, papers, decided, looks, guides)
     made = {"index.html": _first(site), "claims.html": _claims(site), "compare.html": _compare(site)}
     for paper, found in decided:
         made[f"claims/{paper.paper.key}.html"] = _render(
@@ -74,6 +76,9 @@ def pages(store: Store, seen: Seen, papers: Sequence[Published]) -> dict[str, st
         made[f"methods/{facts.slug(method)}.html"] = _render(
             "method.html", "../", **_method(method, list(seen.values()))
         )
+    for guide in guides:
+        # What its file holds is escaped by the parser.
+        made[f"docs/{guide.name}.html"] = _render("guide.html", "../", guide=guide, content=Markup(guide.html))
     return made
 
 
@@ -98,6 +103,7 @@ def _first(site: Site) -> str:
         waiting=[o.protocol for o in protocols if not has_records(o)],
         overall=facts.overall_facts(protocols, site.papers),
         explained=EXPLAINED,
+        guides=site.guides,
     )
 
 

@@ -13,6 +13,7 @@ from benchmark.claims import papers as published
 from benchmark.claims.observations import all_gathered
 from benchmark.protocols import Protocol
 from benchmark.records.store import Store
+from benchmark.report.html.guides import guides_in
 from benchmark.report.html.pages import pages
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
@@ -20,8 +21,10 @@ SCRIPTS = ("style.css", "report.js", "compare.js")
 MARK = "lotterybench-report"  # the file that says the folder is ours to replace
 
 
-def build(store: Store, protocols: Sequence[Protocol], folder: Path) -> int:
+def build(store: Store, protocols: Sequence[Protocol], folder: Path, docs: Path | None = None) -> int:
     """Write the report of a results folder into `folder`, replacing an earlier one; returns the number of pages.
+
+    `docs`: a folder of Markdown files, which become pages too.
 
     The same records give the same bytes. Raises BadInput if `folder` holds something else, EnvironmentProblem if it
     cannot be written.
@@ -30,7 +33,7 @@ def build(store: Store, protocols: Sequence[Protocol], folder: Path) -> int:
         raise BadInput(str(folder), "is not an earlier report, and would be replaced", "Give another --to folder")
     papers = published.load_all()
     seen = all_gathered(protocols, [store])
-    made = pages(store, seen, papers)
+    made = pages(store, seen, papers, guides_in(docs) if docs else ())
     files = {name: text.encode() for name, text in made.items()} | _assets()
     try:
         _replace(folder, files)
