@@ -18,7 +18,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.network import ConvSpec, MlpSpec, NetworkSpec, ResNetSpec, VggSpec
 from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.training.hooks import Hooks
-from benchmark.training.loop import Placement, train
+from benchmark.training.loop import Learners, Placement, train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.seeding import stream
 
@@ -89,6 +89,7 @@ class Trial:
     evaluation: EvaluationSpec
     hooks: Hooks | None = None
     steps: int = 11
+    learners: Learners | None = None
 
     def replicas(self) -> list[Replica]:
         """Of other weights, masks and orders; the second is dense."""
@@ -113,7 +114,7 @@ class Trial:
     def trained(self, device: Literal["cpu", "cuda"] | None = "cpu") -> list[Outcome]:
         """Side by side on a device, on the CPU by whatever `loop.Eager` is at the moment; None: one after another."""
         placement = None if device is None else Placement(device, self.strategy)
-        return train(self.replicas(), self.setup(), None, placement, hooks=self.hooks)
+        return train(self.replicas(), self.setup(), None, placement, hooks=self.hooks, learners=self.learners)
 
 
 def data(name: str) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import imitated_graphs
@@ -12,7 +13,11 @@ from captured_trials import NETWORKS, Freezing, Moving, Trial, trial
 from imitated_graphs import NotToBeCaptured, Replayed
 from torch import Tensor
 
+from baselines.edge_popup import EdgePopup
+from baselines.gem_miner import GemMiner
+from benchmark.api import Learner
 from benchmark.protocols import Protocol
+from benchmark.pruning import topk
 from benchmark.training import batches, cuda_graphs, loop, step
 from benchmark.training.replicas import Outcome
 
@@ -62,6 +67,31 @@ def test_graphs_repeat_what_eager_updates_do(
     first, last = [(4, 1), (4, 1), (3, 1)], [(4, 2), (3, 1)]
     assert replay.log == [*first, (4, 2), (3, 1), *last, (4, 1), (4, 1)]
     assert len(replay.imitation.tapes) == 3
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda: EdgePopup(gradual=1, penalty=1e-3), lambda: GemMiner(1)], ids=["popup", "gem"]
+)
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_scores_are_learned_by_captured_updates(
+    tiny_protocol: Protocol, replayed: Any, monkeypatch: pytest.MonkeyPatch, name: str, kind: Callable[[], Learner]
+) -> None:
+    """With the top scores found as on CUDA; densities change at the end of each epoch, and updates with them."""
+    monkeypatch.setattr(topk, "chosen", topk.by_sorting)
+    plain = trial(tiny_protocol, name, "streams", learning_rate=0.5)
+    sizes = {weight: mask.numel() for weight, mask in plain.replicas()[0].masks.items()}
+
+    def learner(_number: int) -> Learner:
+        made = kind()
+        made.target = {tuple(sizes): sum(sizes.values()) // 5}
+        return made
+
+    asked = replace(plain, learners=learner)
+    outcomes, replay = replayed(asked)
+    assert differing(outcomes, asked.trained()) == []
+    assert len(replay.imitation.tapes) > 3  # captured anew
+    first, last = outcomes[0].snapshots[6], outcomes[0].weights
+    assert any(not torch.equal(first[weight], last[weight]) for weight in sizes)
 
 
 @pytest.mark.parametrize("strategy", ["stacked", "streams"])
