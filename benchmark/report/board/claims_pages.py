@@ -25,7 +25,8 @@ def claims_page(paper: Published, decisions: Sequence[Decision], seen: Mapping[s
     densities = f"Densities are {', '.join(units)}. {UNITS}" if decisions else ""
     parts = [
         f'# <a id="claims-{p.key}"></a>{p.title}\n\n{p.authors} {p.year}, [arXiv {p.arxiv}]'
-        f"(https://arxiv.org/abs/{p.arxiv}). {densities}"
+        f"(https://arxiv.org/abs/{p.arxiv}). {densities}",
+        _counts(decisions),
     ]
     started = [d for d in decisions if any(check.is_known for check in d.checks)]
     for title, wanted in (("Decided", True), ("Open", False)):
@@ -37,6 +38,16 @@ def claims_page(paper: Published, decisions: Sequence[Decision], seen: Mapping[s
         reasons = [f'- <a id="{n.id}"></a>**{n.id}** {n.statement} ({n.source}). {n.reason}' for n in paper.not_decided]
         parts += ["## Not decided by any rule, and why\n", "\n".join(reasons)]
     return joined(parts)
+
+
+def _counts(decisions: Sequence[Decision]) -> str:
+    """How many claims have which verdict, those that are decided by name."""
+    parts = []
+    for verdict in dict.fromkeys(d.verdict for d in sorted(decisions, key=decided, reverse=True)):
+        same = [d for d in decisions if d.verdict == verdict]
+        names = ", ".join(f"[{d.claim}](#{d.claim})" for d in same)
+        parts.append(f"{len(same)} {verdict}{f' ({names})' if verdict != 'not measured' else ''}")
+    return f"**Claims:** {'; '.join(parts)}.\n" if parts else ""
 
 
 def decided(decision: Decision) -> bool:

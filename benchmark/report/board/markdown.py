@@ -66,9 +66,9 @@ def listed(names: Sequence[str], most: int) -> str:
     return ""
 
 
-def folded(title: str, content: str) -> str:
-    """A part that opens when its title is clicked."""
-    return f"<details><summary>{title}</summary>\n\n{content.rstrip()}\n\n</details>\n"
+def folded(title: str, content: str, opened: bool = False) -> str:
+    """A part that opens, or closes, when its title is clicked."""
+    return f"<details{' open' if opened else ''}><summary>{title}</summary>\n\n{content.rstrip()}\n\n</details>\n"
 
 
 def joined(parts: Sequence[str]) -> str:

@@ -143,7 +143,8 @@ def _details(seen: Observations, levels: Sequence[int]) -> str:
         title = f"Ranking at {density_text(seen.protocol, level)} ({unit_name(seen.protocol)}: {percent}), with costs"
         gains = [f"\nTickets minus the best at initialization: {text}." for g in asked if g.level == level
                  and (text := gain_text(g))]  # fmt: skip
-        parts.append(f"{anchors}{folded(title, _ranking(seen, found, ranked=True) + ''.join(gains[:1]))}")
+        ranking = _ranking(seen, found, ranked=True) + "".join(gains[:1])
+        parts.append(f"{anchors}{folded(title, ranking, opened=bool(anchors))}")  # where the board's links lead
     others = other_measured(seen, levels)
     if others and len(seen.protocol.level_table) <= MOST_OTHER_LEVELS:
         parts.append(folded("All other measured densities", _ranking(seen, others, ranked=False)))
