@@ -221,6 +221,7 @@ def finished_record(
         train_examples=outcome.examples,
         train_seconds=round(outcome.seconds, 3),
         train_cpu_seconds=round(outcome.cpu_seconds, 3),
+        evaluation_cpu_seconds=round(outcome.evaluation_cpu_seconds, 3),
     )
     facts = outcome.hook_facts or (dict(learned.facts) if learned else None) or None
     return _of_outcome(context, outcome, masks, cost, facts)

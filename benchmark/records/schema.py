@@ -151,13 +151,15 @@ class CostFacts(Frozen):
     """Measured by the harness. `mask_train_steps`: updates spent before this training to find the mask.
 
     `mask_train_examples`, `mask_train_seconds`: what they took, where the mask was learned; elsewhere they were updates
-    like those of this training.
+    like those of this training. `evaluation_cpu_seconds`: of `train_cpu_seconds`, what evaluations took; on a GPU only
+    what the processor did for them.
     """
 
     train_steps: int
     train_examples: int
     train_seconds: float
     train_cpu_seconds: float
+    evaluation_cpu_seconds: Annotated[float | None, ADDED] = None
     mask_train_steps: int
     mask_train_examples: Annotated[int | None, ADDED] = None
     mask_train_seconds: Annotated[float | None, ADDED] = None
@@ -238,7 +240,13 @@ class Record(_Layout):
         document = _document(self)
         for key in ("schema", "provenance"):
             document.pop(key)
-        for key in ("train_seconds", "train_cpu_seconds", "prune_seconds", "mask_train_seconds"):
+        for key in (
+            "train_seconds",
+            "train_cpu_seconds",
+            "evaluation_cpu_seconds",
+            "prune_seconds",
+            "mask_train_seconds",
+        ):
             if document["cost"]:
                 document["cost"].pop(key, None)
         for key in ("effective", "disconnected"):

@@ -14,7 +14,8 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -194,7 +195,8 @@ class _Training:
         self.observed = Observed.of(len(numbers), groups.setup.task)
         self.snapshots: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.lost = [False] * len(numbers)
-        self.earlier = [(0.0, 0.0)] * len(numbers)
+        self.earlier = [(0.0, 0.0, 0.0)] * len(numbers)
+        self.looking = 0.0  # seconds of the processor since this process has begun, of all replicas
         self.hooks: list[list[Hook]] = [list(groups.hooks(number)) if groups.hooks else [] for number in numbers]
         if learners:
             self.hooks = [[learner, *own] for learner, own in zip(learners, self.hooks, strict=True)]
@@ -221,11 +223,12 @@ class _Training:
             self._stop(done)
             if done < self.last and not all(self.lost):
                 self.checkpoints.offer(partial(self._saved, done))
-        final = [None] * len(self.replicas) if all(self.lost) else self.group.train_metrics().tolist()
+        with self._looks_at_networks():
+            final = [None] * len(self.replicas) if all(self.lost) else self.group.train_metrics().tolist()
         states = [_to_host(self.group.state(n)) for n in range(len(self.replicas))]
         seconds = self._seconds()
         self.observed.to_host()
-        return [self._outcome(n, states[n], final[n], *seconds[n]) for n in range(len(self.replicas))]
+        return [self._outcome(n, states[n], final[n], seconds[n]) for n in range(len(self.replicas))]
 
     def _stops(self, done: int) -> list[int]:
         """Steps after `done` at which something is due."""
@@ -240,7 +243,8 @@ class _Training:
             if done in replica.snapshots:
                 self.snapshots[number, done] = self.group.state(number)
         if done in self.looks.wanted:
-            self._evaluate(done)
+            with self._looks_at_networks():
+                self._evaluate(done)
 
     def _act(self, done: int) -> None:
         """Let the hooks act that are due."""
@@ -273,11 +277,20 @@ class _Training:
         if self.on_cpu or self.looks.at_minima:
             self.lost = [lost or not finite for lost, finite in zip(self.lost, losses.isfinite().tolist(), strict=True)]
 
-    def _seconds(self) -> list[tuple[float, float]]:
-        """Each replica's share until now, of the clock and of the processor."""
-        share = (time.perf_counter() - self.started) / len(self.replicas)
-        cpu_share = (time.process_time() - self.cpu_started) / len(self.replicas)
-        return [(seconds + share, cpu_seconds + cpu_share) for seconds, cpu_seconds in self.earlier]
+    @contextmanager
+    def _looks_at_networks(self) -> Iterator[None]:
+        """Count what is done inside as evaluation."""
+        since = time.process_time()
+        try:
+            yield
+        finally:
+            self.looking += time.process_time() - since
+
+    def _seconds(self) -> list[tuple[float, float, float]]:
+        """Each replica's share until now: of the clock, of the processor, and of that for evaluations."""
+        spent = (time.perf_counter() - self.started, time.process_time() - self.cpu_started, self.looking)
+        clock, processor, looking = (seconds / len(self.replicas) for seconds in spent)
+        return [(a + clock, b + processor, c + looking) for a, b, c in self.earlier]
 
     def _saved(self, done: int, number: int) -> dict[str, Tensor]:
         """All that replica `number` goes on from."""
@@ -307,15 +320,15 @@ class _Training:
         device, task = self.group.steps[0].tables.counter.device, self.observed.task
         self.observed = Observed.restored(saved, device, task)
         for number, state in enumerate(saved):
-            seconds, cpu_seconds = state["seconds"].tolist()
-            self.earlier[number] = (seconds, cpu_seconds)
+            clock, processor, *looking = state["seconds"].tolist()  # of evaluations: not in checkpoints of old
+            self.earlier[number] = (clock, processor, sum(looking))
             for step in state["snapshot_steps"].tolist():
                 self.snapshots[number, step] = under(f"snapshot.{step}.", state)
         if any(self.hooks):
             self._with_runs(done, lambda number, run: _resume_hooks(self.hooks[number], saved[number], run))
 
     def _outcome(
-        self, number: int, state: dict[str, Tensor], final: list[float] | None, seconds: float, cpu_seconds: float
+        self, number: int, state: dict[str, Tensor], final: list[float] | None, seconds: tuple[float, float, float]
     ) -> Outcome:
         """One replica's part. What came after the first loss that is not finite is not part of its history."""
         steps = sorted(step for step in self.looks.wanted if self.first <= step <= self.last)
@@ -334,8 +347,7 @@ class _Training:
             trained if bad is None else None,
             end - self.first,
             sum(tables.size(step) for step in range(self.first, end)),
-            seconds,
-            cpu_seconds,
+            *seconds,
             snapshots,
             None if bad is None else f"diverged: the loss is not finite after {bad} updates",
             masks=None if masks is None else _to_host(masks),

@@ -54,8 +54,9 @@ class Outcome:
     """What training one replica gave. `failure` says why it was given up, if it was.
 
     `seconds` is the replica's share where several were trained side by side; `replica_group` says how they were, and is
-    None for a replica trained by itself. `masks`: as they are at the end, where hooks may have moved them or a learner
-    has made them; `ranking`: what a learner's masks were cut from.
+    None for a replica trained by itself. `evaluation_cpu_seconds`: of `cpu_seconds`, what looking at the network took.
+    `masks`: as they are at the end, where hooks may have moved them or a learner has made them; `ranking`: what a
+    learner's masks were cut from.
     """
 
     weights: dict[str, Tensor]
@@ -65,6 +66,7 @@ class Outcome:
     examples: int
     seconds: float
     cpu_seconds: float
+    evaluation_cpu_seconds: float
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     failure: str | None = None
     replica_group: str | None = None

@@ -70,6 +70,7 @@ def test_fingerprint_ignores_clocks_and_provenance_and_nothing_else(document: di
     first = record_of(document).fingerprint()
     for key in ("train_seconds", "train_cpu_seconds", "prune_seconds"):
         document["cost"][key] += 1
+    document["cost"]["evaluation_cpu_seconds"] = 0.5
     document["provenance"].update(commit=None, device="other", finished_utc="later", python="4")
     assert record_of(document).fingerprint() == first
     changes: list[Callable[[dict[str, Any]], Any]] = [

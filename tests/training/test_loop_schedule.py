@@ -93,6 +93,7 @@ def test_the_test_set_is_seen_at_minima_on_schedule_and_at_the_end(tiny_protocol
     stop = outcome.history.early_stop()
     assert stop is not None
     assert (stop[0], stop[1].loss) == (2 * losses.index(min(losses)), min(losses))
+    assert 0 < outcome.evaluation_cpu_seconds < outcome.cpu_seconds
 
 
 class Agreement(Classification):
