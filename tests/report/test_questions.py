@@ -15,7 +15,16 @@ from benchmark.protocols.cells import Cell
 from benchmark.records.store import Store
 from benchmark.report.board.markdown import aligned, as_cell, listed, short, table
 from benchmark.report.board.missing import missing_for
-from benchmark.report.board.questions import answer, answers, best_text, first_group, gain_text, nearest
+from benchmark.report.board.questions import (
+    AT_INITIALIZATION,
+    answer,
+    answers,
+    best_text,
+    first_group,
+    gain_text,
+    nearest,
+)
+from benchmark.report.taxonomy import ranked_methods, taxonomy
 
 LTH = protocols.load("lth/lenet-mnist@1")
 ACCURACY = {"imp": 98.0, "random": 95.0, "magnitude": 95.02, "snip": 97.0, "grasp": 96.0, "snip+shuffle": 99.9}
@@ -84,6 +93,17 @@ def test_what_tickets_gain_over_the_best_at_initialization(seen: Observations) -
     assert given.gain.points.mean == pytest.approx(1.01)
     half = 4.302653 * 0.01 / 3**0.5
     assert gain_text(given) == f"+1.01 [+{1.01 - half:.2f}, +{1.01 + half:.2f}] (3) over snip, best of 4"
+
+
+def test_at_initialization_nothing_is_trained_for_a_mask() -> None:
+    """Neither weights nor scores: learned masks are no pruning at initialization, though they start from there."""
+    for protocol in protocols.load_all():
+        seen = Observations(protocol, [])
+        kinds = [taxonomy(seen, name) for group in AT_INITIALIZATION for name in ranked_methods(seen, group)]
+        assert {kind.decided for kind in kinds} <= {"before training"}
+        assert {kind.data for kind in kinds} <= {"no data", "few examples"}
+    learners = protocols.load("suite/learners-mnist1d")
+    assert "edge-popup" in ranked_methods(Observations(learners, []), "whole training set")
 
 
 def test_who_shares_one_seed_with_tickets_is_compared_only_where_nobody_shares_two() -> None:

@@ -36,7 +36,7 @@ BEST = """\
 Accuracy in percent, as each paper reports it: mean ± half of the 95 % interval (seeds). Methods are ranked only \
 against their cost group, by what finding a mask takes; `alike`: not told apart from the best. Controls are \
 not ranked. Tickets minus best at initialization: iterative magnitude pruning against the best method \
-whose mask is decided before training, in points, paired over seeds. Complete rankings behind each protocol.
+of the first two groups, in points, paired over seeds. Complete rankings behind each protocol.
 """
 KINDS = """\
 When is the mask decided, and from what data; which weights does the final training start from; does the mask move? \

@@ -17,11 +17,13 @@ from benchmark.claims.wording import number
 from benchmark.protocols.cells import DENSE
 from benchmark.report.board.markdown import listed, short
 from benchmark.report.rankings import Standing, ranked_in, samples_at, spread, standing
-from benchmark.report.taxonomy import COST_GROUPS, CostGroup, is_control, taxonomy
+from benchmark.report.taxonomy import COST_GROUPS, CostGroup, is_control
 
 QUESTIONS = (0.10, 0.05, 0.02, 0.01)
 """Densities that are asked about."""
 FARTHEST = 1.6
+AT_INITIALIZATION: tuple[CostGroup, ...] = ("no data", "few examples")
+"""Groups whose masks take no training, not of weights and not of scores."""
 MOST_ALIKE = 36  # characters of names; all of them stand on the protocol's page
 TICKETS = "imp"
 """The method whose gain over pruning at initialization is asked for."""
@@ -30,8 +32,8 @@ TICKETS = "imp"
 @dataclass(frozen=True)
 class Gain:
     """Paired difference, in points, of iterative magnitude pruning and `over`, the best of `among` compared methods
-    whose mask is decided before training. That one was chosen for its mean, so the gain is rather too small than too
-    large."""
+    whose mask is decided at initialization, from few examples or none. That one was chosen for its mean, so the gain is
+    rather too small than too large."""
 
     over: str
     among: int
@@ -87,7 +89,7 @@ def nearest(density: float) -> float | None:
 
 def _gain(seen: Observations, best: dict[CostGroup, list[Standing]], level: int) -> Gain | None:
     """Over the best of those that share two seeds with tickets or, where none does, of all: one seed is no mean."""
-    early = [s for found in best.values() for s in found if taxonomy(seen, s.method).decided == "before training"]
+    early = [s for group in AT_INITIALIZATION for s in best[group]]
     samples = samples_at(seen, level, [TICKETS, *(s.method for s in early)])
     differences = {s.method: statistics.paired(samples.get(TICKETS, {}), samples[s.method]) for s in early}
     compared = [s for s in early if len(differences[s.method]) > 1] or [s for s in early if differences[s.method]]
