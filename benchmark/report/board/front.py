@@ -218,9 +218,11 @@ class Front:
         ]
         if len(measured) > MOST_PROTOCOLS:
             links.append(f"[{len(measured) - MOST_PROTOCOLS} more]({self.folder}/protocols)")
-        ids = _anchors(["methods-overall", "methods-by-density", "claims", "not-measured-yet", "earlier-versions"])
-        rest = f"Frozen, not measured yet: [the list]({self.folder}/README.md#not-measured-yet)."
-        return ["## All pages\n", f"{ids}Protocols: {', '.join(links) or 'none is measured'}. {rest}\n"]
+        ids = _anchors(
+            ["how-to-read-this", "methods-overall", "methods-by-density", "not-measured-yet", "earlier-versions"]
+        )
+        guide = f"{ids}[How to read, methods overall, not measured yet, earlier versions]({self.folder}/README.md)."
+        return ["## All pages\n", f"{guide} Protocols: {', '.join(links) or 'none is measured'}.\n"]
 
     def _claims(self, room: int) -> str:
         """Claims by paper, under the anchors that they had when this file held them: those of which something is
@@ -240,7 +242,7 @@ class Front:
             key = paper.paper.key
             ids = _anchors([f"claims-{key}", *(d.claim for d in found if d.claim in claims)])
             links.append(f"{ids}[{key}]({self._claims_page(key)})")
-        return f"Claims: {', '.join(links)}.\n"
+        return f"{_anchors(['claims'])}Claims: {', '.join(links)}.\n"
 
 
 def _anchors(names: Sequence[str]) -> str:
