@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from statistics import linear_regression
 
 import pytest
 import torch
 from claim_rules import rule
 from mask_worlds import SIZES, VGG, mask_record, verdict
+from pydantic import ValidationError
 
+from benchmark.claims import papers
 from benchmark.claims.observations import Observations, score_slope
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
@@ -146,3 +151,59 @@ def test_inverse_proportion_is_decided(power: float, expected: str) -> None:
         Observations(VGG, records)
     )
     assert verdict(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([11.4, 11.5, 11.45], "reproduced"),
+        ([13.9, 14.0, 14.1], "deviates"),  # 20 % of 11.44 is 13.72
+        ([9.0, 13.0, 11.0], "inconclusive"),
+    ],
+)
+def test_a_published_ratio_is_compared(values: Sequence[float], expected: str) -> None:
+    records = [
+        mask_record(VGG, Cell("synflow", 8, seed), SIZES, facts([1.0] * 14, ratio=value))
+        for seed, value in enumerate(values)
+    ]
+    of = {"method": "synflow", "levels": [8]}
+    check = rule(rule="score-property", of=of, metric="prune-to-cut", within="published", published={8: 11.44})
+    assert verdict(check.evaluate(Observations(VGG, records))) == expected
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0.0, "deviates"), (0.8, "reproduced"), (0.6, "inconclusive")])
+def test_a_published_slope_is_compared(power: float, expected: str) -> None:
+    """Sums that go as size^power have slope power - 1; 0.2 about the published -0.2 is the ratio margin."""
+    sums = [[size ** (power * n) for size in SIZES] for n in (0.99, 1.0, 1.01)]
+    records = [mask_record(VGG, Cell("snip", 1, seed), SIZES, facts(s)) for seed, s in enumerate(sums)]
+    of = {"method": "snip", "levels": [1]}
+    check = rule(rule="score-property", of=of, metric="score-slope", within="published", published={1: -0.2})
+    assert verdict(check.evaluate(Observations(VGG, records))) == expected
+
+
+@pytest.mark.parametrize(
+    ("within", "numbers"), [("published", {}), ("published", {2: -0.2}), ("inverse", {1: -0.2})], ids=str
+)
+def test_published_numbers_are_those_of_the_levels(within: str, numbers: dict[int, float]) -> None:
+    of = {"method": "snip", "levels": [1]}
+    with pytest.raises(ValidationError, match="one number for each level"):
+        rule(rule="score-property", of=of, metric="score-slope", within=within, published=numbers)
+
+
+def test_vgg19s_published_numbers_are_those_of_the_released_arrays() -> None:
+    """Of the arrays as collected, where they are: six digits, and slopes by least squares over 19 layers."""
+    folder = Path(__file__).parents[3] / "shared/published/synflow"
+    if not folder.exists():
+        pytest.skip("NOT CHECKED: ../shared/published is not here")
+    checks = {c.id: c.checks[0] for c in papers.load("synflow").claims if c.protocol == "synflow/vgg19-imagenet-masks"}
+    with (folder / "fig7_vgg19_imagenet_removed_over_maxflow.csv").open() as file:
+        one_round = [row for row in csv.DictReader(file) if (row["schedule"], row["column"]) == ("exponential", "0")]
+    ratios = [float(row["largest_cut_over_flow"]) for row in one_round if float(row["log10_compression"]) > 0]
+    assert list(checks["synflow-fig7-one-round"].published.values()) == ratios  # type: ignore[attr-defined]
+    with (folder / "fig4_vgg19_imagenet_layer_scores.csv").open() as file:
+        layers = list(csv.DictReader(file))
+    sizes = [-math.log(float(row["inverse_size"])) for row in layers]
+    for method in ("random", "magnitude", "synflow"):
+        slope = linear_regression(sizes, [math.log(float(row[method])) for row in layers]).slope
+        (published,) = checks[f"synflow-fig4-{method}"].published.values()  # type: ignore[attr-defined]
+        assert published == pytest.approx(slope, abs=1e-4)

@@ -185,7 +185,8 @@ def test_dense_networks_of_renda_are_carried() -> None:
 # Read in the same sources after the collection: for the protocol of masks; what the audit of 29 November missed.
 OURS = {
     "synflow": {f"synflow-c{i}" for i in (8, 9, 10, 11)}
-    | {f"synflow-layers-{pruner}" for pruner in ("random", "magnitude", "snip", "grasp", "synflow")},
+    | {f"synflow-layers-{pruner}" for pruner in ("random", "magnitude", "snip", "grasp", "synflow")}
+    | {"synflow-fig7-one-round", *(f"synflow-fig4-{scores}" for scores in ("synflow", "magnitude", "random"))},
     "lth": {"lth-64", "lth-65"},
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
     "rare-gems": {"rg-t2-drop"},

@@ -29,7 +29,7 @@ NUMBERS = {
 }  # fmt: skip
 STATEMENTS = {
     "lth": 64, "missing-mark": 7, "lmc": 17, "rare-gems": 4 + 15,  # and the rows of its tables that a protocol measures
-    "synflow": 16 + 64 + 1 + 28,  # the curves of its figures, of which GraSP's decide nothing, and their collapses
+    "synflow": 16 + 64 + 1 + 28 + 4,  # curves of its figures, of which GraSP's decide nothing; masks
     "zhou": 5,
     "pensia": 5 + 12,  # and the runs that it measures again
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
