@@ -37,7 +37,9 @@ def show_progress(document: dict[str, Any], unit: str, every: bool) -> None:
     begun = [row for row in protocols if row["finished"] or row["running"] or row["failed"]]
     if begun:
         begun.sort(key=lambda row: (not row["running"], not row["missing"]))
-        show_table("\nBegun", ["protocol", *STATES, f"{unit}-hours left"], map(_values, begun[:BEGUN]), ["protocol"])
+        states = [state for state in STATES if sums[state]]  # a column of zeros would take room from names
+        rows = [[row["protocol"], *(row[state] for state in states), f"{row[_hours(unit)]:,.2f}"] for row in begun]
+        show_table("\nBegun", ["protocol", *states, f"{unit}-hours left"], rows[:BEGUN], ["protocol"])
     _show_claims(document["claims"], unit, NEAR)
     more = [f"{counted(len(begun) - BEGUN, 'more protocol')} begun"] if len(begun) > BEGUN else []
     more.append(f"{len(protocols) - len(begun)} not begun")
@@ -66,7 +68,8 @@ def _by_protocol(methods: Iterable[Row], unit: str) -> list[Row]:
 def _show_claims(claims: Sequence[Row], unit: str, most: int) -> None:
     """Verdicts, undecided ones that need fewest cells first; how many have which is said of all."""
     rows = [row for row in claims if row["verdict"] != "not measured"]
-    open_ = sorted((row for row in rows if row["verdict"] == "inconclusive"), key=lambda row: row[_hours(unit)])
+    open_ = [row for row in rows if row["verdict"] == "inconclusive"]
+    open_.sort(key=lambda row: (not row["cells_left"], row[_hours(unit)]))  # what no planned run decides comes last
     decided = [row for row in rows if row["verdict"] != "inconclusive"]
     shown = [*open_, *decided][:most]
     if shown:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders import Outcome, record
+from builders import Outcome, fill
 from click.testing import CliRunner
 
 from benchmark.claims.evidence import UNDECIDED
@@ -23,12 +23,10 @@ from benchmark.records.store import Store
 CURVE = "mnist1d-curve-random"
 
 
-def fill(store: Store, protocol: Protocol, method: str, accuracy: float) -> list[str]:
-    """Records of every cell of a method; their titles."""
-    cells = cells_of(protocol, method)
-    for cell in cells:
-        store.write(protocol, cell, record(protocol, cell, Outcome(accuracy + 0.1 * cell.seed, 2)), None)
-    return [title(protocol, cell) for cell in cells]
+def measured(store: Store, protocol: Protocol, *methods: str) -> list[str]:
+    """Records of every cell of some methods, at 90 %; their titles."""
+    fill(store, protocol, lambda cell: Outcome(90.0 + 0.1 * cell.seed, 2), methods)
+    return [title(protocol, cell) for method in methods for cell in cells_of(protocol, method)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def decisions() -> list[Decision]:
 def test_a_run_says_which_verdict_it_changed_and_score_repeats_it(tmp_path: Path) -> None:
     """Random masks at 90 % accuracy everywhere are far from what was published: the curve deviates, at once."""
     protocol, store = load("mnist1d/mlp"), Store(tmp_path)
-    recorded = fill(store, protocol, "dense", 90.0) + fill(store, protocol, "random", 90.0)
+    recorded = measured(store, protocol, "dense", "random")
     text = conclusion([protocol], store, recorded)
     verdict = {d.claim: d.spoken_verdict for d in decide(store, [protocol])}[CURVE]
     assert verdict.startswith("deviates")

@@ -103,3 +103,18 @@ def test_a_failed_cell_counts_as_failed(tmp_path: Path, tiny_protocol: Protocol,
     store.write(tiny_protocol, cell, record(tiny_protocol, cell, Outcome(0.0, failed="diverged")), None)
     row = document(store, f"{tiny_path}:dense")["methods"][0]
     assert [row[word] for word in ("finished", "running", "failed", "missing")] == [0, 0, 1, 1]
+
+
+def test_many_protocols_fit_one_screen_and_all_shows_every_method(tmp_path: Path) -> None:
+    """Sums and what is begun, 24 lines of 80 characters; columns of zeros are left out; `--all` names each method."""
+    protocol, store = load("mnist1d/mlp"), Store(tmp_path)
+    keep(store, protocol, cells_of(protocol, DENSE), 0.5)
+    lines = status(store).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert "5 finished, 0 running, 0 failed" in lines[0]
+    heading = next(line for line in lines if line.startswith("protocol"))
+    assert "running" not in heading
+    assert next(line for line in lines if line.startswith(protocol.id)).split()[1] == "5"
+    every = status(store, "mnist1d/*", "lth/*", "--all")
+    assert all(f" {method} " in every for method in ("imp+reinit", "one-shot", "random"))
