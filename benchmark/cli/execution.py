@@ -139,7 +139,7 @@ def fetched(selection: Selection) -> Selection:
     usable, missing = with_data(selection)
     if not missing:
         return usable
-    names = ", ".join(missing)
+    names = " and ".join(missing)
     skipped = len(protocols_in(selection)) - len(protocols_in(usable))
     cause = missing[next(iter(missing))].cause
     folder = f"Where the data lies, run LOTTERYBENCH_DATA=FOLDER lotterybench run, FOLDER with {expected(missing)}"
@@ -152,7 +152,8 @@ def fetched(selection: Selection) -> Selection:
 
 def expected(names: Iterable[str]) -> str:
     """What a data root has to hold for these data sets."""
-    return ", ".join(dict.fromkeys(source_of(name).expected for name in names if source_of(name).expected))
+    whole = dict.fromkeys(source_of(name).part_of or name for name in names)
+    return ", ".join(source_of(name).expected for name in whole)
 
 
 def execute(planned: Sequence[PlannedJob], store: Store, options: RunOptions) -> frozenset[str]:
