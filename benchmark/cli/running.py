@@ -218,10 +218,12 @@ def _show_speed(report: SpeedReport) -> None:
     if report.loops:
         rows = [
             [loop.label, loop.networks, f"{loop.updates_per_second:,.1f}", f"{loop.lowest:,.1f} to {loop.highest:,.1f}",
-             f"{loop.per_core_second:,.1f}", f"{loop.fraction_of_matmul:.1%}"]
+             f"{loop.per_core_second:,.1f}", f"{loop.fraction_of_matmul:.1%}",
+             *([f"{loop.peak_memory_bytes / 2**30:.1f} GiB"] if loop.peak_memory_bytes is not None else [])]
             for loop in report.loops
         ]  # fmt: skip
         headings = ["loop", "networks", "updates/s, all networks", "over turns", "a core-second", "of matmul ceiling"]
+        headings += ["peak memory"] if report.device.startswith("cuda") else []
         show_table(f"Training {report.protocol} on {report.device}", headings, rows)
         click.echo(
             f"Ceilings: matrix product {report.ceiling['matmul_flops'] / 1e9:,.0f} GFLOP/s, "

@@ -14,6 +14,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.networks import build
 from benchmark.perf.workload import Workload
+from benchmark.training.batches import batches_per_epoch
+from benchmark.training.cuda_graphs import LONG, WARM_UPS
+from benchmark.training.device import arithmetic
 from benchmark.training.loop import Placement, engine_for, on_device
 from benchmark.training.replicas import Strategy, TrainingSetup, masked_start
 
@@ -63,6 +66,16 @@ def updates(contender: Contender, workload: Workload, seed: int) -> Callable[[in
     return _plain(network, workload, batches, contender.device, seed)
 
 
+def warm_up_updates(contender: Contender, workload: Workload) -> int:
+    """Updates before anything is timed. On CUDA the engine has captured all of its graphs by then, those of the partial
+    batch that ends an epoch too, and cuDNN has chosen its kernels."""
+    if contender.device == "cpu":
+        return 1
+    if contender.loop != "engine":
+        return LONG
+    return (WARM_UPS + 1) * batches_per_epoch(workload.recipe, len(workload.dataset.train_labels)) + LONG + 1
+
+
 def _engine(contender: Contender, workload: Workload, seed: int) -> Callable[[int], None]:
     replicas = [workload.replica(seed * contender.replicas + number) for number in range(contender.replicas)]
     dataset = on_device(workload.dataset, contender.device)
@@ -83,7 +96,8 @@ def _engine(contender: Contender, workload: Workload, seed: int) -> Callable[[in
 def _plain(
     network: nn.Module, workload: Workload, batches: Iterator[tuple[Tensor, Tensor]], device: str, seed: int
 ) -> Callable[[int], None]:
-    """One network, PyTorch's defaults, weights multiplied by their masks after every update."""
+    """One network, PyTorch's defaults, weights multiplied by their masks after every update. In the engine's precision:
+    with autocast where that is bf16."""
     recipe, parameters = workload.recipe, dict(network.named_parameters())
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "adam":
@@ -99,7 +113,9 @@ def _plain(
         for _ in range(count):
             inputs, labels = next(batches)
             optimizer.zero_grad()
-            loss = cross_entropy(network(inputs.to(device)), labels.to(device))
+            with arithmetic(recipe.precision, device):
+                outputs = network(inputs.to(device))
+            loss = cross_entropy(outputs.float(), labels.to(device))
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             with torch.no_grad():

@@ -52,7 +52,8 @@ def measure_speed(
     timed: list[Timed] = []
     if "train" in parts:
         compared = contenders(device, counts)
-        say(f"Training {protocol.id} on random data: {len(compared)} loops take turns, {turns} x {seconds:.0f} s each.")
+        how = "take turns" if device == "cpu" else "one after the other"
+        say(f"Training {protocol.id} on random data: {len(compared)} loops {how}, {turns} x {seconds:.0f} s each.")
         found = ceiling(device, protocol.recipe.precision)
         top = {"matmul_flops": found.matmul_flops, "copy_bytes_per_second": found.copy_bytes}
         rates = rates_of(compared, protocol.argument, seconds, turns)
@@ -83,7 +84,7 @@ def measure_speed(
     flops = 6 * protocol.network.multiply_adds * protocol.recipe.batch_size
     loops = [
         LoopRate(r.contender.label, r.contender.loop, r.contender.networks, r.median, r.lowest, r.highest,
-             r.per_core_second, r.median * flops / top["matmul_flops"])
+             r.per_core_second, r.median * flops / top["matmul_flops"], r.peak_bytes)
         for r in rates
     ]  # fmt: skip
     return SpeedReport(protocol.id, device_name(device), load, loops, ratios, top, timed)

@@ -20,7 +20,8 @@ WARM_UP_SECONDS = 0.5
 class Rate:
     """Updates per second, summed over a contender's networks: the median over turns, the slowest and the fastest.
 
-    `per_core_second`: updates by the processor time that its processes used, the median over turns.
+    `per_core_second`: updates by the processor time that its processes used, the median over turns. `peak_bytes`: most
+    memory of the device that was reserved; None on a CPU.
     """
 
     contender: Contender
@@ -28,13 +29,21 @@ class Rate:
     lowest: float
     highest: float
     per_core_second: float
+    peak_bytes: int | None = None
 
 
 def rates_of(contenders: Sequence[Contender], protocol: str, seconds: float, turns: int) -> list[Rate]:
-    """The rate of every contender, each of which runs `turns` times for `seconds`, in rotation.
+    """The rate of every contender, each of which runs `turns` times for `seconds`.
 
-    `protocol`: an id or a path. Raises EnvironmentProblem if a contender's process ends.
+    On a CPU they take turns, so that all meet the same machine. On a GPU there is one after the other, because all
+    together might not fit into its memory. `protocol`: an id or a path. Raises EnvironmentProblem if a contender's
+    process ends.
     """
+    groups = [list(contenders)] if all(c.device == "cpu" for c in contenders) else [[c] for c in contenders]
+    return [rate for group in groups for rate in _in_turns(group, protocol, seconds, turns)]
+
+
+def _in_turns(contenders: Sequence[Contender], protocol: str, seconds: float, turns: int) -> list[Rate]:
     running = [_Running(contender, protocol) for contender in contenders]
     try:
         for each in running:
@@ -43,12 +52,13 @@ def rates_of(contenders: Sequence[Contender], protocol: str, seconds: float, tur
     finally:
         for each in running:
             each.stop()
-    return [_summary(*pair) for pair in zip(contenders, zip(*found, strict=True), strict=True)]
+    by_contender = zip(*found, strict=True)
+    return [_summary(each, own) for each, own in zip(running, by_contender, strict=True)]
 
 
-def _summary(contender: Contender, turns: Sequence[tuple[float, float]]) -> Rate:
+def _summary(running: _Running, turns: Sequence[tuple[float, float]]) -> Rate:
     rates, by_core = [rate for rate, _ in turns], [per_core for _, per_core in turns]
-    return Rate(contender, median(rates), min(rates), max(rates), median(by_core))
+    return Rate(running.contender, median(rates), min(rates), max(rates), median(by_core), running.peak_bytes)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class _Turn:
     updates: int
     seconds: float
     cpu_seconds: float
+    peak_bytes: int | None
 
 
 class _Running:
@@ -65,6 +76,7 @@ class _Running:
 
     def __init__(self, contender: Contender, protocol: str) -> None:
         context, self.contender = get_context("spawn"), contender
+        self.peak_bytes: int | None = None  # of all its processes
         self.pipes, self.processes = list[Connection](), []
         for seed in range(contender.processes):
             ours, theirs = context.Pipe()
@@ -82,6 +94,8 @@ class _Running:
             found = [_Turn(*pipe.recv()) for pipe in self.pipes]
         except (EOFError, OSError) as error:
             raise EnvironmentProblem(self.contender.label, "its process ended", "See its message above") from error
+        peaks = [turn.peak_bytes for turn in found if turn.peak_bytes is not None]
+        self.peak_bytes = sum(peaks) if peaks else None
         updates = self.contender.replicas * sum(turn.updates for turn in found)
         rate = self.contender.replicas * sum(turn.updates / turn.seconds for turn in found)
         return rate, updates / sum(turn.cpu_seconds for turn in found)
@@ -99,7 +113,7 @@ def _serve(pipe: Connection, contender: Contender, protocol: str, seed: int) -> 
     """One process: make the network, then run for as long as asked, again and again."""
     import torch
 
-    from benchmark.perf.loops import updates
+    from benchmark.perf.loops import updates, warm_up_updates
     from benchmark.perf.workload import Workload
     from benchmark.protocols import load
     from benchmark.training.device import cuda_settings
@@ -110,11 +124,12 @@ def _serve(pipe: Connection, contender: Contender, protocol: str, seed: int) -> 
     workload = Workload.of(load(protocol))
     with cuda_settings(workload.recipe.precision):
         go = updates(contender, workload, seed)
+        go(warm_up_updates(contender, workload))
         while (seconds := pipe.recv()) is not None:
             pipe.send(_turn(go, seconds, contender.device))
 
 
-def _turn(go: Callable[[int], None], seconds: float, device: str) -> tuple[int, float, float]:
+def _turn(go: Callable[[int], None], seconds: float, device: str) -> tuple[int, float, float, int | None]:
     """Run for about so long, the device's work included; the fields of a `_Turn`."""
     import torch
 
@@ -126,6 +141,7 @@ def _turn(go: Callable[[int], None], seconds: float, device: str) -> tuple[int, 
         done += chunk
         passed = time.perf_counter() - started
         if passed >= seconds:
-            return done, passed, time.process_time() - cpu_started
+            peak = torch.cuda.max_memory_reserved() if device == "cuda" else None
+            return done, passed, time.process_time() - cpu_started, peak
         # Look at the clock about ten times: on CUDA every look waits for the device.
         chunk = max(1, min(int(done / passed * seconds / 10), int(done / passed * (seconds - passed)) + 1))

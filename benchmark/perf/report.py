@@ -23,7 +23,8 @@ SCHEMA = "lotterybench/speed/1"
 @dataclass(frozen=True)
 class LoopRate:
     """One contender. `per_core_second`: updates by processor time, which a busy machine blurs less.
-    `fraction_of_matmul`: of the device's matrix-product ceiling, 6 operations per multiply-add."""
+    `fraction_of_matmul`: of the device's matrix-product ceiling, 6 operations per multiply-add. `peak_memory_bytes`:
+    reserved on a GPU."""
 
     label: str
     loop: str
@@ -33,6 +34,7 @@ class LoopRate:
     highest: float
     per_core_second: float
     fraction_of_matmul: float
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)

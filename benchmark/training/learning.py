@@ -91,6 +91,7 @@ class LearnedReplica:
             dataset.train_inputs,
             ReplicaExamples(replica.split.training, replica.seed),
             replica.first_step,
+            replica.last_step,
         )
         rates = rate_table(recipe, tables.per_epoch, replica.last_step, device.type)
         optimizer = make_optimizer(recipe, list(self.network.parameters.values()))
