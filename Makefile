@@ -5,6 +5,7 @@
 #   make test                              the CPU test suite, under ten minutes on two cores
 #   make test-long                         what takes minutes more: a real Slurm with dead nodes, preemption, time limits
 #   make test-gpu-shim                     torch's CUDA code under this suite's loop, without a GPU, on a runtime that counts
+#   make gpu-first                         on a machine with a GPU: ceilings, tests, speed and first records in 10 minutes
 #   make regression                        committed numbers derived again, fast cells measured again; exit codes below
 
 PYTHON  ?= python3
@@ -16,7 +17,7 @@ BIN     := .venv/bin
 # Hundreds of processes start; none is to compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: reproduce fmt test test-long test-gpu-shim regression leaderboard report clean
+.PHONY: reproduce fmt test test-long test-gpu-shim gpu-first regression leaderboard report clean
 .DELETE_ON_ERROR:
 
 reproduce: .venv/installed
@@ -51,6 +52,11 @@ test-gpu-shim: .venv/installed
 	@code=0; $(BIN)/python tests/gpu_shim/build.py $(SHIM) || code=$$?; test $$code -ne 77 || exit 0; test $$code -eq 0 || exit 1; \
 	LD_PRELOAD=$(CURDIR)/$(SHIM)/libcuda.so.1 CUDA_VISIBLE_DEVICES=0 PYTHONPATH=$(CURDIR)/tests/gpu_shim/site \
 	  $(BIN)/pytest tests/gpu_shim
+
+# The first minutes on a GPU; tools/gpu_first.py says what it does and what a bare machine needs.
+FIRST ?= gpu-first
+gpu-first:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tools/gpu_first.py $(FIRST) $(if $(WHEELS),--wheels $(WHEELS))
 
 leaderboard: .venv/installed
 	$(BIN)/lotterybench leaderboard --results $(RESULTS)

@@ -12,7 +12,7 @@ from functools import cache
 from math import log
 from statistics import median
 
-from benchmark.planning.widths import FIRST, MOST, NEARLY, Widths, strategy_in, too_many_in
+from benchmark.planning.widths import MOST, NEARLY, Widths, strategy_in, too_many_in
 from benchmark.protocols import Protocol
 from benchmark.records.provenance import cpu_name
 from benchmark.records.schema import CostFacts, Record
@@ -169,7 +169,7 @@ class CostModel:
         """What is known of how many networks to train side by side on a GPU."""
         place = (protocol.key, device or this_device("cuda"))
         seconds = {size: median(values) for size, values in self.speeds.get(place, {}).items()}
-        first = max(FIRST, side_by_side(lambda n: assumed(protocol, place[1], n)))
+        first = side_by_side(lambda n: assumed(protocol, place[1], n))
         return Widths(seconds, first, self.too_many.get(place))
 
     def error(self, protocol: Protocol, device: str | None = None) -> Error | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-FIRST = 4  # networks in the first group of all, or what a cost model expects of a small network, if that is more
 MOST = 64  # networks that are tried side by side
 RISE = 1.1  # times the throughput that makes a further doubling worth trying
 NEARLY = 0.9  # of the best throughput; a larger group only ends later, and loses more if it is killed
@@ -21,11 +20,11 @@ NEARLY = 0.9  # of the best throughput; a larger group only ends later, and lose
 class Widths:
     """What is known of one protocol on one device: seconds of an update by the size of the group.
 
-    `first`: the size to begin with. `too_many`: the fewest that did not fit into memory.
+    `first`: the size to begin with, a guess. `too_many`: the fewest that did not fit into memory.
     """
 
     seconds: Mapping[int, float] = field(default_factory=dict)
-    first: int = FIRST
+    first: int = 1
     too_many: int | None = None
 
     @property
