@@ -367,7 +367,7 @@ class Harness:
         if outcome.failure:
             self._not_learned[cell] = outcome.failure
         else:
-            LearnedMask.of(outcome).save(self.masks.learned_path(cell), self.store.work)
+            self.masks.keep_learned(cell, LearnedMask.of(outcome))
         if is_learning(protocol, cell) and not self.settled(cell):
             record = learned_record(self._context(cell), ready.masks, outcome)
             self._write_at_last(cell, record, None if outcome.failure else curves_of(outcome.history))

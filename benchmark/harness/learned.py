@@ -55,26 +55,30 @@ class LearnedMask:
         assert outcome.ranking is not None
         return LearnedMask(outcome.masks, outcome.ranking, LearningCost.of(outcome), outcome.hook_facts or {})
 
-    def save(self, path: Path, work: Path) -> None:
-        """Write the file, whole or not at all."""
+    def save(self, path: Path, work: Path, of: str) -> None:
+        """Write the file, whole or not at all. `of`: the digest of the learner's code."""
         cost = torch.tensor([self.cost.steps, self.cost.examples, self.cost.seconds], dtype=torch.float64)
-        state = {"cost": cost}
+        state = {"cost": cost, "of": _bytes(of)}
         state |= {f"fact.{name}": torch.tensor(value, dtype=torch.float64) for name, value in self.facts.items()}
         state |= {f"mask.{name}": mask for name, mask in self.masks.items()}
         state |= {f"ranking.{name}": ranks for name, ranks in self.ranking.items()}
         save_weights(path, state, work)
 
     @staticmethod
-    def load(path: Path, names: Sequence[str]) -> LearnedMask | None:
-        """Read it, tensors in the order of `names`; None if there is none, or it is damaged."""
+    def load(path: Path, names: Sequence[str], of: str) -> LearnedMask | None:
+        """Read it, tensors in the order of `names`; None if there is none, undamaged and of the code `of`."""
         state = load_weights(path)
-        if state is None or "cost" not in state:
+        if state is None or not torch.equal(state.get("of", torch.zeros(0)), _bytes(of)):
             return None
         steps, examples, seconds = state["cost"].tolist()
         facts = {name: float(value) for name, value in under("fact.", state).items()}
         cost = LearningCost(int(steps), int(examples), seconds)
         masks, ranking = ({n: state[f"{kind}.{n}"] for n in names} for kind in ("mask", "ranking"))
         return LearnedMask(masks, ranking, cost, facts)
+
+
+def _bytes(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
 
 def learned_like(protocol: Protocol, cell: Cell) -> Cell | None:

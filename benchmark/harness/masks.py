@@ -171,7 +171,15 @@ class MaskMaker:
         return self._read(cell) is not None
 
     def _read(self, cell: Cell) -> LearnedMask | None:
-        return LearnedMask.load(self.learned_path(cell), tuple(self.protocol.pruning.prunable))
+        names, digest = tuple(self.protocol.pruning.prunable), self._learner_digest(cell)
+        return LearnedMask.load(self.learned_path(cell), names, digest)
+
+    def keep_learned(self, cell: Cell, learned: LearnedMask) -> None:
+        """Write what was learned for a cell."""
+        learned.save(self.learned_path(cell), self.store.work, self._learner_digest(cell))
+
+    def _learner_digest(self, cell: Cell) -> str:
+        return self._located(self.protocol.pruning_method(cell.method).pruner).digest
 
     def learned(self, cell: Cell) -> LearnedMask | None:
         """What was learned for a cell, or for the one whose mask it takes; None where nothing is learned.

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.plugins.child import Tell, respond
 from benchmark.plugins.load import FoundPruner, from_file
 from benchmark.plugins.sandbox.confinement import Limits
-from benchmark.protocols.methods import OF_TRAINED, Allocation, Needs, Return
+from benchmark.protocols.methods import OF_PRUNERS, OF_TRAINED, Allocation, Return
 from benchmark.pruning.interface import Pruner
 from benchmark.records.submissions import Value
 from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
@@ -28,7 +28,7 @@ def facts(path: Path, given: Mapping[str, str], tell: Tell) -> dict[str, Any]:
     parameters = hyper_parameters(found, given)
     plugin = found.make(parameters)
     return {
-        "needs": _declared(plugin, "needs", get_args(Needs)),
+        "needs": _declared(plugin, "needs", OF_PRUNERS),
         "paper": _paper(plugin),
         **_schedule(plugin),
         "parameters": {name: value for name, value in parameters.items() if value != defaults(found).get(name)},

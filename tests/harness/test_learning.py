@@ -153,6 +153,17 @@ def test_a_fresh_clone_learns_the_same_again(harness: Harness, protocol: Protoco
     assert all(torch.equal(m, learned(harness, "gem").masks[n]) for n, m in learned(other, "gem").masks.items())
 
 
+def test_what_other_code_has_learned_is_not_taken(harness: Harness, tmp_path: Path) -> None:
+    path, found = tmp_path / "learned", learned(harness, "gem")
+    found.save(path, tmp_path, "this code")
+    again = LearnedMask.load(path, list(found.masks), "this code")
+    assert again is not None
+    assert (again.cost, again.facts, list(again.masks)) == (found.cost, found.facts, list(found.masks))
+    assert LearnedMask.load(path, list(found.masks), "other code") is None
+    path.write_bytes(path.read_bytes()[:-9])
+    assert LearnedMask.load(path, list(found.masks), "this code") is None
+
+
 def test_a_control_waits_for_who_learns_its_mask(protocol: Protocol, tmp_path: Path) -> None:
     harness = Harness(protocol, Store(tmp_path), Settings())
     (parent,), (job,) = (jobs(protocol, [name], harness.store) for name in ("popup", "popup+shuffle"))

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ from benchmark.plugins.sandbox.wire import (
     send,
     unpack,
 )
-from benchmark.protocols.methods import Needs
+from benchmark.protocols.methods import OF_PRUNERS, Needs
 from benchmark.protocols.network import NetworkSpec
 from benchmark.pruning.interface import Plugin
 from benchmark.pruning.masks import check_masks, check_scores
@@ -124,8 +123,8 @@ def _introduce(name: str, file: Path) -> None:
 
 
 def _needs(plugin: Plugin, pruner: str) -> Needs:
-    if plugin.needs not in get_args(Needs):
-        raise BadPruner(f"pruner '{pruner}'", f"needs {plugin.needs!r}", f"Declare one of {get_args(Needs)}")
+    if plugin.needs not in OF_PRUNERS:
+        raise BadPruner(f"pruner '{pruner}'", f"needs {plugin.needs!r}", f"Declare one of {OF_PRUNERS}")
     return plugin.needs
 
 
