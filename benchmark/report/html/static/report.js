@@ -48,7 +48,7 @@ function drawn(trace, chart, colours) {
   const back = [...there].reverse();
   return [{
     type: "scatter", mode: "lines", hoverinfo: "skip", fill: "toself", line: { width: 0 },
-    fillcolor: transparent(trace.line.color, 0.16), x: [...there, ...back].map((i) => made.x[i]),
+    fillcolor: transparent(trace.line.color, chart.data.length > CROWDED ? 0.06 : 0.16), x: [...there, ...back].map((i) => made.x[i]),
     y: [...there.map((i) => trace.band.high[i]), ...back.map((i) => trace.band.low[i])],
   }, made];
 }
@@ -88,6 +88,7 @@ function draw(figure) {
   Plotly.react(plot, traces, layout(chart, colours, plot.clientWidth < 560), { responsive: true, displaylogo: false });
 }
 
+const CROWDED = 8; // traces from which on bands are faint, or they would hide the lines
 const MOST_SHOWN = 16; // methods of a chart that opens with all of them
 const PUBLISHED = " published"; // no method: names have no blanks
 const DASHES = { dot: "2,3", dash: "7,4", longdash: "12,4", dashdot: "7,3,2,3", longdashdot: "12,3,2,3" };
