@@ -64,11 +64,11 @@ STAGES = (  # most wanted first
     Stage("device", 45),
     Stage("tests", 100, ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/training/test_cuda.py")),
     Stage("replay", 90),
-    _speed(LENET, "16,64", 60, "lenet"),
-    _speed(RESNET, "1,8", 75, "resnet20"),
-    _speed(VGG, "1,4", 75, "vgg16"),
+    _speed(LENET, "64", 75, "lenet"),
+    _speed(RESNET, "8", 75, "resnet20"),
+    _speed(VGG, "4", 75, "vgg16"),
     _run("mnist1d/mlp", 80, "mnist1d"),
-    _run(LENET, 75, "lenet"),
+    _run(LENET, 60, "lenet"),
 )
 
 

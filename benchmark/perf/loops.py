@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.networks import build
 from benchmark.perf.workload import Workload
-from benchmark.training.batches import batches_per_epoch
 from benchmark.training.cuda_graphs import LONG, WARM_UPS
 from benchmark.training.device import arithmetic
 from benchmark.training.loop import Placement, engine_for, on_device
 from benchmark.training.replicas import Strategy, TrainingSetup, masked_start
+from benchmark.training.step import Stepped
 
 LoopName = Literal["engine", "in-memory", "dataloader"]
 
@@ -66,14 +66,17 @@ def updates(contender: Contender, workload: Workload, seed: int) -> Callable[[in
     return _plain(network, workload, batches, contender.device, seed)
 
 
-def warm_up_updates(contender: Contender, workload: Workload) -> int:
-    """Updates before anything is timed. On CUDA the engine has captured all of its graphs by then, those of the partial
-    batch that ends an epoch too, and cuDNN has chosen its kernels."""
-    if contender.device == "cpu":
-        return 1
-    if contender.loop != "engine":
-        return LONG
-    return (WARM_UPS + 1) * batches_per_epoch(workload.recipe, len(workload.dataset.train_labels)) + LONG + 1
+def capture_all(steps: Sequence[Stepped], advance: Callable[[int, int], None]) -> None:
+    """Make every graph that training will launch: of whole batches, then of the partial one that ends an epoch.
+
+    Else the last capture would fall into the fourth epoch, and into a turn. Updates begin at 0 again afterwards.
+    """
+    end = steps[0].tables.per_epoch
+    last = max(1, min(end - 1, WARM_UPS + LONG + 1))
+    for first, upto in [(0, last), *[(end - 1, end)] * (WARM_UPS + 1), (0, 0)]:
+        for step in steps:
+            step.tables.counter.fill_(first)
+        advance(first, upto)
 
 
 def _engine(contender: Contender, workload: Workload, seed: int) -> Callable[[int], None]:
@@ -82,7 +85,10 @@ def _engine(contender: Contender, workload: Workload, seed: int) -> Callable[[in
     setup = TrainingSetup(workload.module, workload.recipe, workload.protocol.evaluation, dataset)
     placement = Placement("cuda" if contender.device == "cuda" else "cpu", contender.strategy)
     make_group, make_updates = engine_for(setup, placement)
-    advance = make_updates(make_group(replicas, setup, False).steps)
+    steps = make_group(replicas, setup, False).steps
+    advance = make_updates(steps)
+    if contender.device == "cuda":
+        capture_all(steps, advance)
     done = 0
 
     def go(count: int) -> None:

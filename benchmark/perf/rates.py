@@ -113,7 +113,7 @@ def _serve(pipe: Connection, contender: Contender, protocol: str, seed: int) -> 
     """One process: make the network, then run for as long as asked, again and again."""
     import torch
 
-    from benchmark.perf.loops import updates, warm_up_updates
+    from benchmark.perf.loops import updates
     from benchmark.perf.workload import Workload
     from benchmark.protocols import load
     from benchmark.training.device import cuda_settings
@@ -124,7 +124,6 @@ def _serve(pipe: Connection, contender: Contender, protocol: str, seed: int) -> 
     workload = Workload.of(load(protocol))
     with cuda_settings(workload.recipe.precision):
         go = updates(contender, workload, seed)
-        go(warm_up_updates(contender, workload))
         while (seconds := pipe.recv()) is not None:
             pipe.send(_turn(go, seconds, contender.device))
 

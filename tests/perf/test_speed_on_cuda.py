@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.datasets.dataset import random_dataset
 from benchmark.perf import device, loops, rates
-from benchmark.perf.loops import Contender, updates, warm_up_updates
+from benchmark.perf.loops import Contender, capture_all, updates
 from benchmark.perf.rates import rates_of
 from benchmark.perf.workload import Workload
 from benchmark.protocols import load_file
@@ -59,7 +59,7 @@ def test_on_a_gpu_one_contender_lives_at_a_time(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_all_graphs_are_captured_before_the_first_turn(partial: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the batch that ends an epoch come last, in the fourth."""
+    """Those of the batch that ends an epoch would come last, in the fourth. Then training begins."""
     made: list[Replayed] = []
 
     def replayed(steps: Sequence[Any]) -> Replayed:
@@ -67,13 +67,15 @@ def test_all_graphs_are_captured_before_the_first_turn(partial: Workload, monkey
         return made[-1]
 
     monkeypatch.setattr(loop, "Eager", replayed)
-    go = updates(Contender("engine"), partial, 0)
-    go(warm_up_updates(Contender("engine", "cuda"), partial))
+    go = updates(Contender("engine", replicas=2), partial, 0)
+    steps = made[0]._steps
+    capture_all(steps, made[0])
+    assert {int(step.tables.counter) for step in steps} == {0}
     captured = len(made[0].imitation.tapes)
     assert captured == 2
-    go(17)
+    go(27)
     assert len(made[0].imitation.tapes) == captured
-    assert warm_up_updates(Contender("engine"), partial) == 1
+    assert {int(step.tables.counter) for step in steps} == {27}
 
 
 def test_the_plain_loop_has_the_engines_precision(partial: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
