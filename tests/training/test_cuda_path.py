@@ -89,6 +89,7 @@ def test_graphs_share_one_pool_and_nothing_is_collected_inside(monkeypatch: pyte
     for _ in range(2):
         device.captured(lambda: None)
     assert noted.captures[0] == noted.captures[1], "a pool of its own"
+    assert noted.captures[0]["pool"] is not None
     assert noted.captures[0]["capture_error_mode"] == "thread_local"
     assert noted.captures[0]["collecting"] is False
     assert gc.isenabled()
@@ -369,6 +370,10 @@ def test_a_checkpoint_reads_the_device_once_for_all(monkeypatch: pytest.MonkeyPa
         return cpu(tensor)
 
     monkeypatch.setattr(Tensor, "cpu", counted)
+    first_read = list[int]()
+    to_host = Observed.to_host
+    monkeypatch.setattr(Observed, "to_host", lambda each: (first_read.append(1), to_host(each)))
     for number in range(3):
         observed.saved(number)
     assert len(copies) <= 2
+    assert first_read, "what lies on a device is read before replicas are cut out of it"
