@@ -30,11 +30,13 @@ class Dropout(nn.Module):
     The engine hands over words for each update (see `give_words`) and takes them away afterwards, so evaluation and
     pruners never meet a dropped unit, whatever the mode. A function of words and position only: no neighbour can
     shift a replica's units, it may be stacked with others, and a captured CUDA graph can hold it.
+
+    `scaled`: units that are left are divided by 1 - rate. `straight`: gradients pass as if no unit had been dropped.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, scaled: bool = True, straight: bool = False) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate, self.scaled, self.straight = rate, scaled, straight
         self.words: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,7 +45,10 @@ class Dropout(nn.Module):
         first, second = self.words.unbind()
         place = torch.arange(x.numel(), device=x.device)
         kept = _mixed(_mixed(place ^ first) ^ second) >= int(self.rate * 2**32)
-        return x * kept.reshape(x.shape) / (1 - self.rate)
+        dropped = x * kept.reshape(x.shape)
+        if self.scaled:
+            dropped = dropped / (1 - self.rate)
+        return x + (dropped - x).detach() if self.straight else dropped
 
 
 def dropouts(module: nn.Module) -> list[Dropout]:
@@ -59,7 +64,9 @@ def give_words(layers: Sequence[Dropout], words: Tensor | None) -> None:
 
 def dropout(spec: DropoutSpec | None, *places: str) -> nn.Module:
     """A dropout if the fields ask for one in any of `places`, else the identity."""
-    return Dropout(spec.rate) if spec is not None and spec.after in places else nn.Identity()
+    if spec is None or spec.after not in places:
+        return nn.Identity()
+    return Dropout(spec.rate, spec.scaled == "units-of-training", spec.errors == "to-all-units")
 
 
 def batch_norm(spec: BatchNormSpec, channels: int) -> nn.BatchNorm2d:

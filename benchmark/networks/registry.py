@@ -82,7 +82,7 @@ def deviation(rule: str, weight: Tensor) -> float:
     glorot-normal: sqrt(2 / (fan in + fan out)) (Glorot & Bengio 2010, the Gaussian form LTH uses).
     kaiming-normal-fan-in, -fan-out: sqrt(2 / fan), for ReLU (He et al. 2015, arXiv 1502.01852).
     lecun-normal: sqrt(1 / fan in) (LeCun et al. 1998), TensorFlow's default in variance scaling, as in SNIP's code.
-    normal-std-0.01: 0.01, the classifier of VGG's and GraSP's code.
+    normal-std-0.01: 0.01, the classifier of VGG's and GraSP's code. normal-std-0.1: 0.1, every layer of SET's code.
     """
     fan_in, fan_out = fans(weight)
     return {
@@ -91,6 +91,7 @@ def deviation(rule: str, weight: Tensor) -> float:
         "kaiming-normal-fan-out": math.sqrt(2.0 / fan_out),
         "lecun-normal": math.sqrt(1.0 / fan_in),
         "normal-std-0.01": 0.01,
+        "normal-std-0.1": 0.1,
     }[rule]
 
 

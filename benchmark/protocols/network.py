@@ -13,10 +13,10 @@ from itertools import pairwise
 from math import prod
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.protocols.graph import INPUT, Edge, sequence
-from benchmark.utils.strict_model import Frozen
+from benchmark.utils.strict_model import ADDED, Frozen
 
 WeightRule = Literal[
     "glorot-normal", "kaiming-normal-fan-in", "kaiming-normal-fan-out", "lecun-normal", "pytorch-uniform"
@@ -55,13 +55,35 @@ class InitialRules:
     scale: Literal["ones", "uniform-0-1"] = "ones"
 
 
+class DropoutSpec(Frozen):
+    """Units set to zero at random while training, the others scaled by 1 / (1 - rate).
+
+    `scaled: pre-activations-of-evaluation`: units are not scaled while training; evaluation multiplies what the layers
+    behind them compute, biases included, by 1 - rate. `errors: to-all-units`: back-propagation does not know which
+    units were dropped. Both are what the released code of SET does.
+    """
+
+    rate: float = Field(gt=0, lt=1)
+    after: Literal["hidden-linear-layers", "pools-and-hidden-linear-layers"]
+    scaled: Annotated[Literal["units-of-training", "pre-activations-of-evaluation"], ADDED] = "units-of-training"
+    errors: Annotated[Literal["to-units-left", "to-all-units"], ADDED] = "to-units-left"
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is the dropout that every framework has."""
+        return self.scaled == "units-of-training" and self.errors == "to-units-left"
+
+
 class MlpSpec(Frozen):
     """Fully connected networks. LeNet-300-100 is widths [784, 300, 100, 10]."""
 
     name: Literal["lenet-300-100", "residual-mlp", "mlp"]
-    initialiser: Literal["glorot-normal", "glorot-uniform", "kaiming-normal-fan-in", "lecun-normal", "pytorch-linear"]
+    initialiser: Literal[
+        "glorot-normal", "glorot-uniform", "kaiming-normal-fan-in", "lecun-normal", "normal-std-0.1", "pytorch-linear"
+    ]
     bias: Literal["zeros", "pytorch-linear"]
     widths: tuple[int, ...] = Field(min_length=2, description="units per layer, input first")
+    dropout: Annotated[DropoutSpec | None, ADDED] = None
 
     family: ClassVar[str] = "mlp"
     cuda_strategy: ClassVar[CudaStrategy] = "stacked"
@@ -105,12 +127,17 @@ class MlpSpec(Frozen):
         """Multiplications of one forward pass of one example."""
         return sum(a * b for a, b in pairwise(self.widths))
 
+    @model_validator(mode="after")
+    def _drops_where_it_can(self) -> Self:
+        if self.dropout and (self.name == "residual-mlp" or self.dropout.after != "hidden-linear-layers"):
+            raise ValueError("dropout: after hidden-linear-layers, and not in residual-mlp")
+        return self
 
-class DropoutSpec(Frozen):
-    """Units set to zero at random while training, the others scaled by 1 / (1 - rate)."""
 
-    rate: float = Field(gt=0, lt=1)
-    after: Literal["hidden-linear-layers", "pools-and-hidden-linear-layers"]
+def _usual(spec: DropoutSpec | None) -> DropoutSpec | None:
+    if spec is not None and not spec.is_usual:
+        raise ValueError("scaled and errors: other than usual in fully connected networks only")
+    return spec
 
 
 class BatchNormSpec(Frozen):
@@ -216,7 +243,7 @@ class ConvSpec(ImageNetworkSpec):
     """LTH's Conv-2, Conv-4, Conv-6: pairs of 3x3 convolutions, a max-pool after each, two hidden layers of 256."""
 
     name: Literal["conv-2", "conv-4", "conv-6"]
-    dropout: DropoutSpec | None
+    dropout: Annotated[DropoutSpec | None, AfterValidator(_usual)]
 
     family: ClassVar[str] = "conv"
 
@@ -261,7 +288,7 @@ class VggSpec(BatchNormNetworkSpec):
     convolution_bias: bool
     last_pool: Literal["average-2x2", "average-4x4", "max-2x2"]
     hidden: tuple[int, ...] = Field(description="units of hidden linear layers")
-    dropout: DropoutSpec | None
+    dropout: Annotated[DropoutSpec | None, AfterValidator(_usual)]
 
     family: ClassVar[str] = "vgg"
 

@@ -23,7 +23,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, model_val
 
 from benchmark.protocols.levels import Level, LevelRule, materialise
 from benchmark.protocols.methods import ControlSpec, MethodSpec, PruningSpec
-from benchmark.protocols.network import SETS, NetworkSpec, prunable
+from benchmark.protocols.network import SETS, MlpSpec, NetworkSpec, prunable
 from benchmark.protocols.recipe import DATASETS, NO_EVALUATION, NO_TRAINING, DataSpec, EvaluationSpec, Recipe
 from benchmark.protocols.statistics import StatisticsSpec
 from benchmark.protocols.validation import explained
@@ -198,6 +198,9 @@ class Protocol(Frozen):
         check_batch_norm(self)
         if self.recipe.arithmetic == "portable" and self.network.family != "mlp":
             raise ValueError(f"recipe.arithmetic: portable is for fully connected networks, not {self.network.name}")
+        drops = isinstance(self.network, MlpSpec) and self.network.dropout
+        if self.recipe.arithmetic == "portable" and (self.task != "classification" or drops):
+            raise ValueError("recipe.arithmetic: portable is for task: classification without dropout")
         return self
 
 

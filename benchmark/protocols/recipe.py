@@ -49,7 +49,7 @@ class Cosine(Frozen):
 
 
 class Recipe(Frozen):
-    """How every network of the protocol is trained. Weight decay is added to the gradient of every parameter."""
+    """How every network of the protocol is trained. Weight decay is of every parameter, biases too."""
 
     optimizer: Literal["adam", "sgd"]
     learning_rate: float = Field(gt=0)
@@ -61,6 +61,11 @@ class Recipe(Frozen):
     warm_up: Annotated[WarmUp | None, ADDED] = None
     cosine: Annotated[Cosine | None, ADDED] = None
     weight_decay: float = Field(ge=0)
+    decay: Annotated[Literal["of-gradient", "of-weights"], ADDED] = Field(
+        default="of-gradient",
+        description="weight_decay times the parameter is added to its gradient, or taken off the parameter itself at "
+        "every update, whatever the learning rate",
+    )
     batch_size: int = Field(gt=0)
     order: Literal["shuffled-each-epoch", "as-stored"]
     last_partial_batch: Literal["keep", "drop"]
@@ -78,6 +83,10 @@ class Recipe(Frozen):
     def _possible(self) -> Self:
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise ValueError("nesterov needs optimizer: sgd and momentum > 0")
+        if self.decay == "of-weights" and self.optimizer != "sgd":
+            raise ValueError("decay: of-weights needs optimizer: sgd")
+        if self.decay == "of-weights" and self.arithmetic == "portable":
+            raise ValueError("arithmetic: portable has decay: of-gradient only")
         if self.cosine and self.drops:
             raise ValueError("cosine and drops exclude each other")
         if self.cosine and self.cosine.floor >= self.learning_rate:

@@ -126,9 +126,16 @@ class MovingMasks(Hook):
             self._note(name, mask)
             drop = self.drop_scores(run.network.get_parameter(name).detach())
             moved = moved_mask(mask, drop, grow[name], self.share_at(step))
+            self.grown(name, run, moved & ~without_dropped(mask, drop, self.share_at(step)))
             run.masks[name] = moved
             self._note(name, moved)
         self.moves += 1
+
+    def grown(self, name: str, run: Run, where: Tensor) -> None:
+        """What a tensor's weights that have just grown start from, dropped ones among them; here what they hold.
+
+        `where`: boolean, of the tensor's shape. Values are set in place, in `run.network`.
+        """
 
     def _note(self, name: str, mask: Tensor) -> None:
         self.ever_left[name] = self.ever_left[name] | mask if name in self.ever_left else mask.clone()
@@ -154,14 +161,19 @@ def moved_mask(mask: Tensor, drop: Tensor, grow: Tensor, share: float) -> Tensor
     `drop`: scores, the lowest of those kept go; `grow`: scores, the highest of all others come, those that were just
     dropped among them.
     """
-    flat, kept = mask.flatten(), int(mask.sum())
-    count = int(share * kept)
-    ranked = torch.where(flat, drop.flatten().double(), -torch.inf).argsort(descending=True, stable=True)
-    moved = torch.zeros_like(flat)
-    moved[ranked[: kept - count]] = True
+    moved = without_dropped(mask, drop, share).flatten()
     others = torch.where(moved, -torch.inf, grow.flatten().double()).argsort(descending=True, stable=True)
-    moved[others[:count]] = True
+    moved[others[: int(share * int(mask.sum()))]] = True
     return moved.reshape(mask.shape)
+
+
+def without_dropped(mask: Tensor, drop: Tensor, share: float) -> Tensor:
+    """A mask without int(share * kept) of its weights, those of the lowest scores in `drop`; of its shape."""
+    flat, kept = mask.flatten(), int(mask.sum())
+    ranked = torch.where(flat, drop.flatten().double(), -torch.inf).argsort(descending=True, stable=True)
+    left = torch.zeros_like(flat)
+    left[ranked[: kept - int(share * kept)]] = True
+    return left.reshape(mask.shape)
 
 
 Hooks = Callable[[int], Iterable[Hook]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,18 +46,36 @@ def make_optimizer(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.
             fused=True,
             capturable=device == "cuda",
         )
-    optimizer = torch.optim.SGD(
+    of_weights = recipe.decay == "of-weights"
+    optimizer = (ShrinkingSGD if of_weights else torch.optim.SGD)(
         parameters,
         lr=rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
+        weight_decay=0.0 if of_weights else recipe.weight_decay,
         fused=True,
     )
+    if isinstance(optimizer, ShrinkingSGD):
+        optimizer.shrinks_by = recipe.weight_decay
     if recipe.momentum:
         for parameter in parameters:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
+
+
+class ShrinkingSGD(torch.optim.SGD):
+    """SGD that also takes a fixed share off every parameter: w <- (1 - d) w + v, v <- momentum v - rate gradient.
+
+    The share is that of the released code of SET, the same at every learning rate and outside of the velocity (AdamW,
+    arXiv 1711.05101, multiplies it by the rate).
+    """
+
+    shrinks_by = 0.0
+
+    def step(self, closure: Any = None) -> Any:
+        """One update, after all parameters have shrunk. Takes no closure."""
+        torch._foreach_mul_(parameters_of(self), 1.0 - self.shrinks_by)
+        return inspect.unwrap(torch.optim.SGD.step)(self, closure)
 
 
 def updating(optimizer: torch.optim.Optimizer) -> Callable[[], object]:

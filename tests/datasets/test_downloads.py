@@ -20,8 +20,8 @@ from benchmark.protocols.recipe import DATASETS
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 NAMES = (
-    "cifar10", "cifar100", "cifar100-train-20-per-class", "fashion-mnist", "mnist", "mnist1d", "none", "synthetic",
-    "tiny-imagenet",
+    "cifar10", "cifar100", "cifar100-train-20-per-class", "fashion-mnist", "fashion-mnist-2000", "mnist", "mnist1d",
+    "none", "synthetic", "tiny-imagenet",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import torch
 from data_files import Pixels, gz, lay, md5, zipped
 from torchvision.datasets import FashionMNIST
 
-from benchmark.datasets import fashion_mnist
+from benchmark.datasets import fashion_mnist, fashion_mnist_2000
 from benchmark.datasets.dataset import load
 from benchmark.datasets.tiny_imagenet import TinyImageNet
 from benchmark.utils.errors import EnvironmentProblem
@@ -26,6 +26,24 @@ def test_fashion_mnist(tmp_path: Path, fashion: dict[str, Pixels]) -> None:
     load.cache_clear()
     with pytest.raises(EnvironmentProblem, match="t10k-labels"):
         load("fashion-mnist", tmp_path)
+
+
+def test_the_tutorials_part_of_fashion_mnist(
+    tmp_path: Path, fashion: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against numpy's global generator, as the tutorial calls it: first the training indices, then the test ones."""
+    monkeypatch.setattr(fashion_mnist_2000, "TRAINING", 20)
+    monkeypatch.setattr(fashion_mnist_2000, "TEST", 5)
+    lay(tmp_path / "FashionMNIST" / "raw", gz(fashion))
+    data = load("fashion-mnist-2000", tmp_path)
+    np.random.seed(0)
+    train, test = np.arange(30), np.arange(10)
+    np.random.shuffle(train)
+    np.random.shuffle(test)
+    assert np.array_equal(data.train_inputs[:, 0].numpy(), fashion["train-images-idx3-ubyte"][train[:20]])
+    assert data.train_labels.tolist() == fashion["train-labels-idx1-ubyte"][train[:20]].tolist()
+    assert np.array_equal(data.test_inputs[:, 0].numpy(), fashion["t10k-images-idx3-ubyte"][test[:5]])
+    assert data.test_labels.tolist() == fashion["t10k-labels-idx1-ubyte"][test[:5]].tolist()
 
 
 def test_our_checksums_are_torchvisions() -> None:

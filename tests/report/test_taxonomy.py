@@ -33,6 +33,7 @@ INITIAL = {"rounds": 1, "scores": "initial", "restart": 0}
 TRAINED = {"rounds": 1, "scores": "trained", "restart": 0}
 HOOKS: dict[str, dict[str, Any]] = {
     "set": {"name": "set", "parameters": {"every": 3, "until": 15, "share": 0.5}},
+    "set-by-sign": {"name": "set-by-sign", "parameters": {"after": 1}},
     "rigl": {"name": "rigl", "parameters": {"every": "epoch", "until": 15}},
     "gradual-magnitude": {
         "name": "gradual-magnitude", "parameters": {"begin": 2, "end": 12, "every": 5}, "starts": "dense"

