@@ -167,6 +167,18 @@ def test_every_run_of_pensia_is_carried() -> None:
     assert sum(here.values()) == 2 * 1009
 
 
+def test_every_run_of_set_is_carried() -> None:
+    """The last and the largest of 400 accuracies, for five runs of three arms."""
+    with (SHARED / "data/set_fmnist2000_test_acc.csv").open(newline="") as file:
+        epochs = list(csv.DictReader(file))
+    assert len(epochs) == 400
+    here = {(r.method, r.column): list(r.values) for r in carried("set") if r.setting == "fmnist2k"}
+    for method, arm in {"dense": "fc", "static": "fixprob", "SET": "set"}.items():
+        curves = [[float(epoch[f"{arm}_seed{run}"]) for epoch in epochs] for run in range(5)]
+        assert here[method, "test_acc_last"] == [curve[-1] for curve in curves]
+        assert here[method, "test_acc_best"] == [max(curve) for curve in curves]
+
+
 @pytest.mark.parametrize(("here", "there"), COPIES.items())
 def test_raw_data_is_byte_for_byte(here: str, there: str) -> None:
     assert (tables_folder() / here).read_bytes() == (SHARED / there).read_bytes()

@@ -24,6 +24,7 @@ Lines = list[dict[str, str]]
 NUMBERS = {
     "bingo": 4, "grasp": 146, "oes": 10, "rare-gems": 20, "recovery": 3, "rigl": 43, "snfs": 84, "stabilizing": 140,
     "pensia": 2 * (25 + 328 + 656),  # after the last epoch, and the largest after any
+    "set": 2 * 3 + 2 * 3,  # three arms in two settings, after the last epoch, and the largest after any
     "snip": 65 + 12,  # Table 2 prints 12 differences to dense, too
     "readme-misc": 29 + 2,  # two times in minutes beside the accuracies
 }  # fmt: skip
@@ -32,6 +33,7 @@ STATEMENTS = {
     "synflow": 16 + 64 + 1 + 28 + 4,  # curves of its figures, of which GraSP's decide nothing; masks
     "zhou": 5,
     "pensia": 5 + 12,  # and the runs that it measures again
+    "set": 4 + 6,  # and the rows of its table
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
     "grasp": 2 + 22,  # and the rows of its tables
     "stabilizing": 8 + 13,  # and its tables, Lenet's not decided
