@@ -113,6 +113,7 @@ def test_gradual_pruning_follows_the_cube() -> None:
 HOOKS: dict[str, Any] = {
     "set": {"name": "set", "parameters": {"every": 3, "until": 15, "share": 0.5}},
     "rigl": {"name": "rigl", "parameters": {"every": "epoch", "until": 15}},
+    "by-sign": {"name": "set-by-sign", "parameters": {"every": 3, "until": 15, "after": 1}},
     "gmp": {"name": "gradual-magnitude", "parameters": {"begin": 2, "end": 12, "every": 5}, "starts": "dense"},
 }
 

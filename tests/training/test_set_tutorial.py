@@ -21,7 +21,7 @@ from benchmark.protocols.network import ConvSpec, DropoutSpec, MlpSpec
 from benchmark.protocols.recipe import Recipe
 from benchmark.tasks import load_task
 from benchmark.training.optim import make_optimizer, updating
-from benchmark.training.step import Single
+from benchmark.training.step import Single, Stack
 from benchmark.utils.errors import BadInput
 
 DROP = DropoutSpec(
@@ -105,6 +105,26 @@ def test_ten_updates_are_those_of_the_equations() -> None:
     labels_ = torch.tensor([0, 1, 2, 0])
     assert float(task.loss(outputs, labels_)) == pytest.approx(error.mean(), rel=1e-5)
     assert float(task.metrics(outputs, labels_)["loss"]) == pytest.approx(error.mean(1).sum(), rel=1e-5)
+
+
+def test_stacked_replicas_learn_as_alone() -> None:
+    """Losses and gradients of two replicas under vmap, each with its own batch and dropped units; then evaluation."""
+    torch.manual_seed(1)
+    modules, task = [DropoutMlp(WIDTHS, DROP) for _ in range(2)], load_task("one-hot-regression")
+    stack = Stack(DropoutMlp(WIDTHS, DROP), [module.state_dict() for module in modules], "fp32", "cpu", task.loss)
+    inputs, labels, words = torch.rand(2, 8, WIDTHS[0]), torch.randint(0, 3, (2, 8)), torch.tensor([[1, 2], [3, 4]])
+    losses = stack.losses(inputs, labels, words)
+    losses.sum().backward()  # type: ignore[no-untyped-call]
+    outputs = stack.outputs(inputs, own=True)
+    for number, module in enumerate(modules):
+        alone = Single(module, "fp32", task.loss).losses(inputs[number], labels[number], words[number])
+        alone.backward()  # type: ignore[no-untyped-call]
+        torch.testing.assert_close(losses[number], alone)
+        for name, parameter in module.named_parameters():
+            stacked = stack.parameters[name].grad
+            assert stacked is not None
+            torch.testing.assert_close(stacked[number], parameter.grad)
+        torch.testing.assert_close(outputs[number], module(inputs[number]))
 
 
 def test_the_usual_dropout_is_as_before() -> None:
