@@ -9,9 +9,15 @@ import pytest
 import torch
 
 from benchmark.protocols import Protocol, load_file
+from benchmark.utils.hardware import cores
 
 pytest_plugins = ["command_line", "made_once", "bundle_fixtures", "hub_fixtures"]
 TINY = Path(__file__).parent / "support" / "protocols" / "tiny.yaml"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: one more than there are cores, since tests wait a third of their time for processes."""
+    return cores() + 1
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,7 @@ from benchmark.protocols import load
 from benchmark.protocols.cells import Cell
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
+from benchmark.training.kernels.engine import missing
 from benchmark.utils.npz import unpack
 
 STEPS = 2000  # of LeNet; an epoch has 917
@@ -56,10 +57,23 @@ def agree(first: Record, again: Record, points: float) -> None:
     assert abs(difference) <= points
 
 
-@pytest.mark.parametrize("cell", [Cell("dense", 0, 0), Cell("imp", 91, 0), Cell("random", 91, 0)], ids=str)
+CHAIN, RANDOM = Cell("imp", 91, 0), Cell("random", 91, 0)
+
+
+@pytest.mark.parametrize(
+    "cell", [Cell("dense", 0, 0), *(pytest.param(cell, marks=pytest.mark.long) for cell in (CHAIN, RANDOM))], ids=str
+)
 def test_mnist1d(cell: Cell, tmp_path: Path) -> None:
     """5 points: three times the spread between the published trials of one round (1.6 points, pooled)."""
     agree(*measured_again("mnist1d/mlp", cell, tmp_path), points=5.0)
+
+
+@pytest.mark.skipif(missing() is not None, reason="NOT CHECKED: the portable kernels cannot run here")
+@pytest.mark.parametrize("cell", [Cell("dense", 0, 5), Cell("random", 98, 5), Cell("imp", 91, 5)], ids=str)
+def test_portable_cells_have_the_same_bits_on_every_machine(cell: Cell, tmp_path: Path) -> None:
+    first, again = measured_again("mnist1d/mlp@2", cell, tmp_path)
+    assert again.fingerprint() == first.fingerprint()
+    assert again.provenance.arithmetic == first.provenance.arithmetic
 
 
 @pytest.mark.data

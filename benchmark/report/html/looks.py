@@ -14,8 +14,11 @@ from benchmark.protocols.cells import DENSE
 from benchmark.protocols.methods import ControlSpec
 
 COLOURS = tuple(f"c{n}" for n in range(8))
-MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "hexagon")
-"""As many as have no common divisor with the colours: no two methods share both before the 73rd."""
+MARKERS = (
+    "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "hexagon", "pentagon",
+    "hourglass",
+)  # fmt: skip
+"""As many as have no common divisor with the colours: no two methods share both before the 89th."""
 DASHES = ("solid", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px", "20px,3px")
 CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot"}
 USUAL = ("imp", "snip", "synflow", "grasp", "magnitude", "random", "one-shot", "rigl")
