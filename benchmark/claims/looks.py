@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from benchmark.protocols.statistics import Look
+from benchmark.protocols.statistics import PlannedLook
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ GRID = 401  # points of the integration; halving it moves levels by less than 1e
 LOWEST = -9.0  # standard deviations; nothing is stopped on the lower side
 
 
-def nominal_levels(looks: Sequence[Look], alpha: float) -> tuple[float, ...]:
+def nominal_levels(looks: Sequence[PlannedLook], alpha: float) -> tuple[float, ...]:
     """The level of each look, by which a test of total level `alpha` spends it as planned.
 
     `alpha`: of this test, the protocol's or Holm's part of it; the plan's shares are those of the protocol's alpha.

@@ -1,17 +1,23 @@
-"""How the units of a network are joined, for measures of masks: which layers lead from which units to which. No torch.
+"""What networks are put together from: tensors of their layers, and how their units are joined. No torch.
 
-Units are channels of convolutions and units of linear layers; pixels of a channel are one unit, so a weight joins two
-units wherever it is in its kernel. A network is a list of edges in the order of its forward pass, from one set of units
-to another; several edges into one set are summed, as at the end of a residual block.
+For measures of masks: units are channels of convolutions and units of linear layers; pixels of a channel are one unit,
+so a weight joins two units wherever it is in its kernel. A network is a list of edges in the order of its forward pass,
+from one set of units to another; several edges into one set are summed, as at the end of a residual block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from itertools import pairwise
+from typing import Final, Literal
 
 INPUT: Final = "input"
+
+Shapes = dict[str, tuple[int, ...]]
+Kind = Literal["convolution", "shortcut", "linear", "bias"]
+Tensors = dict[str, tuple[Kind, tuple[int, ...]]]
+"""Name -> (kind, shape) of every tensor but batch norm's, in the order of the module's parameters."""
 
 
 @dataclass(frozen=True)
@@ -30,3 +36,49 @@ def sequence(tensors: Iterable[str]) -> tuple[Edge, ...]:
     for name in tensors:
         edges.append(Edge(edges[-1].target if edges else INPUT, name, name))
     return tuple(edges)
+
+
+def weight_names(tensors: Tensors) -> list[str]:
+    """Names of the tensors that are no biases."""
+    return [name for name, (kind, _) in tensors.items() if kind != "bias"]
+
+
+def convolution_tensors(name: str, shape: tuple[int, ...], bias: bool, kind: Kind = "convolution") -> Tensors:
+    """A convolution's, `shape` (out, in, height, width), with its bias if it has one."""
+    own: Tensors = {f"{name}.weight": (kind, shape)}
+    return {**own, f"{name}.bias": ("bias", shape[:1])} if bias else own
+
+
+def linear_tensors(prefix: str, widths: tuple[int, ...]) -> Tensors:
+    """Linear layers' of these widths, input first, each with a bias; numbered, but for a head of one layer."""
+    tensors: Tensors = {}
+    for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
+        name = prefix if len(widths) == 2 and prefix.startswith("head") else f"{prefix}{number}"
+        tensors[f"{name}.weight"] = ("linear", (outputs, inputs))
+        tensors[f"{name}.bias"] = ("bias", (outputs,))
+    return tensors
+
+
+def head_tensors(widths: tuple[int, ...]) -> Tensors:
+    """A head's: linear layers of these widths, input first."""
+    return linear_tensors("head.fc", widths)
+
+
+def grouped_tensors(groups: tuple[tuple[int, ...], ...], channels: int, bias: bool) -> Tensors:
+    """Those of 3x3 convolutions in groups, of these widths, on so many channels."""
+    tensors: Tensors = {}
+    for number, width in enumerate((width for group in groups for width in group), start=1):
+        tensors |= convolution_tensors(f"conv{number}", (width, channels, 3, 3), bias)
+        channels = width
+    return tensors
+
+
+def grouped_multiply_adds(size: tuple[int, int, int], groups: tuple[tuple[int, ...], ...]) -> int:
+    """Multiplications of 3x3 convolutions in groups with 2x2 pools between, on an image (channels, height, width)."""
+    channels, area, total = size[0], size[1] * size[2], 0
+    for group in groups:
+        for width in group:
+            total += 9 * channels * width * area
+            channels = width
+        area //= 4
+    return total

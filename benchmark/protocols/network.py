@@ -15,7 +15,20 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from benchmark.protocols.graph import INPUT, Edge, sequence
+from benchmark.protocols.graph import (
+    INPUT,
+    Edge,
+    Kind,
+    Shapes,
+    Tensors,
+    convolution_tensors,
+    grouped_multiply_adds,
+    grouped_tensors,
+    head_tensors,
+    linear_tensors,
+    sequence,
+    weight_names,
+)
 from benchmark.utils.strict_model import ADDED, Frozen
 
 WeightRule = Literal[
@@ -38,11 +51,6 @@ Nothing has been measured on a GPU yet: `lotterybench speed` measures both on th
 follows from what the two do. Small layers leave a GPU idle, so making each kernel larger must win: stack. Large
 convolutions fill it alone, and grouped convolutions have fewer fast kernels than plain ones in channels_last: streams.
 """
-
-Shapes = dict[str, tuple[int, ...]]
-Kind = Literal["convolution", "shortcut", "linear", "bias"]
-Tensors = dict[str, tuple[Kind, tuple[int, ...]]]
-"""Name -> (kind, shape) of every tensor but batch norm's, in the order of the module's parameters."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +115,12 @@ class MlpSpec(Frozen):
     @property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
-        return _linear("fc", self.widths)
+        return linear_tensors("fc", self.widths)
 
     @property
     def edges(self) -> tuple[Edge, ...]:
         """See `graph`: `residual-mlp` adds to each hidden layer after the first what it reads."""
-        chain = sequence(_weights(self.tensors))
+        chain = sequence(weight_names(self.tensors))
         if self.name != "residual-mlp":
             return chain
         shortcuts = {edge: Edge(edge.source, edge.target) for edge in chain[1:-1]}
@@ -183,7 +191,7 @@ class ImageNetworkSpec(Frozen):
     @property
     def edges(self) -> tuple[Edge, ...]:
         """See `graph`: one layer after another, but for ResNets."""
-        return sequence(_weights(self.tensors))
+        return sequence(weight_names(self.tensors))
 
     def reading(self, inputs: int) -> Self:  # noqa: ARG002
         """The network itself: features can be left out in front of a fully connected layer only."""
@@ -216,10 +224,10 @@ class LeNet5Spec(ImageNetworkSpec):
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         convolutions = {
-            **_convolution("conv1", (20, self.input[0], 5, 5), True),
-            **_convolution("conv2", (50, 20, 5, 5), True),
+            **convolution_tensors("conv1", (20, self.input[0], 5, 5), True),
+            **convolution_tensors("conv2", (50, 20, 5, 5), True),
         }
-        return {**convolutions, **_head((self.flat, 500, self.classes))}
+        return {**convolutions, **head_tensors((self.flat, 500, self.classes))}
 
     @property
     def flat(self) -> int:
@@ -256,7 +264,7 @@ class ConvSpec(ImageNetworkSpec):
     @property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
-        return {**_grouped_tensors(self.groups, self.input[0], True), **_head(self.head)}
+        return {**grouped_tensors(self.groups, self.input[0], True), **head_tensors(self.head)}
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -266,7 +274,7 @@ class ConvSpec(ImageNetworkSpec):
     @property
     def multiply_adds(self) -> int:
         """Multiplications of one forward pass of one example."""
-        return _grouped(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
+        return grouped_multiply_adds(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
 
 
 _VGG_CONVOLUTIONS = {
@@ -295,7 +303,7 @@ class VggSpec(BatchNormNetworkSpec):
     @property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
-        return {**_grouped_tensors(self.groups, self.input[0], self.convolution_bias), **_head(self.head)}
+        return {**grouped_tensors(self.groups, self.input[0], self.convolution_bias), **head_tensors(self.head)}
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -312,7 +320,7 @@ class VggSpec(BatchNormNetworkSpec):
     @property
     def multiply_adds(self) -> int:
         """Multiplications of one forward pass of one example."""
-        return _grouped(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
+        return grouped_multiply_adds(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
 
     @model_validator(mode="after")
     def _something_left(self) -> Self:
@@ -350,15 +358,15 @@ class ResNetSpec(BatchNormNetworkSpec):
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         channels, kernel = self.stages[0][0], self.stem.kernel
-        tensors = _convolution("conv", (channels, self.input[0], kernel, kernel), False)
+        tensors = convolution_tensors("conv", (channels, self.input[0], kernel, kernel), False)
         for number, (width, blocks) in enumerate(self.stages, start=1):
             for position in range(1, blocks + 1):
                 block = f"stage{number}.block{position}"
                 changes = channels != width or (number > 1 and position == 1)
-                tensors |= _convolution(f"{block}.conv1", (width, channels, 3, 3), False)
-                tensors |= _convolution(f"{block}.conv2", (width, width, 3, 3), False)
+                tensors |= convolution_tensors(f"{block}.conv1", (width, channels, 3, 3), False)
+                tensors |= convolution_tensors(f"{block}.conv2", (width, width, 3, 3), False)
                 if changes and self.shortcut == "convolution":
-                    tensors |= _convolution(f"{block}.shortcut", (width, channels, 1, 1), False, "shortcut")
+                    tensors |= convolution_tensors(f"{block}.shortcut", (width, channels, 1, 1), False, "shortcut")
                 channels = width
         return {**tensors, "fc.weight": ("linear", (self.classes, channels)), "fc.bias": ("bias", (self.classes,))}
 
@@ -366,7 +374,7 @@ class ResNetSpec(BatchNormNetworkSpec):
     def edges(self) -> tuple[Edge, ...]:
         """See `graph`: the shortcut of a block ends in the units of its second convolution."""
         edges, before = [Edge(INPUT, "conv", "conv.weight")], "conv"
-        for name in _weights(self.tensors):
+        for name in weight_names(self.tensors):
             block, _, layer = name.removesuffix(".weight").rpartition(".")
             if layer == "conv1" and block:
                 shortcut = f"{block}.shortcut.weight"
@@ -399,22 +407,6 @@ class ResNetSpec(BatchNormNetworkSpec):
         return total + channels * self.classes
 
 
-def _weights(tensors: Tensors) -> list[str]:
-    """Names of the tensors that are no biases."""
-    return [name for name, (kind, _) in tensors.items() if kind != "bias"]
-
-
-def _grouped(size: tuple[int, int, int], groups: tuple[tuple[int, ...], ...]) -> int:
-    """Multiplications of 3x3 convolutions in groups with 2x2 pools between, on an image (channels, height, width)."""
-    channels, area, total = size[0], size[1] * size[2], 0
-    for group in groups:
-        for width in group:
-            total += 9 * channels * width * area
-            channels = width
-        area //= 4
-    return total
-
-
 FAMILIES = (MlpSpec, LeNet5Spec, ConvSpec, VggSpec, ResNetSpec)
 NetworkSpec = Annotated[MlpSpec | LeNet5Spec | ConvSpec | VggSpec | ResNetSpec, Field(discriminator="name")]
 NETWORK_NAMES = tuple(
@@ -438,32 +430,6 @@ def prunable(network: NetworkSpec, chosen: str) -> Shapes:
     """Name and shape of every tensor of one of the `SETS`, in the network's own order. KeyError for another name."""
     kinds = SETS[chosen]
     return {name: shape for name, (kind, shape) in network.tensors.items() if kind in kinds}
-
-
-def _convolution(name: str, shape: tuple[int, ...], bias: bool, kind: Kind = "convolution") -> Tensors:
-    own: Tensors = {f"{name}.weight": (kind, shape)}
-    return {**own, f"{name}.bias": ("bias", shape[:1])} if bias else own
-
-
-def _linear(prefix: str, widths: tuple[int, ...]) -> Tensors:
-    tensors: Tensors = {}
-    for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
-        name = prefix if len(widths) == 2 and prefix.startswith("head") else f"{prefix}{number}"
-        tensors[f"{name}.weight"] = ("linear", (outputs, inputs))
-        tensors[f"{name}.bias"] = ("bias", (outputs,))
-    return tensors
-
-
-def _head(widths: tuple[int, ...]) -> Tensors:
-    return _linear("head.fc", widths)
-
-
-def _grouped_tensors(groups: tuple[tuple[int, ...], ...], channels: int, bias: bool) -> Tensors:
-    tensors: Tensors = {}
-    for number, width in enumerate((width for group in groups for width in group), start=1):
-        tensors |= _convolution(f"conv{number}", (width, channels, 3, 3), bias)
-        channels = width
-    return tensors
 
 
 def count(shapes: Shapes) -> int:

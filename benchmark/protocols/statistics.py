@@ -28,7 +28,7 @@ class Margins(Frozen):
     )
 
 
-class Look(Frozen):
+class PlannedLook(Frozen):
     """One planned test: over the first `seeds` of the protocol's, by which `spent` of the error level is used up."""
 
     seeds: int = Field(ge=2)
@@ -41,7 +41,7 @@ class StatisticsSpec(Frozen):
     rules: Annotated[Literal[1, 2], ADDED] = 1
     alpha: float = Field(gt=0, lt=0.5)
     margins: Margins
-    looks: Annotated[tuple[Look, ...], ADDED] = ()
+    looks: Annotated[tuple[PlannedLook, ...], ADDED] = ()
 
     @model_validator(mode="after")
     def _of_one_version(self) -> Self:

@@ -22,7 +22,7 @@ from benchmark.claims.rules.sampling import claimed_margin
 from benchmark.claims.rules.window import line_weights
 from benchmark.claims.statistics import Estimate, estimate
 from benchmark.claims.verdicts import Decision, decide_paper
-from benchmark.protocols.statistics import Look, StatisticsSpec
+from benchmark.protocols.statistics import PlannedLook, StatisticsSpec
 from benchmark.utils.errors import BadInput
 
 LENET = protocols.load("lth/lenet-mnist")
@@ -30,8 +30,8 @@ PAPER = lenet_claims(LENET)
 LOOKS = LENET.statistics.looks
 
 
-def looks(*pairs: tuple[int, float]) -> tuple[Look, ...]:
-    return tuple(Look(seeds=seeds, spent=spent) for seeds, spent in pairs)
+def looks(*pairs: tuple[int, float]) -> tuple[PlannedLook, ...]:
+    return tuple(PlannedLook(seeds=seeds, spent=spent) for seeds, spent in pairs)
 
 
 # Looks.

@@ -13,7 +13,7 @@ from benchmark.claims.verdicts import Decision
 from benchmark.report.board.claims_pages import decided, is_open, silent
 from benchmark.report.board.markdown import ELLIPSIS, as_cell, joined, listed, short, table
 from benchmark.report.board.missing import Missing, missing_for
-from benchmark.report.board.questions import QUESTIONS, Answer, answers, best_text, gain_text
+from benchmark.report.board.questions import QUESTIONS, BestMethods, answers, best_text, gain_text
 from benchmark.report.rankings import has_records, progress_words, spread
 from benchmark.report.taxonomy import COST_GROUPS, is_control, taxonomy
 
@@ -160,7 +160,7 @@ class Front:
         )
         return [f"- {what}: {'; '.join(parts)}."]
 
-    def _at(self, given: Answer) -> str:
+    def _at(self, given: BestMethods) -> str:
         link = f"[{given.seen.protocol.id}]({self._protocol_page(given.seen)}#at-{100 * given.question:g})"
         return f"{link} ({_percent(given.density)})"
 
@@ -186,7 +186,7 @@ class Front:
                 parts.append(f"Also: {', '.join(self._at(given) for given in more[:MOST_ROWS])}.\n")
         return parts
 
-    def _answer(self, given: Answer) -> list[str]:
+    def _answer(self, given: BestMethods) -> list[str]:
         dense = spread(given.dense.accuracy, given.seen.protocol.statistics.alpha) if given.dense else ""
         best = [as_cell(best_text(given, group)) for group in COST_GROUPS]
         return [self._at(given), dense, *best, gain_text(given)]

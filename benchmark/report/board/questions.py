@@ -41,7 +41,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BestMethods:
     """One protocol at one question. `best`: of each cost group its measured methods, best first."""
 
     question: float
@@ -62,7 +62,7 @@ class Answer:
         return sum(s.accuracy.n for found in self.best.values() for s in found)
 
 
-def answer(seen: Observations, question: float) -> Answer | None:
+def answer(seen: Observations, question: float) -> BestMethods | None:
     """What one protocol says at one density; None where nothing near it is measured, or nothing is trained."""
     if not seen.protocol.trains:
         return None
@@ -76,7 +76,7 @@ def answer(seen: Observations, question: float) -> Answer | None:
         return None
     level = min(off, key=lambda level: (-measured[level], off[level], level))
     best = {group: ranked_in(seen, group, level) for group in COST_GROUPS}
-    return Answer(question, seen, level, standing(seen, DENSE, 0), best, _gain(seen, best, level))
+    return BestMethods(question, seen, level, standing(seen, DENSE, 0), best, _gain(seen, best, level))
 
 
 def nearest(density: float) -> float | None:
@@ -100,7 +100,7 @@ def _gain(seen: Observations, best: dict[CostGroup, list[Standing]], level: int)
     return Gain(over, len(compared), points)
 
 
-def answers(seen: Sequence[Observations], question: float) -> list[Answer]:
+def answers(seen: Sequence[Observations], question: float) -> list[BestMethods]:
     """Every protocol that says something, most evidence first."""
     found = [given for each in seen if (given := answer(each, question))]
     return sorted(found, key=lambda given: (-given.runs, given.seen.protocol.id))
@@ -111,7 +111,7 @@ def first_group(found: Sequence[Standing]) -> tuple[Standing, list[Standing]] | 
     return (found[0], [s for s in found[1:] if s.rank == found[0].rank]) if found else None
 
 
-def gain_text(given: Answer) -> str:
+def gain_text(given: BestMethods) -> str:
     """The gain with its interval, seeds, and over what."""
     if given.gain is None:
         return ""
@@ -122,7 +122,7 @@ def gain_text(given: Answer) -> str:
     return f"{number(e.mean, sign=True)}{bounds} ({e.n}) over {given.gain.over}{best}"
 
 
-def best_text(given: Answer, group: CostGroup) -> str:
+def best_text(given: BestMethods, group: CostGroup) -> str:
     """The best method with its accuracy, and those that are not told apart from it."""
     found = first_group(given.best[group])
     if found is None:
