@@ -125,8 +125,10 @@ def test_graphs_of_resnet_20_stay_small(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_graphs_share_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ResNet-20, 64 side by side: 45 GiB were reserved when each graph had a pool of its own. Counted: 18.1 GiB, of which
-    the two graphs of whole batches take less than 16 and that of the partial batch the rest."""
+    """ResNet-20, 64 side by side: 45 GiB were reserved when each graph had a pool of its own.
+
+    Counted: 18.1 GiB, of which the two graphs of whole batches take less than 16 and the partial batch's the rest.
+    """
     found = Sizes("missingmark/resnet20-cifar10", "stacked", 64, monkeypatch)
     assert len(found.nodes) >= 2, "one graph shares with nobody"
     assert found.reserved <= 18.5 * 2**30
