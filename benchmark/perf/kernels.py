@@ -89,7 +89,7 @@ def _masks(density: float, workload: Workload) -> Masks:
 
 
 def _peak(turns: int) -> float:
-    from benchmark.training.kernels.vector import OPERATIONS, fused_multiply_adds
+    from benchmark.training.kernels.peak import OPERATIONS, fused_multiply_adds
 
     best = min(_thread_seconds(lambda: fused_multiply_adds(PEAK_ROUNDS)) for _ in range(turns + 1))
     return OPERATIONS * PEAK_ROUNDS / best
