@@ -196,6 +196,8 @@ def test_claims_name_tables_that_hold_layers(fields: dict[str, str], says: str) 
         {"rule": "score-property", "metric": "unit-error", "within": "inverse"},
         {"rule": "score-property", "metric": "score-slope", "within": "below-1"},
         {"rule": "emptied", "expected": "full"},
+        {"rule": "emptied", "expected": "whole", "metric": "disconnected"},  # that is `connected`
+        {"rule": "first-empty", "layers": ["conv1"], "metric": "disconnected"},
         {"rule": "first-empty", "layers": []},
         {"rule": "collapse", "table": "layers"},
         {"rule": "collapse", "table": "layers", "published": "snip", "margin": 3},  # margins stand in the protocol

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from benchmark.claims import statistics
 from benchmark.claims.evidence import Item, Scale, ShareItem
-from benchmark.claims.observations import Observations, Point
+from benchmark.claims.observations import Observations
 from benchmark.claims.rules.base import FIX_TARGET, RULES, Rule, RunsRule, TargetTable
 from benchmark.claims.rules.cells import Points, listed
 from benchmark.claims.rules.layer_density import OfPublishedLayers, level_step, mask_of, published_layers
@@ -24,13 +24,13 @@ from benchmark.claims.tables import Result
 from benchmark.claims.wording import points_text
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import axis_value
+from benchmark.records.schema import MaskFacts
 
 
 class _ShareOfSeeds(Rule):
     """What holds in more than half of the seeds."""
 
     of: Points
-    metric: Literal["empty-layers", "disconnected"] = "empty-layers"
 
     @property
     def points(self) -> tuple[Points, ...]:
@@ -43,20 +43,32 @@ class _ShareOfSeeds(Rule):
         return "share"
 
 
+class _AtEveryLevel(_ShareOfSeeds):
+    """What holds in more than half of the masks of every level named."""
+
+    def holds(self, mask: MaskFacts) -> bool:
+        """Whether it does in one mask."""
+        raise NotImplementedError
+
+    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
+        """The share of seeds in which it does, at each level."""
+        return tuple(
+            _share(where(observations, [point]), [self.holds(mask_of(observations, point, seed)) for seed in seeds])
+            for point in self.of.cells
+        )
+
+
 @RULES.register("emptied")
-class Emptied(_ShareOfSeeds):
+class Emptied(_AtEveryLevel):
     """At every level named, more than half of the masks have an empty layer, or more than half have none."""
 
     rule: Literal["emptied"]
+    metric: Literal["empty-layers"] = "empty-layers"
     expected: Literal["empty", "whole"]
 
-    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
-        """The share of seeds in which it is as expected, at each level."""
-        return tuple(self._item(observations, point, seeds) for point in self.of.cells)
-
-    def _item(self, observations: Observations, point: Point, seeds: Sequence[int]) -> Item:
-        empty = [bool(mask_of(observations, point, seed).collapsed_layers) for seed in seeds]
-        return _share(where(observations, [point]), [e == (self.expected == "empty") for e in empty])
+    def holds(self, mask: MaskFacts) -> bool:
+        """Whether some layer is empty, or none is."""
+        return bool(mask.collapsed_layers) == (self.expected == "empty")
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
@@ -69,6 +81,7 @@ class FirstEmpty(_ShareOfSeeds):
     """Where layers first empty as compression grows, they are all among `layers`, in more than half of the seeds."""
 
     rule: Literal["first-empty"]
+    metric: Literal["empty-layers"] = "empty-layers"
     layers: tuple[str, ...] = Field(min_length=1)
 
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
@@ -86,20 +99,15 @@ class FirstEmpty(_ShareOfSeeds):
 
 
 @RULES.register("connected")
-class Connected(_ShareOfSeeds):
+class Connected(_AtEveryLevel):
     """At every level named, more than half of the masks leave a path from an input to an output."""
 
     rule: Literal["connected"]
     metric: Literal["disconnected"] = "disconnected"
 
-    def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
-        """The share of seeds in which it is so, at each level."""
-        return tuple(
-            _share(
-                where(observations, [point]), [not mask_of(observations, point, seed).disconnected for seed in seeds]
-            )
-            for point in self.of.cells
-        )
+    def holds(self, mask: MaskFacts) -> bool:
+        """Whether a path is left. Records from before it was looked at say neither."""
+        return mask.disconnected is False
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
