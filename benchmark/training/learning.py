@@ -6,7 +6,7 @@ the module are never given to an optimizer. Batch norm's running statistics move
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from benchmark.training.hooks import Run
 from benchmark.training.learner import Learner
 from benchmark.training.optim import make_optimizer, rate_table, under
 from benchmark.training.replicas import Replica, TrainingSetup, generators
+from benchmark.training.separate import SeparateReplicas
 from benchmark.training.step import Loss, Step, Tensors
 from benchmark.utils.errors import BadInput
 
@@ -110,7 +111,27 @@ class LearnedReplica:
             return self.recorded()[0]
         return self.learner.mask(self.network.parameters, self.network.left)
 
-    def metrics(self, inputs: Tensor, labels: Tensor) -> Tensor:
+    def test_metrics(self) -> Tensor:
+        """See `Separate`."""
+        return self._metrics(self.setup.dataset.test_inputs, self.setup.dataset.test_labels)
+
+    def validation_metrics(self) -> Tensor:
+        """See `Separate`."""
+        return self._of_training_set(self.replica.split.validation)
+
+    def train_metrics(self) -> Tensor:
+        """See `Separate`."""
+        return self._of_training_set(self.replica.split.training)
+
+    def state(self) -> Tensors:
+        """See `Separate`: the weights under the mask that the network is measured with."""
+        own = {name: tensor.detach().clone() for name, tensor in self.network.module.state_dict().items()}
+        return own | self.network.masked(self.shown())
+
+    def _of_training_set(self, rows: Tensor) -> Tensor:
+        return self._metrics(self.setup.dataset.train_inputs[rows], self.setup.dataset.train_labels[rows])
+
+    def _metrics(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """(metrics,) on stored examples: batch norm by its running statistics, no dropout, no augmentation."""
         module, setup, masked = self.network.module, self.setup, self.network.masked(self.shown())
 
@@ -124,7 +145,7 @@ class LearnedReplica:
         return found
 
     def saved(self) -> Tensors:
-        """See `ReplicaGroup`."""
+        """See `Separate`."""
         found = {f"module.{name}": tensor.clone() for name, tensor in self.network.module.state_dict().items()}
         for place, (name, score) in enumerate(self.network.parameters.items()):
             found[f"scores.{name}"] = score.detach().clone()
@@ -133,7 +154,7 @@ class LearnedReplica:
         return found
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """See `ReplicaGroup`."""
+        """See `Separate`."""
         self.network.module.load_state_dict(under("module.", saved))
         with torch.no_grad():
             for place, (name, score) in enumerate(self.network.parameters.items()):
@@ -152,8 +173,11 @@ class LearnedReplica:
         rng = generators(self.replica.seed, done)
         return Run(network.module, dict(network.left), {}, network.loss, batch, rng, scores)
 
-    def apply(self, run: Run) -> None:
-        """Go on as the learner has left the run. Raises BadInput if it has touched more than scores and masks."""
+    def apply(self, run: Run) -> bool:
+        """Go on as the learner has left the run. Raises BadInput if it has touched more than scores and masks.
+
+        A learner's own numbers may have changed, which a captured update would not see: it is always another one.
+        """
         network = self.network
         if (
             run.network is not network.module
@@ -167,63 +191,16 @@ class LearnedReplica:
         self.step.move_masks(moved)
         for name, mask in moved.items():  # in place: a captured update reads them there
             network.left[name].copy_(mask)
+        return True
 
 
-class LearnedGroup:
+class LearnedGroup(SeparateReplicas[LearnedReplica]):
     """Replicas of which masks are learned, each by a learner of its own. See `ReplicaGroup`."""
 
     def __init__(self, replicas: Sequence[Replica], setup: TrainingSetup, learners: Sequence[Learner]) -> None:
-        self._members = [
-            LearnedReplica(*each) for each in zip(replicas, [setup] * len(replicas), learners, strict=True)
-        ]
-        self.steps = [member.step for member in self._members]
-        self._dataset = setup.dataset
-
-    def test_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        inputs, labels = self._dataset.test_inputs, self._dataset.test_labels
-        return torch.stack([member.metrics(inputs, labels) for member in self._members])
-
-    def validation_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        return self._of_training_set(lambda replica: replica.split.validation)
-
-    def train_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        return self._of_training_set(lambda replica: replica.split.training)
-
-    def state(self, number: int) -> Tensors:
-        """See `ReplicaGroup`: the weights under the mask that the network is measured with."""
-        member = self._members[number]
-        own = {name: tensor.detach().clone() for name, tensor in member.network.module.state_dict().items()}
-        return own | member.network.masked(member.shown())
+        pairs = zip(replicas, learners, strict=True)
+        super().__init__([LearnedReplica(replica, setup, learner) for replica, learner in pairs])
 
     def learned(self, number: int) -> tuple[Tensors, Tensors]:
         """(boolean masks to be recorded, ranking that they were cut from) of one replica."""
         return self._members[number].recorded()
-
-    def saved(self, number: int) -> Tensors:
-        """See `ReplicaGroup`: also `scores.<name>`."""
-        return self._members[number].saved()
-
-    def restore(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
-        """See `ReplicaGroup`."""
-        for member, state in zip(self._members, saved, strict=True):
-            member.restore(state)
-
-    def runs(self, done: int) -> list[Run]:
-        """See `ReplicaGroup`."""
-        return [member.run(done) for member in self._members]
-
-    def apply(self, runs: Sequence[Run]) -> bool:
-        """See `ReplicaGroup`. A learner's own numbers may have changed, which a captured update would not see."""
-        for member, run in zip(self._members, runs, strict=True):
-            member.apply(run)
-        return True
-
-    def _of_training_set(self, rows: Callable[[Replica], Tensor]) -> Tensor:
-        found = []
-        for member in self._members:
-            own = rows(member.replica)
-            found.append(member.metrics(self._dataset.train_inputs[own], self._dataset.train_labels[own]))
-        return torch.stack(found)

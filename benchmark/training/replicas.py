@@ -27,6 +27,7 @@ from benchmark.training.device import channels_last
 from benchmark.training.evaluate import History, Quality, chunk_of, measure
 from benchmark.training.hooks import Run
 from benchmark.training.optim import make_optimizer, rate_table, under
+from benchmark.training.separate import SeparateReplicas
 from benchmark.training.step import Single, Stack, Step, Stepped, Tensors, Trained
 from benchmark.utils.errors import BadInput
 from benchmark.utils.seeding import stream
@@ -366,49 +367,16 @@ class _Member:
         return found
 
 
-class Streams:
-    """Each replica a network with an update of its own: on a stream, or one after another. See `ReplicaGroup`."""
+class Streams(SeparateReplicas[_Member]):
+    """Networks trained as they are, weights and all."""
 
     def __init__(self, replicas: Sequence[Replica], setup: TrainingSetup, hooked: bool = False) -> None:
-        self._members = [_Member(replica, setup, hooked) for replica in replicas]
-        self.steps = [member.step for member in self._members]
-
-    def test_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        return torch.stack([member.test_metrics() for member in self._members])
-
-    def validation_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        return torch.stack([member.validation_metrics() for member in self._members])
-
-    def train_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        return torch.stack([member.train_metrics() for member in self._members])
-
-    def state(self, number: int) -> Tensors:
-        """See `ReplicaGroup`."""
-        return self._members[number].state()
-
-    def saved(self, number: int) -> Tensors:
-        """See `ReplicaGroup`."""
-        return self._members[number].saved()
-
-    def restore(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
-        """See `ReplicaGroup`."""
-        for member, state in zip(self._members, saved, strict=True):
-            member.restore(state)
-
-    def runs(self, done: int) -> list[Run]:
-        """See `ReplicaGroup`."""
-        return [member.run(done) for member in self._members]
-
-    def apply(self, runs: Sequence[Run]) -> bool:
-        """See `ReplicaGroup`."""
-        changed = [member.apply(run) for member, run in zip(self._members, runs, strict=True)]
-        return any(changed)
+        super().__init__([_Member(replica, setup, hooked) for replica in replicas])
 
 
 Strategy = Literal["stacked", "streams"]
+
+
 GROUPS: dict[Strategy, Callable[[Sequence[Replica], TrainingSetup, bool], ReplicaGroup]] = {
     "stacked": Stacked,
     "streams": Streams,
