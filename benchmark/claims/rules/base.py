@@ -8,13 +8,13 @@ default here, which is that of a test on accuracies with one sample of seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
 from benchmark.claims.evidence import Evidence, Item, Scale
 from benchmark.claims.observations import Observations
-from benchmark.claims.rules.cells import Points, Sample
+from benchmark.claims.rules.cells import Points, Sample, listed
 from benchmark.claims.tables import Result, ResultTable, Source
 from benchmark.claims.wording import METRICS, SHORT, value_on_scale, window_on_scale
 from benchmark.protocols import Protocol
@@ -22,6 +22,7 @@ from benchmark.records.schema import MaskMetric, Metric
 from benchmark.utils.registry import Registry
 from benchmark.utils.strict_model import Frozen
 
+SAME_DENSITY = 2e-3  # relative: tables print three to six digits, neighbouring levels differ by 1 % and more
 FIX_TARGET = "Name a row that may be a target, with its numbers, or list the claim under not_decided"
 
 
@@ -176,6 +177,23 @@ class RunsRule(Rule):
     def points(self) -> tuple[Points, ...]:
         """The cells that are compared."""
         return (self.of,)
+
+    def runs_at_levels(
+        self, protocol: Protocol, rows: Iterable[tuple[Result, tuple[float, ...]]]
+    ) -> dict[int, tuple[float, ...]]:
+        """Level, of those named -> the numbers given with the rows of its density; a level without any is not in it.
+
+        A mask has a whole number of weights, which is more than a table's last digit off where 15 remain, so a density
+        may be one weight off as well.
+        """
+        runs: dict[int, tuple[float, ...]] = {}
+        weight = 1 / sum(protocol.pruning.layer_sizes.values())
+        wanted = {level: protocol.level_table[level].density for level in listed(self.of.levels)}
+        for row, values in rows:
+            for level, density in wanted.items():
+                if row.density is not None and math.isclose(row.density, density, rel_tol=SAME_DENSITY, abs_tol=weight):
+                    runs[level] = runs.get(level, ()) + values
+        return {level: values for level, values in runs.items() if values}
 
     @property
     def target_table(self) -> str | None:

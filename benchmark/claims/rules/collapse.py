@@ -192,12 +192,11 @@ class Disconnection(RunsRule):
         return f"table '{self.table}' lacks runs of '{self.published}' in setting '{self.setting}'", FIX_TARGET
 
     def _accuracies(self, rows: Iterable[Result], protocol: Protocol) -> list[tuple[float, ...]]:
-        """By level, the runs' accuracies. To three digits: a mask has a whole number of weights."""
-        found: dict[float, tuple[float, ...]] = {}
-        for row in rows:
-            if (row.setting, row.method, row.unit) == (self.setting, self.published, "percent") and row.x is not None:
-                found[round(row.x, 3)] = found.get(round(row.x, 3), ()) + row.values
-        return [found.get(round(axis_value(protocol, level), 3), ()) for level in listed(self.of.levels)]
+        """By level, the runs' accuracies."""
+        key = (self.setting, self.published, "percent")
+        mine = ((row, row.values) for row in rows if (row.setting, row.method, row.unit) == key)
+        found = self.runs_at_levels(protocol, mine)
+        return [found.get(level, ()) for level in listed(self.of.levels)]
 
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
         """Measured against the published runs, by Welch's test."""

@@ -28,7 +28,6 @@ MOMENTS: Mapping[Metric, Moment] = {
     "early-stop-accuracy": "early-stop",
 }
 """When in a run a published number must have been taken to be compared with a metric."""
-SAME_DENSITY = 2e-3  # relative: tables print three to six digits, neighbouring levels differ by 1 % and more
 
 
 @RULES.register("value")
@@ -126,21 +125,15 @@ class Curve(RunsRule):
         return self._runs_by_level(results(protocol.paper.key, self.table), protocol)
 
     def _runs_by_level(self, rows: Iterable[Result], protocol: Protocol) -> dict[int, tuple[float, ...]]:
-        """Of the rule's setting, methods, metric and levels; a level without runs is not in it.
-
-        A mask has a whole number of weights, which is more than a table's last digit off where 15 remain, so a density
-        may be one weight off as well.
-        """
-        runs: dict[int, tuple[float, ...]] = {}
-        weight = 1 / sum(protocol.pruning.layer_sizes.values())
-        wanted = {level: protocol.level_table[level].density for level in listed(self.of.levels)}
-        for row in rows:
-            if row.setting != self.setting or row.method not in self.published or not self._measures(row):
-                continue
-            for level, density in wanted.items():
-                if row.density is not None and math.isclose(row.density, density, rel_tol=SAME_DENSITY, abs_tol=weight):
-                    runs[level] = runs.get(level, ()) + tuple(_percent_accuracy(value, row) for value in row.values)
-        return {level: accuracies for level, accuracies in runs.items() if accuracies}
+        """Of the rule's setting, methods, metric and levels; a level without runs is not in it."""
+        return self.runs_at_levels(
+            protocol,
+            (
+                (row, tuple(_percent_accuracy(value, row) for value in row.values))
+                for row in rows
+                if row.setting == self.setting and row.method in self.published and self._measures(row)
+            ),
+        )
 
     def _measures(self, row: Result) -> bool:
         return row.quantity in ("test-accuracy", "test-error") and row.at == MOMENTS[self.metric]
