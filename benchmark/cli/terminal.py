@@ -99,7 +99,7 @@ class Display:
             text = TextColumn("{task.description}", table_column=Column(ratio=3, overflow="fold"))
             columns = (
                 text,
-                BarColumn(bar_width=None),
+                BarColumn(bar_width=None, table_column=Column(ratio=1)),  # without a ratio it takes all there is
                 MofNCompleteColumn(),
                 TimeRemainingColumn(elapsed_when_finished=True),
             )
@@ -137,7 +137,9 @@ class Display:
         """Take in one message of one worker."""
         if message.event == "progress" and self._bars:
             name, done, total = (message.fields[key] for key in ("name", "done", "total"))
-            self._bars.update(self._tasks[message.worker], description=name, completed=done, total=total)
+            latest = message.fields.get("latest")
+            words = escape(f"{name}: {latest}" if latest else name)
+            self._bars.update(self._tasks[message.worker], description=words, completed=done, total=total)
         if message.event == "recorded":
             self._record(message)
         if message.event == "submitted":

@@ -73,7 +73,7 @@ class Settings:
     confinement: Confinement = Confinement()  # noqa: RUF009 - frozen
     placement: Placement | None = None
     may_start: Callable[[float], bool] = lambda _seconds: True
-    on_progress: Callable[[Cell, int, int], None] = lambda _cell, _done, _total: None
+    on_progress: Callable[[Cell, int, int, Mapping[str, float]], None] = lambda *_: None
     on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
 
 
@@ -314,7 +314,7 @@ class Harness:
             return train(
                 [each.replica for each in ready],
                 setup,
-                lambda number, done, total: self._progress(ready[number].cell, done, total),
+                lambda number, *seen: self._progress(ready[number].cell, *seen),
                 self.settings.placement,
                 [self._checkpoints(each) for each in ready],
                 hooks,
@@ -332,10 +332,10 @@ class Harness:
         path = self.store.weights_path(self.protocol, cell, "checkpoint")
         return CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
 
-    def _progress(self, cell: Cell, done: int, total: int) -> None:
+    def _progress(self, cell: Cell, done: int, total: int, latest: Mapping[str, float]) -> None:
         if self.settings.placement is None:  # else the others that are trained with it go on
             self.locks.refuse_lost(cell)
-        self.settings.on_progress(cell, done, total)
+        self.settings.on_progress(cell, done, total, latest)
 
     def finish(self, ready: Prepared, outcome: Outcome) -> None:
         """Keep what was trained if a later cell needs it, and write the record if there is none."""

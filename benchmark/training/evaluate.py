@@ -171,6 +171,17 @@ class Observed:
                 steps.add(done)
         return metrics[:, 0].where(torch.tensor(wanted, device=metrics.device), torch.zeros_like(metrics[:, 0]))
 
+    def latest(self, number: int, done: int) -> dict[str, float]:
+        """What the evaluation after `done` updates saw of one replica: `<set>_<metric>` -> value, in its unit."""
+        seen = {"validation": self.validation.get(done)}
+        seen["test"] = self.test[done] if done in self.test_steps[number] else None
+        return {
+            f"{examples}_{name}": value
+            for examples, metrics in seen.items()
+            if metrics is not None
+            for name, value in zip(self.task.metric, metrics[number].tolist(), strict=True)
+        }
+
     def to_host(self) -> None:
         """Read from the device what is still there: one copy for all replicas and evaluations since the last time."""
         for seen in (self.validation, self.test):

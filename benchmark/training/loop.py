@@ -37,8 +37,9 @@ from benchmark.training.replicas import GROUPS, Outcome, Replica, ReplicaGroup, 
 from benchmark.training.step import Eager, Updates
 from benchmark.utils.errors import EnvironmentProblem
 
-Progress = Callable[[int, int, int], None]
-"""Called after each evaluation with (replica number, updates done, updates in all)."""
+Progress = Callable[[int, int, int, Mapping[str, float]], None]
+"""Called after each evaluation with (replica number, updates done, updates in all, what was measured: see
+`Observed.latest`; nothing where reading it would make a device wait)."""
 MakeGroup = Callable[[Sequence[Replica], TrainingSetup, bool], ReplicaGroup]
 MakeUpdates = Callable[[Sequence[Any]], Updates]
 Learners = Callable[[int], Learner]
@@ -268,9 +269,10 @@ class _Training:
             self._look_for_lost(losses)
         if any(wanted):
             self._look_for_lost(self.observed.tested(done, self.group.test_metrics(), wanted))
-        for number, lost in zip(self.numbers, self.lost, strict=True):
+        for place, (number, lost) in enumerate(zip(self.numbers, self.lost, strict=True)):
             if not lost:
-                self.progress(number, done, self.last)
+                latest = self.observed.latest(place, done) if self.on_cpu else {}
+                self.progress(number, done, self.last, latest)
 
     def _look_for_lost(self, losses: Tensor) -> None:
         """Note which replicas have diverged, where reading a loss does not make the device wait."""

@@ -81,7 +81,7 @@ def test_interrupted_in_the_midst_of_every_training(tmp_path: Path, small: Proto
     expected = prints(small, whole)
     broken: set[Cell] = set()
 
-    def stop_once(cell: Cell, done: int, total: int) -> None:
+    def stop_once(cell: Cell, done: int, total: int, _latest: object) -> None:
         if cell not in broken and done > total // 2:
             broken.add(cell)
             raise Stop
@@ -104,7 +104,7 @@ def test_a_chain_goes_on_without_scratch_files(tmp_path: Path, small: Protocol, 
         store.record_path(small, cell).unlink()
     trained: list[tuple[str, int]] = []
 
-    def note(cell: Cell, done: int, total: int) -> None:
+    def note(cell: Cell, done: int, total: int, _latest: object) -> None:
         if done == total:
             trained.append((cell.method, cell.level))
 

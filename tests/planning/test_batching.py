@@ -272,7 +272,7 @@ def test_one_lost_lease_costs_the_others_nothing(tiny_protocol: Protocol, tmp_pa
     planned = tiered(tiny_protocol, tmp_path, (DENSE,), lambda _job: 0)
     lost = planned[1].job
 
-    def taken_over(cell: Cell, done: int, _total: int) -> None:
+    def taken_over(cell: Cell, done: int, *_: object) -> None:
         if cell == lost.cells[0] and done == 10:
             folder = store.leases(tiny_protocol).folder
             (folder / f"{lost.name}.2").write_bytes((folder / f"{lost.name}.1").read_bytes())

@@ -250,7 +250,7 @@ def test_no_record_of_a_holder_that_was_replaced(tmp_path: Path, tiny_protocol: 
 
     store, job = Store(tmp_path), Job(tiny_protocol, (Cell(DENSE, 0, 0),))
 
-    def replaced(_cell: Cell, done: int, _total: int) -> None:
+    def replaced(_cell: Cell, done: int, *_: object) -> None:
         if done == 10:
             foreign(store.leases(tiny_protocol).folder, job.name, 2)
 

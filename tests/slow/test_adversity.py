@@ -47,7 +47,7 @@ def measured(path: Path, root: Path, methods: tuple[str, ...], log: Path | None 
             with log.open("a") as file:
                 file.write(f"{cell.method}/{cell.name} {os.getpid()} {word}\n")
 
-    events = Events(lambda _p, cell, _d, _t: say(cell, "trains"), lambda _p, cell, _r: say(cell, "recorded"))
+    events = Events(lambda _p, cell, *_: say(cell, "trains"), lambda _p, cell, _r: say(cell, "recorded"))
     protocol, store = load_file(path), Store(root)
     work(plan([(protocol, name) for name in methods], store), store, Options(), events)
 

@@ -15,10 +15,10 @@ class Stop(Exception):
     """In the place of a signal."""
 
 
-def stop_at(step: int) -> Callable[[int, int, int], None]:
+def stop_at(step: int) -> Callable[..., None]:
     """A listener to progress that raises Stop after so many updates."""
 
-    def listen(_number: int, done: int, _total: int) -> None:
+    def listen(_number: int, done: int, *_: object) -> None:
         if done == step:
             raise Stop
 

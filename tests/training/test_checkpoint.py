@@ -163,7 +163,7 @@ def test_the_harness_resumes_and_tidies_up(tmp_path: Path, tiny_protocol: Protoc
     job = Job(tiny_protocol, (cell,))
     seen: list[int] = []
 
-    def die(_cell: Cell, done: int, _total: int) -> None:
+    def die(_cell: Cell, done: int, *_: object) -> None:
         seen.append(done)
         if done == 12 and seen.count(12) == 1:
             raise Killed

@@ -168,7 +168,7 @@ def test_a_killed_training_goes_on_with_its_mask(moved: tuple[Harness, list[Job]
     class Killed(Exception):
         pass
 
-    def killed(_cell: Cell, done: int, _total: int) -> None:
+    def killed(_cell: Cell, done: int, *_: object) -> None:
         if done == 10:
             raise Killed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from benchmark.protocols.cells import Cell, density_text
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.records.submissions import with_submissions
+from benchmark.tasks import load_task
 from benchmark.utils.errors import BadInput, LotterybenchError
 from benchmark.utils.files import MIB, read_limited, write_atomically
 from benchmark.utils.strict_model import Frozen
@@ -196,20 +197,44 @@ def work_here(order: WorkOrder, say: Callable[[str, dict[str, Any]], None]) -> N
     from benchmark.harness.executors.worker import Events, Options, work
     from benchmark.plugins.registry import plugin_files
 
-    def progress(protocol: Protocol, cell: Cell, done: int, total: int) -> None:
-        say("progress", {"name": title(protocol, cell), "done": done, "total": total})
+    def progress(protocol: Protocol, cell: Cell, done: int, total: int, latest: Mapping[str, float]) -> None:
+        words = latest_words(protocol, latest)
+        say("progress", {"name": title(protocol, cell), "done": done, "total": total, "latest": words})
 
     def recorded(protocol: Protocol, cell: Cell, record: Record) -> None:
-        accuracy = record.measured.value("test_accuracy") if record.measured else None
-        fields: dict[str, Any] = {"status": record.status, "reason": record.reason, "accuracy": accuracy}
-        fields["empty_layers"] = record.mask.collapsed_layers if record.mask else ()
-        say("recorded", {"name": title(protocol, cell), **fields})
+        say("recorded", recorded_fields(protocol, cell, record))
 
     plugins = plugin_files(order.plugins)
     options = Options(
         order.deadline_here(), order.seconds, plugins, order.retry_failed, device=order.device, workers=order.workers
     )
     work(order.planned, Store(order.results), options, Events(progress, recorded))
+
+
+def recorded_fields(protocol: Protocol, cell: Cell, record: Record) -> dict[str, Any]:
+    """What the message `recorded` says of a record."""
+    return {
+        "name": title(protocol, cell),
+        "status": record.status,
+        "reason": record.reason,
+        "accuracy": record.measured.value("test_accuracy") if record.measured else None,
+        "empty_layers": record.mask.collapsed_layers if record.mask else (),
+    }
+
+
+def latest_words(protocol: Protocol, latest: Mapping[str, float]) -> str:
+    """The latest value of the metric that people follow: an accuracy where the task has one, else its first metric.
+
+    `latest`: see `benchmark.training.evaluate.Observed.latest`. Of the validation set if there is one, as that is
+    looked at every time.
+    """
+    metrics = load_task(protocol.task).metric
+    name = "accuracy" if "accuracy" in metrics else next(iter(metrics))
+    for examples in ("validation", "test"):
+        if (value := latest.get(f"{examples}_{name}")) is not None:
+            unit = metrics[name].unit
+            return f"{examples} {name} {value:.2f} %" if unit == "percent" else f"{examples} {name} {value:.4g} {unit}"
+    return ""
 
 
 def title(protocol: Protocol, cell: Cell) -> str:

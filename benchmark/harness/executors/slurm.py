@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.harness.executors.executor import Listen, Message, WorkOrder
+from benchmark.harness.executors.executor import Listen, Message, WorkOrder, recorded_fields
 from benchmark.harness.executors.profile import Profile
 from benchmark.records.store import Store
 from benchmark.utils.errors import EnvironmentProblem
@@ -62,6 +62,16 @@ class Slurm:
         if self.wait:
             while not all(state_is_final(state) for state in states([made.job]).values()):
                 time.sleep(1.0)
+            self._tell(order, listen)
+
+    @staticmethod
+    def _tell(order: WorkOrder, listen: Listen) -> None:
+        """Say of every cell of the order that has a record by now what a worker would have said."""
+        store = Store(order.results)
+        for protocol, job in ((item.job.protocol, item.job) for item in order.planned):
+            for cell in job.cells:
+                if record := store.read(protocol, cell):
+                    listen(Message(0, "recorded", recorded_fields(protocol, cell, record)))
 
     def _executor(self, store: Store) -> tuple[Any, Path]:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -28,31 +29,40 @@ POLL_SECONDS = 2.0
 class Events:
     """What a worker tells its listener."""
 
-    progress: Callable[[Protocol, Cell, int, int], None]
+    progress: Callable[[Protocol, Cell, int, int, Mapping[str, float]], None]
     recorded: Callable[[Protocol, Cell, Record], None]
 
 
 class Budget:
     """What a worker may still begin: trainings that end before `deadline`, a time.monotonic() value; None: all.
 
-    Its first training may be as long as `seconds`, the whole budget that the plan was made with: how long Python takes
-    to start is not known when a plan says that a cell fits, and a budget in which one fits measures one.
+    Until its first record is written, a training may be as long as `seconds`, the whole budget that the plan was made
+    with, and end by as much after the deadline. A budget in which one cell fits measures one: how long Python takes to
+    start and kernels to compile is not known when the plan says that it fits, and a cell may take two trainings, of its
+    mask and of the network.
     """
 
     def __init__(self, deadline: float | None, seconds: float | None = None) -> None:
         self._deadline, self._first = deadline, seconds
 
+    def recorded(self) -> None:
+        """A record is written: from now on the deadline holds."""
+        self._first = None
+
     def fits(self, seconds: float) -> bool:
         """Whether a training of this length may begin now."""
+        return seconds <= self._left()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing may begin any more, however short."""
+        return self._left() <= 0
+
+    def _left(self) -> float:
         if self._deadline is None:
-            return True
+            return inf
         left = self._deadline - time.monotonic()
-        if self._first is not None and left > 0:
-            left = max(left, self._first)
-        if seconds > left:
-            return False
-        self._first = None
-        return True
+        return left if self._first is None else min(self._first, left + self._first)
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,6 @@ class Options:
     device: Literal["cpu", "cuda"] = "cpu"
     workers: int = 1
 
-    @property
-    def late(self) -> bool:
-        """Whether time is up."""
-        return self.deadline is not None and time.monotonic() > self.deadline
-
 
 def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Events) -> None:
     """Run `jobs` in order until all are finished or none fits the time.
@@ -89,7 +94,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
     while waiting:
         held, refused = list[PlannedJob](), 0
         for batch in packed(waiting, costs, options.device, options.workers):
-            if options.late:
+            if budget.over:
                 return  # a look at each of thousands of jobs would take minutes
             protocol = batch.jobs[0].job.protocol
             if protocol.key not in harnesses:
@@ -101,7 +106,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
             except OutOfTime:
                 continue
             refused += harness.tries.left
-        if options.late:
+        if budget.over:
             return
         if len(held) == len(waiting):
             time.sleep(POLL_SECONDS)
@@ -127,6 +132,10 @@ def placement_for(protocol: Protocol, device: str) -> Placement | None:
 def _harness(
     protocol: Protocol, store: Store, options: Options, events: Events, costs: CostModel, budget: Budget
 ) -> Harness:
+    def recorded(cell: Cell, record: Record) -> None:
+        budget.recorded()
+        events.recorded(protocol, cell, record)
+
     settings = Settings(
         data_root=data_root(),
         plugins=options.plugins,
@@ -135,8 +144,8 @@ def _harness(
         checkpoint_seconds=options.checkpoint_seconds,
         placement=placement_for(protocol, options.device),
         may_start=budget.fits,
-        on_progress=lambda cell, done, total: events.progress(protocol, cell, done, total),
-        on_record=lambda cell, record: events.recorded(protocol, cell, record),
+        on_progress=lambda cell, done, total, latest: events.progress(protocol, cell, done, total, latest),
+        on_record=recorded,
     )
     place = this_device(options.device)
     widths = costs.widths(protocol, place) if options.device == "cuda" else None

@@ -153,7 +153,7 @@ def test_resumed_is_uninterrupted(kind: str, density: float, tmp_path: Path) -> 
     with pytest.raises(Stop):
         train([one], setup(spec, how), stop_at(15), None, [file])
     steps: list[int] = []
-    resumed = train([one], setup(spec, how), lambda _n, done, _t: steps.append(done), None, [file])[0]
+    resumed = train([one], setup(spec, how), lambda _n, done, *_: steps.append(done), None, [file])[0]
     assert steps[0] == 15
     assert digest(resumed.weights) == digest(whole.weights)
     assert [digest(resumed.snapshots[step]) for step in (4, 20)] == [digest(whole.snapshots[step]) for step in (4, 20)]
