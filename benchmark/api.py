@@ -1,18 +1,36 @@
-"""What a plugin imports: the interfaces of pruners, learners and hooks. This path never moves.
+"""What a plugin imports: the interfaces of pruners, learners, hooks and compressors. This path never moves.
 
-A pruner's digest covers its import line, so the definitions may move (they stand in `benchmark.pruning.interface` and
-`benchmark.training`), but this module's name and what it exports may not.
+A pruner's digest covers its import line, so the definitions may move (they stand in `benchmark.pruning.interface`,
+`benchmark.compression` and `benchmark.training`), but this module's name and what it exports may not.
 """
 
 from __future__ import annotations
 
+from benchmark.compression.coding import Code, filled
+from benchmark.compression.interface import (
+    Compressed,
+    CompressedLayer,
+    Compressor,
+    Work,
+    bias_of,
+    copied,
+    layer_function,
+    replace_layer,
+)
 from benchmark.datasets.dataset import Examples
 from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores
+from benchmark.pruning.topk import keep_top
 from benchmark.training.hooks import Hook, MovingMasks, Run
 from benchmark.training.learner import Learner, annealed, event_steps, highest, straight_through
+from benchmark.utils.errors import BadInput
 
 __all__ = [
+    "BadInput",
+    "Code",
+    "Compressed",
+    "CompressedLayer",
+    "Compressor",
     "Cost",
     "Examples",
     "Hook",
@@ -26,8 +44,15 @@ __all__ = [
     "Recipe",
     "Run",
     "Scores",
+    "Work",
     "annealed",
+    "bias_of",
+    "copied",
     "event_steps",
+    "filled",
     "highest",
+    "keep_top",
+    "layer_function",
+    "replace_layer",
     "straight_through",
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from benchmark.compression.interface import Compressor
 from benchmark.plugins.registry import GROUP, PluginSource, names, read_plugin, source_digest
 from benchmark.pruning.interface import MaskLearner, Plugin, Pruner
 from benchmark.training.hooks import Hook
@@ -91,6 +92,18 @@ def make_learner(source: PluginSource, parameters: Mapping[str, Any]) -> Learner
     if not isinstance(learner, Learner):
         raise BadInput(f"pruner '{source.name}'", "is no learner, and its method says learning", "Remove learning")
     return learner
+
+
+def make_compressor(source: PluginSource, parameters: Mapping[str, Any]) -> Compressor:
+    """A compressor of this repository. Raises BadInput for anybody else's, BadPruner as `make_own`."""
+    if not source.of_this_repository:
+        raise BadInput(
+            f"compressor '{source.name}'",
+            "is not of this repository, and no confined process compresses yet",
+            "Use one of its own, or call it with benchmark.compression.applying.compressed",
+        )
+    compressor: Compressor = make_own(source, parameters, "compressor")
+    return compressor
 
 
 def from_entry_point(point: EntryPoint) -> FoundPruner:

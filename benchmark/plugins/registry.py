@@ -1,7 +1,7 @@
 """Which plugins there are, where their code is, and its digest, without running any of it. No torch.
 
-Pruners, hooks and analyses of anybody's are entry points of the groups `GROUPS`; the pruners of this repository are
-registered the same way. A digest covers what the code does, not its comments or layout.
+Pruners, hooks, analyses and compressors of anybody's are entry points of the groups `GROUPS`; those of this repository
+are registered the same way. A digest covers what the code does, not its comments or layout.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ def plugin_files(plugins: Sequence[Path]) -> dict[str, Path]:
 
 
 GROUP = "lotterybench.pruners"
-GROUPS = {"pruner": GROUP, "hook": "lotterybench.hooks", "analysis": "lotterybench.analyses"}
+GROUPS = {
+    "pruner": GROUP,
+    "hook": "lotterybench.hooks",
+    "analysis": "lotterybench.analyses",
+    "compressor": "lotterybench.compressors",
+}
 LONGEST_SOURCE = 2**20  # bytes of a plugin file
 OWN_PLUGINS = Path(__file__).resolve().parents[2] / "baselines"
 
