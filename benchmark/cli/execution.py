@@ -13,8 +13,7 @@ from benchmark.cli.options import Device, ExecutorName
 from benchmark.cli.outcome import Served, conclusion
 from benchmark.cli.outlook import Outlook
 from benchmark.cli.selection import Chosen, waiting_words
-from benchmark.cli.tables import counted
-from benchmark.cli.terminal import Display
+from benchmark.cli.terminal import Display, counted
 from benchmark.datasets.source import data_root, source_of
 from benchmark.harness.executors.executor import Executor, InProcess, WorkOrder, title
 from benchmark.harness.executors.local import Local

@@ -73,8 +73,7 @@ def power(results: Path, every: bool, as_json: bool) -> None:
       lotterybench power --json
     """
     from benchmark import protocols
-    from benchmark.cli.tables import shortened
-    from benchmark.cli.terminal import show_table
+    from benchmark.cli.terminal import shortened, show_table
     from benchmark.planning.power import claim_needs, to_json
     from benchmark.planning.select import existing_results
     from benchmark.utils.files import spoken

@@ -20,7 +20,7 @@ from benchmark.claims.evidence import UNDECIDED
 from benchmark.claims.observations import Observations, gathered
 from benchmark.claims.published import Published
 from benchmark.claims.verdicts import Decision, decide_paper
-from benchmark.cli.tables import counted
+from benchmark.cli.terminal import counted
 from benchmark.harness.executors.executor import title
 from benchmark.planning.plan import PlannedJob
 from benchmark.planning.priority import cells_needed

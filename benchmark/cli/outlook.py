@@ -12,8 +12,7 @@ from typing import Any
 import click
 
 from benchmark.cli.selection import waiting_entry, waiting_words
-from benchmark.cli.tables import counted
-from benchmark.cli.terminal import show_table, unit_of
+from benchmark.cli.terminal import counted, show_table, unit_of
 from benchmark.datasets.source import data_root, needs_download
 from benchmark.planning.batching import Batch, estimate
 from benchmark.planning.plan import PlannedJob

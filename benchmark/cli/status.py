@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.tables import counted
-from benchmark.cli.terminal import show_table
+from benchmark.cli.terminal import counted, show_table
 from benchmark.utils.files import spoken
 
 Row = dict[str, Any]

@@ -10,8 +10,7 @@ from benchmark.claims.evidence import UNDECIDED
 from benchmark.claims.verdicts import Decision
 from benchmark.claims.wording import needed_text
 from benchmark.cli.outcome import last_changes, that_matter, verdict_words
-from benchmark.cli.tables import line_width, shortened
-from benchmark.cli.terminal import show_paragraph, show_table
+from benchmark.cli.terminal import line_width, shortened, show_paragraph, show_table
 from benchmark.records.store import Store
 
 MOST = 20  # rows on one screen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.cli.tables import counted, shortened, table_lines
+from benchmark.cli.terminal import counted, shortened, table_lines
 
 WORDS = st.text("abc-/+_%", min_size=1, max_size=30)
 CELLS = st.lists(WORDS, max_size=8).map(" ".join)
