@@ -34,9 +34,8 @@ from benchmark.harness.record import (
 )
 from benchmark.harness.rounds import Rounds
 from benchmark.harness.start import State, hook_of, masked_like, rewind_steps, untrained, weights_missing
-from benchmark.planning.cost import Throughput, replicas_in
+from benchmark.planning.cost import Throughput, replicas_in, too_many_in
 from benchmark.planning.plan import Job, expected_seconds
-from benchmark.planning.widths import too_many_in
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, title, train_steps

@@ -22,6 +22,7 @@ from benchmark.planning.batching import Batch, costs_of, estimate, packed
 from benchmark.planning.cost import (
     CostModel,
     Throughput,
+    Widths,
     assumed,
     nearly_free,
     replicas_in,
@@ -29,7 +30,6 @@ from benchmark.planning.cost import (
     side_by_side,
 )
 from benchmark.planning.plan import Job, PlannedJob, plan
-from benchmark.planning.widths import Widths
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import DENSE, Cell
 from benchmark.records.leases import Leases, Timing

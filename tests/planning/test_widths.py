@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.planning.cost import CostModel, Throughput
-from benchmark.planning.widths import MOST, Widths, strategy_in, too_many_in
+from benchmark.planning.cost import MOST, CostModel, Throughput, Widths, strategy_in, too_many_in
 from benchmark.protocols import load_all
 
 GPU = "cuda: A GPU"
