@@ -48,10 +48,10 @@ from benchmark.records.store import WAIT_SECONDS, Store
 from benchmark.records.submissions import refuse_other_source
 from benchmark.tasks import load_task
 from benchmark.training.checkpoint import CheckpointFile, digest_of, save_weights
+from benchmark.training.device import cpu_settings
 from benchmark.training.kernels.engine import described
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
-from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.errors import BadPruner, NeedFailed, OutOfTime
 from benchmark.utils.signals import with_safe_points
 

@@ -15,10 +15,10 @@ import torch
 from benchmark.perf.workload import Workload
 from benchmark.protocols import Protocol
 from benchmark.pruning.interface import Masks
+from benchmark.training.device import cpu_settings
 from benchmark.training.kernels import engine
 from benchmark.training.loop import engine_for
 from benchmark.training.replicas import TrainingSetup
-from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 DENSITIES = (1.0, 0.51, 0.21, 0.07, 0.036, 0.019)

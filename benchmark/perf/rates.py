@@ -116,8 +116,7 @@ def _serve(pipe: Connection, contender: Contender, protocol: str, seed: int) -> 
     from benchmark.perf.loops import updates
     from benchmark.perf.workload import Workload
     from benchmark.protocols import load
-    from benchmark.training.device import cuda_settings
-    from benchmark.utils.cpu import configure_cpu
+    from benchmark.training.device import configure_cpu, cuda_settings
 
     configure_cpu()
     torch.set_num_threads(contender.threads)

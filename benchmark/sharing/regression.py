@@ -31,8 +31,7 @@ from benchmark.records.schema import Provenance, Record
 from benchmark.records.store import Store
 from benchmark.sharing.derive import RegressionResult
 from benchmark.sharing.remeasure import cell_again, mask_again, same_machine
-from benchmark.training.device import device_name
-from benchmark.utils.cpu import cpu_settings
+from benchmark.training.device import cpu_settings, device_name
 from benchmark.utils.errors import LotterybenchError
 
 

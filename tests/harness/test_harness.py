@@ -18,9 +18,9 @@ from benchmark.protocols.cells import DENSE, Cell, cells_of, method_names
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
+from benchmark.training.device import configure_cpu
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
-from benchmark.utils.cpu import configure_cpu
 from benchmark.utils.files import sha256
 from benchmark.utils.npz import unpack
 from benchmark.utils.seeding import stream

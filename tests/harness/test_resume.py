@@ -15,7 +15,7 @@ from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import DENSE, Cell
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.utils.cpu import configure_cpu
+from benchmark.training.device import configure_cpu
 from benchmark.utils.errors import OutOfTime
 
 METHODS = [DENSE, "imp", "imp+reinit", "one-shot", "random", "synflow", "imp-rewind", "fine-tune"]

@@ -30,7 +30,7 @@ from benchmark.pruning.masks import full_masks
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
 from benchmark.pruning.schedule import cut, prune
 from benchmark.pruning.scorer import ScoredNetwork
-from benchmark.utils.cpu import configure_cpu
+from benchmark.training.device import configure_cpu
 from benchmark.utils.errors import BadInput, BadPruner, EnvironmentProblem
 from benchmark.utils.seeding import stream
 

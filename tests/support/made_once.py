@@ -20,7 +20,7 @@ from benchmark.planning.plan import jobs
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names
 from benchmark.records.store import Store
-from benchmark.utils.cpu import configure_cpu
+from benchmark.training.device import configure_cpu
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -28,7 +28,7 @@ from benchmark.plugins.conformance.trials import (
 )
 from benchmark.protocols.methods import OF_TRAINED
 from benchmark.pruning.interface import Network
-from benchmark.utils.cpu import cpu_settings
+from benchmark.training.device import cpu_settings
 
 
 @dataclass(frozen=True)

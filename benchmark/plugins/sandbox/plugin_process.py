@@ -41,7 +41,7 @@ from benchmark.protocols.network import NetworkSpec
 from benchmark.pruning.interface import Plugin
 from benchmark.pruning.masks import check_masks, check_scores
 from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, kind_of
-from benchmark.utils.cpu import configure_cpu
+from benchmark.training.device import configure_cpu
 from benchmark.utils.errors import BadPruner
 
 NETWORK: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)

@@ -32,7 +32,7 @@ from benchmark.sharing.bundle.format import (
 )
 from benchmark.sharing.integrity import FolderChecks, level_means, missing_cells
 from benchmark.sharing.remeasure import mask_again
-from benchmark.utils.cpu import cpu_settings
+from benchmark.training.device import cpu_settings
 from benchmark.utils.errors import BadInput
 from benchmark.utils.files import read_limited
 

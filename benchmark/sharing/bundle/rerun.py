@@ -19,7 +19,7 @@ from benchmark.records.store import Store
 from benchmark.records.submissions import write
 from benchmark.sharing.bundle.verify import Claimed
 from benchmark.sharing.remeasure import CellComparison, cell_again, compare_means, mask_again
-from benchmark.utils.cpu import cpu_settings
+from benchmark.training.device import cpu_settings
 from benchmark.utils.errors import LotterybenchError
 from benchmark.utils.seeding import stream
 

@@ -18,9 +18,9 @@ from mlp_training import RECIPES, digest, network, recipe, replica, setup
 
 from benchmark.protocols.network import MlpSpec
 from benchmark.training.checkpoint import CheckpointFile
+from benchmark.training.device import cpu_settings
 from benchmark.training.kernels import layout
 from benchmark.training.loop import Placement, train
-from benchmark.utils.cpu import cpu_settings
 from benchmark.utils.seeding import portable_normals, stream
 
 SPECS = [network(33, 17, 9, 5), network(33, 17, 17, 17, 5, shortcuts=True), network(784, 300, 100, 10), network(5, 3)]

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from benchmark.utils.cpu import configure_cpu, keep_freed_memory
+from benchmark.training.device import configure_cpu, keep_freed_memory
 
 BLOCK = 1 << 24  # bytes, 4,096 pages: the activations of one layer of Conv-2
 
