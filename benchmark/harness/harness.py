@@ -3,7 +3,7 @@
 `Harness.experiment` reads as the experiment does: ensure the dense network; for each level make the mask, train,
 record. What is on disk is not made again, so a killed run resumes at its last finished round, and a fresh clone that
 holds only committed records retrains no more than the last round of a chain. What several jobs have to train at a
-time is trained side by side, see `harness.rounds`; on a CPU, one network after another.
+time is trained side by side, see `harness.jobs`; on a CPU, one network after another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.dataset import prepared as prepared_data
 from benchmark.datasets.source import data_root
-from benchmark.harness.job_lock import JobLocks, SecondTries
+from benchmark.harness.jobs import JobLocks, Rounds, SecondTries
 from benchmark.harness.learned import LearnedMask, is_learning, learned_like, why_refused
 from benchmark.harness.masks import FREE, Confinement, MaskMaker
 from benchmark.harness.record import (
@@ -32,7 +32,6 @@ from benchmark.harness.record import (
     learned_record,
     mask_record,
 )
-from benchmark.harness.rounds import Rounds
 from benchmark.harness.start import State, hook_of, masked_like, rewind_steps, untrained, weights_missing
 from benchmark.planning.cost import Throughput, replicas_in, too_many_in
 from benchmark.planning.plan import Job, expected_seconds
@@ -61,7 +60,7 @@ class Settings:
     """How to run. `placement`: a device and how it is shared; None is this core.
 
     `may_start(seconds)` says whether a training of that length still fits the budget. `second_tries`: a failure is only
-    noted at first, and the cell left for another worker; see `harness.job_lock`.
+    noted at first, and the cell left for another worker; see `harness.jobs`.
     """
 
     data_root: Path = field(default_factory=data_root)

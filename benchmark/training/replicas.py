@@ -22,12 +22,11 @@ from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.tasks import Task, load_task
 from benchmark.training.batches import ReplicaExamples, Tables
-from benchmark.training.compact import Columns, usable
 from benchmark.training.device import channels_last
 from benchmark.training.evaluate import History, Quality, chunk_of, measure
 from benchmark.training.hooks import Run
 from benchmark.training.optim import make_optimizer, rate_table, under
-from benchmark.training.separate import SeparateReplicas
+from benchmark.training.separate import Columns, SeparateReplicas, usable
 from benchmark.training.step import Single, Stack, Step, Stepped, Tensors, Trained
 from benchmark.utils.errors import BadInput
 from benchmark.utils.seeding import stream

@@ -24,10 +24,10 @@ from benchmark.tasks.classification import Classification
 from benchmark.tasks.task import MetricSpec
 from benchmark.training import replicas as replica_groups
 from benchmark.training.batches import ReplicaExamples, Tables, batches_per_epoch
-from benchmark.training.compact import Columns
 from benchmark.training.evaluate import CHUNK, History, Observed, Quality, evaluate
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
+from benchmark.training.separate import Columns
 
 WIDTHS = (12, 16, 8, 4)
 
