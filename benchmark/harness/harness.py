@@ -32,7 +32,7 @@ from benchmark.harness.record import (
     learned_record,
     mask_record,
 )
-from benchmark.harness.start import State, hook_of, masked_like, rewind_steps, untrained, weights_missing
+from benchmark.harness.start import State, hook_of, masked_like, rewind_steps, told_of, untrained, weights_missing
 from benchmark.planning.cost import Throughput, replicas_in, too_many_in
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.plugins.registry import PluginSource, locate
@@ -174,6 +174,7 @@ class Harness:
                 with ExitStack() as locks:
                     yield from self._networks_before(cell, {job}, beside, locks)
                     yield from self._learning_before(cell, job, beside)
+                    yield from self._counts_before(cell, beside)
                     if not self.protocol.trains:
                         self._record_mask(cell)
                         continue
@@ -225,6 +226,17 @@ class Harness:
                 yield self._prepare_learning(like, beside)
                 if like in self._not_learned:
                     raise NeedFailed(title(like), f"learned no mask: {self._not_learned[like]}", "Correct its learner")
+
+    def _counts_before(self, cell: Cell, beside: Sequence[Prepared]) -> Experiment:
+        """The record whose hook's counts the cell's hook is given, as in `experiment`, if there is none."""
+        parent = told_of(self.protocol, cell)
+        if parent is None or self.settled(parent):
+            return
+        with ExitStack() as lock:
+            while not lock.enter_context(self.locks.hold(Job(self.protocol, (parent,)))):
+                yield None
+            if not self.settled(parent):
+                yield self._prepare(parent, beside)
 
     def ensure_networks(self, cell: Cell) -> None:
         """Train now what a cell's mask and start follow from and is not on disk, or wait for who does.

@@ -6,7 +6,7 @@ only ever extended, by the process that has the lock of the chain's job. Trained
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -26,13 +26,14 @@ from benchmark.harness.start import (
     scored_at,
     signed_constants,
     start_of,
+    told_of,
     untrained,
 )
 from benchmark.plugins.load import make_hook, make_learner, make_own
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell, is_chain
+from benchmark.protocols.cells import DENSE, Cell, is_chain, title
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Needs
 from benchmark.pruning.interface import Masks, Plugin
 from benchmark.pruning.masks import full_masks, masks_from_scores, shuffled
@@ -222,6 +223,7 @@ class MaskMaker:
         hook = make_hook(locate(spec.name, kind="hook"), spec.parameters)
         pruning, method = self.protocol.pruning, self.protocol.pruning_method(cell.method)
         hook.target = target_of(method, pruning, self.protocol.level_table[cell.level])
+        hook.parent_facts = self._parent_facts(cell)
         recipe, examples = self.protocol.recipe, len(self.split(cell.seed).training)
         last_batch = 0 if recipe.last_partial_batch == "drop" else recipe.batch_size - 1
         try:
@@ -230,6 +232,16 @@ class MaskMaker:
             cause = f"does not fit this recipe ({error})"
             raise BadPruner(f"hook '{spec.name}'", cause, "Correct its parameters") from error
         return [hook]
+
+    def _parent_facts(self, cell: Cell) -> Mapping[str, float]:
+        """What the hook has counted whose counts a cell's hook is given. Raises NeedFailed without its record."""
+        parent = told_of(self.protocol, cell)
+        if parent is None:
+            return {}
+        record = self.store.read(self.protocol, parent)
+        if record is None or record.hook_facts is None:
+            raise NeedFailed(title(parent), "has not counted what its control is to do", "Run it with --retry-failed")
+        return record.hook_facts
 
     def _at_once(self, cell: Cell, spec: MethodSpec, watch: Watcher) -> tuple[Masks, PruneCost]:
         """A mask that follows from no other level's. `spec`: the cell's method, or that turned around."""

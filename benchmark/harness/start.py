@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmark.networks import build, initial_state, make
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain
-from benchmark.protocols.methods import ControlSpec, HookSpec, MethodSpec
+from benchmark.protocols.methods import ControlSpec, HookSpec
 from benchmark.utils.seeding import portable_normals, stream
 
 State = dict[str, Tensor]
@@ -65,8 +65,14 @@ def initial_weights(protocol: Protocol, seed: int, *purpose: str | int) -> State
 
 def hook_of(protocol: Protocol, cell: Cell) -> HookSpec | None:
     """What acts while the cell is trained; None for most methods."""
+    return None if cell.method == DENSE else protocol.method(cell.method).hook
+
+
+def told_of(protocol: Protocol, cell: Cell) -> Cell | None:
+    """The cell whose hook's counts the cell's own hook is given, so that both do as much; None for most."""
     spec = None if cell.method == DENSE else protocol.method(cell.method)
-    return spec.hook if isinstance(spec, MethodSpec) else None
+    both = isinstance(spec, ControlSpec) and spec.hook and protocol.pruning_method(cell.method).hook
+    return masked_like(protocol, cell) if both else None
 
 
 def signed_constants(weights: State, names: Iterable[str]) -> State:

@@ -132,6 +132,8 @@ def _behind(protocol: Protocol, method: str, level: int) -> set[Cell]:
     spec = protocol.method(method)
     if isinstance(spec, ControlSpec):
         own = {Cell(method, level, 0, draw) for draw in range(spec.draws)}
+        if spec.hook and protocol.pruning_method(spec.of).hook:  # which is told what the parent's has counted
+            return own | _behind(protocol, spec.of, level)
         # A parent's mask needs the networks before it, not the parent's own training at this level.
         return own | (_behind(protocol, spec.of, level) - {Cell(spec.of, level, 0)})
     if is_chain(protocol, method):

@@ -114,9 +114,20 @@ def declared_needs(name: str) -> str | None:
 
     Without a `needs` of its own a pruner needs nothing, as `benchmark.api.Pruner` says.
     """
-    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    needs = _declared(name, "pruner", "needs", "nothing")
+    return None if needs is None else str(needs)
+
+
+def moves_masks(hook: str) -> bool:
+    """Whether the class of a registered hook may change masks, read from its source and not run."""
+    return _declared(hook, "hook", "moves_masks", True) is not False
+
+
+def _declared(name: str, kind: str, attribute: str, default: object) -> object:
+    """A constant that the class of a registered plugin assigns, or what it is without; None if it is not found."""
+    points = [point for point in entry_points(group=GROUPS[kind]) if point.name == name]
     try:
-        tree = ast.parse(_file_of(points[0])[1].read_bytes())
+        tree = ast.parse(_file_of(points[0], kind)[1].read_bytes())
     except (IndexError, BadPruner, OSError, SyntaxError, ValueError):
         return None
     wanted = points[0].attr
@@ -124,10 +135,10 @@ def declared_needs(name: str) -> str | None:
         for line in node.body:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
             value = getattr(line, "value", None)
-            named = any(isinstance(target, ast.Name) and target.id == "needs" for target in targets)
+            named = any(isinstance(target, ast.Name) and target.id == attribute for target in targets)
             if named and isinstance(value, ast.Constant):
-                return str(value.value)
-        return "nothing"
+                return value.value
+        return default
     return None
 
 

@@ -132,6 +132,8 @@ def method_words(protocol: Protocol, method: str) -> str:
         if spec.inverted is not None:
             of = "in every round" if spec.inverted == "every-round" else "of the whole network, cut in one round"
             return f"masks by the scores of {spec.of} turned around {of}"
+        if spec.hook is not None:
+            return f"the masks of {spec.of}, '{spec.hook.name}' while training"
         what = "with newly drawn weights" if spec.control == "reinitialise" else "permuted within layers"
         return f"the masks of {spec.of} {what}, {spec.draws} draws per mask"
     s = spec.schedule

@@ -204,14 +204,16 @@ class MethodSpec(Frozen):
 
 class ControlSpec(Frozen):
     """A method that takes another's mask, or scores: `reinitialise` redraws the weights, `shuffle` permutes within
-    layers, `invert` keeps what the scores say should go.
+    layers, `invert` keeps what the scores say should go, `hook` trains the mask with a hook.
 
+    `hook`: of `control: hook`; the parent has none, or the one whose counts in the same cell this one is given.
     `inverted`: which scores are turned around, those of "every-round" or, "one-shot", those of the whole network, from
     which the mask is then cut in one round. They differ where the method has several rounds.
     """
 
     of: str
-    control: Literal["reinitialise", "shuffle", "invert"]
+    control: Literal["reinitialise", "shuffle", "invert", "hook"]
+    hook: Annotated[HookSpec | None, ADDED] = None
     inverted: Annotated[Literal["every-round", "one-shot"] | None, ADDED] = None
     draws: int = Field(gt=0, description="independent repetitions per ticket; later ones are run last")
     levels: tuple[int, ...] = Field(min_length=1)
@@ -232,9 +234,11 @@ class ControlSpec(Frozen):
         parent = protocol.methods.get(self.of)
         if not isinstance(parent, MethodSpec):
             raise ValueError(f"methods.{name}: of: '{self.of}' is not a pruning method of this protocol")
-        if parent.hook:
+        if self.control == "hook":
+            self._check_hook(name, parent)
+        elif parent.hook:
             raise ValueError(f"methods.{name}: the mask of '{self.of}' is only there when its training has ended")
-        if name != f"{self.of}+{'reinit' if self.control == 'reinitialise' else self.control}":
+        elif name != f"{self.of}+{'reinit' if self.control == 'reinitialise' else self.control}":
             raise ValueError(f"methods.{name}: a control is named <method>+reinit, <method>+shuffle or <method>+invert")
         if missing := set(self.levels) - set(protocol.measured_levels(self.of)):
             raise ValueError(f"methods.{name}: level {min(missing)} is not measured by {self.of}")
@@ -246,9 +250,21 @@ class ControlSpec(Frozen):
             raise ValueError(f"methods.{name}: inverted scores leave nothing to draw: draws: 1")
         if self.control == "invert" and (parent.is_chain or parent.schedule.scored != "for-each-level"):
             raise ValueError(f"methods.{name}: the masks of {self.of} follow from each other; write a method with keep")
+        if (self.control == "hook") != (self.hook is not None):
+            raise ValueError(f"methods.{name}: hook goes with control: hook")
         once_differs = parent.schedule.rounds != 1
         if self.inverted == "one-shot" and not once_differs:
             raise ValueError(f"methods.{name}: {self.of} has one round: inverted: every-round")
+
+    def _check_hook(self, name: str, parent: MethodSpec) -> None:
+        if not name.startswith(f"{self.of}+"):
+            raise ValueError(f"methods.{name}: a control is named <method>+<what the hook does>")
+        if (parent.schedule.restart, parent.schedule.weights, parent.schedule.training) != (0, "rewound", "recipe"):
+            raise ValueError(f"methods.{name}: a hook acts on a whole training: {self.of} needs restart: 0")
+        if self.hook and self.hook.starts != "masked":
+            raise ValueError(f"methods.{name}: the training starts with the mask of {self.of}: starts: masked")
+        if self.draws != 1:
+            raise ValueError(f"methods.{name}: a hook draws from the seed: draws: 1")
 
 
 class Scoring(Frozen):

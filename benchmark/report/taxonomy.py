@@ -12,7 +12,7 @@ from functools import cache
 from typing import Literal
 
 from benchmark.claims.observations import Observations
-from benchmark.plugins.registry import declared_needs
+from benchmark.plugins.registry import declared_needs, moves_masks
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE
 from benchmark.protocols.methods import OF_TRAINED, ControlSpec, MethodSpec, Schedule
@@ -33,6 +33,8 @@ DATA: dict[str, Data] = {
 
 declared = cache(declared_needs)
 """What a registered pruner says it needs, read once a process."""
+moves = cache(moves_masks)
+"""Whether a registered hook may change masks, read once a process."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def taxonomy(seen: Observations, method: str) -> Taxonomy:
 
 
 def _decided(spec: MethodSpec, needs: str | None) -> Decided:
-    if spec.hook is not None:
+    if spec.hook is not None and moves(spec.hook.name):
         return "during training"
     if spec.schedule.rounds == "levels":
         return "over several trainings"
@@ -106,7 +108,7 @@ def _untrained(schedule: Schedule) -> str:
 
 
 def _mask(spec: MethodSpec) -> Literal["static", "moves", "only shrinks"]:
-    if spec.hook is None:
+    if spec.hook is None or not moves(spec.hook.name):
         return "static"
     return "only shrinks" if spec.hook.starts == "dense" else "moves"
 

@@ -155,6 +155,27 @@ class Tables:
             inputs = prepare.augmented(stored, offsets, self._now["flips"].index_select(-1, places).flatten())
         return inputs.reshape(*rows.shape, *inputs.shape[1:]), self.dataset.train_labels[rows]
 
+    def coming(self, done: int, ahead: int) -> tuple[Tensor, Tensor]:
+        """The batch of the update `ahead` after update `done`. Raises BadInput if it is of another epoch."""
+        step = done + ahead
+        if ahead < 0 or step // self.per_epoch != done // self.per_epoch:
+            left = self.per_epoch - done % self.per_epoch
+            raise BadInput(f"batch {ahead} to come", f"the epoch has {left} left", "Ask for fewer batches")
+        self.open(step)
+        pointed_at = self.counter.clone()
+        self.counter.fill_(step)
+        found = self.batch(self.size(step))
+        self.counter.copy_(pointed_at)
+        return found
+
+    def held_out(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(inputs, labels) of validation examples, ready for the network and not augmented. Raises BadInput if there
+        are none."""
+        if not len(rows):
+            raise BadInput("a hook", "asks for validation examples, and none are held out", "Set data.validation")
+        rows = rows.to(self.stored.device)
+        return self.dataset.prepare(self.stored[rows]), self.dataset.train_labels[rows]
+
     def dropout_words(self) -> Tensor:
         """(*lead, 2) random words that this update's dropped units follow from."""
         return self._now["dropout"].index_select(-2, self.counter % self.per_epoch).squeeze(-2)

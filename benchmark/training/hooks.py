@@ -17,8 +17,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from benchmark.utils.errors import BadInput
+
 if TYPE_CHECKING:
     from benchmark.protocols.recipe import Recipe
+
+
+def _no_batch(_ahead: int) -> tuple[Tensor, Tensor]:
+    raise BadInput("a hook", "asks for batches to come, and this training tells of none", "Use `Run.batch`")
+
+
+def _nothing_held_out() -> tuple[Tensor, Tensor]:
+    raise BadInput("a hook", "asks for validation examples, and none are held out", "Set data.validation")
 
 
 @dataclass
@@ -31,7 +41,8 @@ class Run:
     parameter; those entries and their optimizer state stay as they are. `loss`: () mean loss of outputs (n, ...) and
     labels (n, ...). `batch()`: inputs (n, ...) and labels of the next update, ready for the network. `rng(purpose)`:
     the replica's own random generator for this step. `scores`: what a learner trains in the weights' place, per
-    prunable tensor; empty where weights are trained.
+    prunable tensor; empty where weights are trained. `coming(k)`: the batch of the update k after the next, which has
+    to be of the same epoch. `held_out()`: inputs and labels of the validation examples, in the order of the split.
     """
 
     network: nn.Module
@@ -41,6 +52,8 @@ class Run:
     batch: Callable[[], tuple[Tensor, Tensor]]
     rng: Callable[[str], torch.Generator]
     scores: dict[str, Tensor] = field(default_factory=dict)
+    coming: Callable[[int], tuple[Tensor, Tensor]] = _no_batch
+    held_out: Callable[[], tuple[Tensor, Tensor]] = _nothing_held_out
 
 
 class Hook(ABC):
@@ -49,10 +62,15 @@ class Hook(ABC):
     At a step it acts before the network is evaluated, stored for rewinding or saved in a checkpoint there.
 
     `target`: how many weights the cell's density leaves in each group of tensors (names), set before training begins;
-    the mask has to keep as many at the end. `paper`: where the method was published, in words.
+    the mask has to keep as many at the end. `parent_facts`: where a control trains with the hook, what the hook of the
+    method that it is a control of has counted in the same cell; set before training begins. `paper`: where the method
+    was published, in words. `moves_masks`: whether it changes masks at all; read from the source of the very class.
     """
 
+    moves_masks: ClassVar[bool] = True
+
     target: Mapping[tuple[str, ...], int] = MappingProxyType({})
+    parent_facts: Mapping[str, float] = MappingProxyType({})
     paper: ClassVar[str] = ""
 
     @abstractmethod

@@ -10,7 +10,8 @@ stack only the order may differ in which a kernel adds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -248,8 +249,14 @@ class Stacked:
                 inputs, labels = tables.batch(tables.size(done))
                 return inputs[number], labels[number]
 
+            def coming(ahead: int, number: int = number) -> tuple[Tensor, Tensor]:
+                inputs, labels = tables.coming(done, ahead)
+                return inputs[number], labels[number]
+
             masks, frozen, rng = dict(self._masks[number]), dict(self._frozen[number]), generators(replica.seed, done)
-            runs.append(Run(self._networks[number], masks, frozen, self.stack.loss, batch, rng))
+            held_out = partial(tables.held_out, replica.split.validation)
+            run = Run(self._networks[number], masks, frozen, self.stack.loss, batch, rng)
+            runs.append(replace(run, coming=coming, held_out=held_out))
         return runs
 
     def apply(self, runs: Sequence[Run]) -> bool:
@@ -338,8 +345,10 @@ class _Member:
             self.step.tables.open(done)
             return self.step.tables.batch(self.step.tables.size(done))
 
-        rng = generators(self.replica.seed, done)
-        return Run(self.network.module, dict(self.masks), dict(self.frozen), self.network.loss, batch, rng)
+        rng, tables = generators(self.replica.seed, done), self.step.tables
+        run = Run(self.network.module, dict(self.masks), dict(self.frozen), self.network.loss, batch, rng)
+        held_out = partial(tables.held_out, self.replica.split.validation)
+        return replace(run, coming=partial(tables.coming, done), held_out=held_out)
 
     def apply(self, run: Run) -> bool:
         other = run.network is not self.network.module

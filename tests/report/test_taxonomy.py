@@ -38,6 +38,8 @@ HOOKS: dict[str, dict[str, Any]] = {
     "gradual-magnitude": {
         "name": "gradual-magnitude", "parameters": {"begin": 2, "end": 12, "every": 5}, "starts": "dense"
     },
+    "neq": {"name": "neq", "parameters": {"every": 5, "layers": "all", "similarity": "set"}},
+    "tost": {"name": "tost", "parameters": {"activation": "gelu", "skip": 1.0, "every": 5}},
 }  # fmt: skip
 
 

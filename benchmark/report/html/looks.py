@@ -20,7 +20,7 @@ MARKERS = (
 )  # fmt: skip
 """As many as have no common divisor with the colours: no two methods share both before the 89th."""
 DASHES = ("solid", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px", "20px,3px")
-CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot"}
+CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot", "hook": "longdash"}
 USUAL = ("imp", "snip", "synflow", "grasp", "magnitude", "random", "one-shot", "rigl")
 """Have the colours that differ most, whatever a site shows beside them."""
 

@@ -7,7 +7,8 @@ order comes from the same tables as torch's, and a checkpoint has the same names
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -144,7 +145,9 @@ class Member:
             return self.tables.batch(self.tables.size(done))
 
         rng = generators(self.replica.seed, done)
-        return Run(self.module, dict(self.masks), dict(self.frozen), self.setup.task.loss, batch, rng)
+        run = Run(self.module, dict(self.masks), dict(self.frozen), self.setup.task.loss, batch, rng)
+        held_out = partial(self.tables.held_out, self.replica.split.validation)
+        return replace(run, coming=partial(self.tables.coming, done), held_out=held_out)
 
     def apply(self, run: Run) -> None:
         """Go on as a hook has left the run. Raises BadInput if it has replaced the network or the loss."""
