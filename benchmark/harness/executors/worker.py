@@ -37,8 +37,8 @@ class Budget:
     """What a worker may still begin: trainings that end before `deadline`, a time.monotonic() value; None: all.
 
     Until its first record is written, a training may be as long as `seconds`, the whole budget that the plan was made
-    with, and end by as much after the deadline. A budget in which one cell fits measures one: how long Python takes to
-    start and kernels to compile is not known when the plan says that it fits, and a cell may take two trainings, of its
+    with, whatever the time is. A budget in which one cell fits measures one: how long Python takes to start and kernels
+    to compile on a busy machine is not known when the plan says that it fits, and a cell may take two trainings, of its
     mask and of the network.
     """
 
@@ -51,18 +51,16 @@ class Budget:
 
     def fits(self, seconds: float) -> bool:
         """Whether a training of this length may begin now."""
-        return seconds <= self._left()
+        return seconds <= max(self._left, self._first or 0.0)
 
     @property
     def over(self) -> bool:
-        """Whether nothing may begin any more, however short."""
-        return self._left() <= 0
+        """Whether no further job is to be looked at: time is up or, without a record, twice as much."""
+        return self._left + (self._first or 0.0) <= 0
 
+    @property
     def _left(self) -> float:
-        if self._deadline is None:
-            return inf
-        left = self._deadline - time.monotonic()
-        return left if self._first is None else min(self._first, left + self._first)
+        return inf if self._deadline is None else self._deadline - time.monotonic()
 
 
 @dataclass(frozen=True)
