@@ -96,7 +96,11 @@ Experiment = Generator[Prepared | None, None, None]
 
 
 class Harness:
-    """Runs cells of one protocol into one results folder. `dataset`: other data than the protocol's, for dry runs."""
+    """Runs cells of one protocol into one results folder.
+
+    `throughput`, `learning`: what is known of updates of weights, and of scores that masks are learned by. `dataset`:
+    other data than the protocol's, for dry runs.
+    """
 
     def __init__(
         self,
@@ -105,9 +109,10 @@ class Harness:
         settings: Settings,
         throughput: Throughput | None = None,
         dataset: Dataset | None = None,
+        learning: Throughput | None = None,
     ) -> None:
         self.protocol, self.store, self.settings = protocol, store, settings
-        self._throughput = throughput or Throughput()
+        self._throughput, self._learning = throughput or Throughput(), learning or Throughput()
         self._given = dataset
         self._mask_seconds: dict[str, float] = {}  # by method, of its last mask
         self._watch = ScoreWatch(protocol.pruning)
@@ -274,12 +279,11 @@ class Harness:
         if is_learning(self.protocol, cell):
             return self._prepare_learning(cell, beside)
         steps = train_steps(self.protocol, cell)
-        together = [*(each.steps for each in beside), steps]
-        self._refuse_if_late(together)  # before a mask is made for nothing
+        self._refuse_if_late(beside, steps)  # before a mask is made for nothing
         self.masks.hooks(cell)  # new ones for each training; a mistake in them is found here, before it
         masks, prune_cost = self.masks.make(cell)
         start, first_step = self.masks.start(cell)
-        self._refuse_if_late(together)
+        self._refuse_if_late(beside, steps)
         snapshots = rewind_steps(self.protocol) if cell.method == DENSE else ()
         split = self.masks.split(cell.seed)
         replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
@@ -288,7 +292,7 @@ class Harness:
     def _prepare_learning(self, cell: Cell, beside: Sequence[Prepared]) -> Prepared:
         """The learning of a cell's mask, from its initial weights. Raises OutOfTime, BadInput or BadPruner."""
         steps = learning_steps(self.protocol, cell)
-        self._refuse_if_late([*(each.steps for each in beside), steps])
+        self._refuse_if_late(beside, learned=steps)
         self.masks.learner(cell)  # a new one for each training; a mistake in it is found here, before it
         learning = self.protocol.pruning_method(cell.method).learning
         assert learning is not None
@@ -296,8 +300,12 @@ class Harness:
         replica = Replica(cell.seed, self.masks.start(cell)[0], everything, self.masks.split(cell.seed), steps)
         return Prepared(cell, everything, FREE, replica, steps, learning.of(self.protocol), learns=True)
 
-    def _refuse_if_late(self, steps: Sequence[int]) -> None:
-        if not self.settings.may_start(self._throughput.seconds(steps)):
+    def _refuse_if_late(self, beside: Sequence[Prepared], trained: int = 0, learned: int = 0) -> None:
+        """`trained`, `learned`: updates of weights, or of scores, that are to be made in one round with `beside`."""
+        weights = [each.steps for each in beside if not each.learns] + [trained]
+        scores = [each.steps for each in beside if each.learns] + [learned]
+        seconds = self._throughput.seconds([n for n in weights if n]) + self._learning.seconds([n for n in scores if n])
+        if not self.settings.may_start(seconds):
             raise OutOfTime
 
     @property
@@ -353,7 +361,8 @@ class Harness:
         if ready.steps:
             group = replicas_in(outcome.replica_group)
             too_many = too_many_in(outcome.replica_group)
-            self._throughput.measured(group, group * outcome.seconds / ready.steps, too_many)
+            throughput = self._learning if ready.learns else self._throughput
+            throughput.measured(group, group * outcome.seconds / ready.steps, too_many)
         if ready.learns:
             self._finish_learning(ready, outcome)
             return

@@ -17,7 +17,7 @@ from statistics import median
 
 from benchmark.protocols import Protocol
 from benchmark.records.provenance import cpu_name
-from benchmark.records.schema import CostFacts, Record
+from benchmark.records.schema import Record
 from benchmark.utils.hardware import gpu_name
 
 # Only used before anything was measured. Operations per second: of one core in small matrix products, of a GPU in
@@ -140,15 +140,6 @@ def training_work(protocol: Protocol) -> float:
     return protocol.recipe.steps * flops_per_step(protocol) if protocol.trains else 0.0
 
 
-def _updates(cost: CostFacts) -> tuple[int, float] | None:
-    """Updates that a record timed, of scores or of weights, and the seconds that they took; None if it timed none."""
-    if cost.train_steps:
-        return cost.train_steps, cost.train_seconds
-    if cost.mask_train_steps and cost.mask_train_seconds:
-        return cost.mask_train_steps, cost.mask_train_seconds
-    return None
-
-
 @dataclass(frozen=True)
 class Error:
     """How far predictions were off, as a fraction of what was measured: middle and 90th percentile of `count`."""
@@ -162,11 +153,13 @@ class Error:
 class CostModel:
     """Learned from records: seconds per update of (protocol key, device) by size of the replica group.
 
+    `learning`: the same of updates that learn a mask, which may take many times as long; one replica's share.
     `factors`: how many times as long as assumed a device takes. `too_many`: the fewest networks that did not fit into
     its memory.
     """
 
     speeds: Mapping[tuple[str, str], Seen] = field(default_factory=dict)
+    learning: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
     too_many: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
@@ -175,6 +168,7 @@ class CostModel:
         """From the records of any number of protocols. On a GPU those of another strategy than today's say nothing."""
         too_many: dict[tuple[str, str], int] = {}
         speeds: defaultdict[tuple[str, str], defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        learning: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         for protocol, found in records.items():
             for record in found:
                 words, place = record.provenance.replica_group, (protocol.key, record.provenance.device)
@@ -182,10 +176,12 @@ class CostModel:
                     continue
                 if (many := too_many_in(words)) is not None:
                     too_many[place] = min(many, too_many.get(place, many))
-                if record.cost and (work := _updates(record.cost)):
-                    steps, seconds = work
+                cost = record.cost
+                if cost and cost.train_steps:
                     replicas = replicas_in(words)  # each record has its share of the seconds
-                    speeds[place][replicas].append(replicas * seconds / steps)
+                    speeds[place][replicas].append(replicas * cost.train_seconds / cost.train_steps)
+                if cost and cost.mask_train_steps and cost.mask_train_seconds:
+                    learning[place].append(cost.mask_train_seconds / cost.mask_train_steps)
         known = {protocol.key: protocol for protocol in records}
         factors: defaultdict[str, list[float]] = defaultdict(list)
         for (key, device), sizes in speeds.items():
@@ -194,6 +190,7 @@ class CostModel:
                 factors[device].append(median(found_here))
         return CostModel(
             {key: {n: tuple(sorted(v)) for n, v in sizes.items()} for key, sizes in speeds.items()},
+            dict(learning),
             {device: median(values) for device, values in factors.items() if median(values) > 0},
             too_many,
         )
@@ -212,6 +209,17 @@ class CostModel:
             if key == protocol.key and kind(other) == kind(device) and other in self.factors
         ]  # fmt: skip
         return median(elsewhere) if elsewhere else guess * self.factors.get(device, 1.0)
+
+    def learning_seconds_per_step(self, protocol: Protocol, device: str | None = None) -> float:
+        """Of a mask that is learned: measured on this device, else on others of its kind, else as weights take."""
+        device = device or this_device()
+        found = self.learning.get((protocol.key, device)) or [
+            seconds
+            for (key, other), each in self.learning.items()
+            if key == protocol.key and kind(other) == kind(device)
+            for seconds in each
+        ]
+        return median(found) if found else self.share(protocol, device)
 
     def wall(self, protocol: Protocol, device: str | None = None) -> Wall:
         """The same as a function of the size of the replica group."""

@@ -137,21 +137,22 @@ def expected_seconds(
     model that has seen more than these records. `device`: another than this core, as records name it; of a GPU, what
     a cell takes of it in company.
     """
-    speed = (costs or CostModel.learn({protocol: records})).share(protocol, device)
+    costs = costs or CostModel.learn({protocol: records})
+    speed, learning = costs.share(protocol, device), costs.learning_seconds_per_step(protocol, device)
     taken: dict[str, list[float]] = {}
     for record in records:
         if not protocol.trains and record.cost:
             taken.setdefault(record.method.name, []).append(record.cost.prune_seconds)
 
     @cache
-    def steps(method: str, level: int) -> int:
+    def trained(method: str, level: int) -> float:
         cell = Cell(method, level, 0)  # a control takes the mask that its parent has learned
         own = method != DENSE and not isinstance(protocol.method(method), ControlSpec)
-        return train_steps(protocol, cell) + (learning_steps(protocol, cell) if own else 0)
+        return speed * train_steps(protocol, cell) + (learning * learning_steps(protocol, cell) if own else 0.0)
 
     def seconds(cells: Sequence[Cell]) -> float:
         if protocol.trains:
-            return speed * sum(steps(cell.method, cell.level) for cell in cells)
+            return sum(trained(cell.method, cell.level) for cell in cells)
         each = {cell.method: _mask_seconds(protocol, cell.method, taken.get(cell.method, [])) for cell in cells}
         masks = {(c.method, c.seed, 0 if shares_work(protocol, c.method) else c.level) for c in cells}
         return sum(each[method] for method, _, _ in sorted(masks))  # sums of one order: sets have none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,6 +65,19 @@ def test_a_budget_in_which_one_cell_fits_measures_one(monkeypatch: pytest.Monkey
     now = 130.0
     assert budget.over
     assert not budget.fits(0.1)
+
+
+def test_no_data_is_read_for_what_never_fits(
+    tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of which each cell takes longer than the whole budget is not looked at; the others are."""
+    store, seen = Store(tmp_path), list[str]()
+    monkeypatch.setattr(Harness, "run_jobs", lambda _self, jobs, *_: seen.extend(job.method for job in jobs) or [])
+    dense, snip = (plan([(tiny_protocol, name)], store)[0] for name in ("dense", "snip"))
+    cells = len(snip.job.cells)
+    planned = [replace(dense, seconds=31.0), replace(snip, seconds=29.0 * cells)]
+    work(planned, store, Options(deadline=time.monotonic() + 30, seconds=30.0), Events(progress=never, recorded=never))
+    assert seen == ["snip"]
 
 
 def test_after_the_first_record_trainings_end_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

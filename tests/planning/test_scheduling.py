@@ -14,7 +14,7 @@ from simulation import World, ideal, simulate
 from benchmark.harness.executors.executor import WorkOrder, plan_path
 from benchmark.harness.executors.profile import load_profile
 from benchmark.planning.cost import CostModel, flops_per_step
-from benchmark.planning.plan import Shard, part, plan
+from benchmark.planning.plan import Shard, expected_seconds, part, plan
 from benchmark.planning.priority import FIRST_SEEDS, wanted
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import DENSE, Cell, cells_of, method_names
@@ -66,6 +66,22 @@ def test_costs_are_learned_by_device(tiny_protocol: Protocol) -> None:
     slower = CostModel.learn({tiny_protocol: [*here, _record("b", 4.0)], other: [_record("a", 10.0)]})
     assert slower.seconds_per_step(other, "b") == pytest.approx(0.1 * slower.factors["b"] / slower.factors["a"])
     assert CostModel().seconds_per_step(other) == flops_per_step(other) / 3e10
+
+
+def test_updates_that_learn_a_mask_cost_their_own() -> None:
+    """A plain network: 100 updates of 0.02 s. With its mask learned: 1,502 more of 0.05 s; a control only takes it."""
+    protocol = load("suite/learners-mnist1d")
+    plain, learned = _record("a", 2.0), _record("a", 2.0)
+    assert learned.cost is not None
+    cost = learned.cost.model_copy(update={"mask_train_steps": 10, "mask_train_seconds": 0.5})
+    found = [plain, learned.model_copy(update={"cost": cost})]
+    seconds = expected_seconds(protocol, found, device="a")
+    steps = protocol.recipe.steps
+    assert seconds([Cell("dense", 0, 500)]) == pytest.approx(0.02 * steps)
+    assert seconds([Cell("gem-miner", 3, 500)]) == pytest.approx((0.02 + 0.05) * steps)
+    assert seconds([Cell("gem-miner+shuffle", 3, 500)]) == pytest.approx(0.02 * steps)
+    assert seconds([Cell("gem-miner-untrained", 3, 500)]) == pytest.approx(0.05 * steps)
+    assert expected_seconds(protocol, [plain], device="a")([Cell("gem-miner", 3, 500)]) == pytest.approx(0.04 * steps)
 
 
 def test_the_prediction_error_by_hand(tiny_protocol: Protocol) -> None:

@@ -84,11 +84,13 @@ class Options:
 def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Events) -> None:
     """Run `jobs` in order until all are finished or none fits the time.
 
-    A job held by another process is come back to: it may need finishing if that process dies.
+    A job held by another process is come back to: it may need finishing if that process dies. On a CPU, jobs of which
+    no cell fits the whole budget are not looked at: their data would be read for nothing.
     """
     costs, budget = costs_of(jobs, store), Budget(options.deadline, options.seconds)
     harnesses: dict[str, Harness] = {}
-    waiting = list(jobs)
+    longest = inf if options.seconds is None or options.device != "cpu" else options.seconds
+    waiting = [item for item in jobs if item.seconds <= longest * len(item.job.cells)]
     while waiting:
         held, refused = list[PlannedJob](), 0
         for batch in packed(waiting, costs, options.device, options.workers):
@@ -147,4 +149,6 @@ def _harness(
     )
     place = this_device(options.device)
     widths = costs.widths(protocol, place) if options.device == "cuda" else None
-    return Harness(protocol, store, settings, Throughput(costs.wall(protocol, place), widths))
+    learned = costs.learning_seconds_per_step(protocol, place)
+    learning = Throughput(lambda replicas: replicas * learned)
+    return Harness(protocol, store, settings, Throughput(costs.wall(protocol, place), widths), learning=learning)
