@@ -45,8 +45,8 @@ class Budget:
     def __init__(self, deadline: float | None, seconds: float | None = None) -> None:
         self._deadline, self._first = deadline, seconds
 
-    def recorded(self) -> None:
-        """A record is written: from now on the deadline holds."""
+    def end_promise(self) -> None:
+        """A record is written, or every job was looked at: from now on the deadline holds."""
         self._first = None
 
     def fits(self, seconds: float) -> bool:
@@ -55,8 +55,8 @@ class Budget:
 
     @property
     def over(self) -> bool:
-        """Whether no further job is to be looked at: time is up or, without a record, twice as much."""
-        return self._left + (self._first or 0.0) <= 0
+        """Whether no further job is to be looked at: time is up, and a record is written or none was promised."""
+        return self._left <= 0 and self._first is None
 
     @property
     def _left(self) -> float:
@@ -106,6 +106,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
             except OutOfTime:
                 continue
             refused += harness.tries.left
+        budget.end_promise()
         if budget.over:
             return
         if len(held) == len(waiting):
@@ -133,7 +134,7 @@ def _harness(
     protocol: Protocol, store: Store, options: Options, events: Events, costs: CostModel, budget: Budget
 ) -> Harness:
     def recorded(cell: Cell, record: Record) -> None:
-        budget.recorded()
+        budget.end_promise()
         events.recorded(protocol, cell, record)
 
     settings = Settings(
