@@ -1,4 +1,4 @@
-"""The contract of an analysis, and the registry that finds one by name.
+"""The contract of an analysis, and how one is found by name.
 
 An analysis lives in `benchmark/analyses/<name>.py`, underscores for hyphens, under `@ANALYSES.register("<name>")`;
 nothing else names it. Torch is imported with it, not with this module.
@@ -6,46 +6,98 @@ nothing else names it. Torch is imported with it, not with this module.
 
 from __future__ import annotations
 
+import inspect
+import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.plugins.registry import source_digest
 from benchmark.protocols import Protocol
+from benchmark.protocols.analysis import ANALYSES, AnalysisFacts, AnalysisSpec
 from benchmark.protocols.cells import Cell
-from benchmark.utils.registry import Registry
+from benchmark.utils.errors import BadInput
+from benchmark.utils.npz import pack
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from benchmark.datasets.dataset import Dataset
+    from benchmark.analyses.setting import Setting
 
 
-class Analysis(ABC):
-    """A function of finished networks. Without state: one instance serves every protocol.
+@dataclass(frozen=True)
+class Findings:
+    """What an analysis found in one cell.
 
-    `paper`: where it was published, in words. `units`: the unit of every kind of number that `measure` gives, by the
-    part of its name before the first "/".
+    `numbers`: finite, by names of the analysis's `units`. `curves`: arrays kept beside the record. `updates`,
+    `examples`: of what the analysis trained itself; seconds are the harness's.
     """
 
-    paper: ClassVar[str] = ""
-    units: ClassVar[Mapping[str, str]]
+    numbers: Mapping[str, float]
+    curves: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    updates: int = 0
+    examples: int = 0
 
-    @abstractmethod
-    def needs(self, protocol: Protocol) -> tuple[Cell, ...]:
-        """The cells whose final networks `measure` is given; none if the analysis does not apply to the protocol."""
+    def packed(self) -> bytes | None:
+        """The .npz beside the record; None without curves."""
+        return pack({name: np.asarray(curve) for name, curve in self.curves.items()}) if self.curves else None
 
-    @abstractmethod
-    def measure(self, networks: Mapping[Cell, nn.Module], data: Dataset) -> dict[str, float]:
-        """Finite numbers by name: "<kind>/<of what>".
+    @property
+    def failure(self) -> str | None:
+        """Why these are no findings: numbers that are not finite; None if all are."""
+        lost = [name for name, value in self.numbers.items() if not math.isfinite(value)]
+        return f"diverged: {', '.join(lost)} not finite" if lost else None
 
-        `networks`: masked networks on one device, by cell; some of `needs`, for cells may have failed. They must come
-        back as they were. `data`: with the test set, on the same device.
+
+class Analysis(AnalysisFacts, ABC):
+    """Turns finished networks or masks into named numbers. Its parameters are typed arguments of `__init__`: bool, int,
+    float or str.
+
+    One instance measures one cell, and may be asked before any data or network is there. What it raises as a
+    `LotterybenchError` ends the run, as a mistake of the protocol does; numbers that are not finite make a failed
+    record.
+    """
+
+    def needs(self, protocol: Protocol, cell: Cell) -> tuple[Cell, ...]:  # noqa: ARG002
+        """Cells of `protocol.examined` whose final networks `measure` is given as `Setting.networks`.
+
+        The harness trains what is not in its weights cache, with its one loop, and whatever those follow from.
         """
+        return ()
+
+    @abstractmethod
+    def measure(self, setting: Setting) -> Findings:
+        """What it finds. Everything that it is given must come back as it was."""
 
 
-ANALYSES: Registry[type[Analysis]] = Registry("analysis", "benchmark.analyses", besides=("analysis",))
+def load_analysis(spec: AnalysisSpec) -> Analysis:
+    """The analysis that a protocol names, with its parameters. Raises BadInput: no such one, or not its parameters."""
+    kind = ANALYSES.get(spec.analysis)
+    thing = f"analysis '{spec.analysis}'"
+    if not issubclass(kind, Analysis):
+        raise BadInput(thing, "is no complete Analysis", "Subclass it and define measure()")
+    try:
+        inspect.signature(kind).bind(**spec.parameters)
+        return kind(**spec.parameters)
+    except (TypeError, ValueError) as error:
+        raise BadInput(
+            thing, f"cannot be made with {spec.parameters} ({error})", f"It takes {inspect.signature(kind)}"
+        ) from error
 
 
-def load_analysis(name: str) -> Analysis:
-    """The analysis of that name. Raises BadInput, with the nearest name, if there is none."""
-    return ANALYSES.get(name)()
+def digest_of(analysis: Analysis) -> str:
+    """sha256 of the code of an analysis's module, comments and docstrings aside."""
+    return source_digest(inspect.getsource(sys.modules[type(analysis).__module__]))
+
+
+def checked(analysis: Analysis, findings: Findings) -> Findings:
+    """The findings, if their names are those that the analysis declares. Raises BadInput if not."""
+    name = type(analysis).__name__
+    if unknown := sorted(findings.numbers.keys() - analysis.units.keys()):
+        raise BadInput(f"analysis {name}", f"gave '{unknown[0]}', which has no unit", "Add it to its units")
+    if not findings.numbers:
+        raise BadInput(f"analysis {name}", "gave no number", "Give at least one")
+    return findings

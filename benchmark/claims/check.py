@@ -16,8 +16,8 @@ from benchmark.claims.published import Claim, Published
 from benchmark.claims.rules.base import FIX_TARGET, TargetTable
 from benchmark.claims.tables import Result, ResultTable, ResultTables, why_no_target
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE
-from benchmark.protocols.methods import ControlSpec
+from benchmark.protocols.cells import DENSE, method_names
+from benchmark.protocols.methods import MethodSpec
 from benchmark.utils.errors import BadInput, did_you_mean
 
 FIX_MISFIT = "`lotterybench info PROTOCOL` lists methods and levels; what no protocol measures stands under not_decided"
@@ -52,14 +52,15 @@ def _unmeasured(protocol: Protocol, method: str, levels: Sequence[int]) -> Itera
         if any(levels):
             yield f"names dense at level {max(levels)}; the dense network is level 0"
         return
-    if method not in protocol.methods:
-        yield f"{protocol.id} has no method '{method}'. {did_you_mean(method, list(protocol.methods))}"
+    known = [name for name in method_names(protocol) if name in protocol.methods]
+    if method not in known:
+        yield f"{protocol.id} has no method '{method}'. {did_you_mean(method, known)}"
         return
     measured, spec = protocol.measured_levels(method), protocol.method(method)
     for level in levels:
         if level not in measured:
             yield f"{protocol.id} does not measure {method} at level {level}"
-        elif not isinstance(spec, ControlSpec) and level in spec.later:
+        elif isinstance(spec, MethodSpec) and level in spec.later:
             yield f"{protocol.id} measures {method} at level {level} only after all else"
 
 

@@ -13,9 +13,10 @@ Verdict = Literal["reproduced", "deviates", "contradicted", "inconclusive", "not
 """`contradicted`: what deviates here is contradicted by the paper's own data as well (`OwnData` of a claim)."""
 UNDECIDED: tuple[Verdict, Verdict] = ("inconclusive", "not measured")
 
-Scale = Literal["points", "log-ratio", "rounds", "decades", "log10", "slope", "share", "percent"]
+Scale = Literal["points", "log-ratio", "rounds", "decades", "log10", "slope", "share", "percent", "analysed"]
 """What the numbers of items are: points of accuracy, natural logarithms of ratios, levels, exponents of 10 of the
-compression, exponents of 10 of an error, a slope of logarithms, a share of seeds, percent of the weights."""
+compression, exponents of 10 of an error, a slope of logarithms, a share of seeds, percent of the weights, numbers of an
+analysis in its own unit."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Item:
     """One tested quantity: it must lie between `low` and `high`.
 
     `fixed_se`: the part of the standard error that more seeds cannot lower. `measured`: the mean to print beside a
-    difference from a published value.
+    difference from a published value. `unit`: of numbers of analyses, whose scale says none.
     """
 
     where: str
@@ -32,6 +33,7 @@ class Item:
     high: float
     fixed_se: float = 0.0
     measured: float | None = None
+    unit: str = ""
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two-sided 1 - alpha t interval."""

@@ -13,9 +13,9 @@ from typing import Literal, get_args
 
 from benchmark.claims.moderation import Prior
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, cells_of, density_text
+from benchmark.protocols.cells import cells_of, density_text, point_of
 from benchmark.records import submissions
-from benchmark.records.schema import MaskMetric, Measured, Metric, Record
+from benchmark.records.schema import MaskMetric, Measured, Metric, Number, Record
 from benchmark.records.store import Store
 from benchmark.records.submissions import Submission, Verification
 from benchmark.utils.errors import BadInput
@@ -60,6 +60,8 @@ def score_slope(record: Record) -> float | None:
 
 
 Point = tuple[str, int]  # method, level
+ANALYSED = "analysed/"
+"""How the metrics of analyses begin; the rest is the number's name."""
 
 _MEASURED: Mapping[str, tuple[str, Literal["last", "best", "early_stop"]]] = {
     "early-stop-accuracy": ("test_accuracy", "early_stop"),
@@ -115,8 +117,8 @@ class Observations:
         Accuracies are in percent. A record of a mask that nothing was trained with has none. The dense value of a seed
         is the mean over it and the `dense_seeds` that belong to it, and None before all of them are there.
         """
-        method, level = point
-        key = (metric, method if level else DENSE, level, seed)
+        method, level = point_of(self.protocol, *point)
+        key = (metric, method, level, seed)
         if key not in self._values:
             seeds = (seed, *(() if level else self.protocol.dense_companions.get(seed, ())))
             found = [self._over_draws(metric, (*key[1:3], each)) for each in seeds]
@@ -143,15 +145,15 @@ class Observations:
 
     def by_seed(self, metric: Metric, point: Point) -> dict[int, float]:
         """Value of every seed that has one."""
-        method, level = point
-        seeds = self._seeds.get((method if level else DENSE, level), ())
+        level = point[1]
+        seeds = self._seeds.get(point_of(self.protocol, *point), ())
         if not level and self.protocol.dense_seeds:
             seeds = [seed for seed in seeds if seed in self.protocol.seeds]
         return {seed: value for seed in seeds if (value := self.value(metric, point, seed)) is not None}
 
     def complete_seeds(self, metric: Metric, points: Iterable[Point]) -> tuple[int, ...]:
         """Seeds that have every one of some points: comparisons use the same seeds on both sides."""
-        found = [self._measured_seeds(metric, method if level else DENSE, level) for method, level in points]
+        found = [self._measured_seeds(metric, *point_of(self.protocol, *point)) for point in points]
         return tuple(sorted(frozenset.intersection(*found))) if found else ()
 
     def _measured_seeds(self, metric: Metric, method: str, level: int) -> frozenset[int]:
@@ -162,21 +164,29 @@ class Observations:
 
     def failed(self, points: Iterable[Point]) -> tuple[str, ...]:
         """The failed runs among the points, in words."""
-        wanted = {(method if level else DENSE, level) for method, level in points}
+        wanted = {point_of(self.protocol, *point) for point in points}
         return tuple(failure_text(self.protocol, r) for r in self.failures if (r.method.name, r.cell.level) in wanted)
 
     def missing(self, points: Iterable[Point]) -> int:
         """Planned runs of the points, over all seeds and draws, that have no record."""
-        wanted = {(method if level else DENSE, level) for method, level in points}
+        wanted = {point_of(self.protocol, *point) for point in points}
         planned = [c for method in {m for m, _ in wanted} for c in cells_of(self.protocol, method)]
         counted = Counter((c.method, c.level, c.seed) for c in planned if (c.method, c.level) in wanted)
         return sum(max(0, n - len(self.records.get(key, []))) for key, n in counted.items())
 
     def resolution(self, metric: Metric) -> float:
-        """Step of the grid on which the metric is recorded, in its unit."""
+        """Step of the grid on which the metric is recorded, in its unit. Numbers of analyses have none: where all seeds
+        agree, a thousandth of the margin is the least spread that a test takes for granted."""
+        if metric.startswith(ANALYSED):
+            return self.protocol.statistics.margins.analysed.get(metric.removeprefix(ANALYSED), 1.0) / 1000
         if metric == "early-stop-step":
             return float(self.protocol.evaluation.every)
         return 1.0 if metric == "empty-layers" else ACCURACY_STEP
+
+    def unit(self, metric: Metric) -> str:
+        """The unit of a number of an analysis, as its records give it; nothing where there are none."""
+        found = (n for group in self.records.values() for r in group if (n := analysed_number(r, metric)) is not None)
+        return next((number.unit for number in found), "")
 
     def logarithm(self, step: float) -> float:
         """Log of a step; a minimum at update 0 counts as half an evaluation interval."""
@@ -187,7 +197,15 @@ def number_of(record: Record, metric: Metric) -> float | None:
     """One metric of one record, of its training or of its mask; None where it has none."""
     if metric in MASK_METRICS:
         return mask_number(record, metric)
+    if metric.startswith(ANALYSED):
+        number = analysed_number(record, metric)
+        return None if number is None else number.value
     return None if record.measured is None else metric_of(record.measured, metric)
+
+
+def analysed_number(record: Record, metric: Metric) -> Number | None:
+    """A number of an analysis with its unit; None where the record has none of this name."""
+    return (record.analysed or {}).get(metric.removeprefix(ANALYSED))
 
 
 def metric_of(measured: Measured, metric: Metric) -> float | None:
@@ -196,7 +214,10 @@ def metric_of(measured: Measured, metric: Metric) -> float | None:
 
 
 def reported_metric(protocol: Protocol) -> Metric:
-    """The accuracy that the protocol's paper reports; the number of empty layers where nothing is trained."""
+    """The accuracy that the protocol's paper reports; the number of empty layers where nothing is trained, and of
+    analyses the first number that has a margin."""
+    if protocol.measures == "analysis":
+        return f"{ANALYSED}{next(iter(protocol.statistics.margins.analysed), 'number')}"
     if not protocol.trains:
         return "empty-layers"
     metrics: dict[str, Metric] = {

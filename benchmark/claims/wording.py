@@ -45,6 +45,16 @@ SHORT: dict[Metric, str] = {
 }
 
 
+def metric_words(metric: Metric) -> str:
+    """A metric in words; a number of an analysis by its own name."""
+    return METRICS.get(metric) or metric.partition("/")[2].replace("_", " ")
+
+
+def short_words(metric: Metric) -> str:
+    """The same, as short as can be."""
+    return SHORT.get(metric) or metric_words(metric)
+
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -58,11 +68,18 @@ def number(x: float, digits: int = 2, sign: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
+def figures(x: float, sign: bool = False) -> str:
+    """A number of an analysis: four significant digits, whatever its size."""
+    if not math.isfinite(x) or x == 0:
+        return number(x, 0)
+    return f"{x:{'+' if sign else ''}.4g}".replace("-", MINUS)
+
+
 def points_text(protocol: Protocol, points: Points) -> str:
     """A method with its densities in the paper's unit."""
     levels = listed(points.levels)
     if levels == (0,):
-        return "dense"
+        return f"{points.method} of the dense network" if points.of_analysis else "dense"
     texts = [density_text(protocol, level) for level in levels]
     consecutive = len(levels) > 2 and levels == tuple(range(levels[0], levels[-1] + 1))
     return f"{points.method} at {texts[0]} to {texts[-1]}" if consecutive else f"{points.method} at {', '.join(texts)}"
@@ -83,6 +100,9 @@ def window_on_scale(item: Item, scale: Scale, protocol: Protocol) -> str:
         return bracket(protocol, low, high)
     if scale == "percent":
         return f"{number(low, 1)} to {number(high, 1)} %"
+    if scale == "analysed":
+        unit = f" {item.unit}" if item.unit else ""
+        return (f"{figures(low)} to {figures(high)}" if math.isfinite(high) else f"more than {figures(low)}") + unit
     if scale == "decades":
         return f"{number(low, sign=True)} to {number(high, sign=True)} decades"
     fixed = {"share": "more than half of the seeds", "log10": f"below 10^{number(high, 0)}"}
@@ -90,7 +110,7 @@ def window_on_scale(item: Item, scale: Scale, protocol: Protocol) -> str:
     return fixed.get(scale) or (between if math.isfinite(high) else f"more than {number(low)}")
 
 
-def value_on_scale(item: Item, scale: Scale, alpha: float) -> str:
+def value_on_scale(item: Item, scale: Scale, alpha: float) -> str:  # noqa: PLR0911 - one for each kind of scale
     """Mean and 1 - alpha t interval of an item, in the unit of its scale."""
     mean, (low, high) = item.estimate.mean, item.interval(alpha)
     if scale == "share":
@@ -99,6 +119,8 @@ def value_on_scale(item: Item, scale: Scale, alpha: float) -> str:
         return f"{number(mean, 1)} %" if scale == "percent" else f"error 10^{number(mean, 1)}"
     if scale == "log-ratio":
         return f"ratio {number(math.exp(mean))} [{number(_exp(low))}, {number(_exp(high))}]"
+    if scale == "analysed":
+        return _analysed(item, low, high)
     bounds = f"[{number(low, sign=True)}, {number(high, sign=True)}]"
     if scale not in ("points", "decades"):
         return f"{number(mean)} {bounds}" if math.isfinite(mean) else MINUS
@@ -107,6 +129,12 @@ def value_on_scale(item: Item, scale: Scale, alpha: float) -> str:
         base = "10^" if scale == "decades" else ""
         return f"{base}{number(item.measured)}, off by {text}"
     return f"off by {text}" if scale == "decades" else text
+
+
+def _analysed(item: Item, low: float, high: float) -> str:
+    unit = f" {item.unit}" if item.unit else ""
+    text = f"{figures(item.estimate.mean, sign=True)}{unit} [{figures(low, sign=True)}, {figures(high, sign=True)}]"
+    return text if item.measured is None else f"{figures(item.measured)}, off by {text}"
 
 
 def _exp(x: float) -> float:

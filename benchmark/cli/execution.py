@@ -232,4 +232,6 @@ def try_out(selection: Selection, only: tuple[str, ...], steps: int, picked: Cho
 
 
 def _updates(protocol: Protocol, made: int) -> str:
+    if protocol.measures == "analysis":
+        return f"{made} updates by the analysis"
     return f"{made} updates of {protocol.recipe.steps:,}" if protocol.trains else "no training"

@@ -201,7 +201,10 @@ def show_protocol(protocol: Protocol) -> None:
     """A protocol, field by field with sources."""
     click.echo(f"{protocol.key}  {protocol.title}\ndigest {protocol.digest}\n")
     sections = ("network", "data", "recipe", "evaluation", "pruning", "levels", "statistics")
-    if not protocol.trains:
+    if protocol.measures == "analysis":
+        trained = "networks are trained for them" if protocol.examined.trains else "no network is trained"
+        click.echo(f"measures: analysis; records hold the numbers of analyses; {trained}\n")
+    elif not protocol.trains:
         click.echo("measures: masks; no network is trained, so there is no recipe and no accuracy\n")
     for section in (name for name in sections if name in protocol.document):
         click.echo(f"{section}:")

@@ -13,7 +13,7 @@ from benchmark.planning.plan import plan
 from benchmark.planning.select import Selection, patterns_of, selection_of
 from benchmark.plugins.registry import locate, plugin_files
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, cells_of
+from benchmark.protocols.cells import DENSE, behind, cells_of
 from benchmark.protocols.methods import MethodSpec
 from benchmark.records import submissions
 from benchmark.records.store import Store
@@ -133,7 +133,8 @@ def _has_its_file(pair: tuple[Protocol, str], files: Mapping[str, Path]) -> bool
 
 def say_confined(selection: Selection, picked: Chosen) -> None:
     """Say how pruners are confined that are not of this repository, if there are any."""
-    methods = [(protocol, method) for protocol, method in selection if method != DENSE]
+    methods = [(protocol, name) for protocol, method in selection if method != DENSE
+               for name in behind(protocol, method)]  # fmt: skip
     pruners = {protocol.pruning_method(method).pruner for protocol, method in methods}
     if all(locate(pruner, picked.files).of_this_repository for pruner in pruners):
         return
@@ -150,7 +151,9 @@ def _refuse_unused(facts: Sequence[PluginFacts], selection: Selection) -> None:
     pruners = {
         spec.pruner
         for protocol, method in selection
-        if method != DENSE and isinstance(spec := protocol.pruning_method(method), MethodSpec)
+        if method != DENSE
+        and method not in protocol.analyses
+        and isinstance(spec := protocol.pruning_method(method), MethodSpec)
     }
     for plugin in facts:
         if plugin.name not in pruners:

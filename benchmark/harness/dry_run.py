@@ -32,7 +32,8 @@ TEST_EXAMPLES = 200
 
 @dataclass(frozen=True)
 class DryRun:
-    """What happened. `data` says which examples were used. An accuracy after a few updates would mean nothing."""
+    """What happened. `data` says which examples were used, `mask` what was made. An accuracy after a few updates would
+    mean nothing."""
 
     protocol: str
     cell: Cell
@@ -43,7 +44,7 @@ class DryRun:
 
 def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, Path] | None = None) -> DryRun:
     """Run the first cell of a method for `steps` updates. Raises BadInput if it fails, with the reason."""
-    short = shortened(protocol, steps) if protocol.trains else protocol
+    short = shortened(protocol, steps) if protocol.examined.trains else protocol
     dataset, words = little_data(protocol, scored=method != "dense")
     seed = protocol.seeds[0]
     cell = Cell(method, 0 if method == "dense" else protocol.measured_levels(method)[0], seed)
@@ -52,9 +53,10 @@ def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, P
         settings = Settings(plugins=plugins, on_record=seen.__setitem__)
         Harness(short, store, settings, dataset=dataset).run(Job(short, (cell,)))
     record = seen[cell]
-    if record.status == "failed" or record.mask is None or record.cost is None:
+    if record.status == "failed" or (record.mask is None and record.analysed is None) or record.cost is None:
         raise BadInput(f"{protocol.id}:{method}", f"failed: {record.reason}", "Correct the protocol or the pruner")
-    mask = f"{record.mask.kept:,} of {record.mask.prunable:,} weights"
+    found = f"{len(record.analysed or {})} numbers found"
+    mask = f"{record.mask.kept:,} of {record.mask.prunable:,} weights" if record.mask else found
     return DryRun(protocol.id, cell, record.cost.train_steps, words, mask)
 
 

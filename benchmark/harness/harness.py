@@ -9,9 +9,9 @@ time is trained side by side, see `harness.jobs`; on a CPU, one network after an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -20,19 +20,30 @@ import torch
 
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.dataset import prepared as prepared_data
-from benchmark.datasets.source import data_root
+from benchmark.harness.analysed import AnalysisCells
 from benchmark.harness.jobs import JobLocks, Rounds, SecondTries
 from benchmark.harness.learned import LearnedMask, is_learning, learned_like, why_refused
-from benchmark.harness.masks import FREE, Confinement, MaskMaker
+from benchmark.harness.masks import FREE, MaskMaker
 from benchmark.harness.record import (
     RecordContext,
+    analysed_record,
     curves_of,
     failed_record,
     finished_record,
     learned_record,
     mask_record,
 )
-from benchmark.harness.start import State, hook_of, masked_like, rewind_steps, told_of, untrained, weights_missing
+from benchmark.harness.settings import Experiment, Prepared, Settings
+from benchmark.harness.start import (
+    State,
+    Weights,
+    hook_of,
+    masked_like,
+    rewind_steps,
+    told_of,
+    untrained,
+    weights_missing,
+)
 from benchmark.planning.cost import Throughput, replicas_in, too_many_in
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.plugins.registry import PluginSource, locate
@@ -41,7 +52,7 @@ from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, tit
 from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import full_masks
-from benchmark.pruning.schedule import PruneCost, ScoreWatch
+from benchmark.pruning.schedule import ScoreWatch
 from benchmark.records.schema import Record
 from benchmark.records.store import WAIT_SECONDS, Store
 from benchmark.records.submissions import refuse_other_source
@@ -49,50 +60,12 @@ from benchmark.tasks import load_task
 from benchmark.training.checkpoint import CheckpointFile, digest_of, save_weights
 from benchmark.training.device import cpu_settings
 from benchmark.training.kernels.engine import described
-from benchmark.training.loop import Placement, train
+from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.errors import BadPruner, NeedFailed, OutOfTime
 from benchmark.utils.signals import with_safe_points
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How to run. `placement`: a device and how it is shared; None is this core.
-
-    `may_start(seconds)` says whether a training of that length still fits the budget. `second_tries`: a failure is only
-    noted at first, and the cell left for another worker; see `harness.jobs`.
-    """
-
-    data_root: Path = field(default_factory=data_root)
-    plugins: Mapping[str, Path] | None = None
-    retry_failed: bool = False
-    second_tries: bool = False
-    checkpoint_seconds: float = 60.0
-    confinement: Confinement = Confinement()  # noqa: RUF009 - frozen
-    placement: Placement | None = None
-    may_start: Callable[[float], bool] = lambda _seconds: True
-    on_progress: Callable[[Cell, int, int, Mapping[str, float]], None] = lambda *_: None
-    on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A cell with its mask and start, about to be trained for `steps` updates by `recipe`.
-
-    `learns`: its scores are trained, from which a mask follows, and its weights stay.
-    """
-
-    cell: Cell
-    masks: Masks
-    prune_cost: PruneCost
-    replica: Replica
-    steps: int
-    recipe: Recipe
-    learns: bool = False
-
-
-Experiment = Generator[Prepared | None, None, None]
-"""Networks to be trained, one after another; None while another process makes what the next one needs."""
+__all__ = ["Harness", "Prepared", "Settings"]
 
 
 class Harness:
@@ -122,6 +95,8 @@ class Harness:
         self.locks = JobLocks(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
         self.masks = MaskMaker(protocol, store, lambda: self.dataset, self.located, settings.confinement)
+        inner = partial(Harness, dataset=dataset)
+        self.analyses = AnalysisCells(protocol, store, settings, lambda: self.dataset, inner, self._progress)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -155,7 +130,7 @@ class Harness:
             return Rounds(self, jobs, width, backfill, backfill_width, most).run()
 
     def _is_confined(self, method: str) -> bool:
-        if method == DENSE:
+        if method == DENSE or method in self.protocol.analyses:
             return False
         spec = self.protocol.pruning_method(method)
         return spec.learning is None and self.settings.confinement.confines(self.located(spec.pruner))
@@ -176,6 +151,9 @@ class Harness:
                 if blocked:
                     raise NeedFailed(f"level {cell.level}", blocked, "It is tried again with --retry-failed")
                 self.tries.refuse_again(cell)
+                if cell.method in self.protocol.analyses:
+                    self._record_analysis(cell)
+                    continue
                 with ExitStack() as locks:
                     yield from self._networks_before(cell, {job}, beside, locks)
                     yield from self._learning_before(cell, job, beside)
@@ -249,11 +227,40 @@ class Harness:
         Raises NeedFailed if that fails.
         """
         with ExitStack() as locks:
-            for prepared in chain(self._networks_before(cell, set(), (), locks), self._learning_before(cell, "", ())):
-                if prepared is None:
-                    time.sleep(WAIT_SECONDS)
-                else:
+            self._train_before(cell, "", locks)
+
+    def _train_before(self, cell: Cell, held: str, locks: ExitStack) -> None:
+        """As `ensure_networks`. `held`: the job whose lock is held, if any; `locks` keeps that of the cell's chain."""
+        networks = self._networks_before(cell, {held} if held else set(), (), locks)
+        for prepared in chain(networks, self._learning_before(cell, held, ()), self._counts_before(cell, ())):
+            if prepared is None:
+                time.sleep(WAIT_SECONDS)
+            else:
+                self.finish(prepared, self.train([prepared])[0])
+
+    def final_weights(self, cell: Cell) -> State:
+        """A cell's trained network, every parameter and buffer: from the work folder, or trained now with all that it
+        follows from. Kept there only if `Settings.keep` says so. Raises NeedFailed if it cannot be had, OutOfTime.
+        """
+        wanted, needed = Weights(cell), Job(self.protocol, (cell,))
+        with ExitStack() as locks:
+            while not self.masks.on_disk(wanted):
+                if locks.enter_context(self.locks.hold(needed)):
+                    self._refuse_failed(cell)
+                    self._train_before(cell, needed.name, locks)
+                    prepared = self._prepare(cell, ())
                     self.finish(prepared, self.train([prepared])[0])
+                    break
+                time.sleep(WAIT_SECONDS)
+        if not self.masks.on_disk(wanted):
+            self._refuse_failed(cell)
+        return self.masks.trained(wanted)
+
+    def made_mask(self, cell: Cell) -> Masks:
+        """A cell's mask, made now if need be, with the networks before it. Raises as `final_weights`, or BadPruner."""
+        with ExitStack() as locks:
+            self._train_before(cell, "", locks)
+            return self.masks.make(cell)[0]
 
     def settled(self, cell: Cell) -> bool:
         """Whether nothing is left to do for a cell: finished, or failed and not to be tried again."""
@@ -372,8 +379,9 @@ class Harness:
             record = finished_record(self._context(cell), ready.masks, ready.prune_cost, outcome, learned)
             self._write_at_last(cell, record, None if outcome.failure else curves_of(outcome.history))
         self._weights_path(cell, "checkpoint").unlink(missing_ok=True)
-        if is_chain(self.protocol, cell.method) and cell.level > 1:
-            self._weights_path(Cell(cell.method, cell.level - 1, cell.seed), "final").unlink(missing_ok=True)
+        before = Cell(cell.method, cell.level - 1, cell.seed)
+        if is_chain(self.protocol, cell.method) and cell.level > 1 and not self.settings.keep(before):
+            self._weights_path(before, "final").unlink(missing_ok=True)
 
     def _finish_learning(self, ready: Prepared, outcome: Outcome) -> None:
         """Keep what was learned for the trainings that follow from it; write the record where none does. A weight that
@@ -393,7 +401,8 @@ class Harness:
         self._weights_path(cell, "checkpoint").unlink(missing_ok=True)
 
     def _keep_weights(self, cell: Cell, outcome: Outcome) -> None:
-        if outcome.failure or (cell.method != DENSE and not is_chain(self.protocol, cell.method)):
+        needed = cell.method == DENSE or is_chain(self.protocol, cell.method) or self.settings.keep(cell)
+        if outcome.failure or not needed:
             return
         kept: dict[str, State] = {"final": outcome.weights}
         kept |= {f"step-{step}": state for step, state in outcome.snapshots.items()}
@@ -417,12 +426,22 @@ class Harness:
         self._mask_seconds[cell.method] = cost.seconds
         self._write(cell, mask_record(self._context(cell), masks, cost, self._watch.facts), None)
 
+    def _record_analysis(self, cell: Cell) -> None:
+        """Measure an analysis and write what it found. Raises OutOfTime, NeedFailed or BadInput."""
+        if not self.settings.may_start(expected_seconds(self.protocol, self.store.records(self.protocol))([cell])):
+            raise OutOfTime
+        found = self.analyses.measure(cell)
+        record = analysed_record(self._context(cell), found)
+        self._write_at_last(cell, record, None if record.reason else found.findings.packed())
+        self.analyses.forget(cell)
+
     def _record_failure(self, cell: Cell, reason: str, final: bool) -> None:
         """Write down why a cell cannot be measured; if not `final`, at the second failure. Raises Unavailable then."""
         (self._write if final else self._write_at_last)(cell, failed_record(self._context(cell), reason), None)
 
     def _context(self, cell: Cell) -> RecordContext:
-        source = None if cell.method == DENSE else self.located(self.protocol.pruning_method(cell.method).pruner)
+        prunes = cell.method != DENSE and cell.method not in self.protocol.analyses
+        source = self.located(self.protocol.pruning_method(cell.method).pruner) if prunes else None
         placement = self.settings.placement
         device = placement.device if placement else "cpu"
         return RecordContext(self.protocol, cell, source, self.dataset.digest, device)

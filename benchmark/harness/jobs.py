@@ -33,7 +33,8 @@ from benchmark.utils.files import write_atomically
 from benchmark.utils.hardware import host
 
 if TYPE_CHECKING:
-    from benchmark.harness.harness import Experiment, Harness, Prepared
+    from benchmark.harness.harness import Harness
+    from benchmark.harness.settings import Experiment, Prepared
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmark.analyses import digest_of, load_analysis
+from benchmark.harness.analysed import Analysed
 from benchmark.harness.learned import LearnedMask, LearningCost, is_learning
 from benchmark.harness.start import hook_of
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, train_steps
-from benchmark.protocols.methods import ControlSpec, HookSpec
+from benchmark.protocols.methods import ControlSpec, HookSpec, MethodSpec
 from benchmark.pruning.connectivity import connectivity
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
@@ -21,6 +23,7 @@ from benchmark.pruning.schedule import PruneCost
 from benchmark.records.provenance import provenance
 from benchmark.records.schema import (
     RECORD_SCHEMA,
+    AnalysisRef,
     CellRef,
     CostFacts,
     HookRef,
@@ -29,6 +32,7 @@ from benchmark.records.schema import (
     Measured,
     MethodRef,
     MetricValues,
+    Number,
     ProtocolRef,
     Record,
     ScoreFacts,
@@ -121,6 +125,7 @@ def _mask_train_steps(protocol: Protocol, cell: Cell) -> int:
     spec = protocol.method(cell.method)
     if isinstance(spec, ControlSpec):
         return _mask_train_steps(protocol, Cell(spec.of, cell.level, cell.seed))
+    assert isinstance(spec, MethodSpec)  # an analysis trains nothing under a mask of its own
     if spec.schedule.scores == "initial":
         return learning_steps(protocol, cell)
     steps = protocol.recipe.steps
@@ -131,6 +136,8 @@ def _mask_train_steps(protocol: Protocol, cell: Cell) -> int:
 
 def _method_ref(context: RecordContext) -> MethodRef:
     name = context.cell.method
+    if name in context.protocol.analyses:
+        return _analysis_ref(context.protocol, name)
     if context.source is None:
         return MethodRef(name=name, pruner=None, pruner_digest=None, parameters={})
     spec = context.protocol.pruning_method(name)
@@ -142,6 +149,12 @@ def _method_ref(context: RecordContext) -> MethodRef:
         parameters=spec.parameters,
         hook=None if hook is None else _hook_ref(hook),
     )
+
+
+def _analysis_ref(protocol: Protocol, name: str) -> MethodRef:
+    spec = protocol.analyses[name]
+    own = AnalysisRef(name=spec.analysis, digest=digest_of(load_analysis(spec)), of=spec.of)
+    return MethodRef(name=name, pruner=None, pruner_digest=None, parameters=spec.parameters, analysis=own)
 
 
 def _hook_ref(hook: HookSpec) -> HookRef:
@@ -178,9 +191,11 @@ def _record(context: RecordContext, reason: str | None, replica_group: str | Non
 
 def _arithmetic(protocol: Protocol, cell: Cell, device: str) -> str | None:
     """What trained, where the protocol asks for portable arithmetic: scores are learned by torch."""
-    if not protocol.trains:
+    if not protocol.examined.trains:
         return None
     found = arithmetic(protocol.recipe, device)
+    if found and protocol.measures == "analysis":
+        return f"torch (of networks trained by {found})"
     return "torch (scores are learned)" if found and is_learning(protocol, cell) else found
 
 
@@ -188,6 +203,25 @@ def mask_record(context: RecordContext, masks: Masks, prune_cost: PruneCost, sco
     """The record of a mask that no network was trained with."""
     cost = _cost(prune_cost, train_steps=0, train_examples=0, train_seconds=0.0, train_cpu_seconds=0.0)
     return _record(context, None, mask=mask_facts(context.protocol, masks), cost=cost, scores=scores)
+
+
+def analysed_record(context: RecordContext, found: Analysed) -> Record:
+    """The record of an analysis; a failed one if its numbers are not finite."""
+    findings = found.findings
+    cost = _cost(
+        PruneCost(0.0, 0, 0, 0),
+        found.updates_before,
+        train_steps=findings.updates,
+        train_examples=findings.examples,
+        train_seconds=round(found.seconds, 3),
+        train_cpu_seconds=round(found.cpu_seconds, 3),
+    )
+    if findings.failure:
+        return _record(context, findings.failure, cost=cost)
+    numbers = {name: Number(unit=found.units[name], value=float(findings.numbers[name])) for name in found.units
+               if name in findings.numbers}  # fmt: skip
+    curves = findings.packed()
+    return _record(context, None, analysed=numbers, cost=cost, curves_sha256=None if curves is None else sha256(curves))
 
 
 def _cost(

@@ -156,6 +156,7 @@ def weights_missing(
 
 def rewind_steps(protocol: Protocol) -> tuple[int, ...]:
     """Updates after which the dense network's weights are kept, because a method rewinds to them."""
-    schedules = [spec.schedule for spec in protocol.methods.values() if not isinstance(spec, ControlSpec)]
+    pruning = [protocol.pruning_method(name) for name in protocol.examined.methods]
+    schedules = [spec.schedule for spec in pruning]
     restarts = {schedule.restart for schedule in schedules if schedule.weights == "rewound"}
     return tuple(sorted({restart for restart in restarts if isinstance(restart, int)} - {0}))

@@ -137,7 +137,7 @@ def replicas_in(words: str | None) -> int:
 
 def training_work(protocol: Protocol) -> float:
     """Operations of one whole training; 0 where nothing is trained. Orders protocols alike on every machine."""
-    return protocol.recipe.steps * flops_per_step(protocol) if protocol.trains else 0.0
+    return protocol.recipe.steps * flops_per_step(protocol) if protocol.examined.trains else 0.0
 
 
 @dataclass(frozen=True)

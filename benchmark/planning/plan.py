@@ -23,7 +23,7 @@ from benchmark.protocols.cells import (
     shares_work,
     train_steps,
 )
-from benchmark.protocols.methods import ControlSpec
+from benchmark.protocols.methods import ControlSpec, MethodSpec
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput
@@ -73,7 +73,7 @@ class PlannedJob:
 
 def _later(protocol: Protocol, method: str) -> tuple[int, ...]:
     spec = None if method == DENSE else protocol.method(method)
-    return () if spec is None or isinstance(spec, ControlSpec) else spec.later
+    return spec.later if isinstance(spec, MethodSpec) else ()
 
 
 def jobs(
@@ -133,10 +133,12 @@ def expected_seconds(
 ) -> Callable[[Sequence[Cell]], float]:
     """How long cells of a protocol should take on one core, from its records, else from the size of the network.
 
-    Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once. `costs`: a
-    model that has seen more than these records. `device`: another than this core, as records name it; of a GPU, what
-    a cell takes of it in company.
+    Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once. An analysis
+    takes as long as its records say, or else as two trainings. `costs`: a model that has seen more than these records.
+    `device`: another than this core, as records name it; of a GPU, what a cell takes of it in company.
     """
+    if protocol.measures == "analysis":
+        return _analysis_seconds(protocol, records)
     costs = costs or CostModel.learn({protocol: records})
     speed, learning = costs.share(protocol, device), costs.learning_seconds_per_step(protocol, device)
     taken: dict[str, list[float]] = {}
@@ -158,6 +160,18 @@ def expected_seconds(
         return sum(each[method] for method, _, _ in sorted(masks))  # sums of one order: sets have none
 
     return seconds
+
+
+def _analysis_seconds(protocol: Protocol, records: Sequence[Record]) -> Callable[[Sequence[Cell]], float]:
+    """Of analyses: what their records say, by method; else two trainings each, or one pass over the weights."""
+    taken: dict[str, list[float]] = {}
+    for record in records:
+        if record.cost:
+            taken.setdefault(record.method.name, []).append(record.cost.train_seconds)
+    weights = sum(protocol.pruning.layer_sizes.values())
+    guess = (2 * training_work(protocol) or 3000 * weights) / FLOPS_PER_SECOND
+    each = {method: median(seconds) for method, seconds in taken.items()}
+    return lambda cells: sum(each.get(cell.method, guess) for cell in cells)
 
 
 def _mask_seconds(protocol: Protocol, method: str, taken: Sequence[float]) -> float:

@@ -25,8 +25,8 @@ from pydantic import TypeAdapter
 from benchmark.claims.evidence import UNDECIDED, Verdict
 from benchmark.claims.observations import Observations, Point
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell, cells_of, is_chain, method_names
-from benchmark.protocols.methods import ControlSpec
+from benchmark.protocols.cells import DENSE, Cell, cells_of, is_chain, method_names, point_of
+from benchmark.protocols.methods import ControlSpec, MethodSpec
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput, LotterybenchError, did_you_mean
 from benchmark.utils.files import MIB, read_limited, sha256, write_atomically
@@ -92,7 +92,7 @@ def cells_needed(claim: RestsOnCells, protocol: Protocol) -> list[Cell]:
     levels: dict[str, int] = {}
     exact: set[tuple[str, int]] = set()
     for method, level in claim.cells.get(protocol.id, ()):
-        name = method if level else DENSE
+        name = point_of(protocol, method, level)[0]
         exact.add((name, level))
         if name in protocol.all_methods:
             _leading_to(protocol, name, level, levels)
@@ -122,13 +122,15 @@ def cells_for_one_seed(protocol: Protocol, points: Iterable[Point]) -> list[Cell
     control's parent, the dense network that masks or rewinding start from. Seed 0 stands for any."""
     cells: set[Cell] = set()
     for method, level in points:
-        cells.update(_behind(protocol, method if level else DENSE, level))
+        cells.update(_behind(protocol, *point_of(protocol, method, level)))
     return sorted(cells)
 
 
 def _behind(protocol: Protocol, method: str, level: int) -> set[Cell]:
     if method == DENSE:
         return {Cell(DENSE, 0, 0)}
+    if method in protocol.analyses:
+        return {Cell(method, level, 0)}
     spec = protocol.method(method)
     if isinstance(spec, ControlSpec):
         own = {Cell(method, level, 0, draw) for draw in range(spec.draws)}
@@ -138,6 +140,7 @@ def _behind(protocol: Protocol, method: str, level: int) -> set[Cell]:
         return own | (_behind(protocol, spec.of, level) - {Cell(spec.of, level, 0)})
     if is_chain(protocol, method):
         return {Cell(method, lower, 0) for lower in range(1, level + 1)} | {Cell(DENSE, 0, 0)}
+    assert isinstance(spec, MethodSpec)
     starts_trained = spec.schedule.scores == "trained" or spec.schedule.restart != 0
     return {Cell(method, level, 0)} | ({Cell(DENSE, 0, 0)} if starts_trained else set())
 

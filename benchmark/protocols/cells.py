@@ -12,7 +12,8 @@ from functools import cache
 from math import inf, log10
 from typing import Protocol as Interface
 
-from benchmark.protocols.methods import ControlSpec, Schedule
+from benchmark.protocols.analysis import AnalysisSpec
+from benchmark.protocols.methods import ControlSpec, MethodSpec, Schedule
 from benchmark.protocols.protocol import Protocol
 
 DENSE = "dense"
@@ -49,8 +50,22 @@ def shares_work(protocol: Protocol, method: str) -> bool:
 
 
 def method_names(protocol: Protocol) -> list[str]:
-    """Dense first, if networks are trained, then the protocol's methods in its order, then added ones."""
+    """Dense first, if networks are trained, then the protocol's methods in its order, then added ones; of a protocol
+    that measures analyses, those alone."""
+    if protocol.measures == "analysis":
+        return [*protocol.analyses]
     return [DENSE, *protocol.all_methods] if protocol.trains else [*protocol.all_methods]
+
+
+def point_of(protocol: Protocol, method: str, level: int) -> tuple[str, int]:
+    """Whose record holds a method at a level: level 0 of pruning methods is the one dense network, of an analysis its
+    own."""
+    return (method if level or protocol.measures == "analysis" else DENSE, level)
+
+
+def behind(protocol: Protocol, method: str) -> tuple[str, ...]:
+    """The pruning methods that a method runs: itself, or all that a protocol has for its analyses to look at."""
+    return tuple(protocol.examined.methods) if method in protocol.analyses else (method,)
 
 
 @cache
@@ -128,14 +143,27 @@ def method_words(protocol: Protocol, method: str) -> str:
     if method == DENSE:
         return "the whole network, nothing pruned"
     spec = protocol.method(method)
-    if isinstance(spec, ControlSpec):
-        if spec.inverted is not None:
-            of = "in every round" if spec.inverted == "every-round" else "of the whole network, cut in one round"
-            return f"masks by the scores of {spec.of} turned around {of}"
-        if spec.hook is not None:
-            return f"the masks of {spec.of}, '{spec.hook.name}' while training"
-        what = "with newly drawn weights" if spec.control == "reinitialise" else "permuted within layers"
-        return f"the masks of {spec.of} {what}, {spec.draws} draws per mask"
+    if isinstance(spec, AnalysisSpec):
+        return _analysis_words(spec)
+    return _control_words(spec) if isinstance(spec, ControlSpec) else _pruning_words(protocol, spec)
+
+
+def _analysis_words(spec: AnalysisSpec) -> str:
+    given = ", ".join(f"{key} = {value}" for key, value in spec.parameters.items())
+    return f"analysis '{spec.analysis}'{f' ({given})' if given else ''}{f' of {spec.of}' if spec.of else ''}"
+
+
+def _control_words(spec: ControlSpec) -> str:
+    if spec.inverted is not None:
+        of = "in every round" if spec.inverted == "every-round" else "of the whole network, cut in one round"
+        return f"masks by the scores of {spec.of} turned around {of}"
+    if spec.hook is not None:
+        return f"the masks of {spec.of}, '{spec.hook.name}' while training"
+    what = "with newly drawn weights" if spec.control == "reinitialise" else "permuted within layers"
+    return f"the masks of {spec.of} {what}, {spec.draws} draws per mask"
+
+
+def _pruning_words(protocol: Protocol, spec: MethodSpec) -> str:
     s = spec.schedule
     parameters = ", ".join(f"{key} = {value}" for key, value in spec.parameters.items())
     kept = ", the lowest kept" if spec.keep == "lowest" else ""

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
+from benchmark.protocols.analysis import AnalysisSpec
 from benchmark.protocols.levels import Level, LevelRule, materialise
 from benchmark.protocols.methods import ControlSpec, MethodSpec, PruningSpec
 from benchmark.protocols.network import SETS, MlpSpec, NetworkSpec, prunable
@@ -49,7 +50,9 @@ class Paper(Frozen):
 class Protocol(Frozen):
     """One frozen setting. `digest` identifies the materialised document, defaults included.
 
-    An analysis protocol (`measures: masks`) has neither recipe nor evaluation: its masks themselves are measured.
+    With `measures: masks` there is neither recipe nor evaluation: the masks themselves are measured. With `measures:
+    analysis` there are both or neither, and only `AnalysisSpec` methods make records, of the networks or masks of
+    `examined`.
     """
 
     schema_: Literal["lotterybench/protocol/1"] = Field(alias="schema")
@@ -61,12 +64,12 @@ class Protocol(Frozen):
     network: NetworkSpec
     data: DataSpec
     task: Annotated[str, ADDED] = Field(default="classification", description="what is learned; see benchmark/tasks")
-    measures: Annotated[Literal["trained-networks", "masks"], ADDED] = "trained-networks"
+    measures: Annotated[Literal["trained-networks", "masks", "analysis"], ADDED] = "trained-networks"
     recipe: Annotated[Recipe, ADDED] = NO_TRAINING
     evaluation: Annotated[EvaluationSpec, ADDED] = NO_EVALUATION
     pruning: PruningSpec
     levels: LevelRule
-    methods: dict[str, MethodSpec | ControlSpec]
+    methods: dict[str, MethodSpec | ControlSpec | AnalysisSpec]
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     dense_seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], ADDED] = Field(
         default=(), description="further seeds of the dense network alone, shared out over `seeds` in order"
@@ -88,8 +91,25 @@ class Protocol(Frozen):
 
     @property
     def trains(self) -> bool:
-        """Whether final networks are trained; False for an analysis of masks alone."""
+        """Whether records are of trained networks; False where masks alone, or analyses, are measured."""
         return self.measures == "trained-networks"
+
+    @property
+    def analyses(self) -> dict[str, AnalysisSpec]:
+        """The methods that are analyses: all that make records in a protocol that has some."""
+        return {name: spec for name, spec in self.methods.items() if isinstance(spec, AnalysisSpec)}
+
+    @cached_property
+    def examined(self) -> Protocol:
+        """What the analyses look at, as a protocol of its own: trained networks if there is a recipe, else masks.
+
+        The protocol itself where it measures no analyses.
+        """
+        if self.measures != "analysis":
+            return self
+        methods = {name: spec for name, spec in self.methods.items() if not isinstance(spec, AnalysisSpec)}
+        measures = "masks" if self.recipe == NO_TRAINING else "trained-networks"
+        return self.model_copy(update={"measures": measures, "methods": methods})
 
     @cached_property
     def key(self) -> str:
@@ -102,7 +122,7 @@ class Protocol(Frozen):
         return dict(self._added)
 
     @cached_property
-    def all_methods(self) -> Mapping[str, MethodSpec | ControlSpec]:
+    def all_methods(self) -> Mapping[str, MethodSpec | ControlSpec | AnalysisSpec]:
         """The protocol's own methods in its order, then the added ones."""
         return {**self.methods, **self._added}
 
@@ -123,6 +143,8 @@ class Protocol(Frozen):
             check_levels(wider, name)
             spec.check(name, wider)
             check_measures(wider)
+            if wider.measures == "analysis":
+                raise ValueError(f"methods.{name}: a protocol with measures: analysis takes no methods of plugins")
         return wider
 
     def __hash__(self) -> int:
@@ -162,11 +184,15 @@ class Protocol(Frozen):
         return materialise(self.levels, self.pruning.layer_sizes, self.pruning.layer_rates)
 
     def pruning_method(self, name: str) -> MethodSpec:
-        """The pruner and schedule behind `name`, following controls. Raises BadInput if unknown."""
+        """The pruner and schedule behind `name`, following controls. Raises BadInput if unknown, or an analysis."""
         spec = self.method(name)
+        if isinstance(spec, AnalysisSpec):
+            raise BadInput(
+                f"method '{name}'", f"is an analysis in protocol {self.id}, and prunes nothing", "Name a pruner"
+            )
         return self.pruning_method(spec.of) if isinstance(spec, ControlSpec) else spec
 
-    def method(self, name: str) -> MethodSpec | ControlSpec:
+    def method(self, name: str) -> MethodSpec | ControlSpec | AnalysisSpec:
         """The method called `name`. Raises BadInput, with the nearest name, if there is none."""
         methods = self.all_methods
         if name not in methods:
@@ -184,7 +210,7 @@ class Protocol(Frozen):
             if not re.fullmatch(METHOD_NAME, name) or name == "dense":
                 raise ValueError(f"methods.{name}: name methods in small letters, digits, - and +; dense is taken")
             check_levels(self, name)
-            spec.check(name, self)
+            spec.check(name, self.examined)
         if len({*self.seeds, *self.dense_seeds}) != len(self.seeds) + len(self.dense_seeds):
             raise ValueError("seeds: a seed stands twice")
         if len(self.dense_seeds) % len(self.seeds):
@@ -206,28 +232,45 @@ class Protocol(Frozen):
 
 def check_measures(protocol: Protocol) -> None:
     """Recipe, evaluation, data and methods go with what the protocol measures. Raises ValueError."""
+    check_analyses(protocol)
+    examined = protocol.examined
     for name, given in {
         "recipe": protocol.recipe != NO_TRAINING,
         "evaluation": protocol.evaluation != NO_EVALUATION,
     }.items():
-        if protocol.trains and not given:
+        if examined.trains and not given:
             raise ValueError(f"{name}: the field is missing; only a protocol with measures: masks trains nothing")
-        if not protocol.trains and given:
+        if not examined.trains and given:
             raise ValueError(f"{name}: a protocol with measures: masks trains nothing; leave it out")
-    if protocol.trains and not DATASETS.get(protocol.data.name).has_test_set:
+    if examined.trains and not DATASETS.get(protocol.data.name).has_test_set:
         raise ValueError(
             f"data.name: '{protocol.data.name}' has no test set, so only a protocol with measures: masks can use it"
         )
-    for name, spec in protocol.all_methods.items():
-        if why := spec.unfit_for(trains=protocol.trains):
+    for name, spec in examined.all_methods.items():
+        if not isinstance(spec, AnalysisSpec) and (why := spec.unfit_for(trains=examined.trains)):
             raise ValueError(f"methods.{name}: {why}")
+
+
+def check_analyses(protocol: Protocol) -> None:
+    """Analyses stand where they are measured, and only there. Raises ValueError."""
+    if protocol.measures != "analysis":
+        for name in protocol.analyses:
+            raise ValueError(f"methods.{name}: an analysis needs measures: analysis")
+        return
+    if not protocol.analyses:
+        raise ValueError("methods: measures: analysis needs a method with analysis: NAME")
+    if protocol.dense_seeds:
+        raise ValueError("dense_seeds: measures: analysis has no dense networks of its own")
+    if protocol.evaluation != NO_EVALUATION and protocol.recipe == NO_TRAINING:
+        raise ValueError("evaluation: goes with a recipe; give both, or neither where nothing is trained")
 
 
 def check_levels(protocol: Protocol, name: str) -> None:
     """Every level of a method is one of the protocol's, and stands there once. Raises ValueError."""
     wanted, last = protocol.measured_levels(name), len(protocol.level_table) - 1
-    if wrong := [level for level in wanted if not 1 <= level <= last]:
-        raise ValueError(f"methods.{name}: level {wrong[0]} is outside 1..{last}")
+    first = 0 if name in protocol.analyses else 1
+    if wrong := [level for level in wanted if not first <= level <= last]:
+        raise ValueError(f"methods.{name}: level {wrong[0]} is outside {first}..{last}")
     if len(set(wanted)) != len(wanted):
         raise ValueError(f"methods.{name}: a level stands twice")
 

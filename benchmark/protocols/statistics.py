@@ -26,6 +26,9 @@ class Margins(Frozen):
     exact: Annotated[float | None, Field(gt=0, lt=1), ADDED] = Field(
         default=None, description="relative error up to which sums of scores count as equal"
     )
+    analysed: Annotated[dict[str, Annotated[float, Field(gt=0)]], ADDED] = Field(
+        default_factory=dict, description="of the numbers of analyses, by name and in their units; the only such margin"
+    )
 
 
 class PlannedLook(Frozen):

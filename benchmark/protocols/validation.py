@@ -23,19 +23,24 @@ def explained(error: ValidationError, document: dict[str, Any], name: str) -> Ba
 
 # What pydantic puts into an error's place to say which alternative of a union it tried.
 _BRANCH = re.compile(
-    r"MethodSpec|ControlSpec|bool|int|float|str|.*\[.*\]|rate-per-round|linear-sparsity-to-1|listed|"
+    r"MethodSpec|ControlSpec|AnalysisSpec|bool|int|float|str|.*\[.*\]|rate-per-round|linear-sparsity-to-1|listed|"
     + "|".join(map(re.escape, NETWORK_NAMES)),
     re.DOTALL,
 )
 
 
+_KINDS = {"analysis": "AnalysisSpec", "of": "ControlSpec", "pruner": "MethodSpec"}
+"""What a method is by the first of these fields that it has."""
+
+
 def _meant(error: Any, document: dict[str, Any]) -> bool:
-    """Whether an error is of the alternative that was meant: `of` makes a control, only text can be a keyword."""
+    """Whether an error is of the alternative that was meant: `analysis` makes an analysis, `of` without it a control;
+    only text can be a keyword."""
     place = error["loc"]
-    if place[:1] == ("methods",) and place[2:3] in (("MethodSpec",), ("ControlSpec",)):
+    if place[:1] == ("methods",) and place[2:3] and place[2] in _KINDS.values():
         given = document["methods"][place[1]]
-        control = isinstance(given, dict) and "of" in given
-        if (place[2] == "ControlSpec") != control:
+        meant = next((kind for key, kind in _KINDS.items() if isinstance(given, dict) and key in given), "MethodSpec")
+        if place[2] != meant:
             return False
     return error["type"] != "literal_error" or isinstance(error["input"], str)
 

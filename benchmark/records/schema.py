@@ -28,7 +28,9 @@ TrainedMetric = Accuracy | Literal["train-accuracy", "early-stop-step"]
 MaskMetric = Literal[
     "empty-layers", "layer-density", "disconnected", "effective-density", "unit-error", "score-slope", "prune-to-cut"
 ]
-Metric = TrainedMetric | MaskMetric | Literal["layer-share"]
+Analysed = Annotated[str, Field(pattern=r"^analysed/[a-z0-9_]+$")]
+"""A number of an analysis: `analysed/` and its name."""
+Metric = TrainedMetric | MaskMetric | Literal["layer-share"] | Analysed
 
 RECORD_SCHEMA: Literal["lotterybench/record/2"] = "lotterybench/record/2"
 SCHEMA_1: Literal["lotterybench/record/1"] = "lotterybench/record/1"
@@ -50,6 +52,14 @@ class HookRef(Frozen):
     parameters: dict[str, bool | int | float | str]
 
 
+class AnalysisRef(Frozen):
+    """Which analysis, with the digest of its module's code. `of`: the pruning method that it looked at."""
+
+    name: str
+    digest: str
+    of: str | None
+
+
 class MethodRef(Frozen):
     """Which method, with the digest of the pruner's code."""
 
@@ -58,6 +68,7 @@ class MethodRef(Frozen):
     pruner_digest: str | None
     parameters: dict[str, bool | int | float | str]
     hook: Annotated[HookRef | None, ADDED] = None
+    analysis: Annotated[AnalysisRef | None, ADDED] = None
 
 
 class CellRef(Frozen):
@@ -147,8 +158,18 @@ class Measured(Frozen):
         return value
 
 
+class Number(Frozen):
+    """One number of an analysis, in `unit`."""
+
+    unit: str = Field(min_length=1)
+    value: float
+
+
 class CostFacts(Frozen):
     """Measured by the harness. `mask_train_steps`: updates spent before this training to find the mask.
+
+    Of an analysis, `train_*` is what it trained and took itself, and `mask_train_steps` what the networks took that it
+    was given, whether other cells shared them or not.
 
     `mask_train_examples`, `mask_train_seconds`: what they took, where the mask was learned; elsewhere they were updates
     like those of this training. `evaluation_cpu_seconds`: of `train_cpu_seconds`, what evaluations took; on a GPU only
@@ -211,6 +232,9 @@ class _Layout(Frozen):
         default=None, description="what a hook counted: mask_moves, weights_ever_left, dense_gradients, ..."
     )
     measured: Frozen | None
+    analysed: Annotated[dict[str, Number] | None, ADDED] = Field(
+        default=None, description="of an analysis: its numbers by name; its curves are the .npz beside the record"
+    )
     cost: CostFacts | None
     curves_sha256: str | None
     provenance: _Origin
@@ -219,7 +243,8 @@ class _Layout(Frozen):
 class Record(_Layout):
     """One cell. `status` failed carries a `reason` and may have nothing measured.
 
-    A protocol that measures masks alone has `scores`, and neither `measured` nor curves.
+    A protocol that measures masks alone has `scores`, and neither `measured` nor curves. One that measures analyses has
+    `analysed` and, where the analysis gives some, curves.
     """
 
     schema_: Literal["lotterybench/record/2", "lotterybench/record/1"] = Field(alias="schema")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.claims import papers as published
 from benchmark.claims.observations import Observations, reported_metric
-from benchmark.claims.wording import METRICS
+from benchmark.claims.wording import metric_words
 from benchmark.protocols import Protocol, load_earlier
 from benchmark.protocols.cells import DENSE, axis_name, axis_value
 from benchmark.records.schema import Metric
@@ -67,7 +67,7 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
         figure, axes = pyplot.subplots(1, 1 + stops, figsize=(8.4 if stops else 6.4, 3.6), squeeze=False)
         accuracy: list[Axes] = list(axes[0])
         _panel(accuracy[0], seen, methods, reported_metric(protocol))
-        accuracy[0].set_ylabel(f"{METRICS[reported_metric(protocol)]}, %")
+        accuracy[0].set_ylabel(f"{metric_words(reported_metric(protocol))}, %")
         if stops:
             _panel(accuracy[1], seen, methods, "early-stop-step")
             accuracy[1].set_ylabel("early-stop step")

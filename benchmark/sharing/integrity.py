@@ -55,7 +55,8 @@ def contradictions(
     """
     cell = cell_of(record)
     level = protocol.level_table[cell.level]
-    pruner = None if cell.method == DENSE else protocol.pruning_method(cell.method).pruner
+    analysed = cell.method in protocol.analyses
+    pruner = None if cell.method == DENSE or analysed else protocol.pruning_method(cell.method).pruner
     if record.cell.density_asked != level.density:
         yield f"density_asked is not the {level.density} of its level"
     if record.method.pruner != pruner:
@@ -63,6 +64,8 @@ def contradictions(
     if record.status == "failed":
         if not record.reason:
             yield "it failed without a reason"
+    elif analysed:
+        yield from _against_analysis(protocol, record)
     elif record.cost is None or record.mask is None or (record.measured is None) == protocol.trains:
         has = "without figures" if protocol.trains else "with figures of a training, or without a mask"
         yield f"it is finished {has}"
@@ -74,6 +77,18 @@ def contradictions(
             yield from _against_mask(protocol, record.mask, mask)
         if curves is not None and record.measured:
             yield from _against_curves(protocol, record.measured, unpack_bytes(curves, CURVES_BYTES))
+
+
+def _against_analysis(protocol: Protocol, record: Record) -> Iterator[str]:
+    spec, named = protocol.analyses[record.method.name], record.method.analysis
+    if named is None or (named.name, named.of, record.method.parameters) != (spec.analysis, spec.of, spec.parameters):
+        yield f"it is not of analysis {spec.analysis!r} as the protocol has it"
+    if record.cost is None or not record.analysed or record.measured is not None or record.mask is not None:
+        yield "it is finished without numbers of an analysis, or with figures of a training or mask"
+    if missing := sorted(protocol.statistics.margins.analysed.keys() - (record.analysed or {}).keys()):
+        other = [s for s in protocol.analyses.values() if s.analysis != spec.analysis]
+        if not other:  # else a margin may be of another analysis's number
+            yield f"it has no number {missing[0]}, which the protocol has a margin for"
 
 
 def _against_levels(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator[str]:

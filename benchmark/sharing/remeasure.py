@@ -119,7 +119,7 @@ def compare_means(protocol: Protocol, first: Store, again: Store) -> MeanCompari
     recorded = {cell_of(record): record for record in first.records(protocol) if record.status == "finished"}
     repeated = [record for record in again.records(protocol) if record.status == "finished"]
     pairs = [CellComparison(recorded[cell_of(r)], r) for r in repeated if cell_of(r) in recorded]
-    differences = [_points(pair.recorded, pair.again) for pair in pairs if pair.again is not None]
+    differences = [_points(protocol, pair.recorded, pair.again) for pair in pairs if pair.again is not None]
     return MeanComparison(
         protocol.key,
         len(pairs),
@@ -157,8 +157,17 @@ def _half_width(differences: Sequence[float]) -> float:
     return float(t.ppf(0.975, len(differences) - 1)) * stdev(differences) / sqrt(len(differences))
 
 
-def _points(recorded: Record, again: Record) -> float:
-    """Points of last test accuracy or, where nothing was trained, of the layer density that differs most."""
+def _points(protocol: Protocol, recorded: Record, again: Record) -> float:
+    """Points of last test accuracy or, where nothing was trained, of the layer density that differs most. Of an
+    analysis the number that differs most, a margin of its own for every margin in points."""
+    margins = protocol.statistics.margins
+    if recorded.analysed and again.analysed:
+        off = [
+            (again.analysed[name].value - recorded.analysed[name].value) / margin
+            for name, margin in margins.analysed.items()
+            if name in recorded.analysed and name in again.analysed
+        ]
+        return margins.accuracy_points * max(off, key=abs, default=0.0)
     if recorded.measured and again.measured:
         return again.measured.last("test_accuracy") - recorded.measured.last("test_accuracy")
     assert recorded.mask is not None  # finished records have masks

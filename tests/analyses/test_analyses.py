@@ -5,17 +5,28 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from made_once import run_all
 from torch import nn
+from toy_analysis import analysing
 
-from benchmark.analyses import ANALYSES, load_analysis
+from benchmark.analyses import load_analysis
+from benchmark.analyses.line import barrier, networks_between, shares
 from benchmark.analyses.mode_connectivity import ModeConnectivity
 from benchmark.datasets.dataset import Dataset
-from benchmark.protocols import Protocol, load
-from benchmark.protocols.cells import DENSE, Cell, is_chain
+from benchmark.protocols import Protocol, load, parse
+from benchmark.protocols.analysis import AnalysisSpec
+from benchmark.protocols.cells import DENSE, Cell
+from benchmark.records.store import Store
+from benchmark.tasks import load_task
 from benchmark.utils.errors import BadInput
+from benchmark.utils.npz import unpack_bytes
+
+CLASSIFICATION = load_task("classification")
 
 
 def line_data() -> Dataset:
@@ -33,14 +44,23 @@ def classifier(weight: float) -> nn.Module:
     return module
 
 
+def heights_between(one: nn.Module, other: nn.Module, data: Dataset, parts: int = 10) -> dict[str, float]:
+    return ModeConnectivity(parts).between(one, other, data, CLASSIFICATION)[0]
+
+
 def test_names_need_no_torch() -> None:
     text = (
-        "import sys; from benchmark.analyses import ANALYSES as a; print(*a.names()); assert 'torch' not in sys.modules"
+        "import sys; from benchmark.protocols.analysis import ANALYSES as a; print(*a.names());"
+        "assert 'torch' not in sys.modules"
     )
     names = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.split()
-    assert names == list(ANALYSES.names()) == ["mode-connectivity"]
+    assert {"mode-connectivity"} <= set(names)
+    for name in names:
+        kind = type(load_analysis(AnalysisSpec(analysis=name, levels=(1,))))
+        assert kind.paper, name
+        assert kind.units, name
     with pytest.raises(BadInput, match="Did you mean 'mode-connectivity'"):
-        load_analysis("mode_connectivity")
+        load_analysis(AnalysisSpec(analysis="mode_connectivity", levels=(1,)))
 
 
 @pytest.mark.parametrize(
@@ -52,9 +72,9 @@ def test_names_need_no_torch() -> None:
     ],
 )
 def test_barrier_of_known_height(first: float, last: float, accuracy: float) -> None:
-    heights = ModeConnectivity().barrier(classifier(first), classifier(last), line_data())
-    assert heights["accuracy"] == pytest.approx(accuracy)
-    assert heights["loss"] >= -1e-6
+    heights = heights_between(classifier(first), classifier(last), line_data())
+    assert heights["accuracy_barrier"] == pytest.approx(accuracy)
+    assert heights["loss_barrier"] >= -1e-6
 
 
 def test_a_barrier_between_two_equally_good_networks() -> None:
@@ -69,35 +89,73 @@ def test_a_barrier_between_two_equally_good_networks() -> None:
 
     one, other = swapped([0, 1]), swapped([1, 0])
     before = {name: value.clone() for name, value in one.state_dict().items()}
-    heights = ModeConnectivity(steps=4).barrier(one, other, line_data())
-    assert heights["accuracy"] == pytest.approx(50.0)  # all logits are 0: class 0 for every point
-    assert heights["loss"] > 0.4  # log 2 in the middle, 0.05 at the ends
+    heights = heights_between(one, other, line_data(), parts=4)
+    assert heights["accuracy_barrier"] == pytest.approx(50.0)  # all logits are 0: class 0 for every point
+    assert heights["loss_barrier"] > 0.4  # log 2 in the middle, 0.05 at the ends
     assert all(torch.equal(before[name], value) for name, value in one.state_dict().items())
-
-
-def test_levels_are_compared_with_the_one_before() -> None:
-    networks = {
-        Cell(DENSE, 0, 3): classifier(1.0),
-        Cell("imp", 1, 3): classifier(2.0),
-        Cell("imp", 3, 3): classifier(1),
-    }
-    measured = ModeConnectivity().measure(networks, line_data())
-    assert set(measured) == {f"{kind}/imp/level-01/seed-3" for kind in ModeConnectivity.units}
-    assert {name.partition("/")[0] for name in measured} == set(ModeConnectivity.units)
 
 
 def test_a_prepared_input_is_what_networks_read() -> None:
     """The data set's own preparation is applied, as in training."""
     turned = replace(line_data(), prepare=lambda inputs: -inputs)
-    barrier = ModeConnectivity().barrier(classifier(-1.0), classifier(-1.0), turned)
-    assert barrier == {"loss": pytest.approx(0), "accuracy": pytest.approx(0)}
-    assert ModeConnectivity()._test_metrics(classifier(-1.0), turned)["accuracy"] == 100
+    heights, curves = ModeConnectivity().between(classifier(-1.0), classifier(-1.0), turned, CLASSIFICATION)
+    assert heights == {"loss_barrier": pytest.approx(0), "accuracy_barrier": pytest.approx(0)}
+    assert curves["test_accuracy"].tolist() == [100.0] * 11
 
 
-def test_it_needs_chains_without_batch_norm(tiny_protocol: Protocol) -> None:
-    needed = ModeConnectivity().needs(tiny_protocol)
-    chains = [name for name in tiny_protocol.methods if is_chain(tiny_protocol, name)]
-    assert chains
-    per_seed = 1 + len(chains) * (len(tiny_protocol.level_table) - 1)
-    assert len(needed) == len(set(needed)) == per_seed * len(tiny_protocol.seeds)
-    assert ModeConnectivity().needs(load("lth/resnet18-low-cifar10")) == ()
+def test_places_of_a_line() -> None:
+    """Weights and real buffers move in equal steps; what counts batches stays; the ends are the networks' own."""
+    first, last = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
+    with torch.no_grad():
+        last.weight.fill_(5.0)
+        last.running_mean.fill_(3.0)
+    last.num_batches_tracked.fill_(7)
+    seen = [(m.weight.item(), m.running_mean.item(), m.num_batches_tracked.item())
+            for m in networks_between(first, last, shares(5).tolist())]  # fmt: skip
+    assert seen == [(1.0, 0.0, 0), (2.0, 0.75, 0), (3.0, 1.5, 0), (4.0, 2.25, 0), (5.0, 3.0, 0)]
+    assert (first.weight.item(), last.weight.item()) == (1.0, 5.0)
+    assert barrier(torch.tensor([1.0, 5.0, 2.0]).numpy()) == 3.5
+    assert barrier(torch.tensor([90.0, 40.0, 80.0]).numpy(), "higher") == 45.0
+
+
+def test_it_needs_successive_levels_of_a_chain_without_batch_norm(tiny_protocol: Protocol) -> None:
+    protocol = parse(connected(tiny_protocol, levels=[1, 3]), "lines.yaml")
+    needs = ModeConnectivity().needs
+    assert needs(protocol, Cell("lines", 1, 0)) == (Cell(DENSE, 0, 0), Cell("imp", 1, 0))
+    assert needs(protocol, Cell("lines", 3, 1)) == (Cell("imp", 2, 1), Cell("imp", 3, 1))
+    with pytest.raises(BadInput, match="compares levels of an iterative chain"):
+        needs(parse(connected(tiny_protocol, of="random", levels=[3]), "lines.yaml"), Cell("lines", 3, 0))
+    with_norm = load("lth/resnet18-low-cifar10")
+    spec = AnalysisSpec(analysis="mode-connectivity", of="imp", levels=(1,))
+    other = with_norm.model_copy(update={"measures": "analysis", "methods": {**with_norm.methods, "lines": spec}})
+    with pytest.raises(BadInput, match="batch norm"):
+        needs(other, Cell("lines", 1, 0))
+
+
+def test_levels_of_a_chain_end_to_end(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """Records hold the barriers of the curves beside them, whose ends are the accuracies of the chain's networks."""
+    protocol = parse(connected(tiny_protocol, levels=[1, 2], seeds=[0]), "lines.yaml")
+    run_all(protocol, tmp_path)
+    store, networks = Store(tmp_path), Store(tmp_path / ".work" / "networks")
+    ends = {0: networks.read(protocol.examined, Cell(DENSE, 0, 0))}
+    ends |= {level: networks.read(protocol.examined, Cell("imp", level, 0)) for level in (1, 2)}
+    for level in (1, 2):
+        record = store.read(protocol, Cell("lines", level, 0))
+        assert record is not None
+        assert record.analysed is not None
+        curves = unpack_bytes(store.curves_path(protocol, Cell("lines", level, 0)).read_bytes(), 10**6)
+        line = curves["test_accuracy"]
+        for place, network in ((0, ends[level - 1]), (-1, ends[level])):
+            assert network is not None
+            assert network.measured is not None
+            assert line[place] == pytest.approx(network.measured.last("test_accuracy"), abs=1e-4)
+        mean = (line[0] + line[-1]) / 2
+        assert record.analysed["accuracy_barrier"].value == pytest.approx(mean - line.min(), abs=1e-9)
+
+
+def connected(tiny: Protocol, of: str = "imp", **fields: Any) -> dict[str, Any]:
+    document = analysing(tiny)
+    lines = {"analysis": "mode-connectivity", "of": of, "levels": fields.pop("levels")}
+    document["methods"] = {**tiny.document["methods"], "lines": lines}
+    document["statistics"]["margins"]["analysed"] = {"accuracy_barrier": 0.5}
+    return {**document, "id": "tests/lines", **fields}

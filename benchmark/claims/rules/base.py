@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar, Self, get_args
+
+from pydantic import model_validator
 
 from benchmark.claims.evidence import Evidence, Item, Scale
-from benchmark.claims.observations import Observations
+from benchmark.claims.observations import ANALYSED, Observations
 from benchmark.claims.rules.cells import Points, Sample, listed
 from benchmark.claims.tables import Result, ResultTable, Source
-from benchmark.claims.wording import METRICS, SHORT, value_on_scale, window_on_scale
+from benchmark.claims.wording import metric_words, short_words, value_on_scale, window_on_scale
 from benchmark.protocols import Protocol
 from benchmark.records.schema import MaskMetric, Metric
 from benchmark.utils.registry import Registry
@@ -46,6 +48,24 @@ class Rule(Frozen):
     compares_runs: ClassVar[bool] = False
     """Whether it compares with published runs, which must be of the paper of its own protocol."""
 
+    @model_validator(mode="after")
+    def _points_of_analyses(self) -> Self:
+        """Level 0 of an analysis is a record of its own, unlike that of a pruning method."""
+        if self.is_analysed:
+            for name in type(self).model_fields:
+                if isinstance(points := getattr(self, name), Points) and not points.of_analysis:
+                    self.__dict__[name] = points.model_copy(update={"of_analysis": True})  # before anybody sees it
+        return self
+
+    def unit(self, observations: Observations) -> str:
+        """The unit of its items where their scale says none."""
+        return observations.unit(self.metric) if self.is_analysed else ""
+
+    @property
+    def is_analysed(self) -> bool:
+        """Whether its metric is a number of an analysis."""
+        return self.metric.startswith(ANALYSED)
+
     # What it needs.
 
     @property
@@ -66,11 +86,19 @@ class Rule(Frozen):
 
     def misfits(self, protocol: Protocol) -> Iterator[str]:
         """Why the claim's own protocol cannot decide the rule, beyond its methods and levels; nothing if it can."""
-        if protocol.trains == (self.metric in get_args(MaskMetric)):
+        if self.is_analysed or protocol.measures == "analysis":
+            yield from self._analysis_misfits(protocol)
+        elif protocol.trains == (self.metric in get_args(MaskMetric)):
             kind = "trains networks" if protocol.trains else "trains nothing"
             yield f"{protocol.id} {kind}, so it has no {self.metric}"
         elif self.metric.startswith("early-stop") and protocol.evaluation.early_stop == "none":
             yield f"{protocol.id} has no early stopping, so it has no {self.metric}"
+
+    def _analysis_misfits(self, protocol: Protocol) -> Iterator[str]:
+        if protocol.measures != "analysis" or not self.is_analysed:
+            yield f"{protocol.id} measures {protocol.measures}, so it has no {self.metric}"
+        elif (name := self.metric.removeprefix(ANALYSED)) not in (known := protocol.statistics.margins.analysed):
+            yield f"{protocol.id} has no margin for {name}, only for {', '.join(known) or 'nothing'}"
 
     # The published numbers behind it.
 
@@ -100,6 +128,8 @@ class Rule(Frozen):
     @property
     def scale(self) -> Scale:
         """What the numbers of its items are."""
+        if self.is_analysed:
+            return "analysed"
         return "log-ratio" if self.metric == "early-stop-step" else "points"
 
     def margin(self, protocol: Protocol) -> float:
@@ -114,6 +144,7 @@ class Rule(Frozen):
             "slope": margins.ratio,
             "rounds": float(max(1, margins.density_rounds)),
             "share": 0.5,  # from half of the seeds to all of them
+            "analysed": margins.analysed.get(self.metric.removeprefix(ANALYSED), 1.0),
         }
         return fixed.get(self.scale, 1.0)
 
@@ -157,12 +188,12 @@ class Rule(Frozen):
     @property
     def quantity(self) -> str:
         """Short name of what is measured."""
-        return SHORT[self.metric]
+        return short_words(self.metric)
 
     @property
     def metric_name(self) -> str:
         """The metric in words."""
-        return METRICS[self.metric]
+        return metric_words(self.metric)
 
 
 class RunsRule(Rule):

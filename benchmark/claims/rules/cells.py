@@ -98,12 +98,16 @@ def listed(levels: Levels) -> tuple[int, ...]:
 
 
 class Points(Frozen):
-    """A method at some levels. Level 0 of any method is the dense network."""
+    """A method at some levels. Level 0 of any method is the dense network, but of an analysis it is its own.
+
+    `of_analysis`: set by a rule whose metric is of analyses, and not written in YAML.
+    """
 
     method: str
     levels: Levels = (0,)
+    of_analysis: bool = Field(default=False, exclude=True, repr=False)
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
         """(method, level) pairs."""
-        return tuple((self.method if level else DENSE, level) for level in listed(self.levels))
+        return tuple((self.method if level or self.of_analysis else DENSE, level) for level in listed(self.levels))

@@ -9,8 +9,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from benchmark.claims import statistics
-from benchmark.claims.evidence import Evidence, Item
-from benchmark.claims.observations import Observations
+from benchmark.claims.evidence import Evidence, Item, Scale
+from benchmark.claims.observations import Observations, Point
 from benchmark.claims.rules.base import RULES, Rule
 from benchmark.claims.rules.cells import Points
 from benchmark.claims.rules.sampling import (
@@ -21,12 +21,15 @@ from benchmark.claims.rules.sampling import (
     effect_margin,
     paired,
     pairs,
+    values_by_seed,
     where,
     where_pairs,
 )
-from benchmark.claims.wording import number, points_text
+from benchmark.claims.statistics import Estimate
+from benchmark.claims.wording import figures, number, points_text
 from benchmark.protocols import Protocol
-from benchmark.records.schema import Accuracy, TrainedMetric
+from benchmark.records.schema import Accuracy, Analysed, TrainedMetric
+from benchmark.utils.errors import BadInput
 
 Bound = Literal["equal", "at-least", "above"]
 RELATIONS: Mapping[Bound, str] = {"equal": "equals", "at-least": "is at least", "above": "is more than"}
@@ -35,10 +38,11 @@ RELATIONS: Mapping[Bound, str] = {"equal": "equals", "at-least": "is at least", 
 @RULES.register("difference")
 class Difference(Rule):
     """Paired difference of two accuracies, in points, equals `published`, or is at least that (accuracy margin), or is
-    above it: without a margin, where the statement itself has one, as "within 1 point"."""
+    above it: without a margin, where the statement itself has one, as "within 1 point". Of numbers of an analysis, in
+    their unit and by their margin."""
 
     rule: Literal["difference"]
-    metric: TrainedMetric
+    metric: TrainedMetric | Analysed
     higher: Points
     lower: Points
     published: float
@@ -55,17 +59,18 @@ class Difference(Rule):
         margin = effect_margin(observations, accuracy_margin(observations, self.metric, None), self.published)
         low = self.published - (0.0 if self.bound == "above" else margin)
         high = self.published + margin if self.bound == "equal" else math.inf
-        everywhere = pairs(self.higher, self.lower)
+        everywhere, unit = pairs(self.higher, self.lower), self.unit(observations)
         return tuple(
-            Item(where_pairs(observations, group), paired(observations, self.metric, group, seeds), low, high)
-            for group in ([everywhere] if self.over == "average" else blocks(everywhere, 1))
+            Item(where_pairs(observations, g), paired(observations, self.metric, g, seeds), low, high, unit=unit)
+            for g in ([everywhere] if self.over == "average" else blocks(everywhere, 1))
         )
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
         sides = f"{points_text(protocol, self.higher)} minus {points_text(protocol, self.lower)}"
         average = ", on average," if self.over == "average" else ""
-        return f"{self.metric_name}: {sides}{average} {RELATIONS[self.bound]} {number(self.published)} points"
+        amount = figures(self.published) if self.is_analysed else f"{number(self.published)} points"
+        return f"{self.metric_name}: {sides}{average} {RELATIONS[self.bound]} {amount}"
 
 
 @RULES.register("between")
@@ -125,10 +130,10 @@ class Between(Rule):
 
 @RULES.register("ratio")
 class Ratio(Rule):
-    """Paired ratio of two quantities equals `published` (ratio margin, on the log scale)."""
+    """Paired ratio of two quantities equals `published` (ratio margin, on the log scale); both above 0."""
 
     rule: Literal["ratio"]
-    metric: TrainedMetric
+    metric: TrainedMetric | Analysed
     numerator: Points
     denominator: Points
     published: float = Field(gt=0)
@@ -144,9 +149,25 @@ class Ratio(Rule):
         margin = effect_margin(observations, math.log1p(observations.protocol.statistics.margins.ratio), centre)
         low, high = centre - margin, centre + margin
         return tuple(
-            Item(where_pairs(observations, [pair]), paired(observations, self.metric, [pair], seeds), low, high)
+            Item(where_pairs(observations, [pair]), self._ratio(observations, pair, seeds), low, high)
             for pair in pairs(self.numerator, self.denominator)
         )
+
+    @property
+    def scale(self) -> Scale:
+        """Logarithms."""
+        return "log-ratio" if self.is_analysed else super().scale
+
+    def _ratio(self, observations: Observations, pair: tuple[Point, Point], seeds: Sequence[int]) -> Estimate:
+        """Mean over seeds of the logarithm; only steps are kept as such. Raises BadInput for a number not above 0."""
+        if not self.is_analysed:
+            return paired(observations, self.metric, [pair], seeds)
+        above, below = (values_by_seed(observations, self.metric, point, seeds) for point in pair)
+        if min(*above, *below) <= 0:
+            cause = f"{self.metric} is {min(*above, *below):g} in a seed, and a ratio needs numbers above 0"
+            raise BadInput(observations.protocol.id, cause, "Write the claim as a difference")
+        logs = [math.log(a / b) for a, b in zip(above, below, strict=True)]
+        return statistics.estimate(logs, math.log1p(observations.protocol.statistics.margins.ratio) / 1000)
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
@@ -166,7 +187,7 @@ class Ordering(Rule):
     """
 
     rule: Literal["ordering"]
-    metric: TrainedMetric
+    metric: TrainedMetric | Analysed
     higher: Points
     lower: Points
     over: Literal["every", "average"] = "every"
@@ -190,9 +211,10 @@ class Ordering(Rule):
         """The paired difference of every group of levels, above 0."""
         everywhere = pairs(self.higher, self.lower)
         groups = [everywhere] if self.over == "average" else blocks(everywhere, self.width)
+        unit = self.unit(observations)
         return tuple(
-            Item(where_pairs(observations, group), paired(observations, self.metric, group, seeds), 0.0, math.inf)
-            for group in groups
+            Item(where_pairs(observations, g), paired(observations, self.metric, g, seeds), 0.0, math.inf, unit=unit)
+            for g in groups
         )
 
     def statement(self, protocol: Protocol) -> str:

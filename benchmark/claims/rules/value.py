@@ -19,7 +19,7 @@ from benchmark.claims.table_reader import results
 from benchmark.claims.tables import Moment, Result, why_no_target
 from benchmark.claims.wording import number, points_text
 from benchmark.protocols import Protocol
-from benchmark.records.schema import Accuracy, Metric, TrainedMetric
+from benchmark.records.schema import Accuracy, Analysed, Metric, TrainedMetric
 from benchmark.utils.errors import did_you_mean
 
 MOMENTS: Mapping[Metric, Moment] = {
@@ -32,10 +32,11 @@ MOMENTS: Mapping[Metric, Moment] = {
 
 @RULES.register("value")
 class Value(Rule):
-    """The metric of a method equals a published mean at every level named (accuracy margin)."""
+    """The metric of a method equals a published mean at every level named (accuracy margin, or that of an analysis's
+    number)."""
 
     rule: Literal["value"]
-    metric: TrainedMetric
+    metric: TrainedMetric | Analysed
     of: Points
     published: Sample
 
@@ -77,7 +78,11 @@ class Value(Rule):
             values = values_by_seed(observations, self.metric, point, seeds)
             here = statistics.estimate(values, observations.resolution(self.metric))
             gap = statistics.difference(here, published)
-            items.append(Item(where(observations, [point]), gap, -margin, margin, published.se, here.mean))
+            items.append(
+                Item(
+                    where(observations, [point]), gap, -margin, margin, published.se, here.mean, self.unit(observations)
+                )
+            )
         return tuple(items)
 
     def statement(self, protocol: Protocol) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from benchmark.claims.observations import Observations, failure_text, reported_metric
 from benchmark.claims.published import Published
-from benchmark.claims.wording import METRICS
+from benchmark.claims.wording import metric_words
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, density_text, unit_name
+from benchmark.protocols.cells import DENSE, density_text, method_words, unit_name
 from benchmark.records.submissions import value_text
+from benchmark.report.analysis_tables import NOTE as NUMBERS_NOTE
+from benchmark.report.analysis_tables import analysis_tables
 from benchmark.report.board.markdown import as_cell, folded, joined, table
 from benchmark.report.board.questions import QUESTIONS, answer, gain_text
 from benchmark.report.mask_rankings import empty_table, mask_standings, mask_table
@@ -61,12 +63,16 @@ def protocol_page(seen: Observations, papers: Sequence[Published], heading: str 
     finished, _ = finished_and_planned(seen)
     what = "Nothing is trained, so there is no accuracy: the masks themselves are measured"
     if protocol.trains:
-        what = f"Accuracy: {METRICS[reported_metric(protocol)]}, in percent, as the paper reports it"
+        what = f"Accuracy: {metric_words(reported_metric(protocol))}, in percent, as the paper reports it"
+    if protocol.measures == "analysis":
+        what = "What is measured are analyses of networks or masks, which have no record of their own here"
     parts = [
         f"{heading} {protocol.id}\n\n{protocol.title} ({cited(protocol)}).\n"
         f"{progress_words(seen)}. {what}. Densities: {unit_name(protocol)}.\n"
     ]
-    if finished and not protocol.trains:
+    if finished and protocol.measures == "analysis":
+        parts.append(_analyses(seen))
+    elif finished and not protocol.trains:
         parts += [_masks(seen, levels), *_plugins(seen)]
     elif finished:
         parts += [_overview(seen, levels), *_plugins(seen), _details(seen, levels)]
@@ -91,6 +97,14 @@ def _masks(seen: Observations, levels: Sequence[int]) -> str:
     layers = len(seen.protocol.pruning.layer_sizes)
     by_level = table(*empty_table(seen, levels), len(levels))
     return f"{table(headings, rows)}\n{MASKS}\nEmpty layers of {layers}, mean over seeds (seeds):\n\n{by_level}"
+
+
+def _analyses(seen: Observations) -> str:
+    """Every number that analyses found, by density, and what the analyses are."""
+    parts = [f"{found.title}:\n\n{table(found.headings, found.rows, len(found.headings) - 1)}" for found in
+             analysis_tables(seen)]  # fmt: skip
+    lines = [f"- {name}: {method_words(seen.protocol, name)}" for name in seen.protocol.analyses]
+    return joined([*parts, NUMBERS_NOTE, "\n".join(lines)])
 
 
 def _overview(seen: Observations, levels: Sequence[int]) -> str:

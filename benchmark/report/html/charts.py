@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.claims.wording import METRICS
+from benchmark.claims.observations import ANALYSED
+from benchmark.claims.wording import metric_words
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, axis_name
 from benchmark.report.html.looks import Look
@@ -39,8 +40,8 @@ def curves(
 
 
 def _layout(protocol: Protocol, metric: str, lines: Sequence[Line | PublishedLine]) -> dict[str, Any]:
-    title = METRICS[metric]  # type: ignore[index]
-    y = {"title": {"text": title if metric in ("early-stop-step", "empty-layers") else f"{title}, %"}}
+    title, plain = metric_words(metric), metric.startswith(ANALYSED) or metric in ("early-stop-step", "empty-layers")
+    y = {"title": {"text": title if plain else f"{title}, %"}}
     x: dict[str, Any] = {"title": {"text": axis_name(protocol)}}
     if protocol.reports_density_as == "percent-remaining":
         places = sorted({p.x for line in lines for p in line.places if p.x > 0}, reverse=True)

@@ -13,6 +13,7 @@ from benchmark.claims.published import Published
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, density_text
 from benchmark.records.schema import Record
+from benchmark.report.analysis_tables import analysis_tables
 from benchmark.report.html.series import Line
 from benchmark.report.mask_rankings import mask_standings, mask_table
 from benchmark.report.overall import overall, overall_table
@@ -100,6 +101,8 @@ def rankings(seen: Observations, papers: Sequence[Any]) -> list[Table]:
 
 def kind_words(seen: Observations, method: str) -> str:
     """What kind of method one is, by the suite's taxonomy; nothing for the dense network, which has no mask."""
+    if method in seen.protocol.analyses:
+        return "analysis"
     return "" if method == DENSE else taxonomy(seen, method).words
 
 
@@ -111,9 +114,14 @@ def overall_facts(seen: Sequence[Observations], papers: Sequence[Published]) -> 
 
 def masks(seen: Observations) -> list[Table]:
     """What a protocol that trains nothing says of its methods' masks; nothing for other protocols."""
-    found = [] if seen.protocol.trains else mask_standings(seen)
+    found = mask_standings(seen) if seen.protocol.measures == "masks" else []
     headings, rows = mask_table(seen, found)
     return [Table("By method", tuple(headings), tuple(tuple(row) for row in rows))] if found else []
+
+
+def analyses(seen: Observations) -> list[Table]:
+    """The numbers of analyses, where a protocol measures those."""
+    return [Table(found.title, found.headings, found.rows) for found in analysis_tables(seen)]
 
 
 def numbers(line: Line, digits: int = 2) -> Table:

@@ -13,13 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmark.claims.evidence import UNDECIDED
-from benchmark.claims.observations import Observations, failure_text, reported_metric
+from benchmark.claims.observations import ANALYSED, Observations, failure_text, reported_metric
 from benchmark.claims.published import Published
 from benchmark.claims.verdicts import Decision, decide_paper
-from benchmark.claims.wording import METRICS, needed_text
+from benchmark.claims.wording import metric_words, needed_text
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
+from benchmark.report.analysis_tables import numbers_of
 from benchmark.report.html import charts, compare, facts, overview, pictures
 from benchmark.report.html.guides import Guide
 from benchmark.report.html.looks import Look, looks_of
@@ -166,7 +167,7 @@ def _curves(site: Site, seen: Observations, metric: Metric) -> dict[str, Any]:
     digits = 0 if metric == "early-stop-step" else 2
     tables = [facts.numbers(found, digits) for found in (dense, *lines) if found.places]
     return {
-        "heading": METRICS[metric],
+        "heading": metric_words(metric),
         "chart": charts.curves(seen.protocol, metric, lines, dense, published, site.looks),
         "tables": tables,
         "published": [p for p in published if p.places],
@@ -181,7 +182,9 @@ def _card(site: Site, seen: Observations) -> dict[str, Any]:
 def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
     protocol = seen.protocol
     metrics: list[Metric] = [reported_metric(protocol)]
-    if protocol.evaluation.early_stop != "none":
+    if protocol.measures == "analysis":
+        metrics = [f"{ANALYSED}{name}" for name in numbers_of(seen)]
+    elif protocol.evaluation.early_stop != "none":
         metrics.append("early-stop-step")
     measured = _measured(seen)
     maps = [found for method in measured if method != DENSE and (found := layer_map(seen, method))]
@@ -196,6 +199,7 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "pictures": pictures.of_protocol(site.store, seen),
         "rankings": facts.rankings(seen, site.papers),
         "masks": facts.masks(seen),
+        "analyses": facts.analyses(seen),
         "methods": [
             (method, method_words(protocol, method), facts.kind_words(seen, method), method in measured)
             for method in method_names(protocol)
@@ -212,6 +216,8 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
 def _learning(site: Site, seen: Observations) -> dict[str, dict[str, Any]]:
     """density -> what -> chart, for the densities that the paper names; of many methods without their controls."""
     found: dict[str, dict[str, Any]] = {}
+    if not seen.protocol.trains:
+        return found
     dense = learning(site.store, seen, DENSE, 0)
     methods = [method for method in _measured(seen) if method != DENSE]
     if len(methods) > MOST_CURVES:
@@ -241,7 +247,7 @@ def _method(method: str, protocols: Sequence[Observations]) -> dict[str, Any]:
                 "words": method_words(seen.protocol, method) if method in method_names(seen.protocol) else "",
                 "origins": sorted({_identity(r) for (m, _, _), g in seen.records.items() if m == method for r in g}),
                 "table": facts.numbers(found),
-                "metric": METRICS[reported_metric(seen.protocol)],
+                "metric": metric_words(reported_metric(seen.protocol)),
             }
         )
     return {"method": method, "parts_": parts}

@@ -1,0 +1,93 @@
+"""What an analysis is given of one cell: data, networks, masks, random streams, and the one loop to train with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+from torch import Generator, Tensor, nn
+
+from benchmark.datasets.dataset import Dataset, Split
+from benchmark.protocols import Protocol
+from benchmark.protocols.analysis import AnalysisSpec
+from benchmark.protocols.cells import Cell
+from benchmark.pruning.interface import Masks
+from benchmark.training.replicas import Outcome
+from benchmark.utils.seeding import stream
+
+State = dict[str, Tensor]
+
+
+class Train(Interface):
+    """Trains one network by the protocol's recipe, on the device of the run, with the harness's one loop."""
+
+    def __call__(
+        self,
+        start: Mapping[str, Tensor],
+        masks: Masks | None = None,
+        order: str | None = None,
+        steps: int | None = None,
+        first_step: int = 0,
+        snapshots: Sequence[int] = (),
+    ) -> Outcome:
+        """The outcome of updates `first_step` + 1 to `first_step` + `steps` of the recipe.
+
+        `start`: weights before masking, every parameter and buffer by name. `masks`: None for the whole network.
+        `order`: names another order of examples, and other draws of augmentation and dropout, than the seed's own,
+        which is None. `steps`: None for all up to the recipe's last. `snapshots`: updates after which weights are kept,
+        in the outcome's `snapshots`. A training that diverged has a `failure`. It is resumed where it was killed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One cell of an analysis protocol, ready to be measured.
+
+    `density`, `counts`: of the level; weights that layerwise pruning leaves there, by layer (what each tensor keeps is
+    the mask's). `data`: on the CPU; None where `data.name` is none. `networks`: what `needs` asked for, masked, in eval
+    mode, on the CPU. `device`: where `train` trains. `network()`: a new one with the seed's initial weights.
+    `mask(method, level)`: of a pruning method of the protocol, for this seed; level 0 keeps everything. `start(method,
+    level)`: the weights before masking and the update that the final training of that cell starts from.
+    `progress(done, total)`: to be told now and then, in any unit.
+    """
+
+    protocol: Protocol
+    cell: Cell
+    spec: AnalysisSpec
+    data: Dataset | None
+    networks: Mapping[Cell, nn.Module]
+    device: str
+    network: Callable[[], nn.Module]
+    mask: Callable[[str, int], Masks]
+    start: Callable[[str, int], tuple[State, int]]
+    train: Train
+    split: Callable[[], Split]
+    progress: Callable[[int, int], None]
+
+    @property
+    def seed(self) -> int:
+        """The cell's."""
+        return self.cell.seed
+
+    @property
+    def density(self) -> float:
+        """Fraction of the prunable weights that remain at the cell's level."""
+        return self.protocol.level_table[self.cell.level].density
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Weights that layerwise pruning leaves at the cell's level, by layer."""
+        return self.protocol.level_table[self.cell.level].counts
+
+    @property
+    def examined(self) -> Cell:
+        """The cell that the analysis is of: its `of` at its level; level 0 is the dense network."""
+        from benchmark.protocols.cells import DENSE
+
+        return Cell(self.spec.of if self.spec.of and self.cell.level else DENSE, self.cell.level, self.cell.seed)
+
+    def rng(self, *purpose: str | int) -> Generator:
+        """A new generator of the seed for one purpose; the same for all levels and analyses."""
+        return stream(self.seed, "analysis", *purpose)
