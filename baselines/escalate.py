@@ -85,7 +85,7 @@ class _Ternary(CompressedLayer):
     def __init__(self, latent: Tensor, kept: int, bits: int, code: Code) -> None:
         super().__init__()
         self.latent = nn.Parameter(latent)
-        self.kept, self.precision, self.code = kept, bits, code
+        self.places, self.kept, self.precision, self.code = latent.numel(), kept, bits, code
 
     def coefficients(self) -> Tensor:
         """Those that compute, of the latent ones' shape; differentiable, straight through."""
@@ -93,7 +93,7 @@ class _Ternary(CompressedLayer):
 
     def bits(self) -> Mapping[str, int]:
         """See `CompressedLayer`: positions, signs, a scale for each output channel."""
-        stored = self.code.bits(self.latent.numel(), self.kept)
+        stored = self.code.bits(self.places, self.kept)
         return {**stored, "scales": self.precision * len(self.latent) + STEP_BITS}
 
     @torch.no_grad()

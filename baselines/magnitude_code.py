@@ -35,6 +35,7 @@ class SparseLayer(CompressedLayer):
         super().__init__()
         self.weight = nn.Parameter(layer.get_parameter("weight").detach() * mask)
         self.register_buffer("mask", mask)
+        self.places = mask.numel()
         self.function, self.bias, self.code = layer_function(layer), bias_of(layer), code
 
     def stored(self) -> Tensor:
@@ -54,7 +55,7 @@ class SparseLayer(CompressedLayer):
         """See `CompressedLayer`."""
         mask = self.get_buffer("mask")
         step = {} if self.code.value_bits == 32 else {"scales": STEP_BITS}
-        return {**self.code.bits(mask.numel(), int(mask.sum())), **step}
+        return {**self.code.bits(self.places, int(mask.sum())), **step}
 
     def work(self) -> Work:
         """See `CompressedLayer`: a multiply-add for each weight that is left."""

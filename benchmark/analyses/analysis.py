@@ -12,12 +12,13 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.plugins.registry import source_digest
+from benchmark.plugins.registry import PluginSource, source_digest
 from benchmark.protocols import Protocol
 from benchmark.protocols.analysis import ANALYSES, AnalysisFacts, AnalysisSpec
 from benchmark.protocols.cells import Cell
@@ -68,6 +69,10 @@ class Analysis(AnalysisFacts, ABC):
         """
         return ()
 
+    def plugins(self) -> tuple[PluginSource, ...]:
+        """Plugins that it runs: the record's digest covers their code too."""
+        return ()
+
     @abstractmethod
     def measure(self, setting: Setting) -> Findings:
         """What it finds. Everything that it is given must come back as it was."""
@@ -89,8 +94,10 @@ def load_analysis(spec: AnalysisSpec) -> Analysis:
 
 
 def digest_of(analysis: Analysis) -> str:
-    """sha256 of the code of an analysis's module, comments and docstrings aside."""
-    return source_digest(inspect.getsource(sys.modules[type(analysis).__module__]))
+    """sha256 of the code of an analysis's module, comments and docstrings aside, and of the plugins that it runs."""
+    own = source_digest(inspect.getsource(sys.modules[type(analysis).__module__]))
+    others = [plugin.digest for plugin in analysis.plugins()]
+    return sha256("".join([own, *others]).encode()).hexdigest() if others else own
 
 
 def checked(analysis: Analysis, findings: Findings) -> Findings:

@@ -30,6 +30,7 @@ class Train(Interface):
         steps: int | None = None,
         first_step: int = 0,
         snapshots: Sequence[int] = (),
+        module: nn.Module | None = None,
     ) -> Outcome:
         """The outcome of updates `first_step` + 1 to `first_step` + `steps` of the recipe.
 

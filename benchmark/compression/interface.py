@@ -48,7 +48,12 @@ class Work:
 
 
 class CompressedLayer(nn.Module, ABC):
-    """A layer that computes from compressed weights, in training and in evaluation."""
+    """A layer that computes from compressed weights, in training and in evaluation.
+
+    `places`: how many numbers it could store, zeros included.
+    """
+
+    places: int
 
     @abstractmethod
     def bits(self) -> Mapping[str, int]:
@@ -61,11 +66,13 @@ class CompressedLayer(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Of one layer: stored `bits`, its `work` at each of `positions` pixels of one example."""
+    """Of one layer: stored `bits`, its `work` at each of `positions` pixels of one example, and `places` for numbers,
+    zeros included."""
 
     bits: Mapping[str, int]
     work: Work
     positions: int
+    places: int = 0
 
     @property
     def multiply_adds(self) -> int:
@@ -193,6 +200,6 @@ def output_positions(module: nn.Module, input_shape: tuple[int, ...]) -> dict[st
 
 def _cost(layer: nn.Module, positions: int) -> LayerCost:
     if isinstance(layer, CompressedLayer):
-        return LayerCost(layer.bits(), layer.work(), positions)
-    weight = layer.get_parameter("weight")
-    return LayerCost({"values": DENSE_BITS * weight.numel()}, Work(0, (weight[0].numel(),) * len(weight)), positions)
+        return LayerCost(layer.bits(), layer.work(), positions, layer.places)
+    weight, places = layer.get_parameter("weight"), layer.get_parameter("weight").numel()
+    return LayerCost({"values": DENSE_BITS * places}, Work(0, (weight[0].numel(),) * len(weight)), positions, places)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -171,17 +172,22 @@ class AnalysisCells:
         steps: int | None = None,
         first_step: int = 0,
         snapshots: Sequence[int] = (),
+        module: nn.Module | None = None,
     ) -> Outcome:
         """See `analyses.setting.Train`."""
         protocol, placement = self.protocol, self.settings.placement
         seed = cell.seed if order is None else derived_seed(cell.seed, "analysis", "order", order)
         last = protocol.recipe.steps if steps is None else first_step + steps
-        masks = full_masks(protocol.pruning.prunable) if masks is None else masks
+        if masks is None:
+            masks = full_masks(protocol.pruning.prunable) if module is None else {}
         split = self._examined.masks.split(cell.seed)
         replica = Replica(seed, dict(start), masks, split, last, first_step, tuple(snapshots))
-        make = partial(untrained, protocol)
-        setup = TrainingSetup(make, protocol.recipe, protocol.evaluation, self._dataset(), load_task(protocol.task))
+        make = partial(untrained, protocol) if module is None else partial(_copy, module)
+        # The project's own kernels know the protocol's networks only.
+        recipe = protocol.recipe if module is None else protocol.recipe.model_copy(update={"arithmetic": "torch"})
+        setup = TrainingSetup(make, recipe, protocol.evaluation, self._dataset(), load_task(protocol.task))
         words = [protocol.digest, torch.__version__, str(cell), str(order), f"{first_step} to {last}", str(placement)]
+        words += [] if module is None else [repr(module)]
         of = checkpoint.digest_of(words, replica.start, replica.masks)
         path = self._checkpoint_path(cell, of[:16])
         file = CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
@@ -196,6 +202,11 @@ class AnalysisCells:
         """Of a network that is trained for the cell that is being measured."""
         if self._measuring is not None:
             self._progress(self._measuring, done, total, latest)
+
+
+def _copy(module: nn.Module, inputs: int | None) -> nn.Module:
+    assert inputs is None  # only the protocol's own networks leave out inputs that no weight reads
+    return deepcopy(module)
 
 
 class _LookedAt:

@@ -23,6 +23,7 @@ from benchmark.report.board.protocol_pages import protocol_page
 from benchmark.report.forest import forest
 from benchmark.report.forest_svg import forest_svg
 from benchmark.report.rankings import has_records
+from benchmark.report.trade_off import trade_off, trade_off_svg
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 __all__ = ["VERDICTS", "folder_of", "problems", "render", "render_touched", "silent", "write"]
@@ -58,6 +59,10 @@ def render(
     pages |= {f"claims/{p.paper.key}.md": claims_page(p, own, seen) for p, own in decided if own or silent(p)}
     measured = [each for each in seen.values() if has_records(each)]
     pages |= {f"protocols/{page_name(each.protocol.id)}.md": protocol_page(each, papers) for each in measured}
+    pictures = {each.protocol.id: found for each in measured if (found := trade_off(each))}
+    for protocol, found in pictures.items():
+        made[f"{folder}/protocols/{page_name(protocol)}.svg"] = trade_off_svg(protocol, found)
+        pages[f"protocols/{page_name(protocol)}.md"] += f"\n![Accuracy against bits]({page_name(protocol)}.svg)\n"
     for name, text in pages.items():
         up = "../" * (len(folder.parts) + name.count("/"))
         made[f"{folder}/{name}"] = f"{_heading(board, up, extra)}\n{text}"

@@ -39,6 +39,7 @@ STATEMENTS = {
     "stabilizing": 8 + 13,  # and its tables, Lenet's not decided
     "rigl": 1 + 2, "snfs": 0, "bingo": 3, "mehta": 11, "recovery": 4, "oes": 0, "readme-misc": 1, "abstract-only": 6,
     "mnist1d": 5 + 2,  # and its two curves
+    "escalate": 4,  # arithmetic and directions; its ratios are in abstract-only
     "renda2020": 9,  # orders of its plot data, and its accuracies, which decide nothing
 }  # fmt: skip
 ROWS = {

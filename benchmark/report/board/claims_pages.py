@@ -21,11 +21,11 @@ def claims_page(paper: Published, decisions: Sequence[Decision], seen: Mapping[s
     """All statements of one paper: decided claims, open ones, those of which nothing is measured, and what no rule
     decides."""
     p = paper.paper
+    arxiv = f"[arXiv {p.arxiv}](https://arxiv.org/abs/{p.arxiv})" if p.arxiv[:1].isdigit() else f"arXiv: {p.arxiv}"
     units = sorted({unit_name(seen[decision.protocol].protocol) for decision in decisions})
     densities = f"Densities are {', '.join(units)}. {UNITS}" if decisions else ""
     parts = [
-        f'# <a id="claims-{p.key}"></a>{p.title}\n\n{p.authors} {p.year}, [arXiv {p.arxiv}]'
-        f"(https://arxiv.org/abs/{p.arxiv}). {densities}",
+        f'# <a id="claims-{p.key}"></a>{p.title}\n\n{p.authors} {p.year}, {arxiv}. {densities}',
         _counts(decisions),
     ]
     started = [d for d in decisions if any(check.is_known for check in d.checks)]

@@ -29,6 +29,7 @@ from benchmark.report.html.series import layer_map, learning, line, published_li
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
 from benchmark.report.taxonomy import is_control
+from benchmark.report.trade_off import trade_off, trade_off_svg
 
 Seen = Mapping[str, Observations]
 
@@ -200,6 +201,7 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "rankings": facts.rankings(seen, site.papers),
         "masks": facts.masks(seen),
         "analyses": facts.analyses(seen),
+        "trade_off": Markup(trade_off_svg(protocol.id, bits)) if (bits := trade_off(seen)) else "",
         "methods": [
             (method, method_words(protocol, method), facts.kind_words(seen, method), method in measured)
             for method in method_names(protocol)
