@@ -102,6 +102,8 @@ def window_on_scale(item: Item, scale: Scale, protocol: Protocol) -> str:
         return f"{number(low, 1)} to {number(high, 1)} %"
     if scale == "analysed":
         unit = f" {item.unit}" if item.unit else ""
+        if not math.isfinite(low):
+            return f"less than {figures(high)}{unit}"
         return (f"{figures(low)} to {figures(high)}" if math.isfinite(high) else f"more than {figures(low)}") + unit
     if scale == "decades":
         return f"{number(low, sign=True)} to {number(high, sign=True)} decades"

@@ -19,6 +19,7 @@ from benchmark.datasets.source import data_root, needs_download, source_of
 from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
+from benchmark.protocols.analysis import ANALYSES, AnalysisSpec
 from benchmark.protocols.cells import Cell
 from benchmark.protocols.methods import MethodSpec
 from benchmark.protocols.recipe import EvaluationSpec
@@ -72,6 +73,10 @@ def shortened(protocol: Protocol, steps: int) -> Protocol:
 
 
 def _shorter(spec: Any, steps: int, whole: int) -> Any:
+    if isinstance(spec, AnalysisSpec):
+        counts = {name for name in ANALYSES.get(spec.analysis).in_updates if name in spec.parameters}
+        earlier = {name: min(int(spec.parameters[name]), steps - 1) for name in counts}
+        return spec.model_copy(update={"parameters": {**spec.parameters, **earlier}})
     if not isinstance(spec, MethodSpec):
         return spec
     schedule = spec.schedule

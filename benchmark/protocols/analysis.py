@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 class AnalysisFacts:
     """What is known of an analysis without torch; the rest is `benchmark.analyses.analysis.Analysis`.
 
-    `paper`: where it was published, in words. `units`: name of every number that it may give -> its unit.
+    `paper`: where it was published, in words. `units`: name of every number that it may give -> its unit. `in_updates`:
+    its parameters that count updates of a training, which a dry run shortens.
     """
 
     paper: ClassVar[str] = ""
     units: ClassVar[Mapping[str, str]]
+    in_updates: ClassVar[tuple[str, ...]] = ()
 
 
 ANALYSES: Registry[type[AnalysisFacts]] = Registry(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from line_networks import classifier, line_data
 from made_once import run_all
 from torch import nn
 from toy_analysis import analysing
@@ -27,21 +28,6 @@ from benchmark.utils.errors import BadInput
 from benchmark.utils.npz import unpack_bytes
 
 CLASSIFICATION = load_task("classification")
-
-
-def line_data() -> Dataset:
-    """Eight points left and right of 0, labels 0 and 1."""
-    inputs = torch.tensor([-4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0])[:, None]
-    labels = (inputs[:, 0] > 0).long()
-    return Dataset("line", inputs, labels, inputs, labels, 2, "0" * 64)
-
-
-def classifier(weight: float) -> nn.Module:
-    """Right everywhere for a positive weight; for 0 class 0 is said of all, for a negative one everything is wrong."""
-    module = nn.Linear(1, 2, bias=False)
-    with torch.no_grad():
-        module.weight.copy_(torch.tensor([[-weight], [weight]]))
-    return module
 
 
 def heights_between(one: nn.Module, other: nn.Module, data: Dataset, parts: int = 10) -> dict[str, float]:

@@ -202,6 +202,7 @@ OURS = {
     "lth": {"lth-64", "lth-65"},
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
     "rare-gems": {"rg-t2-drop"},
+    "lmc": {"lmc-mnist", "lmc-early"},  # the abstract
 }
 
 

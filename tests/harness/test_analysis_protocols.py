@@ -17,6 +17,7 @@ from toy_analysis import analysing, of_masks, written
 
 from benchmark.claims.observations import Observations
 from benchmark.claims.rules.base import Rule
+from benchmark.claims.rules.bound import Bound
 from benchmark.claims.rules.compare import Difference, Ordering, Ratio
 from benchmark.claims.rules.value import Value
 from benchmark.harness.harness import Harness, Settings
@@ -305,3 +306,22 @@ def test_plans_need_no_torch(tiny_protocol: Protocol, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "4", done.stderr
+
+
+def test_bounds_of_a_statement_have_no_margin(protocol: Protocol, measured: Store) -> None:
+    """352 weights in level 0's double count: strictly inside, outside, or on neither side of what is asked."""
+    seen, whole = seen_of(protocol, measured), protocol.level_table[0].kept
+    double = {"method": "toy", "levels": [0]}
+
+    def verdict(**bounds: float) -> str:
+        evidence = of_weights(Bound, of=double, **bounds).evaluate(seen)
+        return evidence.verdict(0.05, evidence.p_reproduced, evidence.p_deviates)
+
+    assert verdict(below=2 * whole + 1.0) == verdict(above=2 * whole - 1.0) == "reproduced"
+    assert verdict(below=2 * whole + 1.0, above=2 * whole - 1.0) == "reproduced"
+    assert verdict(below=2 * whole - 1.0) == verdict(above=2 * whole + 1.0) == "deviates"
+    rule = of_weights(Bound, of=double, below=900, unit_words="count")
+    assert rule.statement(protocol) == "weights of toy of the dense network is below 900 count"
+    assert rule.window_text(rule.evaluate(seen).items[0], protocol) == "less than 900 count"
+    with pytest.raises(ValueError, match="give below, above or both"):
+        of_weights(Bound, of=double)

@@ -241,6 +241,7 @@ RULES: Registry[type[Rule]] = Registry(
         "difference": "compare",
         "between": "compare",
         "ratio": "compare",
+        "bound": "bound",
         "ordering": "compare",
         "largest-gain": "shape",
         "peak": "shape",
