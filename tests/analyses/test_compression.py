@@ -14,7 +14,10 @@ from benchmark import protocols
 from benchmark.analyses.analysis import digest_of
 from benchmark.analyses.coding_bound import CodingBound
 from benchmark.analyses.compression import Compression
+from benchmark.harness.harness import Harness, Settings
+from benchmark.planning.plan import jobs
 from benchmark.protocols import Protocol, parse
+from benchmark.protocols.cells import Cell
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput, BadPruner
@@ -64,6 +67,34 @@ def test_a_network_is_compressed_trained_on_and_recorded(
     assert 0 <= found["accuracy_before_training"] <= 100
     assert record.cost is not None
     assert record.cost.train_steps == tiny_magnitude.recipe.steps
+
+
+class Killed(Exception):
+    """Stands for a signal that leaves no time."""
+
+
+def test_a_killed_training_of_the_compressed_network_goes_on(
+    tiny_magnitude: Protocol, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """Killed in its second training, that of the compressed network; the record is that of an undisturbed run."""
+    root = made_once(tmp_path_factory, "compressed", lambda folder: record_of(tiny_magnitude, folder))
+    (whole,) = Store(root).records(tiny_magnitude)
+    seen: list[int] = []
+
+    def die(_cell: Cell, done: int, *_: object) -> None:
+        seen.append(done)
+        if done == 12 and seen.count(12) == 2:
+            raise Killed
+
+    settings, store = Settings(data_root=tmp_path, checkpoint_seconds=0.0, on_progress=die), Store(tmp_path)
+    (job,) = jobs(tiny_magnitude, ["m"], store)
+    with pytest.raises(Killed):
+        Harness(tiny_magnitude, store, settings).run(job)
+    assert Harness(tiny_magnitude, store, settings).run(job)
+    assert seen.count(10) == 2, "it began again"
+    (record,) = store.records(tiny_magnitude)
+    assert record.fingerprint() == whole.fingerprint()
+    assert not list(store.work.glob("**/*analysis-*"))
 
 
 def test_what_cannot_be_compressed_is_said(tiny_protocol: Protocol, tmp_path: Path) -> None:
