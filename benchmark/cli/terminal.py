@@ -266,9 +266,11 @@ class Display:
 
 
 def _outcome(fields: dict[str, Any]) -> str:
-    """What a cell gave, in words: its accuracy or, where nothing is trained, whether its mask empties a layer."""
+    """What a cell gave, in words: its accuracy, what an analysis found, or whether a mask empties a layer."""
     if fields["status"] == "failed":
         return f"failed: {fields['reason']}"
     if fields["accuracy"] is not None:
         return f"{fields['accuracy']:.2f} % at the last step"
+    if fields["numbers"]:
+        return str(fields["numbers"])
     return f"empty: {', '.join(fields['empty_layers'])}" if fields["empty_layers"] else "no layer empty"

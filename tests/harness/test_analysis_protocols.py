@@ -273,6 +273,7 @@ def test_by_the_command_line(tiny_protocol: Protocol, tmp_path: Path) -> None:
     assert "2 numbers found" in dry.stdout
     ran = in_process("run", str(path), "--results", results, "--executor", "in-process")
     assert ran.returncode == 0, ran.stderr
+    assert "count" in next(line for line in ran.stdout.splitlines() if "toy-magnitude at" in line)
     protocol = parse(of_masks(tiny_protocol), "masks.yaml")
     records = Store(tmp_path / "results").records(protocol)
     levels = {protocol.level_table[level].kept for level in (1, 4)}

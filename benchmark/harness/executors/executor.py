@@ -219,7 +219,15 @@ def recorded_fields(protocol: Protocol, cell: Cell, record: Record) -> dict[str,
         "reason": record.reason,
         "accuracy": record.measured.value("test_accuracy") if record.measured else None,
         "empty_layers": record.mask.collapsed_layers if record.mask else (),
+        "numbers": _number_words(protocol, record),
     }
+
+
+def _number_words(protocol: Protocol, record: Record) -> str:
+    """What an analysis found, in words: the numbers that the protocol has margins for, or else the first."""
+    found = record.analysed or {}
+    wanted = [name for name in protocol.statistics.margins.analysed if name in found] or list(found)[:1]
+    return ", ".join(f"{name.replace('_', ' ')} {found[name].value:.4g} {found[name].unit}" for name in wanted)
 
 
 def latest_words(protocol: Protocol, latest: Mapping[str, float]) -> str:
