@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import Any, Protocol
 
@@ -91,9 +91,22 @@ class Cuda:
         """See `Capturing`. Other threads go on drawing tables, so only this one is held to the rules of a capture."""
         graph = torch.cuda.CUDAGraph()
         where: dict[str, Any] = {"pool": self._pool.id, "stream": _streams()[-1], "capture_error_mode": "thread_local"}
-        with _no_collection(), torch.cuda.graph(graph, **where):
-            work()
+        try:
+            with _no_collection(), torch.cuda.graph(graph, **where):
+                work()
+        except BaseException:
+            _end_recording(self._pool.id)
+            raise
         return graph.replay
+
+
+def _end_recording(pool: Any) -> None:
+    """Have the allocator leave a pool alone whose capture could not be ended.
+
+    torch 2.11 goes on recording to it. Until that is over no memory is given back, and freeing a pool ends the process.
+    """
+    with suppress(RuntimeError):  # it has left it
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
 
 
 @contextmanager
