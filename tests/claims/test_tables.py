@@ -34,12 +34,14 @@ STATEMENTS = {
     "synflow": 16 + 64 + 1 + 28 + 4,  # curves of its figures, of which GraSP's decide nothing; masks
     "zhou": 5, "tost": 1,
     "neq": 6 + 3,  # and the rows of its runs that a protocol measures
+    "elesedy": 8,
     "pensia": 5 + 12,  # and the runs that it measures again
     "set": 4 + 6,  # and the rows of its table
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
     "grasp": 2 + 22,  # and the rows of its tables
     "stabilizing": 8 + 13,  # and its tables, Lenet's not decided
-    "rigl": 1 + 2, "snfs": 0, "bingo": 3, "mehta": 11, "recovery": 4, "oes": 0, "readme-misc": 1, "abstract-only": 6,
+    "rigl": 1 + 2, "snfs": 0, "bingo": 3, "mehta": 11, "oes": 0, "readme-misc": 1, "abstract-only": 6,
+    "recovery": 4 + 2,  # and the abstract
     "mnist1d": 5 + 2,  # and its two curves
     "escalate": 4,  # arithmetic and directions; its ratios are in abstract-only
     "renda2020": 9,  # orders of its plot data, and its accuracies, which decide nothing
