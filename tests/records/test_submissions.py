@@ -37,6 +37,7 @@ def plugin(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_hyper_parameters_are_read_as_annotated_and_defaults_are_left_out(plugin: Path) -> None:
     given = {"alpha": "1e-5", "beta": "2", "on": "true", "mode": "b"}
     found = described(plugin, given)
@@ -105,7 +106,7 @@ def test_plugins_that_cannot_be_used(plugin: Path, old: str, new: str, cause: st
 @pytest.mark.parametrize(
     ("code", "cause"),
     [
-        ("import os\nos._exit(3)", "ended the process with code 3"),
+        pytest.param("import os\nos._exit(3)", "ended the process with code 3", marks=pytest.mark.long),
         ("print('x' * 10**6)\nraise RuntimeError('broken')", "broken"),
     ],
 )
@@ -289,7 +290,7 @@ def planned(*arguments: str) -> dict[str, int]:
     return {row["method"]: row["cells"] for row in json.loads(result.stdout)}
 
 
-@pytest.mark.usefixtures("asked_once")
+@pytest.mark.usefixtures("answered_here")
 def test_what_plan_selects(plugin: Path, tmp_path: Path, tiny_path: Path) -> None:
     place = ["--results", str(tmp_path / "r"), "--plugin", str(plugin)]
     assert planned("mnist1d/mlp", *place) == {"dense": 5, "mine": 30}
