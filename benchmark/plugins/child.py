@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 
 from benchmark.plugins.sandbox.confinement import (
     MIB,
-    SCRATCH,
     Limits,
     confine,
     die_with_parent,
@@ -28,6 +27,7 @@ from benchmark.plugins.sandbox.confinement import (
     environment,
     import_paths,
 )
+from benchmark.plugins.sandbox.mounts import SCRATCH
 from benchmark.utils.errors import BadInput, BadPruner, LotterybenchError
 
 Tell = Callable[[str], None]

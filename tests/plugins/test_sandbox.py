@@ -210,7 +210,7 @@ def test_what_is_on_is_told(tmp_path: Path) -> None:
     """What a session reports of itself is what `describe` promised; where anything is missing, the line says so."""
     with begun(plugin(tmp_path, "pass")) as session:
         assert session.protections == describe()
-    assert "NOT enforced" not in Protections(True, True, True, True, True).sentence()
+    assert "NOT enforced" not in Protections(True, True, True, True, True, True).sentence()
     bare = Protections().sentence()
     assert "NOT enforced on this system: no network, no files" in bare
     assert "run only pruners you trust" in bare

@@ -243,7 +243,6 @@ RULES: Registry[type[Rule]] = Registry(
         "ratio": "compare",
         "bound": "bound",
         "ordering": "compare",
-        "growing-gain": "gain",
         "largest-gain": "shape",
         "peak": "shape",
         "threshold": "shape",

@@ -20,10 +20,11 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
+from benchmark.plugins.sandbox.mounts import SCRATCH, enter_own_root, keep_mounts_private, mount_scratch
 from benchmark.plugins.sandbox.system_calls import refuse_system_calls
 
 MIB = 2**20
@@ -71,10 +72,8 @@ def environment(harness: Mapping[str, str]) -> dict[str, str]:
 
 
 CLONE = {"user": 0x10000000, "pid": 0x20000000, "net": 0x40000000, "mount": 0x00020000, "ipc": 0x08000000}
-MS_NOSUID_NODEV_NOEXEC, MS_REC_PRIVATE = 2 | 4 | 8, 0x4000 | 0x40000
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 36, 38
 PACKAGE = Path(__file__).resolve().parents[2]
-SCRATCH = "/dev/shm"  # the one folder a plugin may write; a new empty one is put over the system's
 
 # What libraries ask the system about the processor: without it some choose other kernels, which round differently.
 DESCRIPTIONS = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
@@ -87,6 +86,7 @@ class Protections:
 
     limits: bool = True
     namespaces: bool = False
+    own_root: bool = False
     scratch: bool = False
     landlock: bool = False
     system_calls: bool = False
@@ -101,8 +101,9 @@ class Protections:
         holds = {
             "no network": self.no_network,
             "no files but the interpreter's": self.landlock,
+            "those in a read-only root": self.own_root,
             "no other processes": self.namespaces or self.system_calls,
-            "system calls filtered": self.system_calls,
+            "only listed system calls": self.system_calls,
             "limits on time, memory and output": self.limits,
         }
         on, off = ([what for what, held in holds.items() if held is wanted] for wanted in (True, False))
@@ -143,17 +144,6 @@ def enter_namespaces() -> bool:
     except OSError:
         return True  # in them all the same, as nobody: files cannot be created, which is what a plugin needs least
     return True
-
-
-def mount_scratch(limits: Limits) -> bool:
-    """An empty folder in memory, of limited size, over `SCRATCH`. Needs own namespaces; it vanishes with them."""
-    options = f"size={limits.folder_bytes},nr_inodes=1024,mode=0700".encode()
-    libc = _libc()
-    if libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC_PRIVATE), None):
-        return False
-    flags = ctypes.c_ulong(MS_NOSUID_NODEV_NOEXEC)
-    done: int = libc.mount(b"tmpfs", SCRATCH.encode(), b"tmpfs", flags, options)
-    return done == 0
 
 
 def readable_paths() -> tuple[str, ...]:
@@ -258,16 +248,14 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
 
 def confine(limits: Limits, namespaces: bool, readable: Iterable[str]) -> Protections:
     """Put on everything this system has, for good. `namespaces`: whether the parent has entered them."""
-    on = Protections(namespaces=namespaces, scratch=namespaces and mount_scratch(limits))
-    limit_resources(limits)
+    readable = (*readable_paths(), *readable)
+    limit_resources(limits)  # first: it asks /proc, of which the own root has next to nothing
+    private = namespaces and keep_mounts_private()
+    own_root = private and enter_own_root(readable, limits.folder_bytes)
+    scratch = own_root or (private and mount_scratch(SCRATCH, limits.folder_bytes))
     drop_capabilities()
-    on = replace(
-        on,
-        landlock=restrict_files(
-            (*readable_paths(), *readable), ("/dev/null", SCRATCH) if on.scratch else ("/dev/null",)
-        ),
-    )
-    return replace(on, system_calls=refuse_system_calls())
+    landlock = restrict_files(readable, ("/dev/null", SCRATCH) if scratch else ("/dev/null",))
+    return Protections(True, namespaces, own_root, scratch, landlock, refuse_system_calls())
 
 
 @lru_cache(maxsize=1)

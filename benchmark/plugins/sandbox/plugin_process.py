@@ -21,11 +21,13 @@ from benchmark.datasets.dataset import Examples
 from benchmark.networks import make
 from benchmark.plugins.load import FoundPruner, from_entry_point, from_source
 from benchmark.plugins.registry import GROUP
-from benchmark.plugins.sandbox.confinement import MIB, SCRATCH, Limits, Protections, confine
+from benchmark.plugins.sandbox.confinement import MIB, Limits, Protections, confine
+from benchmark.plugins.sandbox.mounts import SCRATCH
 from benchmark.plugins.sandbox.wire import (
     Answer,
     Begin,
     BrokenAnswer,
+    Confined,
     Load,
     Loaded,
     Refusal,
@@ -54,6 +56,7 @@ def serve(channel: socket.socket, limits: Limits, namespaces: bool, readable: Se
     if protections.scratch:
         os.chdir(SCRATCH)
     configure_cpu()
+    setattr(torch, "set_num_threads", lambda _count: None)  # noqa: B010 - there is one, and more cannot be started: asking for them is no end
     torch.manual_seed(0)  # global generators are not the plugin's: the same start for every mask
     random.seed(0)
     np.random.seed(0)
@@ -73,11 +76,12 @@ def _refuse(channel: socket.socket, cause: str, fix: str) -> None:
 
 
 def _answer(channel: socket.socket, protections: Protections) -> None:
+    send(channel, Confined(protections=protections))
     header, source = receive(channel, LARGEST)
     asked = Load.model_validate_json(header)
     plugin = _found(asked, source).make(asked.parameters)
     kind = kind_of(plugin, asked.pruner)
-    send(channel, Loaded(kind=kind, needs=_needs(plugin, asked.pruner), protections=asdict(protections)))
+    send(channel, Loaded(kind=kind, needs=_needs(plugin, asked.pruner)))
     header, payload = receive(channel, LARGEST)
     begin, tensors = Begin.model_validate_json(header), unpack(payload)
     shapes = {name: tensors[f"state.{name}"].shape for name in begin.prunable}

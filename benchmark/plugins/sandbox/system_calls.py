@@ -1,8 +1,13 @@
-"""A seccomp filter: the system calls a plugin is refused, as PermissionError, with no privileges and in any container.
+"""A seccomp filter: the system calls a plugin may make, with the arguments it may give them. All others are refused.
 
-A list of refusals, not of permissions: namespaces and Landlock bound what can be reached, and this takes away what
-they leave open. No processes (nor threads: scores must not depend on their number), no sockets, no signals to others,
-no changes of modes, owners, times or limits, and none of the kernel's rarely used and often broken parts.
+A list of permissions: memory, the files that Landlock and the mounts leave, the one channel, the clock, its own
+signals. No processes (nor threads: scores must not depend on their number), no sockets, no signals to others, no locks,
+leases, advice or attributes of files, which outlive the plugin or reach other processes through the kernel.
+
+What is not named is refused as PermissionError, so that a library may do without; numbers that no table here knows as
+"not implemented", as a kernel older than they are would. What no library of honest use makes ends the process
+(`FATAL`), and so do the calls of other architectures (i386, x32), which would be a second way to everything.
+Needs no privileges and works in any container. The filter program of docs/security.md, "System calls".
 """
 
 from __future__ import annotations
@@ -11,94 +16,125 @@ import ctypes
 import os
 import platform
 import struct
+from collections.abc import Callable
 
-# name -> number on (x86_64, aarch64); None: it does not exist there
-REFUSED: dict[str, tuple[int | None, int | None]] = {
-    # processes and threads
-    "clone": (56, 220), "clone3": (435, 435), "fork": (57, None), "vfork": (58, None),
-    "execve": (59, 221), "execveat": (322, 281),
-    # the network, and every socket but the one that is there already
-    "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200),
-    # other processes
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "process_madvise": (440, 440), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
-    "pidfd_send_signal": (424, 424), "tkill": (200, 130), "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240),
-    # namespaces and mounts
-    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
-    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
-    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
-    "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264), "quotactl": (179, 60), "swapon": (167, 224),
-    "swapoff": (168, 225), "acct": (163, 89),
-    # ways around the above, and large attack surfaces
-    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "bpf": (321, 280),
-    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "memfd_create": (319, 279), "memfd_secret": (447, 447),
-    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "shmget": (29, 194), "shmat": (30, 196),
-    "msgget": (68, 186), "msgsnd": (69, 189), "semget": (64, 190), "semop": (65, 193), "mq_open": (240, 180),
-    "mq_unlink": (241, 181), "fanotify_init": (300, 262), "inotify_init": (253, None), "inotify_init1": (294, 26),
-    # what Landlock does not watch: modes, owners, attributes and times of files that can be named
-    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
-    "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "setxattr": (188, 5), "lsetxattr": (189, 6),
-    "fsetxattr": (190, 7), "setxattrat": (463, 463), "removexattr": (197, 14), "lremovexattr": (198, 15),
-    "fremovexattr": (199, 16), "removexattrat": (466, 466), "utime": (132, None), "utimes": (235, None),
-    "futimesat": (261, None), "utimensat": (280, 88),
-    # limits, priorities and the machine
-    "setrlimit": (160, 164), "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setaffinity": (203, 122),
-    "sched_setscheduler": (144, 119), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
-    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104),
-    "kexec_file_load": (320, 294), "reboot": (169, 142), "sethostname": (170, 161), "setdomainname": (171, 162),
-    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
-    "syslog": (103, 116),
-}  # fmt: skip
-TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}  # allowed if the first argument is the caller
-SET_LIMIT = {"prlimit64": (302, 261)}  # allowed if the third argument, the new limit, is null
-# allowed but for these operations, by (numbers, argument that says which, operations)
-CONTROL: dict[str, tuple[tuple[int, int], int, tuple[int, ...]]] = {
-    "prctl": ((157, 167), 0, (1,)),  # PR_SET_PDEATHSIG: to outlive its guard
-    "fcntl": ((72, 25), 1, (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals to others by way of a file
-    "ioctl": ((16, 29), 1, (0x8901, 0x8902, 0x5412)),  # FIOSETOWN, SIOCSPGRP: the same; TIOCSTI: typing for others
-}
+from benchmark.plugins.sandbox.system_call_numbers import ALLOWED, CALLS, FATAL, LAST
 
+MACHINES = ("x86_64", "aarch64")
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-ALLOW, KILL, EPERM = 0x7FFF0000, 0x80000000, 0x00050000 | 1
-LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # of classic BPF
+X32_BIT = 0x40000000
+ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
+LOAD, EQUAL, ABOVE, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06  # of classic BPF
 NUMBER, ARCH, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 SECCOMP_MODE_FILTER = 2
+
+Rule = Callable[[int], list[bytes]]
+"""From a place among `MACHINES`: instructions that refuse what it forbids, and fall through otherwise."""
 
 
 def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("HBBI", code, if_true, if_false, value)
 
 
+REFUSE = _instruction(RETURN, EPERM)
+
+
+def _low(argument: int) -> bytes:
+    """Load the lower half of an argument: all that the kernel reads of an int."""
+    return _instruction(LOAD, ARGUMENTS + 8 * argument)
+
+
+def one_of(argument: int, *values: int, ignoring: int = 0) -> Rule:
+    """An int argument that, but for the bits of `ignoring`, is one of some values."""
+
+    def lines(_machine: int) -> list[bytes]:
+        tests = [_instruction(EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)]
+        masked = [_instruction(AND, ~ignoring & 0xFFFFFFFF)] if ignoring else []
+        return [_low(argument), *masked, *tests, REFUSE]
+
+    return lines
+
+
+def bits(argument: int, *allowed: int) -> Rule:
+    """An int argument with no bit set but those allowed; one number, or one for each of `MACHINES`."""
+
+    def lines(machine: int) -> list[bytes]:
+        others = ~allowed[machine % len(allowed)] & 0xFFFFFFFF
+        return [_low(argument), _instruction(ANY_BIT, others, 0, 1), REFUSE]
+
+    return lines
+
+
+def null(argument: int) -> Rule:
+    """A pointer that points nowhere."""
+
+    def lines(_machine: int) -> list[bytes]:
+        high = _instruction(LOAD, ARGUMENTS + 8 * argument + 4)
+        zero = _instruction(EQUAL, 0, 1, 0)
+        return [_low(argument), zero, REFUSE, high, zero, REFUSE]
+
+    return lines
+
+
+def when(argument: int, value: int, rule: Rule) -> Rule:
+    """`rule`, where an int argument is `value`."""
+
+    def lines(machine: int) -> list[bytes]:
+        held = rule(machine)
+        return [_low(argument), _instruction(EQUAL, value, 0, len(held)), *held]
+
+    return lines
+
+
+def _of(own_pid: int) -> dict[str, tuple[Rule, ...]]:
+    """The calls whose arguments are looked at, by name; `own_pid`: the only process that it may name."""
+    set_flags = bits(2, 0o2 | 0o1 | 0o2000 | 0o4000 | 0o100000, 0o2 | 0o1 | 0o2000 | 0o4000 | 0o400000)
+    return {
+        # Reading, writing, creating; not O_ASYNC, O_DIRECT or O_NOATIME. Flags have other numbers on aarch64.
+        "openat": (bits(2, 0x6B8FC3, 0x6ACFC3),),
+        # PROT_READ, WRITE and EXEC: libraries write code and run it. Not huge, locked or growing down.
+        "mmap": (bits(2, 7), bits(3, 0x12D833)),
+        "mprotect": (bits(2, 7),),
+        "mremap": (bits(3, 3),),
+        # DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP: of its own memory. Not COLD, PAGEOUT, WILLNEED,
+        # which move pages of shared files.
+        "madvise": (one_of(2, 4, 8, 14, 15, 16, 17),),
+        # F_DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC. Not locks, leases, owners, notifications, pipe sizes.
+        "fcntl": (one_of(1, 0, 1, 2, 3, 4, 1030), when(1, 4, set_flags)),
+        # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Not attributes of files (FS_IOC_*), owners, TIOCSTI.
+        "ioctl": (one_of(1, 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451),),
+        "prctl": (one_of(0, 15, 16, 23),),  # PR_SET_NAME, GET_NAME, CAPBSET_READ. Not PDEATHSIG, to outlive its guard
+        # WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET; private or not. No priority inheritance
+        "futex": (one_of(1, 0, 1, 3, 4, 5, 9, 10, ignoring=0x180),),
+        "getsockopt": (one_of(1, 1), one_of(2, 3, 4, 38, 39)),  # SO_TYPE, ERROR, PROTOCOL, DOMAIN. Not PEERCRED
+        "kill": (one_of(0, own_pid),),
+        "tgkill": (one_of(0, own_pid),),
+        "prlimit64": (one_of(0, 0, own_pid), null(2)),  # reading its own
+        "renameat2": (bits(4, 1),),  # RENAME_NOREPLACE
+    }
+
+
 def program(machine: str, own_pid: int) -> bytes:
     """The filter as an array of struct sock_filter, for "x86_64" or "aarch64"."""
-    column = list(AUDIT_ARCH).index(machine)
-    refuse, allow = _instruction(RETURN, EPERM), _instruction(RETURN, ALLOW)
+    place, rules = MACHINES.index(machine), _of(own_pid)
+    allow, kill = _instruction(RETURN, ALLOW), _instruction(RETURN, KILL)
+    lines = [_instruction(LOAD, ARCH), _instruction(EQUAL, AUDIT_ARCH[machine], 1, 0), kill]
+    lines.append(_instruction(LOAD, NUMBER))
+    if machine == "x86_64":
+        lines += [_instruction(ANY_BIT, X32_BIT, 0, 1), kill]
 
-    def case(numbers: tuple[int | None, int | None], body: list[bytes]) -> list[bytes]:
-        number = numbers[column]
+    def case(name: str, body: list[bytes]) -> list[bytes]:
+        number = CALLS[name][place]
         return [] if number is None else [_instruction(EQUAL, number, 0, len(body)), *body]
 
-    def low(argument: int) -> bytes:
-        return _instruction(LOAD, ARGUMENTS + 8 * argument)
-
-    lines = [_instruction(LOAD, ARCH), _instruction(EQUAL, AUDIT_ARCH[machine], 1, 0), _instruction(RETURN, KILL)]
-    lines.append(_instruction(LOAD, NUMBER))
-    if machine == "x86_64":  # the x32 numbers would be a second way to everything
-        lines += [_instruction(AT_LEAST, 0x40000000, 0, 1), refuse]
-    for numbers in REFUSED.values():
-        lines += case(numbers, [refuse])
-    for numbers in TO_ITSELF.values():
-        lines += case(numbers, [low(0), _instruction(EQUAL, own_pid, 1, 0), refuse, allow])
-    for numbers in SET_LIMIT.values():
-        high = _instruction(LOAD, ARGUMENTS + 8 * 2 + 4)
-        null = [low(2), _instruction(EQUAL, 0, 1, 0), refuse, high, _instruction(EQUAL, 0, 1, 0), refuse, allow]
-        lines += case(numbers, null)
-    for numbers, argument, operations in CONTROL.values():
-        refusals = [part for operation in operations for part in (_instruction(EQUAL, operation, 0, 1), refuse)]
-        lines += case(numbers, [low(argument), *refusals, allow])
-    return b"".join([*lines, allow])
+    for name in ALLOWED:
+        lines += case(name, [allow])
+    for name, checks in rules.items():
+        lines += case(name, [*(line for check in checks for line in check(place)), allow])
+    for name in FATAL:
+        lines += case(name, [kill])
+    return b"".join([*lines, _instruction(ABOVE, LAST, 0, 1), _instruction(RETURN, ENOSYS), REFUSE])
 
 
 class _Program(ctypes.Structure):

@@ -18,12 +18,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from benchmark.plugins.sandbox.confinement import Protections
 from benchmark.protocols.methods import Needs
 from benchmark.utils.strict_model import Frozen
 
 LENGTHS = struct.Struct("!IQ")
 HEADER_BYTES = 256 * 1024
 NO_ANSWER = "ended without an answer"
+NO_REPLY = "sent something that is no answer"
 SLACK_BYTES = 64 * 1024  # safetensors' own header
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Text = Annotated[str, Field(max_length=2000)]
@@ -36,22 +38,30 @@ class BrokenAnswer(Exception):
 class Load(Frozen):
     """Harness: load this plugin.
 
-    Without an entry point, the payload is the source of `file`; with one, `file` is the package it is in.
+    `kind`: "pruner", "hook" or "learner". Without an entry point, the payload is the source of `file`; with one, `file`
+    is the package it is in.
     """
 
+    kind: Literal["pruner", "hook", "learner"]
     pruner: str
     file: str
     entry_point: str | None
     parameters: dict[str, bool | int | float | str]
 
 
+class Confined(Frozen):
+    """Plugin process: what confines it. Said before it is given the plugin, so that no code of a plugin's can."""
+
+    say: Literal["confined"] = "confined"
+    protections: Protections
+
+
 class Loaded(Frozen):
-    """Plugin process: what it declares, and what confines it (told before its own code ran)."""
+    """Plugin process: what the plugin declares. From here on it may be the plugin that speaks."""
 
     say: Literal["loaded"] = "loaded"
     kind: Literal["scores", "masks"]
     needs: Needs
-    protections: dict[str, bool]
 
 
 class Begin(Frozen):
@@ -97,9 +107,8 @@ class Refusal(Frozen):
 
 
 Header = TypeVar("Header", bound=Frozen)
-REPLY: TypeAdapter[Loaded | Answer | Refusal] = TypeAdapter(
-    Annotated[Loaded | Answer | Refusal, Field(discriminator="say")]
-)
+Reply = Confined | Loaded | Answer | Refusal
+REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="say")])
 
 
 def pack(tensors: Mapping[str, Tensor]) -> bytes:
@@ -147,12 +156,12 @@ def receive(channel: socket.socket, longest_payload: int, deadline: float | None
     return _exactly(channel, header_bytes, deadline), _exactly(channel, payload_bytes, deadline)
 
 
-def read_reply(header: bytes) -> Loaded | Answer | Refusal:
+def read_reply(header: bytes) -> Reply:
     """The header of a plugin process's message. Raises BrokenAnswer."""
     try:
         return REPLY.validate_json(header)
     except ValidationError as error:
-        raise BrokenAnswer("sent something that is no answer") from error
+        raise BrokenAnswer(NO_REPLY) from error
 
 
 def _exactly(channel: socket.socket, count: int, deadline: float | None) -> bytes:
