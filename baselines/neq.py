@@ -66,16 +66,20 @@ def layers_of(network: nn.Module, inputs: Tensor) -> dict[str, Layer]:
 class FreezingNeurons(Hook):
     """At regular steps some neurons are frozen and all others let go; counts what back-propagation then costs.
 
-    `every`: updates between looks; "epoch" for the end of each epoch. `layers`: whose neurons may be frozen.
+    `every`: updates between looks; "epoch" for the end of each epoch. `layers`: whose neurons may be frozen. `counts`:
+    how many were frozen in each layer is recorded look by look, as a control needs it, or on average.
     """
 
     paper = "Bragagnolo et al. 2022, arXiv 2207.09455"
     moves_masks = False
 
     def __init__(
-        self, every: int | Literal["epoch"] = "epoch", layers: Literal["convolutions", "all"] = "convolutions"
+        self,
+        every: int | Literal["epoch"] = "epoch",
+        layers: Literal["convolutions", "all"] = "convolutions",
+        counts: Literal["by-look", "average"] = "by-look",
     ) -> None:
-        self.every, self.layers = every, layers
+        self.every, self.layers, self.recorded = every, layers, counts
         self.looks = self.looked_at = self.steps = 0
         self.counts = dict[str, list[int]]()  # by layer: how many were frozen at each look
         self.full = 0  # multiply-adds of a backward pass of one example when nothing is frozen
@@ -115,12 +119,16 @@ class FreezingNeurons(Hook):
 
     def facts(self) -> Mapping[str, int | float]:
         """See `Hook`: multiply-adds of a backward pass of one example, in the mean over all updates and with nothing
-        frozen; and `frozen.<layer>.<look>`, how many neurons were."""
+        frozen; and how many neurons were frozen, `frozen.<layer>.<look>` or `frozen.<layer>`."""
         saved = self.saved + self.saved_now * (self.steps - self.looked_at)
+        if self.recorded == "average":
+            counts = {f"frozen.{name}": sum(own) / len(own) for name, own in self.counts.items()}
+        else:
+            counts = {_key(n, look): c for n, own in self.counts.items() for look, c in enumerate(own, start=1)}
         return {
             "backward_multiply_adds": self.full - saved / self.steps,
             "backward_multiply_adds_full": self.full,
-            **{_key(n, look): count for n, own in self.counts.items() for look, count in enumerate(own, start=1)},
+            **counts,
         }
 
     def state(self) -> Mapping[str, Tensor]:
@@ -157,8 +165,9 @@ class NEq(FreezingNeurons):
         velocity: Literal["printed", "released"] = "released",
         similarity: Literal["image", "set"] = "image",
         images: int = 0,
+        counts: Literal["by-look", "average"] = "by-look",
     ) -> None:
-        super().__init__(every, layers)
+        super().__init__(every, layers, counts)
         if layers == "all" and similarity == "image":
             raise ValueError("the cosine of a linear layer's single output is 1 or -1: layers all needs similarity set")
         self.eps, self.mu, self.velocity, self.similarity, self.images = eps, mu, velocity, similarity, images
@@ -231,15 +240,16 @@ class RandomFreezing(FreezingNeurons):
         every: int | Literal["epoch"] = "epoch",
         layers: Literal["convolutions", "all"] = "convolutions",
         share: float = 0.0,
+        counts: Literal["by-look", "average"] = "by-look",
     ) -> None:
-        super().__init__(every, layers)
+        super().__init__(every, layers, counts)
         self.share = share
 
     def frozen(self, layers: Mapping[str, Layer], run: Run) -> Mapping[str, Tensor]:
         """Drawn from the hook's own generator of this step."""
         found = {}
         for name, layer in layers.items():
-            count = round(self.share * layer.neurons)
+            count = int(self.share * layer.neurons)
             if self.parent_facts:
                 count = int(self.parent_facts[_key(name, self.looks)])
             places = torch.randperm(layer.neurons, generator=run.rng(f"freeze {name}"))[:count]

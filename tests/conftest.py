@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from benchmark.utils.hardware import cores
 
 pytest_plugins = ["command_line", "made_once", "bundle_fixtures", "hub_fixtures"]
 TINY = Path(__file__).parent / "support" / "protocols" / "tiny.yaml"
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: thousands of tests need not have it searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_xdist_auto_num_workers() -> int:

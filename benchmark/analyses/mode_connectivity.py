@@ -62,6 +62,7 @@ class ModeConnectivity(Analysis):
     def between(self, one: nn.Module, other: nn.Module, data: Dataset, task: Task) -> tuple[dict[str, float], Curves]:
         """(`<metric>_barrier` -> height on the test set, `test_<metric>` -> values along the line)."""
         examples = {"test": (data.test_inputs, data.test_labels)}
-        curves = metrics_along(one, other, shares(self.parts + 1).tolist(), data, task, examples)
+        places = shares(self.parts + 1)
+        curves = metrics_along(one, other, places.tolist(), data, task, examples)
         heights = {f"{spec.name}_barrier": barrier(curves[f"test_{spec.name}"], spec.better) for spec in task.declared}
-        return heights, curves
+        return heights, {"place": places, **curves}

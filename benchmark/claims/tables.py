@@ -242,8 +242,11 @@ Key = tuple[str, str, float | None, tuple[tuple[str, str], ...]]
 # A mask keeps a whole number of weights, which is more than that off where 15 are left: so one weight either way, too.
 
 
-SourceKind = Literal["primary-text", "primary-screenshot", "author-data", "author-post", "code", "secondary"]
-"""The paper's text, a picture of its tables, files or posts of its authors, code, or somebody else's report."""
+SourceKind = Literal[
+    "primary-text", "primary-screenshot", "author-data", "author-post", "code", "derivation", "secondary"
+]
+"""The paper's text, a picture of its tables, files or posts of its authors, code, a proof that stands in this
+repository's docs and not in the paper, or somebody else's report."""
 
 
 Status = Literal["read", "quoted", "unverified", "contradicted", "not-a-target"]

@@ -22,7 +22,7 @@ from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.dataset import prepared as prepared_data
 from benchmark.harness.analysed import AnalysisCells
 from benchmark.harness.jobs import JobLocks, Rounds, SecondTries
-from benchmark.harness.learned import LearnedMask, is_learning, learned_like, why_refused
+from benchmark.harness.learned import LearnedMask, why_refused
 from benchmark.harness.masks import FREE, MaskMaker
 from benchmark.harness.record import (
     RecordContext,
@@ -38,6 +38,8 @@ from benchmark.harness.start import (
     State,
     Weights,
     hook_of,
+    is_learning,
+    learned_like,
     masked_like,
     rewind_steps,
     told_of,

@@ -13,9 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell
-from benchmark.protocols.methods import ControlSpec
 from benchmark.pruning.interface import Masks
 from benchmark.training.checkpoint import load_weights, save_weights
 from benchmark.training.optim import under
@@ -79,22 +76,6 @@ class LearnedMask:
 
 def _bytes(text: str) -> Tensor:
     return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-
-
-def learned_like(protocol: Protocol, cell: Cell) -> Cell | None:
-    """The cell whose learned mask this one takes, maybe itself; None where masks are not learned."""
-    if cell.method == DENSE or not protocol.trains or protocol.pruning_method(cell.method).learning is None:
-        return None
-    spec = protocol.method(cell.method)
-    if protocol.level_table[cell.level].kept == 0:
-        return None
-    return Cell(spec.of, cell.level, cell.seed) if isinstance(spec, ControlSpec) else cell
-
-
-def is_learning(protocol: Protocol, cell: Cell) -> bool:
-    """Whether the learning itself is what the cell measures: its network is the initial one under the learned mask."""
-    untrained = cell.method != DENSE and protocol.pruning_method(cell.method).schedule.training == "none"
-    return learned_like(protocol, cell) == cell and untrained
 
 
 def why_refused(outcome: Outcome, parameters: Iterable[str], start: Mapping[str, Tensor]) -> str | None:

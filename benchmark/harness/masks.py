@@ -15,13 +15,14 @@ import torch
 from torch import Generator, Tensor
 
 from benchmark.datasets.dataset import Dataset, Examples, Split, scoring_examples, split
-from benchmark.harness.learned import LearnedMask, learned_like
+from benchmark.harness.learned import LearnedMask
 from benchmark.harness.start import (
     Start,
     State,
     Weights,
     hook_of,
     initial_weights,
+    learned_like,
     masked_like,
     scored_at,
     signed_constants,

@@ -10,8 +10,8 @@ import torch
 
 from benchmark.analyses import digest_of, load_analysis
 from benchmark.harness.analysed import Analysed
-from benchmark.harness.learned import LearnedMask, LearningCost, is_learning
-from benchmark.harness.start import hook_of
+from benchmark.harness.learned import LearnedMask, LearningCost
+from benchmark.harness.start import hook_of, is_learning
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, train_steps

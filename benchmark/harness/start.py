@@ -88,6 +88,22 @@ def masked_like(protocol: Protocol, cell: Cell) -> Cell:
     return Cell(spec.of, cell.level, cell.seed) if isinstance(spec, ControlSpec) else cell
 
 
+def learned_like(protocol: Protocol, cell: Cell) -> Cell | None:
+    """The cell whose learned mask this one takes, maybe itself; None where masks are not learned."""
+    if cell.method == DENSE or not protocol.trains or protocol.pruning_method(cell.method).learning is None:
+        return None
+    spec = protocol.method(cell.method)
+    if protocol.level_table[cell.level].kept == 0:
+        return None
+    return Cell(spec.of, cell.level, cell.seed) if isinstance(spec, ControlSpec) else cell
+
+
+def is_learning(protocol: Protocol, cell: Cell) -> bool:
+    """Whether the learning itself is what the cell measures: its network is the initial one under the learned mask."""
+    not_trained = cell.method != DENSE and protocol.pruning_method(cell.method).schedule.training == "none"
+    return learned_like(protocol, cell) == cell and not_trained
+
+
 def network_before(protocol: Protocol, cell: Cell) -> Cell:
     """The network that a cell's round begins with: of the level before in its chain, else the dense one."""
     like = masked_like(protocol, cell)

@@ -15,11 +15,13 @@ from benchmark.claims.observations import all_gathered, gathered
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols import Protocol, load_earlier
 from benchmark.records.store import Store
+from benchmark.report.analysis_curves import curve_pictures
 from benchmark.report.board.claims_pages import claims_page, silent
 from benchmark.report.board.front import VERDICTS, Front, page_name
 from benchmark.report.board.guide import guide_page
 from benchmark.report.board.markdown import GENERATED, aligned
 from benchmark.report.board.protocol_pages import protocol_page
+from benchmark.report.curves_svg import curves_svg
 from benchmark.report.forest import forest
 from benchmark.report.forest_svg import forest_svg
 from benchmark.report.rankings import has_records
@@ -63,6 +65,11 @@ def render(
     for protocol, found in pictures.items():
         made[f"{folder}/protocols/{page_name(protocol)}.svg"] = trade_off_svg(protocol, found)
         pages[f"protocols/{page_name(protocol)}.md"] += f"\n![Accuracy against bits]({page_name(protocol)}.svg)\n"
+    for each in measured:
+        page = page_name(each.protocol.id)
+        for number, picture in enumerate(curve_pictures(store, each), start=1):
+            made[f"{folder}/protocols/{page}-curves-{number}.svg"] = curves_svg(each.protocol.id, picture)
+            pages[f"protocols/{page}.md"] += f"\n![{picture.title}]({page}-curves-{number}.svg)\n"
     for name, text in pages.items():
         up = "../" * (len(folder.parts) + name.count("/"))
         made[f"{folder}/{name}"] = f"{_heading(board, up, extra)}\n{text}"

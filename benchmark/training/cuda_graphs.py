@@ -10,8 +10,8 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
@@ -33,20 +33,34 @@ class Capturing(Protocol):
         """Run works side by side; what is asked for next begins when all have ended."""
         ...
 
+    def eagerly(self, work: Work) -> None:
+        """Run what will be captured next, in the memory that captures have."""
+        ...
+
     def captured(self, work: Work) -> Work:
         """A launch of all that `work` asks of the device. Capturing runs nothing."""
         ...
 
 
+@cache
+def _streams() -> tuple[Any, ...]:
+    """One for each branch, and last the one that captures begin on; made once per process.
+
+    torch has 32 and hands them out in turn. If every group asked for new ones, a branch would sooner or later be the
+    stream that captures begin on, and the branches after it would wait for its work.
+    """
+    return tuple(torch.cuda.Stream() for _ in range(BRANCHES + 1))  # type: ignore[no-untyped-call]
+
+
 class Cuda:
-    """The current CUDA device, with `branches` streams. See `Capturing`.
+    """The current CUDA device, with `branches` streams, at most `BRANCHES`. See `Capturing`.
 
     Graphs share one pool of memory: they are launched one after another, and leave nothing in it that another reads.
     """
 
     def __init__(self, branches: int) -> None:
-        self._streams: list[Any] = [torch.cuda.Stream() for _ in range(branches)]  # type: ignore[no-untyped-call]
-        self._pool = torch.cuda.graph_pool_handle()
+        self._streams = _streams()[:branches]
+        self._pool = torch.cuda.MemPool()
 
     def beside(self, works: Sequence[Work]) -> None:
         """See `Capturing`.
@@ -65,12 +79,34 @@ class Cuda:
             for stream in away:
                 here.wait_stream(stream)
 
+    def eagerly(self, work: Work) -> None:
+        """See `Capturing`. Backward passes run in this thread, because a pool is the memory of one thread's requests.
+
+        Else the warm-up of another batch size would reserve memory of its own while graphs hold theirs.
+        """
+        with torch.cuda.use_mem_pool(self._pool), torch.autograd.set_multithreading_enabled(False):
+            work()
+
     def captured(self, work: Work) -> Work:
         """See `Capturing`. Other threads go on drawing tables, so only this one is held to the rules of a capture."""
         graph = torch.cuda.CUDAGraph()
-        with _no_collection(), torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            work()
+        where: dict[str, Any] = {"pool": self._pool.id, "stream": _streams()[-1], "capture_error_mode": "thread_local"}
+        try:
+            with _no_collection(), torch.cuda.graph(graph, **where):
+                work()
+        except BaseException:
+            _end_recording(self._pool.id)
+            raise
         return graph.replay
+
+
+def _end_recording(pool: Any) -> None:
+    """Have the allocator leave a pool alone whose capture could not be ended.
+
+    torch 2.11 goes on recording to it. Until that is over no memory is given back, and freeing a pool ends the process.
+    """
+    with suppress(RuntimeError):  # it has left it
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
 
 
 @contextmanager
@@ -126,7 +162,7 @@ class Replay:
     def _some(self, size: int, most: int) -> int:
         """One or `long` updates on batches of `size`, at most `most`; returns how many."""
         if self._warm[size] < WARM_UPS:
-            self._updates(size, 1)
+            self._device.eagerly(partial(self._updates, size, 1))
             self._warm[size] += 1
             return 1
         count = self.long if most >= self.long else 1

@@ -203,6 +203,7 @@ OURS = {
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
     "rare-gems": {"rg-t2-drop"},
     "lmc": {"lmc-mnist", "lmc-early"},  # the abstract
+    "recovery": {"recov-5", "recov-6"},  # the abstract
 }
 
 
@@ -245,7 +246,8 @@ def test_sources_gaps_and_papers_are_carried(key: str) -> None:
         assert source["where"] in paper.source(source["id"]).where
     assert list(published.load_record(key).gaps) == document["gaps"]
     for field in ("title", "year", "arxiv"):
-        assert getattr(paper.paper, field) == document["paper"][field]
+        # What the collection did not read may have been read since.
+        assert document["paper"][field] in (getattr(paper.paper, field), "not read")
 
 
 def leaves(value: Any) -> list[str]:

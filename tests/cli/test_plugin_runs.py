@@ -1,4 +1,4 @@
-"""A plugin on a protocol that does not name it, from the command line: real training, once in processes of its own."""
+"""A plugin on a protocol that does not name it, from the command line: real training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def lotterybench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ})
 
 
-pytestmark = pytest.mark.usefixtures("asked_once")
+pytestmark = pytest.mark.usefixtures("answered_here")
 
 
 @pytest.fixture
@@ -37,7 +37,8 @@ def test_from_a_plugin_to_records_and_back(tmp_path: Path, tiny_path: Path, plug
     protocol, root = load_file(tiny_path), tmp_path / "r"
     place = ["--results", str(root), "--workers", "1"]
     with_plugin = ["--plugin", str(plugin), "--set", "alpha=0.5"]
-    done = lotterybench("run", str(tiny_path), *place, *with_plugin)
+    here = ["--executor", "in-process"]
+    done = in_process("run", str(tiny_path), *place, *with_plugin, *here)
     assert done.returncode == 0, done.stderr
     records = Store(root).records(protocol)
     assert {r.status for r in records} == {"finished"}
@@ -55,8 +56,8 @@ def test_from_a_plugin_to_records_and_back(tmp_path: Path, tiny_path: Path, plug
     left_out = in_process("run", f"{tiny_path}:mine@alpha=0.5", *place)
     assert left_out.returncode == 2
     assert "--plugin mine.py" in left_out.stderr
-    here = ["--executor", "in-process", "--recheck", str(tmp_path / "again")]
-    again = in_process("run", f"{tiny_path}:mine", "--results", str(root), *with_plugin, *here)
+    recheck = ["--recheck", str(tmp_path / "again")]
+    again = in_process("run", f"{tiny_path}:mine", "--results", str(root), *with_plugin, *here, *recheck)
     assert again.returncode == 0, again.stderr
     assert "4 cells measured again here, 4 identical bit for bit" in again.stdout
 

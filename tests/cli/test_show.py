@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from command_line import in_process
 
 from benchmark.claims import papers as published
 from benchmark.claims import table_reader
@@ -109,11 +110,6 @@ def test_info_alone_says_what_can_be_asked() -> None:
     assert "--table" in text
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmark.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -124,7 +120,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_wrong_names_are_one_error_line(arguments: list[str], words: list[str]) -> None:
-    done = run(*arguments)
+    done = in_process(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert all(word in done.stderr for word in words)
     assert len(done.stderr.splitlines()) == 1

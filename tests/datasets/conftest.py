@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from data_files import Batches, Pixels, Server, batch, idx, md5
 from PIL import Image
-from torchvision.datasets import FashionMNIST
 
 from benchmark.datasets import cifar10, fashion_mnist, tiny_imagenet
 from benchmark.datasets.dataset import load
@@ -44,7 +43,9 @@ def fashion(monkeypatch: pytest.MonkeyPatch) -> dict[str, Pixels]:
     made = {n: rng.integers(0, 256 if len(s) == 3 else 10, s).astype(np.uint8) for n, s in shapes.items()}
     digests = {n: md5(gzip.compress(idx(a), mtime=0)) for n, a in made.items()}
     monkeypatch.setattr(fashion_mnist, "MD5", digests)
-    monkeypatch.setattr(FashionMNIST, "resources", [(f"{n}.gz", digest) for n, digest in digests.items()])
+    monkeypatch.setattr(
+        "torchvision.datasets.FashionMNIST.resources", [(f"{n}.gz", digest) for n, digest in digests.items()]
+    )
     return made
 
 

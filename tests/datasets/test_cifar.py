@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from data_files import Batches, Pixels, batch, contents, lay, md5, real
-from torchvision.datasets import CIFAR10, CIFAR100
 
 from benchmark.datasets import cifar10, cifar100, cifar_lossless
 from benchmark.datasets.dataset import load
@@ -180,6 +179,8 @@ def test_a_damaged_compact_form_is_named(tmp_path: Path, batches: Batches, compa
 
 
 def test_our_checksums_are_torchvisions() -> None:
+    from torchvision.datasets import CIFAR10, CIFAR100
+
     assert list(cifar10.MD5.items()) == [tuple(pair) for pair in (*CIFAR10.train_list, *CIFAR10.test_list)]
     assert list(cifar100.MD5.items()) == [tuple(pair) for pair in (*CIFAR100.train_list, *CIFAR100.test_list)]
 
@@ -196,6 +197,8 @@ def test_the_real_sample_of_cifar100() -> None:
 @pytest.mark.slow
 def test_a_real_batch_of_cifar10_from_its_compact_form() -> None:
     """The test batch comes out with its published md5 and channel means."""
+    from torchvision.datasets import CIFAR10
+
     packed = (real("cifar10.lsxz") / "cifar10.lsxz").read_bytes()
     header, skeleton, streams = cifar_lossless._parts(packed)
     files = header["files"][5:]  # after five batches for training

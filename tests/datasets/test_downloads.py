@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from data_files import Batches, Server, contents, gz, md5, tarred, zipped
-from torchvision.datasets import CIFAR10, CIFAR100, FashionMNIST
 
 from benchmark.datasets.cifar10 import Cifar10
 from benchmark.datasets.dataset import load
@@ -55,8 +54,8 @@ def test_what_is_missing_comes_from_its_home(
 ) -> None:
     archive = tarred(contents(batches))
     Server.files["/cifar.tar.gz"] = archive
-    monkeypatch.setattr(CIFAR10, "url", f"{server}/cifar.tar.gz")
-    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(archive))
+    monkeypatch.setattr("torchvision.datasets.CIFAR10.url", f"{server}/cifar.tar.gz")
+    monkeypatch.setattr("torchvision.datasets.CIFAR10.tgz_md5", md5(archive))
     assert needs_download("cifar10", tmp_path)
     data = load("cifar10", tmp_path)
     assert np.array_equal(data.test_inputs.numpy(), batches["test_batch"][1])
@@ -67,7 +66,7 @@ def test_fashion_and_tiny_come_from_their_homes(
     tmp_path: Path, fashion: Any, tiny: dict[str, bytes], server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Server.files = {f"/{name}": content for name, content in gz(fashion).items()}
-    monkeypatch.setattr(FashionMNIST, "mirrors", [f"{server}/"])
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", [f"{server}/"])
     assert load("fashion-mnist", tmp_path).classes == 10
     Server.files["/tiny-imagenet-200.zip"] = zipped(tiny)
     monkeypatch.setattr(TinyImageNet, "url", f"{server}/tiny-imagenet-200.zip")
@@ -79,10 +78,12 @@ def test_fashion_and_tiny_come_from_their_homes(
     "name", ["cifar10", "cifar100", "fashion-mnist", "tiny-imagenet", "cifar100-train-20-per-class"]
 )
 def test_without_a_network_the_way_out_is_named(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR10, CIFAR100
+
     nowhere = "http://127.0.0.1:9/"
     for home in (CIFAR10, CIFAR100):
         monkeypatch.setattr(home, "url", nowhere)
-    monkeypatch.setattr(FashionMNIST, "mirrors", [nowhere])
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", [nowhere])
     monkeypatch.setattr(TinyImageNet, "url", nowhere)
     with pytest.raises(EnvironmentProblem, match="could not be downloaded") as caught:
         load(name, tmp_path)
@@ -100,7 +101,7 @@ def test_a_hub_mirror_steps_in_at_its_pinned_revision(
     archive, name = tarred(contents(batches)), "cifar-10-python.tar.gz"
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/")
+    monkeypatch.setattr("torchvision.datasets.CIFAR10.url", "http://127.0.0.1:9/")
     file = HubFile("some/cifar", Server.revision, name, md5(archive), name)
     monkeypatch.setattr(Cifar10, "mirrors", (file,))
     place = f"/datasets/some/cifar/resolve/{Server.revision}/{name}"

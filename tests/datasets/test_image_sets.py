@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from data_files import Pixels, gz, lay, md5, zipped
-from torchvision.datasets import FashionMNIST
 
 from benchmark.datasets import fashion_mnist, fashion_mnist_2000
 from benchmark.datasets.dataset import load
@@ -47,6 +46,8 @@ def test_the_tutorials_part_of_fashion_mnist(
 
 
 def test_our_checksums_are_torchvisions() -> None:
+    from torchvision.datasets import FashionMNIST
+
     assert [(f"{name}.gz", digest) for name, digest in fashion_mnist.MD5.items()] == list(FashionMNIST.resources)
 
 

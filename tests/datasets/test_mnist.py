@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from data_files import idx
-from torchvision.datasets import MNIST
 
 from benchmark.datasets import mnist
 from benchmark.datasets.dataset import load
@@ -46,8 +45,10 @@ def contents(monkeypatch: pytest.MonkeyPatch) -> Contents:
         for name, array in made.items()
     }
     monkeypatch.setattr(mnist, "FILES", digests)
-    monkeypatch.setattr(MNIST, "resources", [(f"{name}.gz", digest[0]) for name, digest in digests.items()])
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nothing listens there
+    monkeypatch.setattr(
+        "torchvision.datasets.MNIST.resources", [(f"{name}.gz", digest[0]) for name, digest in digests.items()]
+    )
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])  # nothing listens there
     monkeypatch.setenv("no_proxy", "*")
     load.cache_clear()
     return made
@@ -151,7 +152,7 @@ def mirror(tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch) 
     served = lay(tmp_path / "served", contents, packed=True)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(served)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [f"http://127.0.0.1:{server.server_port}/"])
     yield served
     server.shutdown()
     server.server_close()
@@ -182,6 +183,8 @@ def test_a_corrupt_download_is_refused_and_a_later_one_succeeds(
 
 
 def test_our_checksums_are_torchvisions() -> None:
+    from torchvision.datasets import MNIST
+
     assert [(f"{name}.gz", digests[0]) for name, digests in mnist.FILES.items()] == list(MNIST.resources)
 
 

@@ -68,9 +68,10 @@ def test_mnist1d(cell: Cell, tmp_path: Path) -> None:
     agree(*measured_again("mnist1d/mlp", cell, tmp_path), points=5.0)
 
 
-@pytest.mark.skipif(missing() is not None, reason="NOT CHECKED: the portable kernels cannot run here")
 @pytest.mark.parametrize("cell", [Cell("dense", 0, 5), Cell("random", 98, 5), Cell("imp", 91, 5)], ids=str)
 def test_portable_cells_have_the_same_bits_on_every_machine(cell: Cell, tmp_path: Path) -> None:
+    if missing() is not None:  # compiles; in a decorator every test process would
+        pytest.skip("NOT CHECKED: the portable kernels cannot run here")
     first, again = measured_again("mnist1d/mlp@2", cell, tmp_path)
     assert again.fingerprint() == first.fingerprint()
     assert again.provenance.arithmetic == first.provenance.arithmetic

@@ -4,7 +4,7 @@
 // It shows: what is launched, captured, copied and waited for; how much memory is reserved; that a capture keeps the
 // rules (no allocation by the driver, no wait, no work of another capture, every stream joined); what happens where
 // memory is short. Memory is reserved and never touched, so large networks fit.
-// It cannot show: any number that a kernel would give (device memory reads as zeros), how long anything takes, and which
+// It cannot show: any number that a kernel would give (what is read from the device is zeros), how long anything takes, and which
 // kernel cuBLAS or cuDNN would choose.
 //
 // Preloaded, its symbols take the place of libcudart's: `make test-gpu-shim`. `libraries.cpp` is cuBLAS; convolutions
@@ -106,11 +106,14 @@ bool inside(const std::map<char*, size_t>& blocks, const void* pointer) {
   return pointer < block->first + block->second;
 }
 
+// What comes back from the device is zeros: no kernel has written there, and what lies there is another tensor's.
 cudaError_t copy(void* to, const void* from, size_t bytes) {
   bool to_device = inside(device_blocks, to), from_device = inside(device_blocks, from);
   counts[SHIM_TO_DEVICE] += to_device && !from_device;
   counts[SHIM_TO_HOST] += from_device && !to_device;
-  if (!(to_device && from_device)) memcpy(to, from, bytes);
+  if (to_device) return cudaSuccess;
+  if (from_device) memset(to, 0, bytes);
+  else memcpy(to, from, bytes);
   return cudaSuccess;
 }
 

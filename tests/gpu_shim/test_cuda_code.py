@@ -5,6 +5,7 @@ See tests/gpu_shim/runtime.cpp for what that can show. Numbers are the business 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import gpu_shim
 import pytest
 import torch
 from captured_trials import NETWORKS, Freezing, trial
+from command_line import in_process
 from replica_groups import Killed, recipe_of, replicas_of, resumable
 
 from benchmark.perf.loops import Contender, updates
@@ -50,21 +52,24 @@ def test_hooks_act_between_graphs(tiny_protocol: Protocol, strategy: Any) -> Non
     assert all(outcome.failure is None and outcome.masks for outcome in outcomes)
 
 
+@pytest.mark.parametrize("where", ["eagerly", "captured"])
 @STRATEGIES
-def test_out_of_memory_in_a_capture_halves_the_group(
-    tiny_protocol: Protocol, monkeypatch: pytest.MonkeyPatch, strategy: Any
+def test_out_of_memory_around_a_capture_halves_the_group(
+    tiny_protocol: Protocol, monkeypatch: pytest.MonkeyPatch, strategy: Any, where: str
 ) -> None:
-    """The capture is ended, its memory is given back, and half as many are captured."""
-    captured, scarce = Cuda.captured, [True]
+    """In a warm-up or in a capture, which is ended; memory is given back, and half as many are captured."""
+    usual, scarce = getattr(Cuda, where), [True]
 
     def starving(work: Work) -> None:
         with gpu_shim.no_more_memory():
             work()
+            torch.empty(2**30, device="cuda")  # more than warm-ups have left in the pool
 
-    def short(device: Cuda, work: Work) -> Work:
-        return captured(device, partial(starving, work) if scarce and scarce.pop() else work)
+    def short(device: Cuda, work: Work) -> Any:
+        return usual(device, partial(starving, work) if scarce and scarce.pop() else work)
 
-    monkeypatch.setattr(Cuda, "captured", short)
+    trial(tiny_protocol, "resnet", strategy).trained("cuda")  # cuBLAS keeps a workspace for each stream
+    monkeypatch.setattr(Cuda, where, short)
     before = torch.cuda.memory_allocated()
     outcomes = trial(tiny_protocol, "resnet", strategy).longer(20).trained("cuda")
     assert outcomes[0].replica_group == f"1 side by side, {strategy}; 2 did not fit into memory"
@@ -97,6 +102,23 @@ def test_the_host_never_waits_between_stops(tiny_protocol: Protocol, strategy: A
     assert counts["pinned"] < 10, "pinned memory is used again"
 
 
+def test_the_command_line_trains_side_by_side(tiny_path: Path, tmp_path: Path) -> None:
+    """Dense networks, a chain's rounds, a pruner and a control in one process: groups that come and go, partial
+    batches, evaluations between graphs and at minima, tables drawn ahead. No capture is spoiled or left unjoined."""
+    asked = [f"{tiny_path}:{method}" for method in ("dense", "imp", "imp+reinit", "random", "one-shot")]
+    with gpu_shim.counted() as counts:
+        ended = in_process(
+            "run", *asked, "--device", "cuda", "--executor", "in-process", "--results", str(tmp_path)
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "0 left" in ended.stdout
+    assert counts["spoiled"] == 0
+    assert counts["graphs"] > 5, "one or more of every group"
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("level-*_seed-*.json")]
+    assert len(records) > 15
+    assert {record["provenance"]["device"] for record in records} == {"cuda: counting shim"}
+
+
 class Sizes:
     """Operations of one update of all networks, and what is reserved at most, of a protocol's speed run."""
 
@@ -127,11 +149,11 @@ def test_graphs_of_resnet_20_stay_small(monkeypatch: pytest.MonkeyPatch) -> None
 def test_graphs_share_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """ResNet-20, 64 side by side: 45 GiB were reserved when each graph had a pool of its own.
 
-    Counted: 18.1 GiB, of which the two graphs of whole batches take less than 16 and the partial batch's the rest.
+    Counted: 14.5 GiB with all three graphs; 18.0 where the partial batch is warmed up in other memory than theirs.
     """
     found = Sizes("missingmark/resnet20-cifar10", "stacked", 64, monkeypatch)
-    assert len(found.nodes) >= 2, "one graph shares with nobody"
-    assert found.reserved <= 18.5 * 2**30
+    assert len(found.nodes) == 3, "one and ten updates of whole batches, and the partial one's"
+    assert found.reserved <= 16 * 2**30
 
 
 def test_a_stream_that_stays_away_is_what_the_shim_catches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +170,11 @@ def test_a_stream_that_stays_away_is_what_the_shim_catches(monkeypatch: pytest.M
     device = Cuda(1)
     device.captured(lambda: device.beside([work]))  # type: ignore[list-item]
     with pytest.raises(RuntimeError, match="captur"):
-        device.captured(lambda: (work(), torch.cuda.synchronize()))  # type: ignore[arg-type,return-value]
+        Cuda(1).captured(lambda: (work(), torch.cuda.synchronize()))  # type: ignore[arg-type,return-value]
     with monkeypatch.context() as patch:
         patch.setattr(cuda_graphs.Cuda, "beside", not_joined)
         with pytest.raises(RuntimeError, match="unjoined"):
-            device.captured(lambda: device.beside([work]))  # type: ignore[list-item]
+            Cuda(1).captured(lambda: device.beside([work]))  # type: ignore[list-item]
+    # torch 2.11: memory would not be given back any more, nor anything captured.
+    torch.cuda.empty_cache()
+    device.captured(lambda: device.beside([work]))  # type: ignore[list-item]

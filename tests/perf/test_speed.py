@@ -19,6 +19,7 @@ from benchmark.perf.rates import Rate
 from benchmark.perf.report import LoopRate, SpeedReport, append
 from benchmark.perf.verbs import Timed
 from benchmark.perf.workload import Workload
+from benchmark.plugins.conformance.cases import NarrowVgg
 from benchmark.plugins.load import find
 from benchmark.protocols import load, load_file
 from benchmark.pruning.masks import full_masks, masks_from_scores
@@ -94,7 +95,7 @@ def test_direct_synflow_keeps_what_the_pruner_keeps() -> None:
     """The baseline that is timed is no straw man: without ties it gives the very masks."""
     from benchmark.networks import initial_state, make
 
-    small = pruning.VGG_16.model_copy(update={"name": "vgg-11"})
+    small = NarrowVgg.model_validate({**pruning.VGG_16.model_dump(), "name": "vgg-11"})
     module = make(small).eval()
     state = initial_state(module, small, stream(0, "init"))
     names = tuple(n for n, t in state.items() if n.endswith("weight") and t.dim() > 1)

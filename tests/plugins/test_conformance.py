@@ -22,6 +22,7 @@ from baselines.smart_ratio import SmartRatio
 from baselines.snip import Snip
 from baselines.synflow import SynFlow
 from benchmark.cli.main import cli
+from benchmark.plugins.conformance import suite
 from benchmark.plugins.conformance import trials as shared
 from benchmark.plugins.conformance.cases import CLASSES, cases
 from benchmark.plugins.conformance.checks import Check
@@ -137,7 +138,9 @@ def test_every_family_computes_what_its_shape_says(case: object) -> None:
     assert type(network.module).__module__.startswith("benchmark.networks.")
 
 
-def test_check_on_the_command_line(tmp_path: Path) -> None:
+@pytest.fixture
+def powers(tmp_path: Path) -> Path:
+    """File of a pruner with a hyper-parameter."""
     path = tmp_path / "mine.py"
     path.write_text(
         "from benchmark.api import Pruner\n\n\nclass Mine(Pruner):\n"
@@ -145,15 +148,24 @@ def test_check_on_the_command_line(tmp_path: Path) -> None:
         "    def score(self, network, examples, rng):\n"
         "        return {name: w.abs() ** self.power for name, w in network.weights.items()}\n"
     )
-    good = CliRunner().invoke(cli, ["check", str(path), "--set", "power=2"])
+    return path
+
+
+def test_check_on_the_command_line(powers: Path) -> None:
+    good = CliRunner().invoke(cli, ["check", str(powers), "--set", "power=2"])
     assert good.exit_code == 0, good.output
     assert "All 15 checks passed" in good.output
-    bad = CliRunner().invoke(cli, ["check", str(path), "--set", "power=-1e9", "--json"])
+
+
+@pytest.mark.usefixtures("answered_here")
+def test_check_says_what_fails_and_what_it_cannot_use(powers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "cases", lambda: tuple(SMALL))
+    bad = CliRunner().invoke(cli, ["check", str(powers), "--set", "power=-1e9", "--json"])
     document = json.loads(bad.stdout)  # |w| ** -1e9 is infinite
     assert bad.exit_code == 1
     assert not document["passed"]
     assert "finite scores" in {finding["check"] for finding in document["findings"] if finding["failed"]}
-    for arguments in (["check", str(tmp_path / "none.py")], ["check", str(path), "--set", "colour=1"]):
+    for arguments in (["check", str(powers.with_name("none.py"))], ["check", str(powers), "--set", "colour=1"]):
         assert CliRunner().invoke(cli, arguments).exit_code != 0
 
 

@@ -36,13 +36,13 @@ def write(folder: Path, at_import: str = "", paper: str = "''", in_score: str = 
     return path
 
 
-def test_the_file_may_be_read_and_no_other(tmp_path: Path) -> None:
-    if not describe().landlock:
-        pytest.skip("this kernel has no Landlock")
+def test_the_file_may_be_read_and_no_other_and_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     secret = tmp_path / "secret"
     secret.write_text("token")
     code = f"""
-found = [open(__file__).read().split()[0]]
+import os
+found = [os.environ.get("HF_TOKEN", "none"), open(__file__).read().split()[0]]
 for path, mode in (({str(secret)!r}, "r"), ({str(tmp_path / "new")!r}, "w")):
     try:
         found.append(open(path, mode))
@@ -50,18 +50,15 @@ for path, mode in (({str(secret)!r}, "r"), ({str(tmp_path / "new")!r}, "w")):
         found.append(error.strerror)
 """
     found = described(write(tmp_path, at_import=code, paper="repr(found)"), {})
+    assert found.paper.startswith("['none', 'from', ")
+    if not describe().landlock:
+        pytest.skip("this kernel has no Landlock")
     refused = "No such file or directory" if describe().own_root else "Permission denied"
-    assert found.paper == repr(["from", refused, refused])
+    assert found.paper == repr(["none", "from", refused, refused])
     assert not (tmp_path / "new").exists()
 
 
-def test_tokens_of_the_environment_are_out_of_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert described(write(tmp_path, at_import="import os", paper="os.environ.get('HF_TOKEN', 'none')"), {}).paper == (
-        "none"
-    )
-
-
+@pytest.mark.usefixtures("answered_here")
 def test_a_digest_is_not_the_plugins_to_tell(tmp_path: Path) -> None:
     """Two files of different code that answer the same questions alike have different digests, as the harness says."""
     first = described(write(tmp_path), {})
@@ -95,26 +92,27 @@ def answering(text: str) -> str:
     return f"import os\nfor n in range(3, 16):\n    try: os.write(n, {text})\n    except OSError: pass\nos._exit(0)"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "b'[' * 100_000 + b'\\n'",
-        "b'{\"error\": [1, 2]}\\n'",
-        "b'{\"answer\": [1]}\\n'",
-        'b\'{"answer": {"kind": []}}\\n\'',
-    ],
-    ids=["deep", "no error", "no answer", "other answer"],
-)
-def test_what_a_plugin_writes_in_place_of_an_answer_is_refused(tmp_path: Path, text: str) -> None:
-    path = write(tmp_path, at_import=answering(text))
+def test_what_a_plugin_writes_in_place_of_an_answer_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, at_import=answering('b\'{"answer": {"kind": []}}\\n\''))
     with pytest.raises(BadPruner):
         described(path, {})
 
 
-def test_check_reads_no_such_answer_either(tmp_path: Path) -> None:
-    """One that could be what a plugin says of itself, but is no report of checks."""
-    path = write(tmp_path, at_import=answering('b\'{"answer": {"kind": []}}\\n\''))
-    assert isinstance(CliRunner().invoke(cli, ["check", str(path)]).exception, BadPruner)
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"error": [1, 2]}', '{"answer": [1]}', '{"answer": {"kind": []}}'],
+    ids=["deep", "no error", "no answer", "other answer"],
+)
+def test_no_such_answer_is_read(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as what a plugin says of itself nor as a report of checks, of a child that writes it and ends."""
+    words, child = tmp_path / "words", tmp_path / "child"
+    words.write_text(text)
+    child.write_text(f"#!/bin/sh\ncat {words}\n")
+    child.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(child))
+    with pytest.raises(BadPruner):
+        described(write(tmp_path), {})
+    assert isinstance(CliRunner().invoke(cli, ["check", str(write(tmp_path))]).exception, BadPruner)
 
 
 def test_an_endless_answer_fills_no_memory(tmp_path: Path) -> None:
@@ -132,6 +130,7 @@ def test_an_endless_answer_fills_no_memory(tmp_path: Path) -> None:
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < 256 * 2**20
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_findings_move_no_cursor(tmp_path: Path) -> None:
     path = write(tmp_path, in_score="raise ValueError('\\x1b[2Jall ok')")
     result = CliRunner().invoke(cli, ["check", str(path)])
@@ -140,6 +139,7 @@ def test_findings_move_no_cursor(tmp_path: Path) -> None:
     assert "\x1b" not in result.output
 
 
+@pytest.mark.usefixtures("answered_here")
 @pytest.mark.parametrize(
     ("file", "schedule", "allocation"),
     [
@@ -159,6 +159,7 @@ def test_a_plugin_says_how_its_scores_become_a_mask(
     tiny_protocol.with_added({"mine": submission.method})
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_weights_that_may_return_need_rounds(tmp_path: Path) -> None:
     path = write(tmp_path, at_import="Pruner.pruned_weights = 'may-return'")
     with pytest.raises(BadPruner, match="Declare rounds above 1"):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import in_process
 from plugin_files import SMALL, plugin
 
 from benchmark.harness.harness import Harness, Settings
@@ -85,23 +83,15 @@ def test_results_and_data_cannot_be_read(tmp_path: Path, tiny_protocol: Protocol
     assert {record.status for record in records.values()} == {"finished"}, [r.reason for r in records.values()]
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_on_the_command_line_it_is_said_what_protects(tmp_path: Path) -> None:
     """`run` says it once; workers of their own processes isolate as well, and a crash is a failed record."""
     folder = tmp_path / "plugins"
     folder.mkdir()
     plugin(folder, "ctypes.string_at(0)", needs="labels").file.rename(folder / "snip.py")
     tiny = ROOT / "tests" / "support" / "protocols" / "tiny.yaml"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmark.cli", "run", f"{tiny}:snip", f"{tiny}:magnitude", "--workers", "1"),
-            *("--plugin", str(folder / "snip.py"), "--results", str(tmp_path / "r")),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    place = ["--plugin", str(folder / "snip.py"), "--results", str(tmp_path / "r")]
+    done = in_process("run", f"{tiny}:snip", f"{tiny}:magnitude", "--workers", "1", *place, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(describe().sentence()) == 1
     assert "2 failed" in done.stdout

@@ -33,6 +33,7 @@ def test_the_generated_tests_pass_as_generated(tmp_path: Path, kind: Kind) -> No
     assert "16 passed" in done.stdout
 
 
+@pytest.mark.usefixtures("answered_here")
 @pytest.mark.parametrize("kind", ["score", "mask"])
 def test_the_package_names_the_class(tmp_path: Path, kind: Kind) -> None:
     pruner, _, metadata = write_pruner("my_method2", tmp_path / "new", kind)

@@ -20,6 +20,7 @@ from benchmark.utils.errors import BadInput, Conflict
 from benchmark.utils.files import sha256
 from benchmark.utils.npz import pack, unpack_bytes
 
+pytestmark = pytest.mark.usefixtures("answered_here")
 METHOD = "tests/tiny@1/mine"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import asking_here
 from made_once import made_once
 
 from benchmark.harness.executors.worker import Events, Options, work
@@ -69,7 +70,8 @@ def run_plugin(folder: Path, protocol: Protocol, text: str = PLUGIN) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plugin, store = folder / "mine.py", Store(folder / "results")
     plugin.write_text(text)
-    submission = submission_to(protocol, described(plugin, {}))
+    with asking_here():
+        submission = submission_to(protocol, described(plugin, {}))
     submissions.write(store, protocol, submission)
     wider = submissions.added_to(protocol, {submission.name: submission})
     events = Events(progress=lambda *_: None, recorded=lambda *_: None)

@@ -1,4 +1,4 @@
-"""`lotterybench` as a process would end, without starting one: its exit code and what it says; and plugins asked once.
+"""`lotterybench` as a process would end, without starting one: its exit code and what it says; plugins asked here.
 
 Starting Python and torch costs seconds of processor time. Tests whose point is a process of its own (signals, workers,
 confinement, start-up) start one; the others use these.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import pytest
 
 from benchmark.cli.main import main
 from benchmark.plugins import child, describe
+from benchmark.plugins.conformance.__main__ import checked
+from benchmark.plugins.examine import facts
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,26 @@ def in_process(*arguments: str, **environment: str) -> Ended:
     return Ended(ended.value.code, out.getvalue(), err.getvalue())
 
 
-_ANSWERS: dict[tuple[str, bytes, tuple[tuple[str, str], ...]], dict[str, Any]] = {}
+_WORK = {"benchmark.plugins.examine": facts, "benchmark.plugins.conformance": checked}
+
+
+@contextlib.contextmanager
+def asking_here() -> Iterator[None]:
+    """What a plugin file says of itself, and the checks made of it, run in this process: for code of the tests' own.
+
+    For tests of the answers; tests/plugins/test_describe.py has those of the confined process that gives them.
+    """
+
+    def ask(module: str, path: Path, given: Mapping[str, str], _seconds: float) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(json.dumps(_WORK[module](path, given, lambda _doing: None)))
+        return answer
+
+    with mock.patch.object(child, "ask", ask), mock.patch.object(describe, "ask", ask):
+        yield
 
 
 @pytest.fixture
-def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a plugin file says of itself is asked of a confined process once per code and values in all these tests.
-
-    For tests of what is done with the answer; tests/plugins/test_describe.py has those of the asking.
-    """
-
-    def ask(module: str, path: Path, given: Mapping[str, str], seconds: float) -> dict[str, Any]:
-        key = (module, path.read_bytes(), tuple(sorted(given.items())))
-        if key not in _ANSWERS:
-            _ANSWERS[key] = child.ask(module, path, given, seconds)
-        return dict(_ANSWERS[key])
-
-    monkeypatch.setattr(describe, "ask", ask)
+def answered_here() -> Iterator[None]:
+    """See `asking_here`."""
+    with asking_here():
+        yield

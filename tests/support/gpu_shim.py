@@ -61,7 +61,7 @@ def no_more_memory(spare: int = 0) -> Iterator[None]:
 def install() -> None:
     """Give convolutions and batch norms an operation each, and answers to what the host asks about values.
 
-    Device memory reads as zeros: torch would refuse a learning rate for that, and trainings be given up.
+    What is read from the device is zeros: torch would refuse a learning rate for that, and trainings be given up.
     """
     operations = torch.library.Library("aten", "IMPL")
     for name, kernel in KERNELS.items():

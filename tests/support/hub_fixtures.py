@@ -13,6 +13,7 @@ from hub_server import TOKEN, Hub
 from made_once import copy_of
 
 from benchmark.claims import papers as published
+from benchmark.claims.published import Published
 from benchmark.protocols import Protocol, load_all
 from benchmark.records.store import Store
 from benchmark.sharing.hub import push as card
@@ -51,11 +52,16 @@ def results(measured: Path, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-PROTOCOLS, PAPERS = load_all(), published.load_all()
+@pytest.fixture(scope="session")
+def known() -> tuple[list[Protocol], list[Published]]:
+    """Every protocol and paper, read once: half a second of YAML at every push."""
+    return load_all(), published.load_all()
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: tuple[list[Protocol], list[Published]]
+) -> Iterator[Hub]:
     """A Hub, and a client that knows only it: own cache, own token, no Xet, no waiting between attempts."""
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _cache_assets, _http
@@ -70,8 +76,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     for module in (_http, file_download):
         assert isinstance(module, ModuleType)
         monkeypatch.setattr(module, "time", _Hasty())
-    monkeypatch.setattr(card, "load_all", lambda: PROTOCOLS)  # half a second of YAML at every push
-    monkeypatch.setattr(published, "load_all", lambda: PAPERS)
+    monkeypatch.setattr(card, "load_all", lambda: known[0])
+    monkeypatch.setattr(published, "load_all", lambda: known[1])
     with Hub() as running:
         yield running
 

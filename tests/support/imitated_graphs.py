@@ -145,6 +145,10 @@ class Imitation:
                 self._recording.branches.append(Branch())
             work()
 
+    def eagerly(self, work: Work) -> None:
+        """See `Capturing`: there is one memory."""
+        work()
+
     def captured(self, work: Work) -> Work:
         """See `Capturing`."""
         tape = self._recording = Tape()

@@ -100,7 +100,7 @@ def resumable(
 ) -> list[Outcome]:
     """Train with a checkpoint at every look; the machine may fail at one."""
 
-    def report(_number: int, done: int, _total: int) -> None:
+    def report(_number: int, done: int, *_: object) -> None:
         if done == kill_at:
             raise Killed
 

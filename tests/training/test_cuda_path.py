@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmark.networks import make
 from benchmark.protocols import Protocol
 from benchmark.tasks import load_task
-from benchmark.training import batches, replicas
+from benchmark.training import batches, cuda_graphs, replicas
 from benchmark.training.checkpoint import load_weights
 from benchmark.training.cuda_graphs import BRANCHES, Cuda, Replay
 from benchmark.training.device import channels_last, cuda_settings, no_memory
@@ -39,6 +39,7 @@ class Noted:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.waits: list[tuple[str, str]] = []
         self.captures: list[dict[str, Any]] = []
+        self.pools: list[object] = []  # that warm-ups ran in
         self.here, names = "main", iter("abcdefghijklmnopqrstuvwxyz")
         noted = self
 
@@ -53,6 +54,14 @@ class Noted:
             def replay(self) -> None:
                 """Nothing was captured."""
 
+        class Pool:
+            id = (0, 1)
+
+        @contextmanager
+        def use_pool(pool: Pool) -> Iterator[None]:
+            noted.pools.append(pool.id)
+            yield
+
         @contextmanager
         def stream(_stream: Stream) -> Iterator[None]:
             yield
@@ -64,10 +73,12 @@ class Noted:
 
         replaced = {
             "Stream": Stream, "current_stream": lambda: Stream("main"), "stream": stream, "graph": graph,
-            "CUDAGraph": Graph, "graph_pool_handle": object,
+            "CUDAGraph": Graph, "MemPool": Pool, "use_mem_pool": use_pool,
         }  # fmt: skip
         for name, value in replaced.items():
             patch.setattr(torch.cuda, name, value)
+        made = cuda_graphs._streams.__wrapped__()
+        patch.setattr(cuda_graphs, "_streams", lambda: made)
 
 
 def fails() -> None:
@@ -89,10 +100,42 @@ def test_graphs_share_one_pool_and_nothing_is_collected_inside(monkeypatch: pyte
     for _ in range(2):
         device.captured(lambda: None)
     assert noted.captures[0] == noted.captures[1], "a pool of its own"
-    assert noted.captures[0]["pool"] is not None
+    assert noted.captures[0]["pool"] == (0, 1)
     assert noted.captures[0]["capture_error_mode"] == "thread_local"
     assert noted.captures[0]["collecting"] is False
     assert gc.isenabled()
+
+
+def test_a_warm_up_has_the_memory_of_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it in this thread, backward passes too: else that of another batch size comes on top of the graphs'."""
+    noted, threads = Noted(monkeypatch), list[int]()
+
+    class Noting(torch.autograd.Function):
+        @staticmethod
+        def forward(_ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(_ctx: Any, *gradients: Tensor) -> Tensor:
+            assert not torch._C._is_multithreading_enabled()
+            threads.append(threading.get_ident())
+            return gradients[0]
+
+    device, x = Cuda(1), torch.ones(1, requires_grad=True)
+    device.eagerly(lambda: Noting.apply(x).backward())  # type: ignore[no-untyped-call]
+    assert noted.pools == [(0, 1)]
+    assert threads == [threading.get_ident()]
+
+
+def test_no_branch_is_the_stream_that_captures_begin_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many groups came before: torch hands out its 32 streams in turn."""
+    noted = Noted(monkeypatch)
+    for _ in range(40):
+        device = Cuda(BRANCHES)
+        device.captured(lambda: None)
+    begin = noted.captures[-1]["stream"]
+    assert begin.name not in {stream.name for stream in device._streams}
+    assert len({stream.name for stream in device._streams}) == BRANCHES
 
 
 class Counting:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from acting_hooks import Stop, stop_at
 from image_networks import COMMON, spec
 from replica_groups import NETWORKS, augmented, recipe_of, replicas_of
 from torch import Tensor, nn
@@ -156,24 +157,15 @@ def test_the_control_freezes_as_many_by_layer_and_look(tiny_protocol: Protocol) 
     assert facts["backward_multiply_adds"] == pytest.approx(2 * NETWORKS[NAME].multiply_adds - saved * 2 / 8)
 
 
-class Stopped(Exception):
-    """The machine failed."""
-
-
 def test_killed_and_resumed(tiny_protocol: Protocol, tmp_path: Path) -> None:
     whole = trained(tiny_protocol, NEq(2, eps=0.02))
     for dies in (5, 7, None):
-
-        def report(_number: int, done: int, _total: int, dies: int | None = dies) -> None:
-            if done == dies:
-                raise Stopped
-
         files = [CheckpointFile(tmp_path / "c", tmp_path / "work", "replica", 0.0)]
         if dies is None:
-            resumed = trained(tiny_protocol, NEq(2, eps=0.02), files, report)
+            resumed = trained(tiny_protocol, NEq(2, eps=0.02), files)
         else:
-            with pytest.raises(Stopped):
-                trained(tiny_protocol, NEq(2, eps=0.02), files, report)
+            with pytest.raises(Stop):
+                trained(tiny_protocol, NEq(2, eps=0.02), files, stop_at(dies))
     assert all(torch.equal(whole.weights[name], resumed.weights[name]) for name in whole.weights)
     assert whole.hook_facts == resumed.hook_facts
 

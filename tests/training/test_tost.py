@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from acting_hooks import Stop, stop_at
 from replica_groups import NETWORKS, augmented, recipe_of, replicas_of
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, silu
@@ -171,25 +172,16 @@ def test_rescaling_goes_down_its_objective(scale: float) -> None:
     assert (scales.forward_passes, scales.backward_passes, scales.examples) == ((1, 3, 8) if scale > 1 else (2, 4, 16))
 
 
-class Stopped(Exception):
-    """The machine failed."""
-
-
 def test_killed_and_resumed(tiny_protocol: Protocol, tmp_path: Path) -> None:
     """With ghosts about, and after they have gone."""
     whole = trained(tiny_protocol, ToST(**PARTS["all"], every=2))
     files = [CheckpointFile(tmp_path / "c", tmp_path / "work", "replica", 0.0)]
     for dies in (3, 6, None):
-
-        def report(_number: int, done: int, _total: int, dies: int | None = dies) -> None:
-            if done == dies:
-                raise Stopped
-
         if dies is None:
-            resumed = trained(tiny_protocol, ToST(**PARTS["all"], every=2), files=files, progress=report)
+            resumed = trained(tiny_protocol, ToST(**PARTS["all"], every=2), files=files)
         else:
-            with pytest.raises(Stopped):
-                trained(tiny_protocol, ToST(**PARTS["all"], every=2), files=files, progress=report)
+            with pytest.raises(Stop):
+                trained(tiny_protocol, ToST(**PARTS["all"], every=2), files=files, progress=stop_at(dies))
     assert all(torch.equal(whole.weights[name], resumed.weights[name]) for name in whole.weights)
     assert whole.hook_facts == resumed.hook_facts
 

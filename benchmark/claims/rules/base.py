@@ -243,6 +243,7 @@ RULES: Registry[type[Rule]] = Registry(
         "ratio": "compare",
         "bound": "bound",
         "ordering": "compare",
+        "growing-gain": "gain",
         "largest-gain": "shape",
         "peak": "shape",
         "threshold": "shape",

@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from benchmark.datasets.dataset import Examples
@@ -27,6 +28,7 @@ from benchmark.plugins.conformance.checks import Check, Finding, Report
 from benchmark.plugins.conformance.trials import Subject
 from benchmark.pruning.interface import Network, Plugin
 
+SEPARATOR = ", "  # between the networks of one finding
 CHECKS = (
     Check("runs on every family", "a protocol may use any of these networks", look.runs),
     Check(
@@ -52,22 +54,29 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Duty:
-    """One check of one pruner, to be called in a test. Raises AssertionError with every failure in words."""
+    """One check of one pruner, to be called in a test. Raises AssertionError with every failure in words.
+
+    `fitting`: the networks that all but the first two checks are made on.
+    """
 
     check: Check
     subject: Subject
+    fitting: Callable[[], Sequence[Case]]
 
     def __str__(self) -> str:
         return self.check.name.replace(" ", "-").replace(",", "")
 
     def __call__(self) -> None:
-        failures = [str(f) for f in findings(self.subject, self.check, _fit(self.subject, self.check)) if f.failed]
+        networks = cases() if self.check in CHECKS[:2] else self.fitting()
+        failures = [str(f) for f in findings(self.subject, self.check, networks) if f.failed]
         assert not failures, "\n" + "\n".join(failures)
 
 
 def conformance(kind: type[Plugin], **parameters: Any) -> list[Duty]:
     """Every check of a pruner class with its hyper-parameters, for `pytest.mark.parametrize`."""
-    return [Duty(check, Subject(kind, parameters)) for check in CHECKS]
+    subject = Subject(kind, parameters)
+    fitting = cache(lambda: _without_failures([f for check in CHECKS[:2] for f in findings(subject, check, cases())]))
+    return [Duty(check, subject, fitting) for check in CHECKS]
 
 
 def examine(kind: type[Plugin], **parameters: Any) -> Report:
@@ -85,7 +94,7 @@ def examined(subject: Subject, tell: Callable[[str], None] | None = None) -> Rep
             tell(check.name)
         found += findings(subject, check, networks)
         if check == CHECKS[1]:
-            networks = _fit(subject, CHECKS[-1])
+            networks = _without_failures(found)
     names = tuple(check.name for check in CHECKS)
     return Report(tuple(found), names, tuple(case.name for case in cases()), time.perf_counter() - started)
 
@@ -101,12 +110,10 @@ def tiny(name: str = "mlp") -> tuple[Network, Examples]:
     raise ValueError(f"'{name}': there are only {', '.join(case.name for case in cases())}")
 
 
-def _fit(subject: Subject, check: Check) -> Sequence[Case]:
-    """Networks worth trying a check on: one that a pruner cannot run on would fail them all."""
-    first = CHECKS[:2]
-    if check in first:
-        return cases()
-    return [case for case in cases() if not any(f.failed for c in first for f in c.on(subject, case))]
+def _without_failures(first: Sequence[Finding]) -> Sequence[Case]:
+    """Networks worth trying a check on, by what the first two found: one that fails these would fail them all."""
+    failing = {name for finding in first if finding.failed for name in finding.network.split(SEPARATOR)}
+    return [case for case in cases() if case.name not in failing]
 
 
 def findings(subject: Subject, check: Check, networks: Sequence[Case]) -> list[Finding]:
@@ -116,6 +123,6 @@ def findings(subject: Subject, check: Check, networks: Sequence[Case]) -> list[F
         for finding in check.on(subject, case):
             found.setdefault((finding.failed, finding.expected, finding.seen), []).append(finding)
     return [
-        Finding(check.name, ", ".join(f.network for f in group), failed, expected, seen, check.why)
+        Finding(check.name, SEPARATOR.join(f.network for f in group), failed, expected, seen, check.why)
         for (failed, expected, seen), group in found.items()
     ]

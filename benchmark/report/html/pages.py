@@ -20,7 +20,9 @@ from benchmark.claims.wording import metric_words, needed_text
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
+from benchmark.report.analysis_curves import curve_pictures
 from benchmark.report.analysis_tables import numbers_of
+from benchmark.report.curves_svg import curves_svg
 from benchmark.report.html import charts, compare, facts, overview, pictures
 from benchmark.report.html.guides import Guide
 from benchmark.report.html.looks import Look, looks_of
@@ -201,6 +203,7 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "rankings": facts.rankings(seen, site.papers),
         "masks": facts.masks(seen),
         "analyses": facts.analyses(seen),
+        "analysis_curves": [Markup(curves_svg(protocol.id, found)) for found in curve_pictures(site.store, seen)],
         "trade_off": Markup(trade_off_svg(protocol.id, bits)) if (bits := trade_off(seen)) else "",
         "methods": [
             (method, method_words(protocol, method), facts.kind_words(seen, method), method in measured)

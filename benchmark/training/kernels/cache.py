@@ -14,17 +14,20 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
+from filelock import FileLock
 from numba.core.caching import NullCache
 
 njit: Any = numba.njit
 config: Any = numba.config
+LONGEST_COMPILE = 120  # seconds that a process waits for another's
 inner: Callable[[Any], Any] = partial(njit, error_model="numpy")
 """For functions that are compiled as part of others. No fast-math anywhere: it lets LLVM reorder sums."""
 
@@ -71,15 +74,29 @@ def compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             made = njit(**options)(function)
         finally:
             config.CACHE_DIR = before
-        try:
-            made.compile(signature)
-        except Exception:
-            made = _without(function, made, options)
-            made.compile(signature)
+        with _one_at_a_time(place):
+            try:
+                made.compile(signature)
+            except Exception:
+                made = _without(function, made, options)
+                made.compile(signature)
         made.disable_compile()
         return made  # type: ignore[no-any-return]
 
     return decorate
+
+
+@contextmanager
+def _one_at_a_time(place: Path | None) -> Iterator[None]:
+    """Of processes that begin together one compiles, and the others load what it has made.
+
+    Where no lock can be had, in a folder that is only read or of a process that takes minutes, each goes on by itself.
+    """
+    with ExitStack() as stack:
+        if place is not None:
+            with suppress(OSError):  # of which a timeout is one
+                stack.enter_context(FileLock(place / "compiling.lock", timeout=LONGEST_COMPILE))
+        yield
 
 
 def _without(function: Callable[..., Any], made: Any, options: dict[str, Any]) -> Any:

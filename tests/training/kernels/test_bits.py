@@ -85,12 +85,9 @@ def test_they_are_what_every_machine_gives() -> None:
     assert trained() == GOLDEN
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif("avx2" not in features_here(), reason="needs a processor that runs what is compiled for others")
-@pytest.mark.parametrize(
-    "target",
-    [name if name == "x86-64" else pytest.param(name, marks=pytest.mark.long) for name in TARGETS],
-)
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_target_gives_them(target: str, tmp_path: Path) -> None:
     """Compiled for processors with AVX-512, with AVX2, and without fused multiply-add; the machine code differs."""
     runs = not target.endswith(("znver4", "skylake-avx512")) or {"avx512f", "avx512vl"} <= features_here()
@@ -106,11 +103,9 @@ def test_every_target_gives_them(target: str, tmp_path: Path) -> None:
     assert found["digests"] == GOLDEN
 
 
-@pytest.mark.parametrize(
-    "environment", [{"ATEN_CPU_CAPABILITY": "default"}, {"MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2"}], ids=str
-)
-def test_no_setting_of_torch_or_its_libraries_matters(environment: dict[str, str]) -> None:
-    assert in_process(**environment)["digests"] == GOLDEN
+def test_no_setting_of_torch_or_its_libraries_matters() -> None:
+    settings = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2"}
+    assert in_process(**settings)["digests"] == GOLDEN
 
 
 def test_nor_does_the_callers_floating_point_mode() -> None:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from mlp_training import digest, network, recipe, replica, setup
 
-from benchmark.training.kernels import engine
+from benchmark.training.kernels import cache, engine
 from benchmark.training.loop import train
 
 SPEC = network(33, 17, 9, 5)
@@ -122,3 +123,16 @@ def test_the_folder_is_named_after_all_sources(tmp_path: Path, monkeypatch: pyte
         found.add(cache.folder())
     cache.folder.cache_clear()
     assert len(found) == 2
+
+
+def test_one_process_compiles_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another waits for what it makes, for a while; then it goes on by itself."""
+    lock = FileLock(tmp_path / "compiling.lock", timeout=0)
+    with cache._one_at_a_time(tmp_path):
+        with pytest.raises(Timeout):
+            lock.acquire()
+        monkeypatch.setattr(cache, "LONGEST_COMPILE", 0.05)
+        with cache._one_at_a_time(tmp_path):
+            pass
+    with lock, cache._one_at_a_time(None):
+        assert lock.is_locked

@@ -1,0 +1,103 @@
+"""Curves over seeds as SVG: a line for the mean, a band from the lowest seed to the highest. No torch.
+
+Written by hand as `forest_svg` is, so that the same records give the same bytes on every machine; the report and the
+board show the same picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import ceil, floor, log10
+
+from benchmark.report.analysis_curves import CurvePicture, Series
+from benchmark.report.figure import COLOURS
+from benchmark.report.forest_svg import DARK, LIGHT
+
+WIDTH, ROW = 760, 20
+LEFT, RIGHT, TOP, BOTTOM = 64, 470, 60, 344
+TICKS = 5
+
+
+def curves_svg(protocol: str, picture: CurvePicture) -> str:
+    """The picture, with its legend to the right; every line says its ends and its extreme when pointed at."""
+    words = f"{protocol}: {picture.title[:1].lower()}{picture.title[1:]}"
+    height = max(BOTTOM + 56, TOP + ROW * len(picture.series) + 24)
+    axes = _Axes(picture.series)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        f'role="img" aria-label="{escape(words)}">',
+        f"<style>{_style(LIGHT)}\n@media (prefers-color-scheme:dark){{{_style(DARK)}}}\n"
+        'text{font:12px system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}.t{font-size:15px}'
+        ".m{text-anchor:middle}.e{text-anchor:end}</style>",
+        f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>',
+        f'<text class="t" x="16" y="26">{escape(words)}</text>',
+        *_grid(axes, picture),
+        *(line for number, own in enumerate(picture.series) for line in _line(axes, number, own)),
+    ]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+class _Axes:
+    """Places in the picture: both axes are linear and end at round numbers."""
+
+    def __init__(self, series: Sequence[Series]) -> None:
+        xs = [x for own in series for x in own.x]
+        self.left, self.right = min(xs), max(xs)
+        self.ticks = _round_ticks(min(y for own in series for y in own.low), max(y for own in series for y in own.high))
+
+    def x(self, value: float) -> float:
+        span = (self.right - self.left) or 1.0
+        return round(LEFT + (RIGHT - LEFT) * (value - self.left) / span, 1)
+
+    def y(self, value: float) -> float:
+        low, high = self.ticks[0], self.ticks[-1]
+        return round(BOTTOM - (BOTTOM - TOP) * (value - low) / (high - low), 1)
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, around both ends."""
+    rough = max(high - low, abs(high) * 1e-6, 1e-12) / TICKS
+    power = 10.0 ** floor(log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first, last = floor(low / step), ceil(high / step)
+    return [step * place for place in range(first, max(last, first + 1) + 1)]
+
+
+def _grid(axes: _Axes, picture: CurvePicture) -> list[str]:
+    lines = []
+    for value in axes.ticks:
+        y = axes.y(value)
+        lines.append(f'<path class="grid" d="M{LEFT} {y:g}H{RIGHT}"/>')
+        lines.append(f'<text class="f e" x="{LEFT - 8}" y="{y + 4:g}">{value:.6g}</text>')
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        value = axes.left + share * (axes.right - axes.left)
+        lines.append(f'<text class="f m" x="{axes.x(value):g}" y="{BOTTOM + 16}">{value:.6g}</text>')
+    above = f"{picture.y_title}; bands from the lowest seed to the highest"
+    return [
+        *lines,
+        f'<text class="f m" x="{(LEFT + RIGHT) / 2:g}" y="{BOTTOM + 38}">{escape(picture.x_title)}</text>',
+        f'<text class="f" x="16" y="{TOP - 12}">{escape(above)}</text>',
+    ]
+
+
+def _line(axes: _Axes, number: int, own: Series) -> list[str]:
+    colour, dash = COLOURS[own.colour % len(COLOURS)], ' stroke-dasharray="6 4"' if own.dashed else ""
+    seeds = f"{own.seeds} seed{'' if own.seeds == 1 else 's'}"
+    spoken = f"{own.name}: {own.mean[0]:.4g} and {own.mean[-1]:.4g} at the ends, {max(own.mean):.4g} at most, {seeds}"
+    y = TOP + ROW * number
+    there = [f"{axes.x(x):g} {axes.y(value):g}" for x, value in zip(own.x, own.high, strict=True)]
+    back = [f"{axes.x(x):g} {axes.y(value):g}" for x, value in zip(own.x, own.low, strict=True)]
+    band = "L".join([*there, *reversed(back)])
+    mean = "L".join(f"{axes.x(x):g} {axes.y(value):g}" for x, value in zip(own.x, own.mean, strict=True))
+    return [
+        f"<g><title>{escape(spoken)}</title>",
+        f'<path d="M{band}Z" fill="{colour}" opacity="0.15"/>',
+        f'<path d="M{mean}" fill="none" stroke="{colour}" stroke-width="2"{dash}/></g>',
+        f'<path d="M{RIGHT + 14} {y:g}h24" fill="none" stroke="{colour}" stroke-width="2"{dash}/>',
+        f'<text x="{RIGHT + 46}" y="{y + 4:g}">{escape(own.name)}</text>',
+    ]
+
+
+def _style(of: Mapping[str, str]) -> str:
+    return f"text{{fill:{of['ink']}}}.f{{fill:{of['faint']}}}.paper{{fill:{of['paper']}}}.grid{{stroke:{of['line']}}}"
