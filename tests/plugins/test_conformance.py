@@ -119,6 +119,13 @@ def test_a_failure_says_what_was_expected_seen_and_why() -> None:
         assert word in str(caught.value)
 
 
+def test_a_network_that_a_pruner_cannot_run_on_fails_one_check_and_not_all() -> None:
+    duties = {str(duty): duty for duty in conformance(broken_pruners.OnlyMatrices)}
+    with pytest.raises(AssertionError, match="conv-2"):
+        duties["runs-on-every-family"]()
+    duties["exact-density"]()
+
+
 def test_the_process_is_left_as_it_was() -> None:
     before, states = shared.settings(), shared.random_states()
     for kind in (broken_pruners.DefaultDtype, broken_pruners.NoGradients, broken_pruners.GlobalTorch):
