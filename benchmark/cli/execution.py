@@ -11,16 +11,25 @@ import click
 
 from benchmark.cli.options import Device, ExecutorName
 from benchmark.cli.outcome import Served, conclusion
-from benchmark.cli.outlook import Outlook
+from benchmark.cli.outlook import Outlook, show_purchases
 from benchmark.cli.selection import Chosen, waiting_words
-from benchmark.cli.terminal import Display, counted
+from benchmark.cli.terminal import Display, counted, step_progress, unit_of
 from benchmark.datasets.source import data_root, source_of
 from benchmark.harness.executors.executor import Executor, InProcess, WorkOrder, title
 from benchmark.harness.executors.local import Local
 from benchmark.harness.executors.profile import Profile, load_profile
 from benchmark.harness.executors.slurm import Slurm
 from benchmark.planning.plan import PlannedJob, Shard, speed_from
-from benchmark.planning.select import Selection, batches_for, patterns_of, planned_for, protocols_in, with_data
+from benchmark.planning.priority import Wanted
+from benchmark.planning.select import (
+    Selection,
+    batches_for,
+    patterns_of,
+    planned_for,
+    protocols_in,
+    verdicts_for,
+    with_data,
+)
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import density_text
 from benchmark.records.store import Store
@@ -34,7 +43,7 @@ class Execution:
     """Where and how `run` works, as its options say.
 
     `workers`: processes on this machine. `profile`: what to ask Slurm for. `wait`: for Slurm's tasks to end. `wanted`:
-    the claim, paper or method whose cells are run; None for all.
+    the claim, paper or method whose cells are run; None for all. `buys`: only what should decide most for the time.
     """
 
     executor: ExecutorName
@@ -43,10 +52,18 @@ class Execution:
     profile: Profile | None
     wait: bool
     wanted: str | None
+    buys: bool = False
 
     @staticmethod
     def parse(
-        executor: ExecutorName, workers: int, shard: str | None, profile: Path | None, wait: bool, wanted: str | None
+        executor: ExecutorName,
+        workers: int,
+        shard: str | None,
+        profile: Path | None,
+        wait: bool,
+        wanted: str | None,
+        *,
+        buys: bool = False,
     ) -> Execution:
         """From the values of the options. Raises BadInput for those that do not go together or cannot be read."""
         if profile and executor != "slurm":
@@ -60,6 +77,7 @@ class Execution:
             load_profile(profile) if profile else None,
             wait,
             wanted,
+            buys,
         )
 
     @property
@@ -84,6 +102,7 @@ class RunOptions:
     """What the options of `run` say about every worker.
 
     `deadline`: a `time.monotonic()` value, None for no limit; `budget`: the seconds that were left when it was set.
+    `bought`: the cells that the budget is for, in their order; None for all that are missing.
     """
 
     execution: Execution
@@ -92,6 +111,7 @@ class RunOptions:
     chosen: Chosen
     retry_failed: bool
     device: Device = "cpu"
+    bought: Wanted | None = None
 
     @property
     def seconds_left(self) -> float | None:
@@ -119,10 +139,19 @@ class RunOptions:
             store,
             retry_failed=self.retry_failed,
             wanted_for=self.execution.wanted,
+            bought=self.bought,
             device=self.device,
             like=like,
             shard=self.execution.shard,
         )
+
+    def buying(self, selection: Selection, store: Store) -> RunOptions:
+        """The same for the cells that should decide most claims in the time left; says which."""
+        left = self.seconds_left
+        with step_progress() as say:
+            found = verdicts_for(selection, store, left and left * self.execution.total_workers, self.device, say)
+        show_purchases(found, unit_of(self.device))
+        return replace(self, bought=found.wanted)
 
     def outlook(self, planned: Sequence[PlannedJob], store: Store, budget: float | None) -> Outlook:
         """A plan with how it is worked off, and how much of it fits the budget in seconds."""

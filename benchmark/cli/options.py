@@ -14,6 +14,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import click
 
+from benchmark.utils.errors import BadInput
 from benchmark.utils.files import DEFAULT_RESULTS
 
 Device = Literal["cpu", "cuda"]
@@ -171,13 +172,26 @@ def set_option(command: Command) -> Command:
 wanted_option = click.option(
     "--for", "wanted", metavar="CLAIM|PAPER|METHOD", help="Only what this needs to be decided."
 )
+buy_option = click.option(
+    "--buy",
+    type=click.Choice(["verdicts"]),
+    help="Only what should decide most claims for its cost, cheapest verdict first.",
+)
 shard_option = click.option(
     "--shard", metavar="I/N", help="Only part I of N, the same on every machine: for CI, sbatch, ..."
 )
 
 
+def refuse_both(wanted: str | None, buy: str | None) -> None:
+    """Raises BadInput where both --for and --buy say what to measure."""
+    if wanted and buy:
+        raise BadInput(
+            "--buy verdicts", f"chooses the claims itself, and --for {wanted} names some", "Give one of both"
+        )
+
+
 def execution_options(command: Callable[..., None]) -> Callable[..., None]:
-    """--executor, --workers, --shard, --profile, --wait, --for, handed on as one `execution: Execution`."""
+    """--executor, --workers, --shard, --profile, --wait, --for, --buy, handed on as one `execution: Execution`."""
 
     @wraps(command)
     def with_execution(
@@ -188,14 +202,18 @@ def execution_options(command: Callable[..., None]) -> Callable[..., None]:
         profile: Path | None,
         wait: bool,
         wanted: str | None,
+        buy: str | None,
         **options: object,
     ) -> None:
         from benchmark.cli.execution import Execution
 
-        command(execution=Execution.parse(executor, workers, shard, profile, wait, wanted), **options)
+        refuse_both(wanted, buy)
+        execution = Execution.parse(executor, workers, shard, profile, wait, wanted, buys=buy is not None)
+        command(execution=execution, **options)
 
     decorators = (
         wanted_option,
+        buy_option,
         click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
         click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
         shard_option,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import cells_of
 from benchmark.records.store import Store
 from benchmark.utils.files import spoken
+
+if TYPE_CHECKING:
+    from benchmark.planning.purchase import Purchases
 
 SCREEN = 15  # rows of a plan of many protocols
 SHOWN = 4  # protocols whose groups are named
@@ -59,6 +62,31 @@ def say_left_out(too_long: Collection[str]) -> None:
     """Say that a budget leaves out whole protocols, if it does."""
     if too_long:
         click.echo(f"Left out: {len(too_long)} protocols of which no single training fits the budget here.")
+
+
+def show_purchases(bought: Purchases, unit: str, as_json: bool = False) -> None:
+    """Print which verdicts a budget should buy, cheapest first."""
+    if as_json:
+        fields = ("claim", "paper", "protocol", "seeds", "chance", "basis")
+        document = [
+            {**{field: getattr(each.offer, field) for field in fields}, "cells": len(each.cells),
+             f"{unit.lower()}_seconds": round(each.seconds, 1)}
+            for each in bought.taken
+        ]  # fmt: skip
+        click.echo(json.dumps({"expected_verdicts": round(bought.expected, 2), "bought": document}, indent=1))
+        return
+    rows = [
+        [each.offer.claim, each.offer.seeds, f"{each.offer.chance:.0%}", each.offer.basis, len(each.cells),
+         spoken(each.seconds) if each.cells else "paid above"]
+        for each in bought.taken
+    ]  # fmt: skip
+    if rows:
+        headings = ["claim", "seeds", "chance", "it is", "cells", f"{unit} time"]
+        show_table("Verdicts to buy", headings, rows, whole=["claim"])
+    click.echo(
+        f"About {bought.expected:.1f} verdicts for {spoken(bought.seconds)} of one {unit}, "
+        f"of {counted(bought.open_claims, 'open claim')} whose data is here."
+    )
 
 
 def show_order(outlook: Outlook, first: int, as_json: bool = False) -> None:

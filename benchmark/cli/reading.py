@@ -14,11 +14,13 @@ from benchmark.cli.options import (
     Device,
     Duration,
     all_option,
+    buy_option,
     device_option,
     json_option,
     only_argument,
     plugin_option,
     protocol_names,
+    refuse_both,
     results_option,
     retry_option,
     set_option,
@@ -115,6 +117,7 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
 @all_option
 @click.option("--order", "first", type=click.IntRange(1), help="Show the first so many jobs, as `run` takes them.")
 @wanted_option
+@buy_option
 @shard_option
 @workers_option
 @retry_option
@@ -130,6 +133,7 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     every: bool,
     first: int | None,
     wanted: str | None,
+    buy: str | None,
     shard: str | None,
     workers: int,
     retry_failed: bool,
@@ -145,14 +149,16 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
       lotterybench plan
       lotterybench plan 'lth/*' --budget 2h --workers 2
       lotterybench plan --for lth --order 20
+      lotterybench plan --buy verdicts --budget 5h
       lotterybench plan lth/lenet-mnist:imp --json
       lotterybench plan --device cuda --workers 8
       lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
     """
-    from benchmark.cli.outlook import Outlook, say_left_out, show_order, show_plan
+    from benchmark.cli.outlook import Outlook, say_left_out, show_order, show_plan, show_purchases
     from benchmark.cli.selection import chosen
+    from benchmark.cli.terminal import step_progress, unit_of
     from benchmark.planning.plan import Shard
-    from benchmark.planning.select import batches_for, begun_first, planned_for, too_long_for
+    from benchmark.planning.select import batches_for, begun_first, planned_for, too_long_for, verdicts_for
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus
 
@@ -162,7 +168,18 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
         workers = min(workers, len(gpus()))
     part = Shard.parse(shard) if shard else None
     selection = begun_first(picked.selection, store)
-    planned = planned_for(selection, store, retry_failed=retry_failed, wanted_for=wanted, device=device, shard=part)
+    bought = None
+    if buy:
+        refuse_both(wanted, buy)
+        with step_progress(quiet=as_json) as say:
+            purchased = verdicts_for(selection, store, budget and budget * workers, device, say)
+        show_purchases(purchased, unit_of(device), as_json)
+        if as_json:
+            return
+        bought = purchased.wanted
+    planned = planned_for(
+        selection, store, retry_failed=retry_failed, wanted_for=wanted, bought=bought, device=device, shard=part
+    )
     too_long = too_long_for(planned, selection, store, budget)
     selection = [pair for pair in selection if pair[0].key not in too_long]
     planned = [item for item in planned if item.job.protocol.key not in too_long]

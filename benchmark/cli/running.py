@@ -71,6 +71,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
       lotterybench run 'lth/*' --executor slurm --profile cluster.yaml
       lotterybench run --shard 3/8
       lotterybench run --budget 2h --for lth
+      lotterybench run --budget 2h --buy verdicts
       lotterybench run --budget 10m --recheck recheck
       lotterybench run mnist1d/mlp --plugin my_method.py --set alpha=0.5
       lotterybench run 'grasp/*' --dry-steps 2
@@ -100,6 +101,8 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     for protocol in protocols_in(selection):
         store.refuse_other_document(protocol)
     selection = begun_first(selection, store)
+    if execution.buys:
+        options = options.buying(selection, store)
     planned = options.plan(selection, store)
     too_long = too_long_for(planned, selection, store, options.seconds_left)
     say_left_out(too_long)

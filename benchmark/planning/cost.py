@@ -17,7 +17,7 @@ from statistics import median
 
 from benchmark.protocols import Protocol
 from benchmark.records.provenance import cpu_name
-from benchmark.records.schema import Record
+from benchmark.records.schema import CostFacts, Record
 from benchmark.utils.hardware import gpu_name
 
 # Only used before anything was measured. Operations per second: of one core in small matrix products, of a GPU in
@@ -140,6 +140,12 @@ def training_work(protocol: Protocol) -> float:
     return protocol.recipe.steps * flops_per_step(protocol) if protocol.examined.trains else 0.0
 
 
+def _seconds(cost: CostFacts, device: str) -> float:
+    """Of a training: on a core, those that it had of it; others may have had the rest of the time."""
+    own = cost.train_cpu_seconds if kind(device) == "cpu" else 0.0
+    return min(own, cost.train_seconds) if own else cost.train_seconds
+
+
 @dataclass(frozen=True)
 class Error:
     """How far predictions were off, as a fraction of what was measured: middle and 90th percentile of `count`."""
@@ -179,7 +185,7 @@ class CostModel:
                 cost = record.cost
                 if cost and cost.train_steps:
                     replicas = replicas_in(words)  # each record has its share of the seconds
-                    speeds[place][replicas].append(replicas * cost.train_seconds / cost.train_steps)
+                    speeds[place][replicas].append(replicas * _seconds(cost, place[1]) / cost.train_steps)
                 if cost and cost.mask_train_steps and cost.mask_train_seconds:
                     learning[place].append(cost.mask_train_seconds / cost.mask_train_steps)
         known = {protocol.key: protocol for protocol in records}

@@ -7,18 +7,22 @@ from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark import protocols
 from benchmark.claims.observations import all_gathered
 from benchmark.planning.batching import Batch, costs_of, packed
 from benchmark.planning.cost import CostModel
 from benchmark.planning.plan import PlannedJob, Shard, only_recorded, part, plan
-from benchmark.planning.priority import open_claims, status_of, wanted, wanted_methods
+from benchmark.planning.priority import Wanted, open_claims, status_of, wanted, wanted_methods
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names, select
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput, EnvironmentProblem, did_you_mean
 from benchmark.utils.files import DEFAULT_RESULTS
+
+if TYPE_CHECKING:
+    from benchmark.planning.purchase import Purchases
 
 Selection = list[tuple[Protocol, str]]
 
@@ -101,13 +105,15 @@ def planned_for(
     *,
     retry_failed: bool = False,
     wanted_for: str | None = None,
+    bought: Wanted | None = None,
     device: str = "cpu",
     like: Store | None = None,
     shard: Shard | None = None,
 ) -> list[PlannedJob]:
     """The unfinished jobs of a selection, in the order in which open claims want them.
 
-    `wanted_for`: only what this claim, paper or method needs. `like`: only cells that are finished in that folder.
+    `wanted_for`: only what this claim, paper or method needs. `bought`: only these cells, in their order.
+    `like`: only cells that are finished in that folder.
     """
     protocols, store = protocols_in(selection), store.as_it_is()
     observations = all_gathered(protocols, [store])
@@ -117,10 +123,28 @@ def planned_for(
         claims = [status_of(decision) for decision in decide_all(observations)]
     else:
         claims = open_claims(store, observations, retry_failed)
-    priority, methods = wanted(claims, protocols, wanted_for), wanted_methods(claims, protocols)
+    priority, methods = bought or wanted(claims, protocols, wanted_for), wanted_methods(claims, protocols)
     planned = plan(selection, store, retry_failed, methods, priority, device)
     planned = only_recorded(planned, like) if like else planned
     return part(planned, selection, shard) if shard else planned
+
+
+def verdicts_for(
+    selection: Selection,
+    store: Store,
+    seconds: float | None,
+    device: str = "cpu",
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Purchases:
+    """What so many seconds of all workers should buy of a selection's verdicts, from what can be trained here now:
+    protocols whose data would have to be fetched are left out.
+    """
+    from benchmark.datasets.source import data_root, needs_download
+    from benchmark.planning.purchase import purchases
+
+    store = store.as_it_is()
+    here = [p for p in protocols_in(selection) if not needs_download(p.data.name, data_root())]
+    return purchases(all_gathered(here, [store]), store, seconds, device, progress)
 
 
 def batches_for(planned: Sequence[PlannedJob], store: Store, device: str = "cpu", workers: int = 1) -> list[Batch]:
