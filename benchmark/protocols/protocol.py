@@ -99,14 +99,16 @@ class Protocol(Frozen):
         """The methods that are analyses: all that make records in a protocol that has some."""
         return {name: spec for name, spec in self.methods.items() if isinstance(spec, AnalysisSpec)}
 
-    @cached_property
+    @property
     def examined(self) -> Protocol:
         """What the analyses look at, as a protocol of its own: trained networks if there is a recipe, else masks.
 
         The protocol itself where it measures no analyses.
         """
-        if self.measures != "analysis":
-            return self
+        return self._examined if self.measures == "analysis" else self  # itself must not be cached in itself: equality
+
+    @cached_property
+    def _examined(self) -> Protocol:
         methods = {name: spec for name, spec in self.methods.items() if not isinstance(spec, AnalysisSpec)}
         measures = "masks" if self.recipe == NO_TRAINING else "trained-networks"
         return self.model_copy(update={"measures": measures, "methods": methods})

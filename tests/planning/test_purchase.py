@@ -101,9 +101,7 @@ def test_what_seeds_decide_and_what_they_do_not(tmp_path: Path) -> None:
     found = {each.claim: each for each in Market(hidden, Store(tmp_path)).offers() if each.seeds == 5}
     assert found
     assert all(each.basis == "simulated" for each in found.values())
-    assert {seed for each in found.values() for _, cell in each.cells for seed in [cell.seed]} <= set(
-        protocol.seeds[3:]
-    )
+    assert {cell.seed for each in found.values() for _, cell in each.cells} <= set(protocol.seeds[3:])
     assert purchases(hidden, Store(tmp_path), 0.0).taken == ()
     chances = {claim: each.chance for claim, each in found.items()}
     # docs/published.md says why: the early stop of MNIST-1D varies too much for five seeds.
@@ -111,9 +109,8 @@ def test_what_seeds_decide_and_what_they_do_not(tmp_path: Path) -> None:
 
 
 def test_the_command_line_buys_what_it_says(tmp_path: Path) -> None:
-    said = in_process(
-        "plan", "mnist1d/mlp", "--results", str(tmp_path), "--buy", "verdicts", "--budget", "2h", "--json"
-    )
+    asked = ("plan", "mnist1d/mlp", "--results", str(tmp_path), "--buy", "verdicts", "--budget", "2h")
+    said = in_process(*asked, "--json")
     document = json.loads(said.stdout)
     assert document["bought"]
     assert document["expected_verdicts"] == pytest.approx(

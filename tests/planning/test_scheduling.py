@@ -51,7 +51,7 @@ def _record(device: str, seconds: float) -> Record:
     """A committed record with another device and cost."""
     found = Store(Path(__file__).parents[2] / "results").records(load("mnist1d/mlp"))[0]
     assert found.cost is not None
-    cost = found.cost.model_copy(update={"train_steps": 100, "train_seconds": seconds})
+    cost = found.cost.model_copy(update={"train_steps": 100, "train_seconds": seconds, "train_cpu_seconds": seconds})
     return found.model_copy(update={"cost": cost, "provenance": found.provenance.model_copy(update={"device": device})})
 
 

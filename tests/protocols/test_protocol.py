@@ -195,6 +195,15 @@ def test_digest_is_changed_by_any_field(tiny_protocol: Protocol) -> None:
     assert len(digests) == len(paths) + 1
 
 
+def test_a_file_read_twice_gives_equal_protocols_after_use(tiny_path: Path) -> None:
+    """Caches are keyed by protocols, and what a protocol works out of itself is part of what is compared."""
+    first, second = load_file(tiny_path), load_file(tiny_path)
+    for protocol in (first, second):
+        assert protocol.examined is protocol
+        assert protocol.digest
+    assert first == second
+
+
 def test_an_added_method_is_known_to_the_wider_protocol_alone(tiny_protocol: Protocol) -> None:
     """What was worked out for the original does not go over to it, nor back."""
     before = list(tiny_protocol.all_methods)
