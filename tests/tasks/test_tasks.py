@@ -71,3 +71,14 @@ def test_metrics_of_stacked_replicas_are_each_ones_own() -> None:
         alone = task.metrics(logits[number], labels[number])
         assert int(together["accuracy"][number]) == int(alone["accuracy"])
         torch.testing.assert_close(together["loss"][number], alone["loss"])
+
+
+def test_sparse_recovery_is_the_squared_error_of_real_labels() -> None:
+    task, rng = load_task("sparse-recovery"), torch.Generator().manual_seed(2)
+    outputs, labels = torch.randn(3, 20, 1, generator=rng), torch.randn(3, 20, generator=rng)
+    together = vmap(task.metrics)(outputs, labels)["loss"]
+    for number in range(3):
+        by_hand = sum((o - y) ** 2 for o, y in zip(outputs[number, :, 0], labels[number], strict=True))
+        torch.testing.assert_close(together[number], by_hand)
+        torch.testing.assert_close(task.loss(outputs[number], labels[number]), by_hand / 20)
+    assert task.loss(outputs[0].bfloat16(), labels[0]).dtype == torch.float32
