@@ -58,5 +58,6 @@ class Iht(Analysis):
         dead = int((iterate.weights == 0).all(1).sum())
         numbers = {**recovery(problem, iterate.weights), "dead_units": float(dead), "given_up": float(given_up)}
         gradients = self.steps * (1 + INNER_STEPS)
-        curves = {"psnr": np.array(curve), "objective": np.array(objective)}
+        step = np.arange(1, self.steps + 1)
+        curves = {"step": step, "psnr": np.array(curve), "objective": np.array(objective)}
         return Findings(numbers, curves, gradients, gradients * self.examples)

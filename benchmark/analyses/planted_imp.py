@@ -55,7 +55,8 @@ class PlantedImp(Analysis):
             updates += outcome.steps
             setting.progress(len(curve), len(curve) + 1)
         numbers = recovery(problem, fused(outcome.weights)) | {"psnr": curve[-1]}
-        curves = {"psnr": np.array(curve), "weights_left": np.array(left)}
+        rounds = np.arange(len(curve))
+        curves = {"round": rounds, "psnr": np.array(curve), "weights_left": np.array(left)}
         return Findings(numbers, curves, updates, updates * self.examples)
 
 

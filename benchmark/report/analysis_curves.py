@@ -47,6 +47,10 @@ DRAWN: Mapping[str, Drawn] = {
         {"test_accuracy": "test"},
         "accuracy, %",
     ),
+    "iht": Drawn("Recovery by iterative hard thresholding", "step", "steps", {"psnr": "network"}, "PSNR, dB"),
+    "planted-imp": Drawn(
+        "Recovery by iterative magnitude pruning", "round", "rounds of pruning", {"psnr": "network"}, "PSNR, dB"
+    ),
 }
 """By the name of an analysis."""
 

@@ -62,6 +62,7 @@ def test_planted_networks(tmp_path: Path) -> None:
         assert numbers["weight_error"] < 1e-6
         assert curves["psnr"][-1] == numbers["psnr"]
     numbers, curves = measured(protocol, tmp_path, "iht")
+    assert curves["step"].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert curves["psnr"].shape == (7,)
     assert curves["objective"].shape == (7, 11)
     assert numbers["updates"] == 77
