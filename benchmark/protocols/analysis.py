@@ -32,7 +32,7 @@ class AnalysisFacts:
 
 
 ANALYSES: Registry[type[AnalysisFacts]] = Registry(
-    "analysis", "benchmark.analyses", besides=("analysis", "line", "setting")
+    "analysis", "benchmark.analyses", besides=("analysis", "line", "setting", "similarity")
 )
 """Every analysis by name, each in the module of that name."""
 

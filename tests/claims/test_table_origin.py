@@ -202,7 +202,7 @@ OURS = {
     "lth": {"lth-64", "lth-65"},
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
     "rare-gems": {"rg-t2-drop"},
-    "lmc": {"lmc-mnist", "lmc-early"},  # the abstract
+    "lmc": {"lmc-mnist", "lmc-early", "lmc-lenet-dense"},  # the abstract, and a direction
     "recovery": {"recov-5", "recov-6"},  # the abstract
 }
 
