@@ -135,8 +135,10 @@ def say_confined(selection: Selection, picked: Chosen) -> None:
     """Say how pruners are confined that are not of this repository, if there are any."""
     methods = [(protocol, name) for protocol, method in selection if method != DENSE
                for name in behind(protocol, method)]  # fmt: skip
-    pruners = {protocol.pruning_method(method).pruner for protocol, method in methods}
-    if all(locate(pruner, picked.files).of_this_repository for pruner in pruners):
+    specs = [protocol.pruning_method(method) for protocol, method in methods]
+    pruners = [locate(spec.pruner, picked.files) for spec in specs]
+    hooks = [locate(spec.hook.name, picked.files, kind="hook") for spec in specs if spec.hook]
+    if all(source.of_this_repository for source in (*pruners, *hooks)):
         return
     from benchmark.plugins.sandbox.confinement import describe
 
@@ -148,15 +150,16 @@ def _finished(pair: tuple[Protocol, str], store: Store) -> bool:
 
 
 def _refuse_unused(facts: Sequence[PluginFacts], selection: Selection) -> None:
-    pruners = {
-        spec.pruner
+    specs = [
+        spec
         for protocol, method in selection
         if method != DENSE
         and method not in protocol.analyses
         and isinstance(spec := protocol.pruning_method(method), MethodSpec)
-    }
+    ]
+    used = {spec.pruner for spec in specs} | {spec.hook.name for spec in specs if spec.hook}
     for plugin in facts:
-        if plugin.name not in pruners:
+        if plugin.name not in used:
             raise BadInput(
                 f"plugin '{plugin.name}'",
                 "no selected method uses it",

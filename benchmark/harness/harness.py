@@ -20,6 +20,7 @@ import torch
 
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.dataset import prepared as prepared_data
+from benchmark.harness.acting import Acting, train_confined
 from benchmark.harness.analysed import AnalysisCells
 from benchmark.harness.jobs import JobLocks, Rounds, SecondTries
 from benchmark.harness.learned import LearnedMask, why_refused
@@ -96,7 +97,9 @@ class Harness:
         self._not_learned: dict[Cell, str] = {}  # why no mask was learned
         self.locks = JobLocks(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
-        self.masks = MaskMaker(protocol, store, lambda: self.dataset, self.located, settings.confinement)
+        self.masks = MaskMaker(
+            protocol, store, lambda: self.dataset, self.located, settings.confinement, self._hook_source
+        )
         inner = partial(Harness, dataset=dataset)
         self.analyses = AnalysisCells(protocol, store, settings, lambda: self.dataset, inner, self._progress)
 
@@ -135,7 +138,7 @@ class Harness:
         if method == DENSE or method in self.protocol.analyses:
             return False
         spec = self.protocol.pruning_method(method)
-        return spec.learning is None and self.settings.confinement.confines(self.located(spec.pruner))
+        return self.settings.confinement.confines(self.located(spec.pruner))
 
     def experiment(self, job: str, cells: list[Cell], beside: Sequence[Prepared]) -> Experiment:
         """What a job, whose lock is held, has to train, network by network; None while others make what it needs.
@@ -302,7 +305,8 @@ class Harness:
         """The learning of a cell's mask, from its initial weights. Raises OutOfTime, BadInput or BadPruner."""
         steps = learning_steps(self.protocol, cell)
         self._refuse_if_late(beside, learned=steps)
-        self.masks.learner(cell)  # a new one for each training; a mistake in it is found here, before it
+        if self.masks.confined(cell, learns=True) is None:
+            self.masks.learner(cell)  # a new one for each training; a mistake in it is found here, before it
         learning = self.protocol.pruning_method(cell.method).learning
         assert learning is not None
         everything = full_masks(self.protocol.pruning.prunable)
@@ -325,22 +329,44 @@ class Harness:
     def train(self, ready: Sequence[Prepared]) -> list[Outcome]:
         """Train prepared cells: one after another on the CPU, side by side on another device if by one recipe."""
         outcomes: dict[int, Outcome] = {}
-        for learns, recipe in dict.fromkeys((each.learns, each.recipe) for each in ready):
-            places = [n for n, each in enumerate(ready) if (each.learns, each.recipe) == (learns, recipe)]
+        for place, each in enumerate(ready):
+            if (acting := self.masks.confined(each.cell, each.learns)) is not None:
+                outcomes[place] = self._train_confined(each, acting)
+        others = [n for n in range(len(ready)) if n not in outcomes]
+        for learns, recipe in dict.fromkeys((ready[n].learns, ready[n].recipe) for n in others):
+            places = [n for n in others if (ready[n].learns, ready[n].recipe) == (learns, recipe)]
             found = self._train_alike([ready[n] for n in places], recipe, learns)
             outcomes |= dict(zip(places, found, strict=True))
         return [outcomes[place] for place in range(len(ready))]
 
-    def _train_alike(self, ready: Sequence[Prepared], recipe: Recipe, learns: bool) -> list[Outcome]:
+    def _setup(self, recipe: Recipe) -> TrainingSetup:
         protocol, make = self.protocol, partial(untrained, self.protocol)
-        setup = TrainingSetup(make, recipe, protocol.evaluation, self.dataset, load_task(protocol.task))
+        return TrainingSetup(make, recipe, protocol.evaluation, self.dataset, load_task(protocol.task))
+
+    def _train_confined(self, each: Prepared, acting: Acting) -> Outcome:
+        with with_safe_points():
+            return train_confined(
+                self.protocol,
+                acting,
+                each.replica,
+                self._setup(each.recipe),
+                self.settings.confinement.limits,
+                self.settings.placement,
+                lambda _, *seen: self._progress(each.cell, *seen),
+                [self._checkpoints(each, acting.source.digest)],
+            )
+
+    def _hook_source(self, name: str) -> PluginSource:
+        return locate(name, self.settings.plugins, kind="hook")
+
+    def _train_alike(self, ready: Sequence[Prepared], recipe: Recipe, learns: bool) -> list[Outcome]:
         hooked = not learns and any(hook_of(self.protocol, each.cell) for each in ready)
         hooks = (lambda number: self.masks.hooks(ready[number].cell)) if hooked else None
         learners = (lambda number: self.masks.learner(ready[number].cell)) if learns else None
         with with_safe_points():
             return train(
                 [each.replica for each in ready],
-                setup,
+                self._setup(recipe),
                 lambda number, *seen: self._progress(ready[number].cell, *seen),
                 self.settings.placement,
                 [self._checkpoints(each) for each in ready],
@@ -348,13 +374,14 @@ class Harness:
                 learners,
             )
 
-    def _checkpoints(self, ready: Prepared) -> CheckpointFile:
+    def _checkpoints(self, ready: Prepared, confined: str | None = None) -> CheckpointFile:
         cell, replica = ready.cell, ready.replica
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
         words += [str(self.settings.placement)] if self.settings.placement else []
         device = self.settings.placement.device if self.settings.placement else "cpu"
         words += [arithmetic] if (arithmetic := described(self.protocol.recipe, device)) else []
         words += ["learns a mask"] if ready.learns else []
+        words += [confined] if confined else []
         of = digest_of(words, replica.start, replica.masks)
         path = self.store.weights_path(self.protocol, cell, "checkpoint")
         return CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
@@ -446,7 +473,9 @@ class Harness:
         source = self.located(self.protocol.pruning_method(cell.method).pruner) if prunes else None
         placement = self.settings.placement
         device = placement.device if placement else "cpu"
-        return RecordContext(self.protocol, cell, source, self.dataset.digest, device)
+        acts = hook_of(self.protocol, cell) if prunes else None
+        hook = None if acts is None else self._hook_source(acts.name)
+        return RecordContext(self.protocol, cell, source, self.dataset.digest, device, hook)
 
     def _write_at_last(self, cell: Cell, record: Record, curves: bytes | None) -> None:
         """Write a record, unless it is a first failure. Raises Unavailable then."""

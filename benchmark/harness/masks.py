@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from benchmark.datasets.dataset import Dataset, Examples, Split, scoring_examples, split
+from benchmark.harness.acting import Acting
 from benchmark.harness.learned import LearnedMask
 from benchmark.harness.start import (
     Start,
@@ -73,10 +74,14 @@ class Confinement:
         return self.all or not source.of_this_repository
 
 
+def _registered_hook(name: str) -> PluginSource:
+    return locate(name, kind="hook")
+
+
 class MaskMaker:
     """Masks and starting weights of one protocol's cells.
 
-    `dataset()` gives the data; `located(pruner)` the pruner's source.
+    `dataset()` gives the data; `located(pruner)` the pruner's source, `located_hook(hook)` the hook's.
     """
 
     def __init__(
@@ -86,9 +91,10 @@ class MaskMaker:
         dataset: Callable[[], Dataset],
         located: Callable[[str], PluginSource],
         confinement: Confinement = Confinement(),
+        located_hook: Callable[[str], PluginSource] = _registered_hook,
     ) -> None:
         self.protocol, self.store, self.confinement = protocol, store, confinement
-        self._dataset, self._located = dataset, located
+        self._dataset, self._located, self._located_hook = dataset, located, located_hook
         self._scores: dict[tuple[str, int], Scored] = {}
 
     def split(self, seed: int) -> Split:
@@ -219,9 +225,9 @@ class MaskMaker:
     def hooks(self, cell: Cell) -> list[Hook]:
         """New hooks for one training of a cell, told what they have to leave. Raises BadInput or BadPruner."""
         spec = hook_of(self.protocol, cell)
-        if spec is None:
+        if spec is None or self.confined(cell, learns=False):
             return []
-        hook = make_hook(locate(spec.name, kind="hook"), spec.parameters)
+        hook = make_hook(self._located_hook(spec.name), spec.parameters)
         pruning, method = self.protocol.pruning, self.protocol.pruning_method(cell.method)
         hook.target = target_of(method, pruning, self.protocol.level_table[cell.level])
         hook.parent_facts = self._parent_facts(cell)
@@ -233,6 +239,20 @@ class MaskMaker:
             cause = f"does not fit this recipe ({error})"
             raise BadPruner(f"hook '{spec.name}'", cause, "Correct its parameters") from error
         return [hook]
+
+    def confined(self, cell: Cell, learns: bool) -> Acting | None:
+        """Who acts on a cell's training, or on the learning of its mask, in a process of its own; None if nobody."""
+        hook = hook_of(self.protocol, cell)
+        if cell.method == DENSE or (not learns and hook is None):
+            return None
+        method = self.protocol.pruning_method(cell.method)
+        source = self._located(method.pruner) if hook is None or learns else self._located_hook(hook.name)
+        if not self.confinement.confines(source):
+            return None
+        target = target_of(method, self.protocol.pruning, self.protocol.level_table[cell.level])
+        if learns or hook is None:
+            return Acting("learner", source, method.parameters, target, dict)
+        return Acting("hook", source, hook.parameters, target, lambda: self._parent_facts(cell))
 
     def _parent_facts(self, cell: Cell) -> Mapping[str, float]:
         """What the hook has counted whose counts a cell's hook is given. Raises NeedFailed without its record."""

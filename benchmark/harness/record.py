@@ -48,13 +48,15 @@ from benchmark.utils.npz import pack
 
 @dataclass(frozen=True)
 class RecordContext:
-    """What a record says of a cell besides what was measured. `source`: of its pruner, None for the dense network."""
+    """What a record says of a cell besides what was measured. `source`: of its pruner, None for the dense network;
+    `hook`: of what acts on its training, None for what is registered."""
 
     protocol: Protocol
     cell: Cell
     source: PluginSource | None
     dataset_digest: str
     device: str
+    hook: PluginSource | None = None
 
 
 def curves_of(history: History) -> bytes:
@@ -147,7 +149,7 @@ def _method_ref(context: RecordContext) -> MethodRef:
         pruner=spec.pruner,
         pruner_digest=context.source.digest,
         parameters=spec.parameters,
-        hook=None if hook is None else _hook_ref(hook),
+        hook=None if hook is None else _hook_ref(hook, context.hook),
     )
 
 
@@ -157,8 +159,9 @@ def _analysis_ref(protocol: Protocol, name: str) -> MethodRef:
     return MethodRef(name=name, pruner=None, pruner_digest=None, parameters=spec.parameters, analysis=own)
 
 
-def _hook_ref(hook: HookSpec) -> HookRef:
-    return HookRef(name=hook.name, digest=locate(hook.name, kind="hook").digest, parameters=hook.parameters)
+def _hook_ref(hook: HookSpec, source: PluginSource | None) -> HookRef:
+    digest = (source or locate(hook.name, kind="hook")).digest
+    return HookRef(name=hook.name, digest=digest, parameters=hook.parameters)
 
 
 def _record(context: RecordContext, reason: str | None, replica_group: str | None = None, **found: Any) -> Record:

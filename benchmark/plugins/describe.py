@@ -32,7 +32,7 @@ class PluginFacts(Frozen):
     """
 
     name: str
-    kind: Literal["score", "mask"]
+    kind: Literal["score", "mask", "hook", "learner"]
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     needs: Needs
     paper: str
@@ -70,15 +70,21 @@ def _registered(source: PluginSource) -> Literal["no", "same", "other"]:
 
 
 def overrides(protocol: Protocol, stem: str) -> bool:
-    """Whether a file called `stem` stands in for a pruner that the user's own protocol names."""
-    specs = protocol.methods.values()
+    """Whether a file called `stem` is the pruner, learner or hook that the user's own protocol names."""
+    specs = [spec for spec in protocol.methods.values() if isinstance(spec, MethodSpec)]
     return protocol.argument != protocol.id and any(
-        isinstance(spec, MethodSpec) and spec.pruner == stem for spec in specs
+        stem in (spec.pruner, spec.hook.name if spec.hook else None) for spec in specs
     )
 
 
 def submission_to(protocol: Protocol, plugin: PluginFacts) -> Submission:
-    """The method that a plugin adds to a protocol. Raises BadInput if its name is taken."""
+    """The method that a plugin adds to a protocol. Raises BadInput if its name is taken, or for a hook or learner."""
+    if plugin.kind in ("hook", "learner"):
+        raise BadInput(
+            f"plugin '{plugin.name}' on {protocol.key}",
+            f"is a {plugin.kind}, and a frozen protocol does not say how its training goes",
+            "Name it in a protocol of your own (docs/authors.md, 'A hook or a learner') and run that",
+        )
     taken = "a method of this protocol" if plugin.name in (*protocol.methods, "dense") else ""
     taken = taken or ("a registered pruner" if plugin.registered == "other" else "")
     if taken:

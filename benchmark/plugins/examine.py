@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.plugins.child import Tell, respond
-from benchmark.plugins.load import FoundPruner, from_file
+from benchmark.plugins.load import FoundPruner, from_file, kind_of_class
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols.methods import OF_PRUNERS, OF_TRAINED, Allocation, Return
 from benchmark.pruning.interface import Pruner
@@ -24,11 +24,12 @@ from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
 def facts(path: Path, given: Mapping[str, str], tell: Tell) -> dict[str, Any]:
     """What only its code can tell of a plugin. `given`: hyper-parameters as text. Raises BadPruner or BadInput."""
     tell("import")
-    found = from_file(path)
+    found = from_file(path, kind=None)
     parameters = hyper_parameters(found, given)
     plugin = found.make(parameters)
+    prunes = kind_of_class(found.kind) == "pruner"
     return {
-        "needs": _declared(plugin, "needs", OF_PRUNERS),
+        "needs": _declared(plugin, "needs", OF_PRUNERS) if prunes else "training set",
         "paper": _paper(plugin),
         **_schedule(plugin),
         "parameters": {name: value for name, value in parameters.items() if value != defaults(found).get(name)},
@@ -96,7 +97,9 @@ def _paper(plugin: object) -> str:
 
 
 def _schedule(plugin: object) -> dict[str, Any]:
-    kind = type(plugin).__name__
+    kind, word = type(plugin).__name__, kind_of_class(type(plugin))
+    if word != "pruner":
+        return {"kind": word, "rounds": 1, "allocation": "global"}
     if not isinstance(plugin, Pruner):
         for name in ("rounds", "allocation", "pruned_weights"):
             if hasattr(plugin, name):

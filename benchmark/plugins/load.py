@@ -20,8 +20,17 @@ from benchmark.training.hooks import Hook
 from benchmark.training.learner import Learner
 from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
 
-NO_LEARNING = "no confined process trains scores yet"
-USE_OWN = "Use one of its own learners, or run it with benchmark.training.loop.train"
+KINDS: dict[str, tuple[type, ...]] = {"pruner": (Pruner, MaskLearner), "learner": (Learner,), "hook": (Hook,)}
+COMPLETE = {
+    "pruner": "Subclass Pruner or MaskLearner and define score() or learn()",
+    "learner": "Subclass Learner and define first_scores() and mask()",
+    "hook": "Subclass Hook or MovingMasks and define what they leave open",
+}
+
+
+def kind_of_class(kind: type) -> str:
+    """ "pruner", "learner" or "hook"; a learner is a hook, too, and is called by the longer name."""
+    return next((word for word in ("learner", "hook") if issubclass(kind, KINDS[word])), "pruner")
 
 
 @dataclass(frozen=True)
@@ -29,10 +38,10 @@ class FoundPruner:
     """A pruner class with the digest of its source, comments and docstrings aside."""
 
     name: str
-    kind: type[Plugin]
+    kind: type[Any]
     digest: str
 
-    def make(self, parameters: Mapping[str, Any]) -> Plugin:
+    def make(self, parameters: Mapping[str, Any]) -> Any:
         """An instance with the protocol's parameters. Raises BadPruner if it does not take them."""
         try:
             return self.kind(**parameters)
@@ -73,21 +82,13 @@ def make_own(source: PluginSource, parameters: Mapping[str, Any], kind: str = "p
 
 
 def make_hook(source: PluginSource, parameters: Mapping[str, Any]) -> Hook:
-    """A hook of this repository. Raises BadInput for anybody else's, BadPruner as `make_own`."""
-    if not source.of_this_repository:
-        raise BadInput(
-            f"hook '{source.name}'",
-            "is not of this repository, and no confined process trains yet",
-            "Use one of its own hooks, or run the training with benchmark.training.loop.train",
-        )
+    """A hook of this repository. Raises BadPruner as `make_own`."""
     hook: Hook = make_own(source, parameters, "hook")
     return hook
 
 
 def make_learner(source: PluginSource, parameters: Mapping[str, Any]) -> Learner:
-    """A learner of this repository. Raises BadInput for anybody else's, and for a pruner that is none."""
-    if not source.of_this_repository:
-        raise BadInput(f"learner '{source.name}'", f"is not of this repository, and {NO_LEARNING}", USE_OWN)
+    """A learner of this repository. Raises BadInput for a pruner that is none, BadPruner as `make_own`."""
     learner = make_own(source, parameters, "learner")
     if not isinstance(learner, Learner):
         raise BadInput(f"pruner '{source.name}'", "is no learner, and its method says learning", "Remove learning")
@@ -106,24 +107,26 @@ def make_compressor(source: PluginSource, parameters: Mapping[str, Any]) -> Comp
     return compressor
 
 
-def from_entry_point(point: EntryPoint) -> FoundPruner:
-    """The pruner class an entry point names. Imports it. Raises BadPruner."""
+def from_entry_point(point: EntryPoint, kind: str | None = None) -> FoundPruner:
+    """The class of a kind (None: any) that an entry point names. Imports it. Raises BadPruner."""
     try:
-        kind = point.load()
+        found = point.load()
     except (Exception, SystemExit) as error:
         raise BadPruner(
-            f"pruner '{point.name}'", f"{point.value} cannot be imported ({error})", "Correct its entry point"
+            f"{kind or 'pruner'} '{point.name}'",
+            f"{point.value} cannot be imported ({error})",
+            "Correct its entry point",
         ) from error
-    return _checked(point.name, kind)
+    return _checked(point.name, found, kind or (kind_of_class(found) if inspect.isclass(found) else "pruner"))
 
 
-def from_file(path: Path) -> FoundPruner:
-    """The one pruner class defined in a Python file. Its name is the file's stem. Raises BadPruner."""
-    return from_source(path, read_plugin(path))
+def from_file(path: Path, kind: str | None = "pruner") -> FoundPruner:
+    """The one class of a kind (None: any) defined in a Python file, named after it. Raises BadPruner."""
+    return from_source(path, read_plugin(path), kind)
 
 
-def from_source(path: Path, source: bytes) -> FoundPruner:
-    """The one pruner class that `source`, the content of `path`, defines. Runs it. Raises BadPruner."""
+def from_source(path: Path, source: bytes, kind: str | None = "pruner") -> FoundPruner:
+    """The one class of a kind (None: any) that `source`, the content of `path`, defines. Runs it. Raises BadPruner."""
     name = f"lotterybench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     module = ModuleType(name)
     module.__file__ = str(path)
@@ -138,20 +141,19 @@ def from_source(path: Path, source: bytes) -> FoundPruner:
     own = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Plugin) and value.__module__ == module.__name__
+        if inspect.isclass(value) and issubclass(value, Plugin | Hook) and value.__module__ == module.__name__
     ]
     if len(own) != 1:
-        raise BadPruner(f"plugin {path}", f"defines {len(own)} pruner classes", "Define exactly one per file")
-    if issubclass(own[0], Learner):
-        raise BadPruner(f"plugin {path}", f"is a learner, and {NO_LEARNING}", USE_OWN)
-    return _checked(path.stem, own[0], source)
+        found = f"defines {len(own)} {kind or 'plugin'} classes"
+        raise BadPruner(f"plugin {path}", found, "Define exactly one per file")
+    return _checked(path.stem, own[0], kind or kind_of_class(own[0]), source)
 
 
-def _checked(name: str, kind: Any, source: str | bytes | None = None) -> FoundPruner:
-    if not (inspect.isclass(kind) and issubclass(kind, Pruner | MaskLearner | Learner)) or inspect.isabstract(kind):
-        raise BadPruner(
-            f"pruner '{name}'",
-            "is no complete Pruner, MaskLearner or Learner",
-            "Subclass one and define score(), learn() or mask()",
-        )
-    return FoundPruner(name, kind, source_digest(source or inspect.getsource(inspect.getmodule(kind) or kind)))
+def _checked(name: str, found: Any, kind: str, source: str | bytes | None = None) -> FoundPruner:
+    known = inspect.isclass(found) and issubclass(found, tuple(base for bases in KINDS.values() for base in bases))
+    own = kind_of_class(found) if known else kind
+    if not known or inspect.isabstract(found) or own != kind:
+        complete = " or ".join(base.__name__ for base in KINDS[kind])
+        cause = f"is no complete {complete}" if own == kind else f"is a {own}, not a {kind}"
+        raise BadPruner(f"{kind} '{name}'", cause, COMPLETE[kind])
+    return FoundPruner(name, found, source_digest(source or inspect.getsource(inspect.getmodule(found) or found)))

@@ -201,6 +201,10 @@ class LearnedGroup(SeparateReplicas[LearnedReplica]):
         pairs = zip(replicas, learners, strict=True)
         super().__init__([LearnedReplica(replica, setup, learner) for replica, learner in pairs])
 
+    def shown(self, number: int) -> Tensors:
+        """The masks under which one replica is measured now."""
+        return self._members[number].shown()
+
     def learned(self, number: int) -> tuple[Tensors, Tensors]:
         """(boolean masks to be recorded, ranking that they were cut from) of one replica."""
         return self._members[number].recorded()

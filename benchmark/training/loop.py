@@ -44,6 +44,8 @@ MakeGroup = Callable[[Sequence[Replica], TrainingSetup, bool], ReplicaGroup]
 MakeUpdates = Callable[[Sequence[Any]], Updates]
 Learners = Callable[[int], Learner]
 """A new learner for the replica of that number, once for each attempt to train it."""
+Elsewhere = Callable[[int, ReplicaGroup], Updates]
+"""What has another process make the updates of the replica of that number, which is by itself in a group."""
 Engine = tuple[MakeGroup, MakeUpdates]
 """What holds a group of replicas (given also whether hooks act on them), and what runs its updates."""
 
@@ -71,19 +73,21 @@ def train(
     checkpoints: Sequence[CheckpointFile] = (),
     hooks: Hooks | None = None,
     learners: Learners | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[Outcome]:
     """Train every replica with the same recipe on the same data set.
 
     `placement`: the device and how it is shared; None is one replica after another on the CPU. `checkpoints`: where
     each training is saved and resumed from, one for each replica or none. `hooks`: those of a replica, by its number.
     `learners`: who learns a mask, by the same number; the weights then stay, and scores are trained instead, by torch.
+    `elsewhere`: who makes updates instead, without a placement; networks are still measured here.
     Raises EnvironmentProblem if a device's memory does not hold even one replica.
     """
     if placement is not None:
         if placement.device == "cuda":
             many_queues()
         setup = replace(setup, dataset=on_device(setup.dataset, placement.device))
-    groups = _Groups(replicas, setup, placement, progress or (lambda *_: None), checkpoints, hooks, learners)
+    groups = _Groups(replicas, setup, placement, progress or (lambda *_: None), checkpoints, hooks, learners, elsewhere)
     engine = engine_for(setup, placement)
     if setup.device.type == "cpu":
         return groups.train(engine)
@@ -116,6 +120,7 @@ class _Groups:
     checkpoints: Sequence[CheckpointFile]
     hooks: Hooks | None
     learners: Learners | None = None
+    elsewhere: Elsewhere | None = None
 
     def train(self, engine: Engine) -> list[Outcome]:
         """As many side by side as memory holds: out of memory, half as many are tried.
@@ -191,7 +196,11 @@ class _Training:
         self.on_cpu = groups.setup.device.type == "cpu"
         self.learned = LearnedGroup(self.replicas, groups.setup, learners) if learners else None
         self.group = self.learned or make_group(self.replicas, groups.setup, groups.hooks is not None)
-        self.updates = (_by_torch(self.on_cpu) if learners else make_updates)(self.group.steps)
+        self.updates: Updates = (
+            groups.elsewhere(numbers[0], self.group)
+            if groups.elsewhere
+            else (_by_torch(self.on_cpu) if learners else make_updates)(self.group.steps)
+        )
         self.looks = Looks.of(groups.setup.evaluation, self.first, self.last)
         self.observed = Observed.of(len(numbers), groups.setup.task)
         self.snapshots: dict[tuple[int, int], dict[str, Tensor]] = {}

@@ -224,7 +224,7 @@ def test_impossible_learnings_are_refused(tiny_protocol: Protocol, changes: Any,
 
 
 def test_whose_learners_run(tmp_path: Path) -> None:
-    """Those of this repository; a pruner is none, and a third party's has nowhere to train yet."""
+    """A pruner is none; a third party's is read in its own process alone (tests/harness/test_confined_training.py)."""
     assert declared_needs("edge-popup") == declared_needs("gem-miner") == "training set"
     with pytest.raises(BadInput, match="is no learner"):
         make_learner(locate("snip"), {})
@@ -235,7 +235,8 @@ def test_whose_learners_run(tmp_path: Path) -> None:
         "    def first_scores(self, weight, rng): return weight\n"
         "    def mask(self, scores, left): return scores\n"
     )
-    with pytest.raises(BadPruner, match="is a learner, and no confined process trains scores yet"):
+    with pytest.raises(BadPruner, match="is a learner, not a pruner"):
         from_file(path)
-    with pytest.raises(BadInput, match="not of this repository"):
-        make_learner(locate("theirs", {"theirs": path}), {})
+    assert from_file(path, "learner").kind.__name__ == "Theirs"
+    with pytest.raises(BadPruner, match="is a learner, not a hook"):
+        from_file(path, "hook")

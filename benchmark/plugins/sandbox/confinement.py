@@ -35,18 +35,24 @@ class Limits:
     """Bounds for one mask, all its rounds together. Fixed numbers, so that no verdict depends on the machine.
 
     `start_seconds`: importing the plugin; `seconds`: scoring; both wall time, and their sum bounds CPU time.
+    `update_seconds`: more for each update of a training that is confined with its hook or learner.
     `memory_bytes`: beyond what the template holds already; `output_bytes`: printed to stdout and stderr;
     `folder_bytes`: all of the private temporary folder; `file_bytes`: one file in it.
     """
 
     start_seconds: float = 60.0
     seconds: float = 1800.0
+    update_seconds: float = 5.0
     memory_bytes: int = 16 * 1024 * MIB
     output_bytes: int = MIB
     folder_bytes: int = 64 * MIB
     file_bytes: int = 64 * MIB
     open_files: int = 256
     tail_characters: int = 400
+
+    def seconds_for(self, updates: int) -> float:
+        """Of the clock, and of the processor, for a training of so many updates."""
+        return self.seconds + self.update_seconds * updates
 
 
 # The same processor features and libraries as the harness, or the bits differ; nothing else of its environment.

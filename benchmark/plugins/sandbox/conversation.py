@@ -47,14 +47,22 @@ class Conversation:
 
     Every method raises BadPruner for whatever the plugin does: raising, crashing, hanging, filling memory, talking
     nonsense. Its process is killed at the latest when the conversation ends. `kind`: the word for such a plugin.
+    `kernels`: it will train in portable arithmetic.
     """
 
     def __init__(
-        self, plugin: PluginSource, parameters: Mapping[str, Any], limits: Limits, kind: Word = "pruner"
+        self,
+        plugin: PluginSource,
+        parameters: Mapping[str, Any],
+        limits: Limits,
+        kind: Word = "pruner",
+        kernels: bool = False,
     ) -> None:
         self.plugin, self.limits, self._word = plugin, limits, kind
         self.longest = 0  # bytes that an answer may have beyond its header
-        self._data, self._leash = template().start(limits, plugin.readable)  # its import of torch is not the plugin's
+        self._data, self._leash = template().start(
+            limits, plugin.readable, kernels
+        )  # its import of torch is not the plugin's
         self._within(limits.start_seconds)
         self.protections = self._heard(Confined)[0].protections
         load = Load(kind=kind, pruner=plugin.name, file=str(plugin.file), entry_point=plugin.entry_point,

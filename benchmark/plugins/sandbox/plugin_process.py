@@ -21,8 +21,9 @@ from benchmark.datasets.dataset import Examples
 from benchmark.networks import make
 from benchmark.plugins.load import FoundPruner, from_entry_point, from_source
 from benchmark.plugins.registry import GROUP
-from benchmark.plugins.sandbox.confinement import MIB, Limits, Protections, confine
+from benchmark.plugins.sandbox.confinement import Limits, Protections, confine
 from benchmark.plugins.sandbox.mounts import SCRATCH
+from benchmark.plugins.sandbox.training_process import LARGEST, serve_training
 from benchmark.plugins.sandbox.wire import (
     Answer,
     Begin,
@@ -47,7 +48,6 @@ from benchmark.training.device import configure_cpu
 from benchmark.utils.errors import BadPruner
 
 NETWORK: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
-LARGEST = 64 * 1024 * MIB  # of what the harness sends; it is trusted
 
 
 def serve(channel: socket.socket, limits: Limits, namespaces: bool, readable: Sequence[str]) -> None:
@@ -80,6 +80,10 @@ def _answer(channel: socket.socket, protections: Protections) -> None:
     header, source = receive(channel, LARGEST)
     asked = Load.model_validate_json(header)
     plugin = _found(asked, source).make(asked.parameters)
+    if asked.kind != "pruner":
+        send(channel, Loaded(kind=asked.kind, needs="training set"))
+        serve_training(channel, plugin)
+        return
     kind = kind_of(plugin, asked.pruner)
     send(channel, Loaded(kind=kind, needs=_needs(plugin, asked.pruner)))
     header, payload = receive(channel, LARGEST)
@@ -109,10 +113,10 @@ def _answer(channel: socket.socket, protections: Protections) -> None:
 
 def _found(asked: Load, source: bytes) -> FoundPruner:
     if asked.entry_point is None:
-        return from_source(Path(asked.file), source)
+        return from_source(Path(asked.file), source, asked.kind)
     point = EntryPoint(asked.pruner, asked.entry_point, GROUP)
     _introduce(point.module.partition(".")[0], Path(asked.file))
-    return from_entry_point(point)
+    return from_entry_point(point, asked.kind)
 
 
 def _introduce(name: str, file: Path) -> None:

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from benchmark.plugins.sandbox.confinement import Limits, environment, import_paths
 from benchmark.plugins.sandbox.guard import guard
+from benchmark.training.kernels.engine import missing
 from benchmark.utils.errors import EnvironmentProblem
 from benchmark.utils.strict_model import Frozen
 
@@ -44,18 +45,19 @@ READY = b"ready"
 
 
 class Request(Frozen):
-    """Start a guard with the two channels that come along: data, then leash."""
+    """Start a guard with the two channels that come along: data, then leash. `kernels`: with portable arithmetic."""
 
     limits: dict[str, float | int]
     readable: tuple[str, ...]
+    kernels: bool
 
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 
 
-def request(limits: Limits, readable: tuple[str, ...]) -> bytes:
+def request(limits: Limits, readable: tuple[str, ...], kernels: bool) -> bytes:
     """A Request as `main` reads it."""
-    return Request(limits=asdict(limits), readable=readable).model_dump_json().encode()
+    return Request(limits=asdict(limits), readable=readable, kernels=kernels).model_dump_json().encode()
 
 
 def main(control: int) -> None:
@@ -72,10 +74,12 @@ def main(control: int) -> None:
             if not text:
                 return
             data, leash = (socket.socket(fileno=number) for number in numbers)
+            asked = REQUEST.validate_json(text)
+            if asked.kernels:
+                missing()  # compiles them, or reads them from a cache that no plugin process can
             if os.fork() == 0:
                 try:
                     channel.close()
-                    asked = REQUEST.validate_json(text)
                     guard(data, leash, Limits(**asked.limits), asked.readable)  # type: ignore[arg-type]
                 finally:
                     os._exit(1)
@@ -105,13 +109,17 @@ class Template:
         """Whether it can be asked, by this process."""
         return self.owner == os.getpid() and self._process.poll() is None
 
-    def start(self, limits: Limits, readable: tuple[str, ...]) -> tuple[socket.socket, socket.socket]:
+    def start(
+        self, limits: Limits, readable: tuple[str, ...], kernels: bool = False
+    ) -> tuple[socket.socket, socket.socket]:
         """(data, leash) of a new plugin process. Raises EnvironmentProblem if there can be none."""
         data, data_end = socket.socketpair()
         leash, leash_end = socket.socketpair()
         with self._lock, data_end, leash_end:
             self._wait_until_ready()
-            socket.send_fds(self._channel, [request(limits, readable)], [data_end.fileno(), leash_end.fileno()])
+            socket.send_fds(
+                self._channel, [request(limits, readable, kernels)], [data_end.fileno(), leash_end.fileno()]
+            )
         return data, leash
 
     def _wait_until_ready(self) -> None:

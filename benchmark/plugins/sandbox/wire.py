@@ -60,7 +60,7 @@ class Loaded(Frozen):
     """Plugin process: what the plugin declares. From here on it may be the plugin that speaks."""
 
     say: Literal["loaded"] = "loaded"
-    kind: Literal["scores", "masks"]
+    kind: Literal["scores", "masks", "hook", "learner"]
     needs: Needs
 
 
@@ -89,6 +89,50 @@ class Round(Frozen):
     budget: int | None = None
 
 
+class BeginTraining(Frozen):
+    """Harness: the network to be trained, for a hook or learner. Recipe, network and augmentation as JSON.
+
+    The payload holds `start.<name>`, `mask.<name>`, `inputs` and `labels` of the training set as stored, its `rows` and
+    those `held_out` for validation, which a learner gets as zeros; and `saved.<name>`, what `Trained` held, where a
+    training goes on. `done`: after which update that was; None at the beginning. `target`: names of a group of
+    tensors, and the weights it keeps. `parent_facts`: see `Hook`.
+    """
+
+    network: str
+    recipe: str
+    evaluation: str
+    task: str
+    augmentation: str
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    classes: int
+    tensors: tuple[str, ...]
+    prunable: tuple[str, ...]
+    target: tuple[tuple[tuple[str, ...], int], ...]
+    parent_facts: dict[str, float]
+    seed: int
+    first_step: int
+    last_step: int
+    done: int | None
+
+
+class Advance(Frozen):
+    """Harness: do the updates up to this one, and let the plugin act after those that it asked for."""
+
+    upto: int
+
+
+class Trained(Frozen):
+    """Plugin process: the network after them. `facts`: what the plugin counted.
+
+    The payload holds `module.<name>`, `optimizer.<place>.<name>`, `mask.<name>`, `frozen.<name>` and `hook.<name>`; of
+    a learner also `scores.<name>`, `shown.<name>`, the masks to measure it with, and `ranking.<name>`.
+    """
+
+    say: Literal["trained"] = "trained"
+    facts: Annotated[dict[Annotated[str, Field(max_length=80)], float], Field(max_length=64)]
+
+
 class Answer(Frozen):
     """Plugin process: scores or masks, in the payload, and the passes and examples that were counted so far."""
 
@@ -107,7 +151,7 @@ class Refusal(Frozen):
 
 
 Header = TypeVar("Header", bound=Frozen)
-Reply = Confined | Loaded | Answer | Refusal
+Reply = Confined | Loaded | Answer | Trained | Refusal
 REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="say")])
 
 

@@ -1,0 +1,172 @@
+"""Hooks and learners of third parties, confined with the whole training of their cells: the same bits, and no trust."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mask_protocol import method
+from plugin_files import SMALL
+
+from benchmark.harness.acting import Acting, train_confined
+from benchmark.harness.harness import Harness, Settings
+from benchmark.harness.masks import Confinement
+from benchmark.planning.plan import jobs
+from benchmark.plugins.registry import locate
+from benchmark.plugins.sandbox.confinement import MIB, Limits
+from benchmark.protocols import Protocol, parse
+from benchmark.protocols.cells import Cell
+from benchmark.records.schema import Record
+from benchmark.records.store import Store
+from benchmark.training.loop import Placement
+from benchmark.utils.errors import BadInput
+
+BASELINES = Path(__file__).parents[2] / "baselines"
+INITIAL = {"rounds": 1, "scores": "initial", "restart": 0}
+METHODS: dict[str, Any] = {
+    "popup": method("edge-popup", {**INITIAL, "training": "none"}, levels=[2], allocation="layerwise",
+                    learning={"steps": 16}),
+    "moving": method("random", INITIAL, levels=[2], hook={"name": "rigl", "parameters": {"every": 3, "until": 15}}),
+}  # fmt: skip
+LIMITS = replace(SMALL, start_seconds=120.0, seconds=120.0, memory_bytes=2048 * MIB)
+
+
+@pytest.fixture(scope="module")
+def protocol(tiny_protocol: Protocol) -> Protocol:
+    document = copy.deepcopy(tiny_protocol.document)
+    return parse({**document, "id": "tests/confined", "seeds": [0], "methods": METHODS}, "confined.yaml")
+
+
+def records(protocol: Protocol, root: Path, methods: list[str], **settings: Any) -> dict[str, Record]:
+    """Records of some methods at level 2, seed 0."""
+    harness = Harness(protocol, Store(root), Settings(confinement=Confinement(LIMITS), **settings))
+    for job in jobs(protocol, methods, harness.store):
+        assert harness.run(job)
+    found = {name: harness.store.read(protocol, Cell(name, 2, 0)) for name in methods}
+    return {name: record for name, record in found.items() if record is not None}
+
+
+def test_the_same_bits_as_in_the_harness_s_process(protocol: Protocol, tmp_path: Path) -> None:
+    """Edge-popup and RigL, copied into files of a third party: masks, curves, counts and figures are the same."""
+    own = records(protocol, tmp_path / "own", ["popup", "moving"])
+    plugins = {"edge-popup": tmp_path / "popup.py", "rigl": tmp_path / "moving.py"}
+    shutil.copy(BASELINES / "edge_popup.py", plugins["edge-popup"])
+    shutil.copy(BASELINES / "rigl.py", plugins["rigl"])
+    assert all(not locate(n, plugins, k).of_this_repository for n, k in (("edge-popup", "pruner"), ("rigl", "hook")))
+    theirs = records(protocol, tmp_path / "theirs", ["popup", "moving"], plugins=plugins)
+    for name in ("popup", "moving"):
+        assert theirs[name].status == "finished", theirs[name].reason
+        for field in ("mask", "measured", "curves_sha256", "hook_facts"):
+            assert getattr(theirs[name], field) == getattr(own[name], field), (name, field)
+        assert theirs[name].cost.train_steps == own[name].cost.train_steps
+    assert own["moving"].hook_facts is not None
+    assert own["moving"].hook_facts["mask_moves"] > 1
+
+
+def test_a_stopped_training_goes_on_with_what_its_hook_remembers(protocol: Protocol, tmp_path: Path) -> None:
+    """Stopped at an evaluation and begun again in another process: the record of one that was not stopped."""
+    plugins = {"edge-popup": tmp_path / "popup.py", "rigl": tmp_path / "moving.py"}
+    shutil.copy(BASELINES / "edge_popup.py", plugins["edge-popup"])
+    shutil.copy(BASELINES / "rigl.py", plugins["rigl"])
+    whole = records(protocol, tmp_path / "whole", ["popup", "moving"], plugins=plugins)
+
+    def stop(_cell: Cell, done: int, *_: Any) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    root, given = tmp_path / "stopped", {"plugins": plugins, "checkpoint_seconds": 0.0}
+    for name in ("popup", "moving"):
+        with pytest.raises(KeyboardInterrupt):
+            records(protocol, root, [name], on_progress=stop, **given)
+        again = records(protocol, root, [name], **given)[name]
+        for field in ("mask", "measured", "curves_sha256", "hook_facts"):
+            assert getattr(again, field) == getattr(whole[name], field), (name, field)
+
+
+HOOK = """
+import os, time
+import torch
+import benchmark.plugins.sandbox.training_process as process
+from benchmark.api import Hook
+pack = process.pack
+class Theirs(Hook):
+    def when(self, recipe, updates_per_epoch): return (0, 5)
+    def at(self, step, run):
+        {body}
+"""
+LEARNER = """
+import torch
+import benchmark.plugins.sandbox.training_process as process
+from benchmark.api import Learner, keep_top
+pack = process.pack
+class Theirs(Learner):
+    def first_scores(self, weight, rng): return torch.rand(weight.shape, generator=rng)
+    def mask(self, scores, left): return {{name: score.sigmoid() for name, score in scores.items()}}
+    def when(self, recipe, updates_per_epoch): return (0, 5)
+    def at(self, step, run):
+        {body}
+"""
+
+
+def reason(tiny: Protocol, folder: Path, text: str, limits: Limits = LIMITS) -> str:
+    """Why the cell of a hook or learner failed; "" if it did not."""
+    name, kind = ("moving", "rigl") if "(Hook)" in text else ("popup", "edge-popup")
+    (folder / "theirs.py").write_text(text)
+    methods = {**METHODS, "moving": {**METHODS["moving"], "hook": {"name": "rigl", "parameters": {}}}}
+    protocol = parse({**copy.deepcopy(tiny.document), "methods": methods}, "theirs.yaml")
+    plugins, store = {kind: folder / "theirs.py"}, Store(folder / "results")
+    harness = Harness(protocol, store, Settings(plugins=plugins, confinement=Confinement(limits)))
+    for job in jobs(protocol, [name], store):
+        assert harness.run(job)
+    record = store.read(protocol, Cell(name, 2, 0))
+    assert record is not None
+    return record.reason or ""
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("os._exit(3)", "exit code 3"),
+        ("raise ValueError('no')", "raised ValueError: no"),
+        ("time.sleep(60)", "took longer than 4 s"),
+        ("run.masks['fc1.weight'][:] = True", "left a mask of"),
+        ("open('/etc/passwd')", "raised"),
+        ("self.facts = lambda: {'x': float('inf')}", "raised ValidationError"),
+        ("process.pack = lambda t: pack({**t, 'module.fc1.weight': t['module.fc1.weight'] + 1})", "outside its mask"),
+        ("process.pack = lambda t: pack({**t, 'module.fc1.weight': torch.zeros(3)})", "sent module tensors"),
+        ("process.pack = lambda t: pack({**t, 'mask.fc1.weight': torch.ones(16, 12)})", "sent mask tensors"),
+        ("process.pack = lambda t: pack({**t, 'frozen.x': torch.ones(1)})", "sent frozen tensors"),
+        ("process.pack = lambda t: pack({**t, 'optimizer.0.exp_avg': torch.ones(99)})", "an optimizer's state"),
+        ("process.pack = lambda t: b'x' * 99", "cannot be read"),
+        ("process.pack = lambda t: pack({'hook.x': torch.ones(10**7)})", "announced"),
+    ],
+)
+def test_a_hostile_hook_is_a_failed_record(protocol: Protocol, tmp_path: Path, body: str, says: str) -> None:
+    """Whatever it sends in place of its process, the harness's half finds out."""
+    limits = replace(LIMITS, seconds=4.0, update_seconds=0.0) if "sleep" in body else LIMITS
+    assert says in reason(protocol, tmp_path, HOOK.replace("{body}", body), limits)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("process.pack = lambda t: pack({**t, 'module.fc1.weight': t['module.fc1.weight'] + 1})", ""),
+        ("process.pack = lambda t: pack({**t, 'shown.fc1.weight': 2 * t['shown.fc1.weight'].float()})", "from 0 to 1"),
+        ("self.recorded_mask = lambda scores, left: {n: m.clone() for n, m in left.items()}", "left a mask of"),
+        ("run.network.weight = None; raise SystemExit", "raised SystemExit"),
+    ],
+)
+def test_a_hostile_learner_has_masks_and_nothing_more(protocol: Protocol, tmp_path: Path, body: str, says: str) -> None:
+    """Weights that it sends are not looked at: the harness has its own."""
+    found = reason(protocol, tmp_path, LEARNER.replace("{{", "{").replace("}}", "}").replace("{body}", body))
+    assert says in found if says else not found
+
+
+def test_it_trains_on_the_cpu_only_and_says_so(protocol: Protocol) -> None:
+    acting = Acting("hook", locate("rigl", kind="hook"), {}, {}, dict)
+    with pytest.raises(BadInput, match="trains on the CPU only"):
+        train_confined(protocol, acting, None, None, LIMITS, Placement("cuda", "streams"), print, [])  # type: ignore[arg-type]
