@@ -156,11 +156,9 @@ class Tables:
         return inputs.reshape(*rows.shape, *inputs.shape[1:]), self.dataset.train_labels[rows]
 
     def coming(self, done: int, ahead: int) -> tuple[Tensor, Tensor]:
-        """The batch of the update `ahead` after update `done`. Raises BadInput if it is of another epoch."""
-        step = done + ahead
-        if ahead < 0 or step // self.per_epoch != done // self.per_epoch:
-            left = self.per_epoch - done % self.per_epoch
-            raise BadInput(f"batch {ahead} to come", f"the epoch has {left} left", "Ask for fewer batches")
+        """The batch of the update `ahead` after update `done`; where the epoch ends, from its first batch on again."""
+        epoch, place = divmod(done, self.per_epoch)
+        step = epoch * self.per_epoch + (place + ahead) % self.per_epoch
         self.open(step)
         pointed_at = self.counter.clone()
         self.counter.fill_(step)

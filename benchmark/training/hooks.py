@@ -41,8 +41,9 @@ class Run:
     parameter; those entries and their optimizer state stay as they are. `loss`: () mean loss of outputs (n, ...) and
     labels (n, ...). `batch()`: inputs (n, ...) and labels of the next update, ready for the network. `rng(purpose)`:
     the replica's own random generator for this step. `scores`: what a learner trains in the weights' place, per
-    prunable tensor; empty where weights are trained. `coming(k)`: the batch of the update k after the next, which has
-    to be of the same epoch. `held_out()`: inputs and labels of the validation examples, in the order of the split.
+    prunable tensor; empty where weights are trained. `coming(k)`: the batch of the update k after the next, where the
+    epoch ends from its first one on again. `held_out()`: inputs and labels of the validation examples, as the split
+    orders them.
     """
 
     network: nn.Module

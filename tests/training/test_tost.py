@@ -29,9 +29,9 @@ from benchmark.utils.seeding import stream
 PARTS: dict[str, dict[str, Any]] = {
     "activation": {"activation": "swish"},
     "skip": {"skip": 1.0},
-    "rescale": {"rescale": 2},
+    "rescale": {"rescale": 1},
     "smoothing": {"smoothing": 0.1},
-    "all": {"activation": "mish", "skip": 0.5, "rescale": 2, "smoothing": 0.1},
+    "all": {"activation": "mish", "skip": 0.5, "rescale": 1, "smoothing": 0.1},
 }
 
 
@@ -59,11 +59,17 @@ def trained(
     return train([replica], setup, progress, placement, files, None if hook is None else lambda _: [hook])[0]
 
 
+@pytest.fixture(scope="module")
+def plain(tiny_protocol: Protocol) -> Outcome:
+    """Trained with no hook."""
+    return trained(tiny_protocol, None)
+
+
 @pytest.mark.parametrize("part", PARTS)
-def test_the_final_network_is_the_plain_one(tiny_protocol: Protocol, part: str) -> None:
+def test_the_final_network_is_the_plain_one(tiny_protocol: Protocol, plain: Outcome, part: str) -> None:
     """The same class, parameters and mask; its test loss, as it was measured when training had ended, is to the bit
     that of a new network of the protocol with the weights that came out. And the part has changed the training."""
-    plain, hook = trained(tiny_protocol, None), Watched(**PARTS[part], every=2)
+    hook = Watched(**PARTS[part], every=2)
     outcome = trained(tiny_protocol, hook)
     fresh, data = make(NETWORKS["conv-2"]), augmented()
     assert type(hook.left[0]) is type(fresh)
@@ -122,6 +128,26 @@ def test_smoothed_labels_by_hand() -> None:
     assert float(smoothed(cross_entropy, 0.1)(logits, labels)) == pytest.approx(float(expected))
     with pytest.raises(ValueError, match="classification"):
         smoothed(lambda outputs, labels: outputs.sum() + labels.sum(), 0.1)
+
+
+class Looking(Watched):
+    """Keeps the batches to come, at its last step."""
+
+    def at(self, step: int, run: Run) -> None:
+        super().at(step, run)
+        self.next = [run.batch()] + [run.coming(ahead) for ahead in range(11)]
+
+
+def test_batches_to_come(tiny_protocol: Protocol) -> None:
+    """Five an epoch, the last one of fewer examples; behind the last comes the first; asking changes no training."""
+    hook = Looking(smoothing=0.1)
+    outcome, again = trained(tiny_protocol, hook), trained(tiny_protocol, ToST(smoothing=0.1))
+    assert all(torch.equal(outcome.weights[name], again.weights[name]) for name in again.weights)
+    now, *coming = hook.next  # after four updates: the last batch of the first epoch
+    assert [len(labels) for _, labels in coming] == [6, 16, 16, 16, 16, 6, 16, 16, 16, 16, 6]
+    assert all(torch.equal(a, b) for a, b in zip(now, coming[0], strict=True))
+    assert all(torch.equal(coming[k][0], coming[k + 5][0]) for k in range(6))
+    assert sum(len(x.flatten(1).unique(dim=0)) for x, _ in coming[:5]) == 70
 
 
 class Tiny(nn.Module):
@@ -194,7 +220,5 @@ def test_what_it_cannot_do(tiny_protocol: Protocol) -> None:
         ToST(until=0.99).when(recipe_of(tiny_protocol), 4)
     with pytest.raises(BadInput, match="Use streams"):
         trained(tiny_protocol, ToST(skip=1.0), placement=Placement("cpu", "stacked"))
-    with pytest.raises(BadInput, match="Ask for fewer batches"):  # an epoch has five
-        trained(tiny_protocol, ToST(rescale=8))
     resnet = trained(tiny_protocol, ToST(**{**PARTS["all"], "rescale": 0}), "resnet-20")
     assert resnet.failure is None
