@@ -47,6 +47,13 @@ DRAWN: Mapping[str, Drawn] = {
         {"test_accuracy": "test"},
         "accuracy, %",
     ),
+    "representations": Drawn(
+        "Similarity to the dense network, layer by layer",
+        "layer",
+        "layer, the output last",
+        {"svcca": "SVCCA"},
+        "mean canonical correlation of the directions that hold 99 % of the variance",
+    ),
     "iht": Drawn("Recovery by iterative hard thresholding", "step", "steps", {"psnr": "network"}, "PSNR, dB"),
     "planted-imp": Drawn(
         "Recovery by iterative magnitude pruning", "round", "rounds of pruning", {"psnr": "network"}, "PSNR, dB"
