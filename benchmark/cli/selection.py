@@ -14,7 +14,6 @@ from benchmark.planning.select import Selection, patterns_of, selection_of
 from benchmark.plugins.registry import locate, plugin_files
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, behind, cells_of
-from benchmark.protocols.methods import MethodSpec
 from benchmark.records import submissions
 from benchmark.records.store import Store
 from benchmark.records.submissions import Submission, method_name
@@ -119,6 +118,8 @@ def _added(protocol: Protocol, facts: Sequence[PluginFacts], settings: Mapping[s
     own: dict[str, Submission] = {}
     for plugin in facts:
         if not overrides(protocol, plugin.name):
+            if protocol.measures == "analysis":  # its pruning methods are only there to be looked at
+                continue
             submission = submission_to(protocol, plugin)
             own[submission.name] = submission
         elif settings:
@@ -151,11 +152,10 @@ def _finished(pair: tuple[Protocol, str], store: Store) -> bool:
 
 def _refuse_unused(facts: Sequence[PluginFacts], selection: Selection) -> None:
     specs = [
-        spec
+        protocol.pruning_method(name)
         for protocol, method in selection
         if method != DENSE
-        and method not in protocol.analyses
-        and isinstance(spec := protocol.pruning_method(method), MethodSpec)
+        for name in behind(protocol, method)
     ]
     used = {spec.pruner for spec in specs} | {spec.hook.name for spec in specs if spec.hook}
     for plugin in facts:

@@ -326,3 +326,25 @@ def test_bounds_of_a_statement_have_no_margin(protocol: Protocol, measured: Stor
     assert rule.window_text(rule.evaluate(seen).items[0], protocol) == "less than 900 count"
     with pytest.raises(ValueError, match="give below, above or both"):
         of_weights(Bound, of=double)
+
+
+@pytest.mark.usefixtures("answered_here")
+def test_plugins_add_nothing_to_be_analysed(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """A file may stand in for a pruner that the protocol itself names, whose masks are then looked at."""
+    plugin = tmp_path / "largest.py"
+    plugin.write_text(
+        "from benchmark.api import Pruner\n\n\nclass Largest(Pruner):\n    def score(self, network, examples, rng):\n"
+        "        return {name: weight.abs() for name, weight in network.weights.items()}\n"
+    )
+    document, results = of_masks(tiny_protocol, seeds=[0]), str(tmp_path / "results")
+    path = str(written(document, tmp_path))
+    refused = in_process("run", path, "--plugin", str(plugin), "--results", results)
+    assert refused.returncode == 2
+    assert "no selected method uses it" in refused.stderr
+    document["methods"]["magnitude"]["pruner"] = "largest"
+    path = str(written(document, tmp_path))
+    ran = in_process("run", path, "--plugin", str(plugin), "--results", results, "--executor", "in-process")
+    assert ran.returncode == 0, ran.stderr
+    records = Store(Path(results)).records(parse(document, "masks.yaml"))
+    kept = {tiny_protocol.level_table[level].kept for level in (1, 4)}
+    assert {record.analysed["weights"].value for record in records if record.analysed} == kept
