@@ -17,6 +17,19 @@ from __future__ import annotations
 
 from benchmark.plugins.conformance.checks import Check, Finding, Report
 from benchmark.plugins.conformance.suite import CHECKS, Duty, conformance, examine, examined, tiny
+from benchmark.plugins.conformance.trainings import training_report
 from benchmark.plugins.conformance.trials import Subject
 
-__all__ = ["CHECKS", "Check", "Duty", "Finding", "Report", "Subject", "conformance", "examine", "examined", "tiny"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Duty",
+    "Finding",
+    "Report",
+    "Subject",
+    "conformance",
+    "examine",
+    "examined",
+    "tiny",
+    "training_report",
+]

@@ -23,7 +23,9 @@ SECONDS_TO_CHECK = 600.0  # a baseline takes ten to thirty
 @set_option
 @json_option
 def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
-    """Try a pruner on tiny networks of every family. Exit code 1 if it breaks a rule; notes fail nothing.
+    """Try a pruner on tiny networks of every family, a hook or learner on short trainings.
+
+    Exit code 1 if it breaks a rule; notes fail nothing.
 
     \b
     Examples:
@@ -79,24 +81,29 @@ def _show_checks(name: str, report: Report) -> None:
 )
 @click.option(
     "--kind",
-    type=click.Choice(["score", "mask"]),
+    type=click.Choice(["score", "mask", "hook", "learner"]),
     default="score",
     show_default=True,
-    help="score: a number for every weight; mask: the mask itself.",
+    help="score: a number for every weight; mask: the mask itself; hook: acts on a training; learner: trains scores.",
 )
 def new_pruner(name: str, to: Path, kind: Kind) -> None:
-    """Write a folder with a commented, working pruner, an installable package around it, and its tests.
+    """Write a folder with a commented, working plugin, an installable package around it, and its tests.
 
     \b
     Examples:
       lotterybench new-pruner my_method
-      lotterybench new-pruner my_learner --kind mask --to /tmp
+      lotterybench new-pruner my_mask --kind mask --to /tmp
+      lotterybench new-pruner my_hook --kind hook
     """
     from benchmark.plugins.scaffold import write_pruner
 
     paths = write_pruner(name, to, kind)
     for path in paths:
         click.echo(f"Wrote {path}")
+    if kind in ("hook", "learner"):
+        click.echo(f"\nNext:\n  lotterybench check {paths[0]}\n  lotterybench run MY_PROTOCOL.yaml --plugin {paths[0]}")
+        click.echo("MY_PROTOCOL.yaml names it: see docs/authors.md, 'A hook or a learner'.")
+        return
     click.echo(
         f"""
 Next:

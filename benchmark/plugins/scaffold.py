@@ -1,4 +1,4 @@
-"""A new pruner's folder: the commented file, a package around it, its tests. No torch."""
+"""A new plugin's folder: the commented file, a package around it, its tests. No torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from benchmark import protocols
 from benchmark.plugins.registry import names
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
-Kind = Literal["score", "mask"]
+Kind = Literal["score", "mask", "hook", "learner"]
+ENTRY = {"hook": ("hooks", "hook"), "learner": ("pruners", "learner")}  # of "lotterybench.<group>", and its word
 
 
 def write_pruner(name: str, parent: Path, kind: Kind) -> list[Path]:
@@ -32,6 +33,8 @@ def write_pruner(name: str, parent: Path, kind: Kind) -> list[Path]:
         "cls": "".join(part.capitalize() for part in name.split("_")),
         "title": name.replace("_", " ").capitalize(),
         "dashed": name.replace("_", "-"),
+        "group": ENTRY.get(kind, ("pruners", "pruner"))[0],
+        "word": ENTRY.get(kind, ("pruners", "pruner"))[1],
     }
     targets = {
         f"{name}.py": f"{kind}.py.txt",

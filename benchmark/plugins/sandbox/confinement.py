@@ -107,7 +107,7 @@ class Protections:
         holds = {
             "no network": self.no_network,
             "no files but the interpreter's": self.landlock,
-            "those in a read-only root": self.own_root,
+            "a read-only root of their own": self.own_root,
             "no other processes": self.namespaces or self.system_calls,
             "only listed system calls": self.system_calls,
             "limits on time, memory and output": self.limits,
