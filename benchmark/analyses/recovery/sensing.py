@@ -30,7 +30,7 @@ class Sensing:
 
     def apply(self, weights: Tensor) -> Tensor:
         """A w, (n,), of weights (m, d)."""
-        return (inputs_times(self.inputs, weights) * self.patterns).sum(1)
+        return (self.inputs @ weights.T * self.patterns).sum(1)
 
     def adjoint(self, residual: Tensor) -> Tensor:
         """A^T r, (m, d), of r (n,)."""
@@ -50,11 +50,6 @@ class Sensing:
                 block = self.inputs.T @ (both[:, None] * self.inputs)
                 blocks[j, :, k], blocks[k, :, j] = block, block.T
         return blocks.reshape(m * d, m * d)
-
-
-def inputs_times(inputs: Tensor, weights: Tensor) -> Tensor:
-    """(n, m): what every unit with weights (m, d) reads."""
-    return inputs @ weights.T
 
 
 Patterns = Callable[[Tensor, int], Sensing | None]
