@@ -121,6 +121,7 @@ def is_control(protocol: Protocol, method: str) -> bool:
 
 
 def ranked_methods(seen: Observations, group: CostGroup) -> list[str]:
-    """The methods of a cost group, in the protocol's order; controls are in none."""
-    methods = [m for m in seen.protocol.all_methods if m != DENSE and not is_control(seen.protocol, m)]
+    """The methods of a cost group, in the protocol's order; controls and analyses are in none."""
+    left_out = {DENSE, *seen.protocol.analyses}
+    methods = [m for m in seen.protocol.all_methods if m not in left_out and not is_control(seen.protocol, m)]
     return [method for method in methods if taxonomy(seen, method).cost_group == group]

@@ -20,7 +20,9 @@ MARKERS = (
 )  # fmt: skip
 """As many as have no common divisor with the colours: no two methods share both before the 89th."""
 DASHES = ("solid", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px", "20px,3px")
-CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot", "hook": "longdash"}
+CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot"}
+HOOK_DASHES = ("longdash", "longdashdot", "2px,6px", "8px,2px", "12px,2px,2px,2px", "4px,8px", "16px,8px,2px,8px")
+"""Of the trainings of one method's masks with hooks, of which a protocol may have several."""
 USUAL = ("imp", "snip", "synflow", "grasp", "magnitude", "random", "one-shot", "rigl")
 """Have the colours that differ most, whatever a site shows beside them."""
 
@@ -36,20 +38,26 @@ class Look:
 
 
 def looks_of(protocols: Iterable[Protocol], submitted: Iterable[str] = ()) -> dict[str, Look]:
-    """The look of every method of these protocols, and of methods that plugins added."""
+    """The look of every method of these protocols, and of methods that plugins added.
+
+    Analyses are on pages of their own protocols, beside no pruner, and have the same looks again.
+    """
     parents: dict[str, None] = dict.fromkeys(USUAL)
     controls: dict[str, tuple[str, str]] = {}
+    analyses: dict[str, None] = {}
     for protocol in protocols:
-        for name in protocol.all_methods:
-            spec = protocol.method(name)
+        for name, spec in protocol.examined.all_methods.items():
             if isinstance(spec, ControlSpec):
-                controls.setdefault(name, (spec.of, spec.control))
+                hooked = [of for of, dash in controls.values() if of == spec.of and dash in HOOK_DASHES]
+                dash = CONTROL_DASHES.get(spec.control) or HOOK_DASHES[len(hooked) % len(HOOK_DASHES)]
+                controls.setdefault(name, (spec.of, dash))
             else:
                 parents.setdefault(name)
+        analyses.update(dict.fromkeys(protocol.analyses))
     parents.update(dict.fromkeys(sorted(set(submitted) - parents.keys() - controls.keys() - {DENSE})))
     parents.pop(DENSE, None)
-    made = {name: _parent(place) for place, name in enumerate(parents)}
-    made |= {name: _control(made[of], kind) for name, (of, kind) in controls.items()}
+    made = {name: _parent(place) for names in (analyses, parents) for place, name in enumerate(names)}
+    made |= {name: _control(made[of], dash) for name, (of, dash) in controls.items()}
     return made | {DENSE: Look("faint", "circle", "solid", 1.5)}
 
 
@@ -58,8 +66,8 @@ def _parent(place: int) -> Look:
     return Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], DASHES[lap % len(DASHES)])
 
 
-def _control(parent: Look, kind: str) -> Look:
-    return Look(parent.colour, f"{parent.marker}-open", CONTROL_DASHES[kind], 1.4)
+def _control(parent: Look, dash: str) -> Look:
+    return Look(parent.colour, f"{parent.marker}-open", dash, 1.4)
 
 
 def documents(looks: Mapping[str, Look], methods: Iterable[str]) -> dict[str, list[str]]:
