@@ -16,11 +16,8 @@ from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
-import torch
-
 from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.dataset import prepared as prepared_data
-from benchmark.harness.acting import Acting, train_confined
 from benchmark.harness.analysed import AnalysisCells
 from benchmark.harness.jobs import JobLocks, Rounds, SecondTries
 from benchmark.harness.learned import LearnedMask, why_refused
@@ -47,26 +44,22 @@ from benchmark.harness.start import (
     untrained,
     weights_missing,
 )
+from benchmark.harness.trainer import Trainer
 from benchmark.planning.cost import Throughput, replicas_in, too_many_in
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, title, train_steps
-from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import full_masks
 from benchmark.pruning.schedule import ScoreWatch
 from benchmark.records.schema import Record
 from benchmark.records.store import WAIT_SECONDS, Store
 from benchmark.records.submissions import refuse_other_source
-from benchmark.tasks import load_task
-from benchmark.training.checkpoint import CheckpointFile, digest_of, save_weights
+from benchmark.training.checkpoint import save_weights
 from benchmark.training.device import cpu_settings
-from benchmark.training.kernels.engine import described
-from benchmark.training.loop import train
-from benchmark.training.replicas import Outcome, Replica, TrainingSetup
+from benchmark.training.replicas import Outcome, Replica
 from benchmark.utils.errors import BadPruner, NeedFailed, OutOfTime
-from benchmark.utils.signals import with_safe_points
 
 __all__ = ["Harness", "Prepared", "Settings"]
 
@@ -100,6 +93,7 @@ class Harness:
         self.masks = MaskMaker(
             protocol, store, lambda: self.dataset, self.located, settings.confinement, self._hook_source
         )
+        self._trainer = Trainer(protocol, store, settings, lambda: self.dataset, self.masks, self._progress)
         inner = partial(Harness, dataset=dataset)
         self.analyses = AnalysisCells(protocol, store, settings, lambda: self.dataset, inner, self._progress)
 
@@ -327,64 +321,11 @@ class Harness:
         return self._throughput.widths.width if self._throughput.widths is not None else None
 
     def train(self, ready: Sequence[Prepared]) -> list[Outcome]:
-        """Train prepared cells: one after another on the CPU, side by side on another device if by one recipe."""
-        outcomes: dict[int, Outcome] = {}
-        for place, each in enumerate(ready):
-            if (acting := self.masks.confined(each.cell, each.learns)) is not None:
-                outcomes[place] = self._train_confined(each, acting)
-        others = [n for n in range(len(ready)) if n not in outcomes]
-        for learns, recipe in dict.fromkeys((ready[n].learns, ready[n].recipe) for n in others):
-            places = [n for n in others if (ready[n].learns, ready[n].recipe) == (learns, recipe)]
-            found = self._train_alike([ready[n] for n in places], recipe, learns)
-            outcomes |= dict(zip(places, found, strict=True))
-        return [outcomes[place] for place in range(len(ready))]
-
-    def _setup(self, recipe: Recipe) -> TrainingSetup:
-        protocol, make = self.protocol, partial(untrained, self.protocol)
-        return TrainingSetup(make, recipe, protocol.evaluation, self.dataset, load_task(protocol.task))
-
-    def _train_confined(self, each: Prepared, acting: Acting) -> Outcome:
-        with with_safe_points():
-            return train_confined(
-                self.protocol,
-                acting,
-                each.replica,
-                self._setup(each.recipe),
-                self.settings.confinement.limits,
-                self.settings.placement,
-                lambda _, *seen: self._progress(each.cell, *seen),
-                [self._checkpoints(each, acting.source.digest)],
-            )
+        """Train prepared cells; see `Trainer`."""
+        return self._trainer.train(ready)
 
     def _hook_source(self, name: str) -> PluginSource:
         return locate(name, self.settings.plugins, kind="hook")
-
-    def _train_alike(self, ready: Sequence[Prepared], recipe: Recipe, learns: bool) -> list[Outcome]:
-        hooked = not learns and any(hook_of(self.protocol, each.cell) for each in ready)
-        hooks = (lambda number: self.masks.hooks(ready[number].cell)) if hooked else None
-        learners = (lambda number: self.masks.learner(ready[number].cell)) if learns else None
-        with with_safe_points():
-            return train(
-                [each.replica for each in ready],
-                self._setup(recipe),
-                lambda number, *seen: self._progress(ready[number].cell, *seen),
-                self.settings.placement,
-                [self._checkpoints(each) for each in ready],
-                hooks,
-                learners,
-            )
-
-    def _checkpoints(self, ready: Prepared, confined: str | None = None) -> CheckpointFile:
-        cell, replica = ready.cell, ready.replica
-        words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
-        words += [str(self.settings.placement)] if self.settings.placement else []
-        device = self.settings.placement.device if self.settings.placement else "cpu"
-        words += [arithmetic] if (arithmetic := described(self.protocol.recipe, device)) else []
-        words += ["learns a mask"] if ready.learns else []
-        words += [confined] if confined else []
-        of = digest_of(words, replica.start, replica.masks)
-        path = self.store.weights_path(self.protocol, cell, "checkpoint")
-        return CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
 
     def _progress(self, cell: Cell, done: int, total: int, latest: Mapping[str, float]) -> None:
         if self.settings.placement is None:  # else the others that are trained with it go on
