@@ -38,8 +38,8 @@ def test_a_stage_that_hangs_or_breaks_ends_alone(first: Any, tmp_path: Path) -> 
         first.Stage("breaks", 20.0, ("-c", "raise SystemExit(3)")),
         first.Stage("works", 20.0, ("-c", "print('OUT')")),
     )
-    first.run_all(stages, tmp_path, 60.0, first.environment(None))
-    first.run_all(stages[2:], tmp_path, 5.0, first.environment(None))
+    first.run_all(stages, tmp_path, first.SECONDS, first.environment(None, tmp_path))
+    first.run_all(stages[2:], tmp_path, 0.0, first.environment(None, tmp_path))
     assert [(line["stage"], line.get("ended")) for line in lines(tmp_path)] == [
         ("hangs", "out of its time box"), ("breaks", 3), ("works", 0), ("works", None),
     ]  # fmt: skip
@@ -49,16 +49,34 @@ def test_a_stage_that_hangs_or_breaks_ends_alone(first: Any, tmp_path: Path) -> 
 
 def test_it_fits_the_time(first: Any) -> None:
     """Ten minutes, three of fifteen to spare and the rest for starting; every protocol that it names is there."""
-    assert sum(stage.seconds for stage in first.STAGES) <= 600
+    assert sum(stage.seconds for stage in first.STAGES) <= first.SECONDS == 600
     for name in (first.LENET, first.RESNET, first.VGG):
         assert load(name).trains
     pinned = (PATH.parents[1] / "constraints.txt").read_text().lower().replace("_", "-")
+    assert set(first.FEW) < set(first.NEEDED)
     assert [name for name in first.NEEDED if f"\n{name.lower()}==" not in f"\n{pinned}"] == []
 
 
 def test_wheels_are_on_the_path_of_stages(first: Any, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "carried-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("carried.py", "print('carried')")
-    env = first.environment(tmp_path)
+    env = first.environment(tmp_path, tmp_path)
     assert first.run_stage(first.Stage("imports", 30.0, ("-c", "import carried")), tmp_path, 30.0, env) == 0
     assert (tmp_path / "imports.txt").read_text() == "carried\n"
+
+
+def test_a_checkout_says_what_its_plugins_are(first: Any, tmp_path: Path) -> None:
+    """Where the suite is not installed: the pruners and hooks of pyproject.toml are found all the same."""
+    asks = (
+        "from importlib.metadata import entry_points as e; print(sorted(p.name for p in e(group='lotterybench.hooks')))"
+    )
+    env = {**first.environment(None, tmp_path), "PYTHONNOUSERSITE": "1"}
+    assert first.run_stage(first.Stage("asks", 30.0, ("-S", "-c", asks)), tmp_path, 30.0, env) == 0
+    assert "'rigl'" in (tmp_path / "asks.txt").read_text()
+
+
+def test_a_run_ends_before_its_box(first: Any, tmp_path: Path) -> None:
+    """Its budget is the box less what starting and ending take, whatever the box is."""
+    stage = first.Stage("run", 30.0, ("-c", "import sys; print(sys.argv[1])", "BUDGETs"))
+    first.run_stage(stage, tmp_path, 90.0, first.environment(None, tmp_path))
+    assert (tmp_path / "run.txt").read_text() == "65s\n"
