@@ -74,6 +74,16 @@ def batch_norm(spec: BatchNormSpec, channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=spec.epsilon, momentum=spec.momentum)
 
 
+def norm_relu(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+    """relu(norm(x) + shortcut), by the norm itself where it has that as one operation (`benchmark.training.fused`)."""
+    itself = getattr(norm, "norm_relu", None)
+    if itself is not None:
+        fused: Tensor = itself(x, shortcut)
+        return fused
+    h = norm(x)
+    return torch.relu(h if shortcut is None else h + shortcut)
+
+
 class Head(nn.Module):
     """Linear layers fc1, fc2, ... with ReLU and dropout between them; a single one is called fc."""
 

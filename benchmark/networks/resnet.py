@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
-from benchmark.networks.layers import batch_norm
+from benchmark.networks.layers import batch_norm, norm_relu
 from benchmark.networks.registry import FAMILIES
 from benchmark.protocols.network import ResNetSpec
 
@@ -37,8 +36,8 @@ class Block(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        h = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(self.bn2(self.conv2(h)) + self.skip(x))
+        h = norm_relu(self.bn1, self.conv1(x))
+        return norm_relu(self.bn2, self.conv2(h), self.skip(x))
 
 
 @FAMILIES.register("resnet")
@@ -66,7 +65,7 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(channels, spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = torch.relu(self.bn(self.conv(x)))
+        h = norm_relu(self.bn, self.conv(x))
         if self.max_pool:
             h = max_pool2d(h, 3, 2, padding=1)
         for number in range(1, self.stages + 1):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from benchmark.networks.layers import Head, batch_norm
+from benchmark.networks.layers import Head, batch_norm, norm_relu
 from benchmark.networks.registry import FAMILIES
 from benchmark.protocols.network import VggSpec
 
@@ -35,7 +34,7 @@ class Vgg(nn.Module):
             x = max_pool2d(x, 2) if group else x
             for _ in range(size):
                 number += 1
-                x = torch.relu(self.get_submodule(f"bn{number}")(self.get_submodule(f"conv{number}")(x)))
+                x = norm_relu(self.get_submodule(f"bn{number}"), self.get_submodule(f"conv{number}")(x))
         pool = max_pool2d if self.last_pool == "max" else avg_pool2d
         logits: Tensor = self.head(pool(x, self.last_size))
         return logits

@@ -33,6 +33,7 @@ class Contender:
     threads: int = 1
     replicas: int = 1
     strategy: Strategy = "streams"
+    fused: bool = False
 
     @property
     def networks(self) -> int:
@@ -44,7 +45,7 @@ class Contender:
         """What a table calls it."""
         where = f"{self.processes} x {self.threads} thread{'s' * (self.threads > 1)}"
         if self.device != "cpu":
-            where = f"{self.device}, {self.strategy}" if self.loop == "engine" else self.device
+            where = f"{self.device}, {self.strategy}{', fused' * self.fused}" if self.loop == "engine" else self.device
         return f"{LABELS[self.loop]} ({where})"
 
 
@@ -82,7 +83,8 @@ def capture_all(steps: Sequence[Stepped], advance: Callable[[int, int], None]) -
 def _engine(contender: Contender, workload: Workload, seed: int) -> Callable[[int], None]:
     replicas = [workload.replica(seed * contender.replicas + number) for number in range(contender.replicas)]
     dataset = on_device(workload.dataset, contender.device)
-    setup = TrainingSetup(workload.module, workload.recipe, workload.protocol.evaluation, dataset)
+    evaluation = workload.protocol.evaluation
+    setup = TrainingSetup(workload.module, workload.recipe, evaluation, dataset, fused=contender.fused)
     placement = Placement("cuda" if contender.device == "cuda" else "cpu", contender.strategy)
     make_group, make_updates = engine_for(setup, placement)
     steps = make_group(replicas, setup, False).steps

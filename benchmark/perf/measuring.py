@@ -14,20 +14,28 @@ from benchmark.perf.report import LoopRate, SpeedReport
 from benchmark.perf.verbs import MANY, Timed, many_times, verb_times
 from benchmark.protocols import Protocol
 from benchmark.training.device import device_name
+from benchmark.training.replicas import Strategy
 
 PARTS = ("train", "prune", "verbs", "many", "synflow", "kernels")
+STRATEGIES: tuple[Strategy, ...] = ("stacked", "streams")
 USUAL = ("train", "prune", "verbs")
 
 
-def contenders(device: str, counts: Sequence[int]) -> list[Contender]:
-    """The engine with each of `counts` replicas, then the two plain loops; on a CPU with one thread and with all."""
+def contenders(device: str, counts: Sequence[int], normalised: bool = False) -> list[Contender]:
+    """The engine with each of `counts` replicas, then the two plain loops; on a CPU with one thread and with all.
+
+    `normalised`: the network has batch norms, so on CUDA the engine is also timed with them fused.
+    """
     cores = os.cpu_count() or 1
     if device == "cpu":
         engine = [Contender("engine", processes=count) for count in counts]
         threads = sorted({1, cores})
         return [*engine, *(Contender(loop, threads=n) for loop in ("in-memory", "dataloader") for n in threads)]
     engine = [
-        Contender("engine", device, 1, 1, count, strategy) for count in counts for strategy in ("stacked", "streams")
+        Contender("engine", device, 1, 1, count, strategy, fused)
+        for count in counts
+        for strategy in STRATEGIES
+        for fused in (False, True)[: 1 + normalised]
     ]
     return [*engine, Contender("in-memory", device), Contender("dataloader", device, threads=cores)]
 
@@ -51,7 +59,7 @@ def measure_speed(
     top: dict[str, float] = {}
     timed: list[Timed] = []
     if "train" in parts:
-        compared = contenders(device, counts)
+        compared = contenders(device, counts, protocol.network.has_batch_norm)
         how = "take turns" if device == "cpu" else "one after the other"
         say(f"Training {protocol.id} on random data: {len(compared)} loops {how}, {turns} x {seconds:.0f} s each.")
         found = ceiling(device, protocol.recipe.precision)
@@ -98,4 +106,12 @@ def _ratios(rates: Sequence[Rate]) -> dict[str, float]:
     fair = [r for r in rates if r.contender.processes <= (os.cpu_count() or 1)]
     best = {loop: max((r.median for r in fair if r.contender.loop == loop), default=0.0) for loop in
             ("engine", "in-memory", "dataloader")}  # fmt: skip
-    return {f"engine / {loop}": best["engine"] / best[loop] for loop in ("in-memory", "dataloader") if best[loop]}
+    ratios = {f"engine / {loop}": best["engine"] / best[loop] for loop in ("in-memory", "dataloader") if best[loop]}
+    return ratios | _gains(rates)
+
+
+def _gains(rates: Sequence[Rate]) -> dict[str, float]:
+    """By strategy: the engine at its best with fused batch norms over its best without (`training.fused.decisions`)."""
+    engine = [(r.contender.strategy, r.contender.fused, r.median) for r in rates if r.contender.loop == "engine"]
+    best = {key: max(rate for *own, rate in engine if tuple(own) == key) for key in {row[:2] for row in engine}}
+    return {f"fused / unfused, {s}": best[s, True] / best[s, False] for s in STRATEGIES if (s, True) in best}

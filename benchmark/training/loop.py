@@ -28,6 +28,7 @@ from benchmark.training.checkpoint import CheckpointFile, Checkpoints, updates_d
 from benchmark.training.cuda_graphs import Replay
 from benchmark.training.device import cuda_settings, many_queues, no_memory
 from benchmark.training.evaluate import Looks, Observed, Quality
+from benchmark.training.fused.decisions import WORDS as FUSED_WORDS
 from benchmark.training.hooks import Hook, Hooks, Run
 from benchmark.training.kernels.engine import portable
 from benchmark.training.learner import Learner
@@ -56,6 +57,7 @@ class Placement:
 
     device: Literal["cpu", "cuda"]
     strategy: Strategy
+    fused: bool = False
 
 
 @lru_cache(maxsize=2)
@@ -86,7 +88,9 @@ def train(
     if placement is not None:
         if placement.device == "cuda":
             many_queues()
-        setup = replace(setup, dataset=on_device(setup.dataset, placement.device))
+        # A hook or a learner may put another network in place, whose batch norms are the usual ones.
+        fused = placement.fused and hooks is None and learners is None and elsewhere is None
+        setup = replace(setup, dataset=on_device(setup.dataset, placement.device), fused=fused)
     groups = _Groups(replicas, setup, placement, progress or (lambda *_: None), checkpoints, hooks, learners, elsewhere)
     engine = engine_for(setup, placement)
     if setup.device.type == "cpu":
@@ -162,7 +166,8 @@ class _Groups:
         if self.placement is None:
             return None
         words = f"{count} side by side, {self.placement.strategy}"
-        return f"{words}; {too_many} did not fit into memory" if too_many else words
+        words = f"{words}; {too_many} did not fit into memory" if too_many else words
+        return f"{words}; {FUSED_WORDS}" if self.setup.fused else words
 
     def _attempt(
         self, numbers: Sequence[int], engine: Engine, saved: Sequence[Mapping[str, Tensor]]

@@ -25,6 +25,7 @@ from benchmark.tasks import Task, load_task
 from benchmark.training.batches import ReplicaExamples, Tables
 from benchmark.training.device import channels_last
 from benchmark.training.evaluate import History, Quality, chunk_of, measure
+from benchmark.training.fused.layers import fuse
 from benchmark.training.hooks import Run
 from benchmark.training.optim import make_optimizer, rate_table, under
 from benchmark.training.separate import Columns, SeparateReplicas, usable
@@ -85,7 +86,7 @@ class TrainingSetup:
     """What all replicas of one call have in common.
 
     `make_module(inputs)`: an untrained network of the protocol, reading `inputs` features (None: all). `dataset`: on
-    the device that the replicas are trained on.
+    the device that the replicas are trained on. `fused`: batch norm and ReLU are one operation (`fused.layers`).
     """
 
     make_module: MakeModule
@@ -93,6 +94,7 @@ class TrainingSetup:
     evaluation: EvaluationSpec
     dataset: Dataset
     task: Task = CLASSIFICATION
+    fused: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -176,7 +178,7 @@ class Stacked:
         self.replicas, self.setup, self._dataset = replicas, setup, setup.dataset
         recipe, device = setup.recipe, setup.device
         module, states = setup.make_module(None).to(device), [masked_start(replica) for replica in replicas]
-        self.stack = Stack(module, states, recipe.precision, device.type, setup.task.loss)
+        self.stack = Stack(module, states, recipe.precision, device.type, setup.task.loss, setup.fused)
         sources = [ReplicaExamples(replica.split.training, replica.seed) for replica in replicas]
         masks = _together([replica.masks for replica in replicas])
         self.steps = [_step(self.stack, setup, replicas[0], self._dataset.train_inputs, sources, masks, hooked)]
@@ -298,6 +300,7 @@ class _Member:
             self.columns = Columns.of(Mlp.input_weight, replica.masks)
         module = setup.make_module(self.columns.count if self.columns else None)
         module.load_state_dict(self._narrow(masked_start(replica)))
+        module = fuse(module) if setup.fused else module
         module.to(setup.device)
         if not hooked and channels_last(setup.recipe.precision, setup.device.type):
             module.to(memory_format=torch.channels_last)

@@ -21,12 +21,12 @@ Info = Any
 Dims = tuple[int | None, ...]
 
 
-def _in_front(tensor: Tensor, dim: int | None, replicas: int) -> Tensor:
+def in_front(tensor: Tensor, dim: int | None, replicas: int) -> Tensor:
     """With the axis of replicas in front; what has none is the same for all."""
     return tensor.expand(replicas, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-class _Rule(Function):
+class Rule(Function):
     """An operation that is only ever called under vmap; autograd sees what `vmap` calls in its place."""
 
     @staticmethod
@@ -39,37 +39,37 @@ class _Rule(Function):
         """Nothing to keep."""
 
 
-class _Affine(_Rule):
+class _Affine(Rule):
     @staticmethod
     def vmap(info: Info, in_dims: Dims, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
         """x (replicas, ..., in) times weight (replicas, out, in), plus bias (replicas, out)."""
         replicas = info.batch_size
-        x, weight = (_in_front(t, d, replicas) for t, d in zip((x, weight), in_dims[:2], strict=True))
+        x, weight = (in_front(t, d, replicas) for t, d in zip((x, weight), in_dims[:2], strict=True))
         rows = x.flatten(1, -2)
         if bias is None:
             y = torch.bmm(rows, weight.mT)
         else:
-            y = torch.baddbmm(_in_front(bias, in_dims[2], replicas).unsqueeze(1), rows, weight.mT)
+            y = torch.baddbmm(in_front(bias, in_dims[2], replicas).unsqueeze(1), rows, weight.mT)
         return y.reshape(*x.shape[:-1], -1), 0
 
 
-class _Convolved(_Rule):
+class _Convolved(Rule):
     @staticmethod
     def vmap(
         info: Info, in_dims: Dims, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any
     ) -> tuple[Tensor, int]:
         """Groups of channels, one for each replica. `rest`: stride, padding, dilation, groups of one replica."""
         replicas, (stride, padding, dilation, groups) = info.batch_size, rest
-        weight = _in_front(weight, in_dims[1], replicas).flatten(0, 1)
-        bias = None if bias is None else _in_front(bias, in_dims[2], replicas).flatten()
+        weight = in_front(weight, in_dims[1], replicas).flatten(0, 1)
+        bias = None if bias is None else in_front(bias, in_dims[2], replicas).flatten()
         if in_dims[0] is not None or groups > 1:  # else all read the same channels
-            x = _in_front(x, in_dims[0], replicas).movedim(0, 1).flatten(1, 2)
+            x = in_front(x, in_dims[0], replicas).movedim(0, 1).flatten(1, 2)
             groups *= replicas
         y = conv2d(x, weight, bias, stride, padding, dilation, groups)
         return y.reshape(len(y), replicas, -1, *y.shape[2:]), 1
 
 
-class _Normalised(_Rule):
+class _Normalised(Rule):
     @staticmethod
     def vmap(info: Info, in_dims: Dims, x: Tensor, *rest: Any) -> tuple[Tensor, int]:
         """The channels of all replicas side by side: (n, replicas x channels, h, w).
@@ -79,9 +79,9 @@ class _Normalised(_Rule):
         """
         replicas = info.batch_size
         weight, bias, mean, var = (
-            _in_front(t, d, replicas).reshape(-1) for t, d in zip(rest[:4], in_dims[1:5], strict=True)
+            in_front(t, d, replicas).reshape(-1) for t, d in zip(rest[:4], in_dims[1:5], strict=True)
         )
-        x = _in_front(x, in_dims[0], replicas).movedim(0, 1)
+        x = in_front(x, in_dims[0], replicas).movedim(0, 1)
         return batch_norm(x.flatten(1, 2), mean, var, weight, bias, *rest[4:]).reshape(x.shape), 1
 
 

@@ -17,6 +17,7 @@ from torch.func import functional_call, vmap
 from benchmark.networks.layers import dropouts, give_words
 from benchmark.training.batches import Tables
 from benchmark.training.device import arithmetic
+from benchmark.training.fused.layers import fuse
 from benchmark.training.optim import updating
 from benchmark.training.stacked_layers import stackable
 
@@ -74,14 +75,21 @@ class Stack:
 
     torch.func.vmap and the layers of `stacked_layers` make one kernel for all replicas of each layer: batched matrix
     products of linear layers, grouped convolutions, batch norm over the channels of all. `module` is the architecture,
-    which the stack takes over; its values are never used.
+    which the stack takes over; its values are never used. `fused`: with batch norm and ReLU as one operation.
     """
 
     def __init__(
-        self, module: nn.Module, states: Sequence[Mapping[str, Tensor]], precision: str, device: str, loss: Loss
+        self,
+        module: nn.Module,
+        states: Sequence[Mapping[str, Tensor]],
+        precision: str,
+        device: str,
+        loss: Loss,
+        fused: bool = False,
     ) -> None:
         own = dict(module.named_parameters())
-        self.module, self.precision, self.count, self.loss = stackable(module), precision, len(states), loss
+        self.module = fuse(stackable(module)) if fused else stackable(module)
+        self.precision, self.count, self.loss = precision, len(states), loss
         stacked = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
         self.parameters = {name: stacked[name].requires_grad_() for name in own}
         self.buffers = {name: tensor for name, tensor in stacked.items() if name not in own}

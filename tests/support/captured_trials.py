@@ -90,6 +90,7 @@ class Trial:
     hooks: Hooks | None = None
     steps: int = 11
     learners: Learners | None = None
+    fused: bool = False
 
     def replicas(self) -> list[Replica]:
         """Of other weights, masks and orders; the second is dense."""
@@ -113,7 +114,7 @@ class Trial:
 
     def trained(self, device: Literal["cpu", "cuda"] | None = "cpu") -> list[Outcome]:
         """Side by side on a device, on the CPU by whatever `loop.Eager` is at the moment; None: one after another."""
-        placement = None if device is None else Placement(device, self.strategy)
+        placement = None if device is None else Placement(device, self.strategy, self.fused)
         return train(self.replicas(), self.setup(), None, placement, hooks=self.hooks, learners=self.learners)
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from fused_values import apart, calculated, values
 from replica_groups import NETWORKS, augmented, recipe_of, replicas_of, went
 
 from benchmark.networks import make
 from benchmark.protocols import Protocol
 from benchmark.protocols.recipe import EvaluationSpec
+from benchmark.training.fused import formulas
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import TrainingSetup
 
@@ -85,3 +87,30 @@ def test_fp32_is_not_tf32(tiny_protocol: Protocol) -> None:
     host = went("conv-2", replicas, recipe_of(tiny_protocol), tiny_protocol, None)[0]
     errors = [max(float((o.weights[n] - host.weights[n]).abs().max()) for n in host.weights) for o in (exact, coarse)]
     assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["usual", "channels last"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2**-7)], ids=["fp32", "bf16"])
+def test_fused_kernels_are_the_formulas(layout: Any, dtype: torch.dtype, tolerance: float) -> None:
+    """Batch norm, shortcut and ReLU as one operation, at ResNet-20's widths; 1e-4 of the largest value in fp32."""
+    from benchmark.training.fused import triton_kernels
+
+    for shape in ((80, 16, 32, 32), (128, 64, 8, 8)):
+        given = tuple(tensor.cuda() for tensor in values(shape, dtype, layout))
+        for shortcut in (False, True):
+            found = calculated(triton_kernels, given, shortcut)
+            assert apart(found, calculated(formulas, given, shortcut)) < tolerance
+
+
+@pytest.mark.parametrize("strategy", ["stacked", "streams"])
+def test_fused_batch_norms_are_captured(tiny_protocol: Protocol, strategy: Any) -> None:
+    """The first updates of ResNet-20 are those of the layers to rounding, and the record says which they were."""
+    replicas = [replace(replica, snapshots=(1,)) for replica in replicas_of("resnet-20", 2)]
+    usual, fused = (
+        went("resnet-20", replicas, recipe_of(tiny_protocol), tiny_protocol, Placement("cuda", strategy, fused))
+        for fused in (False, True)
+    )
+    for one, other in zip(usual, fused, strict=True):
+        assert (other.replica_group or "").endswith("; batch norm and ReLU fused")
+        for key, value in one.snapshots[1].items():
+            assert torch.allclose(value, other.snapshots[1][key], rtol=1e-3, atol=1e-4), key

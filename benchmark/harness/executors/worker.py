@@ -18,6 +18,8 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
+from benchmark.training.device import device_name
+from benchmark.training.fused.decisions import fused_on
 from benchmark.training.loop import Placement
 from benchmark.training.replicas import strategy_for
 from benchmark.utils.errors import OutOfTime
@@ -127,7 +129,11 @@ def _run(harness: Harness, batch: Batch) -> list[PlannedJob]:
 
 def placement_for(protocol: Protocol, device: str) -> Placement | None:
     """Where a protocol's networks are trained; None is one after another on this core."""
-    return None if device == "cpu" else Placement("cuda", strategy_for(protocol.network))
+    if device == "cpu":
+        return None
+    strategy = strategy_for(protocol.network)
+    name = device_name(device).partition(": ")[2]
+    return Placement("cuda", strategy, fused_on(name, strategy, protocol.recipe.precision))
 
 
 def _harness(
