@@ -10,7 +10,7 @@ OUT/<stage>.txt. Records go to OUT/results. Nothing here asserts: read the lines
 
 Needs Python 3.11 or newer and torch 2.11 or newer with CUDA, both of which the machine has to bring. The rest is
 carried as wheels for x86-64 Linux, which --wheels puts on the path of the stages without installing anything: `NEEDED`,
-57 MB, or with --few `FEW`, 3 MB, what an image with PyTorch and the usual scientific packages lacks. The suite itself
+80 MB, or with --few `FEW`, 3 MB, what an image with PyTorch and the usual scientific packages lacks. The suite itself
 need not be installed: what it says of its plugins is read from pyproject.toml. Run it from the root of a checkout.
 MNIST is looked for where LOTTERYBENCH_DATA says, else in shared/data of the checkout or beside it. It was tried on the
 counting runtime of tests/gpu_shim only, where every number is rubbish and tests of numbers fail:
@@ -40,9 +40,10 @@ SPARE = 15.0  # seconds that a stage has to have at least
 SECONDS = 600.0  # that the boxes of all stages are made for
 FEW = ("annotated-types", "mnist1d", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection")
 NEEDED = (  # of constraints.txt
-    "annotated-types", "click", "filelock", "iniconfig", "markdown-it-py", "mdurl", "mnist1d", "numpy", "packaging",
-    "pluggy", "pydantic", "pydantic-core", "Pygments", "pytest", "PyYAML", "requests", "rich", "safetensors", "scipy",
-    "tabulate", "typing-extensions", "typing-inspection",
+    "annotated-types", "certifi", "charset-normalizer", "click", "contourpy", "cycler", "filelock", "fonttools",
+    "idna", "iniconfig", "kiwisolver", "markdown-it-py", "matplotlib", "mdurl", "mnist1d", "numpy", "packaging",
+    "pillow", "pluggy", "pydantic", "pydantic-core", "Pygments", "pyparsing", "pytest", "python-dateutil", "PyYAML",
+    "requests", "rich", "safetensors", "scipy", "tabulate", "typing-extensions", "typing-inspection", "urllib3",
 )  # fmt: skip
 LENET, RESNET, VGG = "lth/lenet-mnist", "missingmark/resnet20-cifar10", "missingmark/vgg16-cifar10"
 
