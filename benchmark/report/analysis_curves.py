@@ -52,7 +52,7 @@ DRAWN: Mapping[str, Drawn] = {
         "layer",
         "layer, the output last",
         {"svcca": "SVCCA"},
-        "mean canonical correlation of the directions that hold 99 % of the variance",
+        "mean canonical correlation",
     ),
     "iht": Drawn("Recovery by iterative hard thresholding", "step", "steps", {"psnr": "network"}, "PSNR, dB"),
     "planted-imp": Drawn(
