@@ -11,9 +11,8 @@ from torch import nn
 
 from benchmark.analyses.analysis import Analysis, Findings
 from benchmark.analyses.setting import Setting
-from benchmark.compression.applying import compressed
 from benchmark.compression.cycles import Machine
-from benchmark.compression.interface import DENSE_BITS, Compressed, budget_for, dense_bits
+from benchmark.compression.interface import DENSE_BITS, Compressed, budget_for, compressed, dense_bits
 from benchmark.plugins.load import make_compressor
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol

@@ -101,7 +101,7 @@ def make_compressor(source: PluginSource, parameters: Mapping[str, Any]) -> Comp
         raise BadInput(
             f"compressor '{source.name}'",
             "is not of this repository, and no confined process compresses yet",
-            "Use one of its own, or call it with benchmark.compression.applying.compressed",
+            "Use one of its own, or call it with benchmark.compression.interface.compressed",
         )
     compressor: Compressor = make_own(source, parameters, "compressor")
     return compressor

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from baselines.escalate import Escalate
 from baselines.magnitude_code import MagnitudeCode
 from benchmark.api import Compressed, Compressor, Network
-from benchmark.compression.applying import compressed
 from benchmark.compression.coding import Code, binary_entropy, filled
 from benchmark.compression.cycles import Machine
-from benchmark.compression.interface import LayerCost, Work, budget_for, copied, dense_bits
+from benchmark.compression.interface import LayerCost, Work, budget_for, compressed, copied, dense_bits
 from benchmark.plugins.load import make_compressor
 from benchmark.plugins.registry import locate, names
 from benchmark.utils.errors import BadInput, BadPruner

@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from baselines.escalate import Escalate, decomposed, quantised, recomposed, ternary, two_stage
-from benchmark.compression.applying import compressed
-from benchmark.compression.interface import budget_for
+from benchmark.compression.interface import budget_for, compressed
 from benchmark.utils.errors import BadInput
 
 KERNELS = torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
