@@ -16,8 +16,9 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import cells_of, density_text, point_of
 from benchmark.records import submissions
 from benchmark.records.schema import MaskMetric, Measured, Metric, Number, Record
-from benchmark.records.store import Store
-from benchmark.records.submissions import Submission, Verification
+from benchmark.records.store import Store, left_out
+from benchmark.records.submissions import Submission
+from benchmark.records.verifications import VerifiedMark, mark_of
 from benchmark.utils.errors import BadInput
 
 MASK_METRICS: tuple[str, ...] = get_args(MaskMetric)
@@ -238,12 +239,22 @@ def failure_text(protocol: Protocol, record: Record) -> str:
 REPORTED = "reported"
 
 
-def mark_text(verification: Verification | None) -> str:
-    """How far a row can be trusted: `reported` by its author, or measured again by somebody."""
-    if verification is None:
+def mark_text(mark: VerifiedMark | None) -> str:
+    """How far a row can be trusted: `reported` by its author, or measured again by somebody, who may have signed it."""
+    if mark is None:
         return REPORTED
-    v = verification
-    return f"verified ({' '.join(v.by.split())}, {v.when}, {v.cells} cell{'s' if v.cells > 1 else ''})"
+    v = mark.verification
+    fresh = f", {v.fresh_cells} at fresh seeds" if v.fresh_cells else ""
+    return f"verified ({v.by}, {v.when}, {v.cells} cell{'s' if v.cells > 1 else ''}{fresh}, {mark.signing})"
+
+
+def _standing(store: Store, protocol: Protocol, submission: Submission) -> str:
+    """`mark_text` of what lies beside a submission; a mark that does not hold is said once, and counts for nothing."""
+    try:
+        return mark_text(mark_of(store, protocol, submission))
+    except BadInput as error:
+        left_out(str(error))
+        return REPORTED
 
 
 def all_gathered(protocols: Iterable[Protocol], stores: Sequence[Store]) -> dict[str, Observations]:
@@ -260,7 +271,7 @@ def gathered(protocol: Protocol, stores: Sequence[Store]) -> Observations:
     marks: dict[str, str] = {}
     records: dict[tuple[str, int, int, int], Record] = {}
     for store in stores:
-        own = submissions.of_protocol(store, protocol)
+        own = submissions.of_protocol(store, protocol, sound_only=True)
         found = store.records(protocol)
         for name, submission in own.items():
             submissions.refuse_mixed(submission, (r for r in found if r.method.name == name))
@@ -270,9 +281,9 @@ def gathered(protocol: Protocol, stores: Sequence[Store]) -> Observations:
                     f"{store.root} and a folder before it hold different plugins of this name",
                     "Rename one of the plugin files, and measure it again",
                 )
-            verification = submissions.verification(store, protocol, submission)
-            if verification or name not in marks:
-                marks[name] = mark_text(verification)
+            standing = _standing(store, protocol, submission)
+            if standing != REPORTED or name not in marks:
+                marks[name] = standing
         for r in found:
             records.setdefault((r.method.name, r.cell.level, r.cell.seed, r.cell.draw), r)
     wider = submissions.added_to(protocol, added)

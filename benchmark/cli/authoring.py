@@ -37,9 +37,11 @@ def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
     from benchmark.cli.selection import settings_of
     from benchmark.plugins.child import ask
     from benchmark.plugins.conformance.checks import Report
+    from benchmark.plugins.describe import refuse_name
     from benchmark.plugins.registry import plugin_files
 
     files = plugin_files([plugin])
+    refuse_name(plugin)
     given = settings_of(settings, files)
     name = next(iter(files))
     answer = ask("benchmark.plugins.conformance", plugin, given, SECONDS_TO_CHECK)

@@ -1,4 +1,4 @@
-"""Verbs that judge: score, power, leaderboard, figure, report, regression."""
+"""Verbs that judge: score, power, leaderboard, figure, report, regression, fsck."""
 
 from __future__ import annotations
 
@@ -206,8 +206,9 @@ def report(results: Path, to: Path, docs: Path) -> None:
 def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> None:
     """Derive every committed number again, make a fixed set of fast cells again, and compare.
 
-    Verdicts, the board with its pages, and pictures must be the same byte for byte. Cells must be the same bit for bit
-    on the processor and versions of their records; elsewhere they must lie within tolerances that each line states.
+    Every file is held against every digest first, as `lotterybench fsck` does. Verdicts, the board with its pages, and
+    pictures must be the same byte for byte. Cells must be the same bit for bit on the processor and versions of their
+    records; elsewhere they must lie within tolerances that each line states.
 
     \b
     Examples:
@@ -224,6 +225,7 @@ def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> 
 
     store, known = existing_results(results), protocols.load_all()
     found = derive(store, known, board, figures)
+    _every_file(store, found)
     made = 0 if derive_only else _remeasured(store, found)
     for line in found.agreed:
         click.echo(f"same: {line}")
@@ -237,6 +239,46 @@ def regression(results: Path, board: Path, figures: Path, derive_only: bool) -> 
         click.echo("Nothing is measured: there is no record to compare anything with.")
         raise click.exceptions.Exit(EXIT_USAGE)
     click.echo("No regression.")
+
+
+def _every_file(store: Store, found: RegressionResult) -> None:
+    """What `fsck` says, added to `found`."""
+    from benchmark.sharing.fsck import fsck as look
+
+    checked = look(store)
+    found.reasons = list(dict.fromkeys([*checked.wrong, *found.reasons]))
+    if not checked.wrong:
+        found.agreed.insert(0, checked.sentence())
+
+
+@click.command()
+@results_option
+@click.option("--quiet", is_flag=True, help="Do not say which protocol is looked at.")
+def fsck(results: Path, quiet: bool) -> None:
+    """Hold every file of a results folder against every digest that names it.
+
+    Records, their curves, the masks of every level, protocols and LOCK.json, what plugins say of themselves, marks of
+    verification. Each file that is not sound is one line; the others are looked at all the same.
+
+    \b
+    Examples:
+      lotterybench fsck
+      lotterybench fsck --results /tmp/mine
+
+    \b
+    Exit codes: 0 every digest holds, 1 a file is not sound, 2 there is no such folder.
+    """
+    from benchmark.planning.select import existing_results
+    from benchmark.sharing.fsck import fsck as look
+
+    say = (lambda _: None) if quiet else (lambda key: click.echo(f"... {key}", err=True))
+    found = look(existing_results(results), say)
+    for line in found.wrong:
+        click.echo(f"WRONG: {line}")
+    if found.wrong:
+        click.echo(f"{len(found.wrong)} files are not sound.")
+        raise click.exceptions.Exit(EXIT_DEVIATION)
+    click.echo(f"{found.sentence()}.")
 
 
 def _remeasured(store: Store, found: RegressionResult) -> int:

@@ -1,6 +1,7 @@
 """The command line: `lotterybench VERB`. No verb imports torch before it needs it, and `--help` nothing but click.
 
-Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment.
+Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment, 70 a defect of this
+program, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 from benchmark import __version__
 from benchmark.cli.authoring import check, new_pruner
 from benchmark.cli.entry import STOPPED
-from benchmark.cli.judging import figure, leaderboard, power, regression, report, score
+from benchmark.cli.judging import figure, fsck, leaderboard, power, regression, report, score
 from benchmark.cli.reading import info, list_, plan_, status
 from benchmark.cli.running import run, speed, worker
 from benchmark.cli.sharing import pull, push, submit, verify
@@ -54,7 +55,8 @@ def cli() -> None:
       lotterybench score                         decide the claims
       lotterybench leaderboard                   regenerate leaderboard.md
 
-    Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment.
+    Exit codes: 0 ok, 1 a deviation or regression, 2 bad usage or nothing measured, 3 the environment, 70 a defect of
+    this program, 130 stopped by Ctrl-C.
 
     \b
     Names are completed after TAB in a shell that has read this, in ~/.bashrc say:
@@ -65,7 +67,7 @@ def cli() -> None:
 
 VERBS: dict[str, tuple[click.Command, ...]] = {
     "Measure": (list_, info, plan_, run, status, speed),
-    "Judge": (score, power, leaderboard, report, figure, regression),
+    "Judge": (score, power, leaderboard, report, figure, regression, fsck),
     "Share": (submit, verify, push, pull),
     "Extend": (new_pruner, check),
 }

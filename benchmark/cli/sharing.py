@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,7 +89,19 @@ def submit(plugin: Path, only: Sequence[str], results: Path, settings: tuple[str
     type=click.Path(path_type=Path, file_okay=False),
     help="If all is well, take the method over into this results folder, where the board says who verified it.",
 )
+@click.option(
+    "--fresh-seeds",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Train the method at so many seeds drawn here, which its author cannot have seen.",
+)
 @click.option("--by", help="Who verifies.  [default: your user name]")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Sign the mark with this ssh-ed25519 key, by ssh-keygen. Without it the mark says that it is unsigned.",
+)
 @click.option(
     "--protocol",
     "files",
@@ -97,17 +110,28 @@ def submit(plugin: Path, only: Sequence[str], results: Path, settings: tuple[str
     help="A protocol file of your own that the bundle was measured under.",
 )
 @json_option
-def verify(
-    bundle: Path, sample: int, seed: int, results: Path | None, by: str | None, files: tuple[Path, ...], as_json: bool
+def verify(  # noqa: PLR0913, PLR0917 - one for each option
+    bundle: Path,
+    sample: int,
+    seed: int,
+    results: Path | None,
+    fresh_seeds: int,
+    by: str | None,
+    key: Path | None,
+    files: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
-    """Check a bundle, then make masks and train cells again, the plugin confined as in every run.
+    """Check a bundle, then make masks and train cells again, the plugin confined as in every run; last, train it at
+    seeds drawn here.
 
-    Exit code 1 with every reason if the bundle contradicts itself, the protocol, or what is measured here.
+    What it says of its own machine decides nothing. Cells that are not the same bit for bit are compared as two
+    samples, and the last line says what these can and cannot exclude. Exit code 1 with every reason if the bundle
+    contradicts itself, the protocol, or what is measured here.
 
     \b
     Examples:
       lotterybench verify my_method.lotterybench.zip
-      lotterybench verify my_method.lotterybench.zip --sample 5 --results results --by 'Ada Lovelace'
+      lotterybench verify my_method.lotterybench.zip --results results --by 'Ada Lovelace' --key ~/.ssh/id_ed25519
     """
     from benchmark import protocols
     from benchmark.records.store import Store
@@ -116,17 +140,37 @@ def verify(
 
     if not bundle.is_file():
         raise BadInput(str(bundle), "there is no such file", "Give the path of a bundle")
+    if results is not None and not fresh_seeds:
+        raise BadInput("--fresh-seeds 0", "no row is verified without seeds that its author cannot have seen", "Give 1")
+    sampling = Sampling(sample, seed, fresh_seeds)
     read = read_bundle(bundle)
     own = [protocols.load_file(path) for path in files]
     with TemporaryDirectory() as folder:
         checks = check(read, Path(folder) / "claimed", [*own, *protocols.load_all()])
-        measured = [] if checks.reasons else _measured(checks, Path(folder), sample, seed, results, as_json)
+        measured = [] if checks.reasons else _measured(checks, Path(folder), sampling, results, as_json)
         reasons = [*checks.reasons, *(reason for found in measured for reason in found.reasons)]
         _show_verification(read, measured, reasons, as_json)
         if reasons:
             raise click.exceptions.Exit(EXIT_DEVIATION)
         if results is not None:
-            _take_over(checks, measured, Store(results), by or getpass.getuser(), as_json)
+            _take_over(checks, measured, Store(results), Verifier(by or getpass.getuser(), key), as_json)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What the verifier chose to measure again."""
+
+    sample: int
+    seed: int
+    fresh_seeds: int
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Who signs, and with which key; None leaves a mark unsigned."""
+
+    name: str
+    key: Path | None
 
 
 def _write(to: Path, content: bytes) -> None:
@@ -160,7 +204,7 @@ def _obtain(protocol: Protocol) -> None:
         raise EnvironmentProblem(protocol.key, str(problem), "Its masks and networks cannot be made without its data")
 
 
-def _measured(checks: Checks, folder: Path, sample: int, seed: int, results: Path | None, as_json: bool) -> list[Rerun]:
+def _measured(checks: Checks, folder: Path, sampling: Sampling, results: Path | None, as_json: bool) -> list[Rerun]:
     from benchmark.cli.terminal import step_progress
     from benchmark.plugins.sandbox.confinement import describe
     from benchmark.records.store import Store
@@ -174,10 +218,10 @@ def _measured(checks: Checks, folder: Path, sample: int, seed: int, results: Pat
     if not as_json:
         click.echo("Files, digests, records and masks agree with each other and with the protocol.")
         click.echo(describe().sentence())
-    key = (checks.bundle.digest, seed)
+    key = (checks.bundle.digest, sampling.seed)
     with step_progress(quiet=as_json) as say:
         return [
-            measure_again(claimed, folder / f"again-{number}", sample, key, say)
+            measure_again(claimed, folder / f"again-{number}", sampling.sample, key, say, sampling.fresh_seeds)
             for number, claimed in enumerate(checks.claims)
         ]
 
@@ -190,6 +234,8 @@ def _show_verification(bundle: Bundle, measured: Sequence[Rerun], reasons: Seque
             "masks": sum(found.masks for found in measured),
             "cells": sum(found.cells for found in measured),
             "identical": sum(found.identical for found in measured),
+            "fresh_cells": sum(found.fresh_cells for found in measured),
+            "excludes": [found.excludes for found in measured],
             "reasons": list(reasons),
         }
         click.echo(json.dumps(document, indent=1))
@@ -203,18 +249,27 @@ def _show_verification(bundle: Bundle, measured: Sequence[Rerun], reasons: Seque
             click.echo(
                 f"Of masks at the sparsest level, {min(found.shares.values()):.1%} or more stays if weights are nudged."
             )
+        if not found.reasons:
+            click.echo(found.excludes)
     for reason in reasons:
         click.echo(f"REFUSED {plain(reason)}")  # it may quote the bundle
     click.echo(f"Not verified: {len(reasons)} reasons." if reasons else "Verified.")
 
 
-def _take_over(checks: Checks, measured: Sequence[Rerun], store: Store, by: str, as_json: bool) -> None:
-    from benchmark.sharing.bundle.verify import mark, take_over
+def _take_over(checks: Checks, measured: Sequence[Rerun], store: Store, verifier: Verifier, as_json: bool) -> None:
+    from benchmark.sharing.bundle.verify import mark, missing_dense, take_over
 
     for claimed, found in zip(checks.claims, measured, strict=True):
-        count = take_over(claimed, store, mark(claimed, by, found.cells))
-        if not as_json:
-            click.echo(f"{count} files taken over into {store.folder(claimed.protocol, claimed.submission.name)}")
+        made = mark(claimed, verifier.name, found, verifier.key)
+        count = take_over(claimed, store, made)
+        if as_json:
+            continue
+        if made.signature is None:
+            click.echo("The mark is unsigned: whoever can write to the folder could have written it. To sign it: --key")
+        if seeds := missing_dense(claimed, store):
+            command = f"lotterybench run {claimed.protocol.argument}:dense --results {store.root}"
+            click.echo(f"{len(seeds)} dense networks are not taken over, but measured here: {command}")
+        click.echo(f"{count} files taken over into {store.folder(claimed.protocol, claimed.submission.name)}")
 
 
 @click.command()

@@ -38,7 +38,7 @@ from benchmark.records.schema import (
     ScoreFacts,
 )
 from benchmark.tasks import Task, load_task
-from benchmark.training.device import described, device_name, driver
+from benchmark.training.device import capability, described, device_name, driver
 from benchmark.training.evaluate import History
 from benchmark.training.kernels.engine import described as arithmetic
 from benchmark.training.replicas import Outcome
@@ -187,6 +187,7 @@ def _record(context: RecordContext, reason: str | None, replica_group: str | Non
             driver(device),
             replica_group,
             _arithmetic(protocol, cell, device),
+            capability(),
         ),
         **{"mask": None, "measured": None, "cost": None, "curves_sha256": None, **found},
     )

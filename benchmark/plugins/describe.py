@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from benchmark.plugins.child import ask
-from benchmark.plugins.registry import PluginSource, locate
+from benchmark.plugins.registry import PluginSource, locate, same_code
 from benchmark.plugins.registry import names as installed
 from benchmark.protocols import Protocol
 from benchmark.protocols.methods import OF_TRAINED, Allocation, ControlSpec, MethodSpec, Needs, Return, Schedule
@@ -59,12 +59,21 @@ def described(path: Path, given: Mapping[str, str]) -> PluginFacts:
         raise BadPruner(f"plugin {path}", f"says of itself what cannot be ({error})", "Correct the file") from error
 
 
+def refuse_name(path: Path) -> None:
+    """Raise BadInput if a file's name can name no method of any protocol, as `run` would say of it."""
+    source = locate(path.stem, {path.stem: path})
+    method_name(source.name, {})
+    if source.name == "dense" or _registered(source) == "other":
+        taken = "the unpruned network" if source.name == "dense" else "a registered pruner"
+        raise BadInput(f"plugin '{source.name}'", f"its name is that of {taken}", "Rename the plugin's file")
+
+
 def _registered(source: PluginSource) -> Literal["no", "same", "other"]:
     """Whether an installed pruner has this plugin's name: with the "same" code, or "other" code."""
     if source.name not in installed():
         return "no"
     try:
-        return "same" if locate(source.name).digest == source.digest else "other"
+        return "same" if same_code(source.name, source.source) else "other"
     except BadPruner:
         return "other"
 

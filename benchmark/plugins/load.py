@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmark.compression.interface import Compressor
-from benchmark.plugins.registry import GROUP, PluginSource, names, read_plugin, source_digest
+from benchmark.plugins.registry import GROUP, OWN_PLUGINS, PluginSource, names, read_plugin, source_digest, text_digest
 from benchmark.pruning.interface import MaskLearner, Plugin, Pruner
 from benchmark.training.hooks import Hook
 from benchmark.training.learner import Learner
@@ -156,4 +156,8 @@ def _checked(name: str, found: Any, kind: str, source: str | bytes | None = None
         complete = " or ".join(base.__name__ for base in KINDS[kind])
         cause = f"is no complete {complete}" if own == kind else f"is a {own}, not a {kind}"
         raise BadPruner(f"{kind} '{name}'", cause, COMPLETE[kind])
-    return FoundPruner(name, found, source_digest(source or inspect.getsource(inspect.getmodule(found) or found)))
+    if source is not None:
+        return FoundPruner(name, found, text_digest(source))
+    text = inspect.getsource(inspect.getmodule(found) or found)
+    of_this_repository = Path(inspect.getfile(found)).resolve().parent == OWN_PLUGINS
+    return FoundPruner(name, found, source_digest(text) if of_this_repository else text_digest(text))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -16,12 +18,25 @@ def lock_path() -> Path:
 
 
 def read() -> dict[str, str]:
-    """`<id>@<version>` -> sha256. Raises BadInput if the lock cannot be read."""
+    """`<id>@<version>` -> sha256. Raises BadInput if the lock cannot be read, or holds anything else."""
+    path = lock_path()
     try:
-        locked = json.loads(lock_path().read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise BadInput(str(lock_path()), f"cannot be read ({error})", "Restore it from git") from error
-    return {str(key): str(value) for key, value in locked.items()}
+        state = path.stat()
+        return dict(_read(path, state.st_mtime_ns, state.st_size))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(str(path), f"cannot be read ({error})", "Restore it from git") from error
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _changed: int, _size: int) -> dict[str, str]:
+    """Read once while the file stays as it is: every protocol that is loaded asks. Raises OSError or ValueError."""
+    locked = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(locked, dict) or not locked:
+        raise ValueError("it is no table of digests")
+    for key, digest in locked.items():
+        if not re.fullmatch(r"[^@]+@\d+", key) or not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
+            raise ValueError(f"{key!r} is no version with its sha256")
+    return {str(key): str(digest) for key, digest in locked.items()}
 
 
 def problem(protocol: Protocol, locked: dict[str, str]) -> str | None:
@@ -42,7 +57,7 @@ def problem(protocol: Protocol, locked: dict[str, str]) -> str | None:
 def main() -> None:
     """Add new versions to the lock; refuses to change a locked one."""
     locked = read() if lock_path().exists() else {}
-    for protocol in (*load_earlier(), *load_all()):
+    for protocol in (*load_earlier(need_lock=False), *load_all(need_lock=False)):
         if protocol.key in locked and (why := problem(protocol, locked)):
             raise SystemExit(why)
         locked[protocol.key] = protocol.digest

@@ -334,29 +334,37 @@ def _names() -> Iterator[str]:
             yield path.relative_to(folder).with_suffix("").as_posix()
 
 
-def load(name: str) -> Protocol:
-    """Load a protocol by id, an earlier version by `id@version`, or a path that ends in .yaml. Raises BadInput."""
+def load(name: str, *, need_lock: bool = True) -> Protocol:
+    """Load a protocol by id, an earlier version by `id@version`, or a path that ends in .yaml.
+
+    Raises BadInput; also, for those of the package, if there is no LOCK.json to hold them against, unless `need_lock`
+    is false.
+    """
     if name.endswith((".yaml", ".yml")):
         return load_file(Path(name))
     current = name.partition("@")[0] if re.fullmatch(VERSIONED_ID, name) else None
-    if current is not None and current in available() and _load_own(current).key == name:
-        return _load_own(current)
+    if current is not None and current in available() and _load_own(current, need_lock).key == name:
+        return _load_own(current, need_lock)
     if not re.fullmatch(f"{ID}|{VERSIONED_ID}", name) or not (protocols_folder() / f"{name}.yaml").is_file():
         raise BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
-    return _load_own(name)
+    return _load_own(name, need_lock)
 
 
-def load_all() -> list[Protocol]:
-    """Every protocol of the package in its current version, by id."""
-    return [_load_own(name) for name in available()]
+def load_all(*, need_lock: bool = True) -> list[Protocol]:
+    """Every protocol of the package in its current version, by id. Raises BadInput as `load` does."""
+    return [_load_own(name, need_lock) for name in available()]
 
 
-def load_earlier() -> list[Protocol]:
-    """Every earlier version whose document is held, by id and version."""
-    return [_load_own(name) for name in earlier()]
+def load_earlier(*, need_lock: bool = True) -> list[Protocol]:
+    """Every earlier version whose document is held, by id and version. Raises BadInput as `load` does."""
+    return [_load_own(name, need_lock) for name in earlier()]
 
 
-def _load_own(name: str) -> Protocol:
+def _load_own(name: str, need_lock: bool) -> Protocol:
+    if need_lock:
+        from benchmark.protocols import lock  # which imports this module
+
+        lock.read()  # without it nothing says that protocols are the frozen ones, so no verb goes on
     protocol = _packaged(protocols_folder() / f"{name}.yaml")
     if name not in (protocol.id, protocol.key):
         raise BadInput(f"{name}.yaml", f"its id is '{protocol.id}'", "File name and id must agree")
@@ -399,10 +407,13 @@ def _extended(path: Path, depth: int) -> Any:
     base, document = document["extends"], {key: value for key, value in document.items() if key != "extends"}
     if depth >= DEEPEST:
         raise BadInput(str(path), f"is file {depth + 1} of a chain of extends", "Extend fewer, and no file itself")
-    extended = path.parent / f"{base}.yaml"
-    if base == path.stem or str(base) != extended.stem or not os.path.isfile(extended):
-        others = sorted(other.stem for other in path.parent.glob("*.yaml") if other != path)
-        raise BadInput(f"{path}: extends", f"there is no {base!r} in its folder", did_you_mean(str(base), others))
+    # A file of the user's own may extend a protocol of the package by its id, any other file one of its own folder.
+    far = re.fullmatch(f"{ID}|{VERSIONED_ID}", str(base)) and not path.is_relative_to(protocols_folder())
+    extended = (protocols_folder() if far else path.parent) / f"{base}.yaml"
+    if base == path.stem or not (far or str(base) == extended.stem) or not os.path.isfile(extended):
+        others = available() if far else sorted(o.stem for o in path.parent.glob("*.yaml") if o != path)
+        where = "the package" if far else "its folder"
+        raise BadInput(f"{path}: extends", f"there is no {base!r} in {where}", did_you_mean(str(base), others))
     return _merged(_extended(extended, depth + 1), document)
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmark.records.machine import this_machine
 from benchmark.records.schema import Provenance
 
 PACKAGES = ("torch", "torchvision", "numpy", "mnist1d")
@@ -64,11 +65,13 @@ def provenance(
     driver: str | None,
     replica_group: str | None = None,
     arithmetic: str | None = None,
+    capability: str | None = None,
 ) -> Provenance:
     """Provenance of a record finished now on this machine.
 
     `device` and `driver`: as `training.device` names them. `replica_group`: how it was trained beside others.
-    `arithmetic`: what trained, where the protocol asks for portable arithmetic.
+    `arithmetic`: what trained, where the protocol asks for portable arithmetic. `capability`: the instructions that
+    torch's kernels take here.
     """
     head, dirty = commit()
     return Provenance(
@@ -85,4 +88,5 @@ def provenance(
         finished_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         replica_group=replica_group,
         arithmetic=arithmetic,
+        machine=this_machine(capability),
     )

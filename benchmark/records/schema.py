@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from benchmark.protocols.cells import Cell
+from benchmark.records import canonical
+from benchmark.records.machine import Machine
 from benchmark.utils.errors import BadInput
 from benchmark.utils.strict_model import ADDED, Frozen, without_unused
 
@@ -23,6 +25,9 @@ def cell_of(record: Record) -> Cell:
     return Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
 
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]  # 30 years
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Accuracy = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy"]
 TrainedMetric = Accuracy | Literal["train-accuracy", "early-stop-step"]
 MaskMetric = Literal[
@@ -74,29 +79,29 @@ class MethodRef(Frozen):
 class CellRef(Frozen):
     """Which cell. `density_asked` is the level's exact fraction."""
 
-    level: int
-    density_asked: float
-    seed: int
-    draw: int
+    level: Count
+    density_asked: Fraction
+    seed: Count
+    draw: Count
 
 
 class LayerCount(Frozen):
     """Weights kept in one layer."""
 
-    kept: int
-    size: int
+    kept: Count
+    size: Count
 
 
 class MaskFacts(Frozen):
     """What the mask is. A layer is collapsed when nothing is left of it. `effective`, `disconnected`: see
     `benchmark.pruning.connectivity`; records made before there were these have neither."""
 
-    kept: int
-    prunable: int
-    density: float
+    kept: Count
+    prunable: Count
+    density: Fraction
     layers: dict[str, LayerCount]
     collapsed_layers: tuple[str, ...]
-    effective: Annotated[int | None, ADDED] = None
+    effective: Annotated[Count | None, ADDED] = None
     disconnected: Annotated[bool | None, ADDED] = None
     sha256: str
 
@@ -142,8 +147,8 @@ class Measured(Frozen):
     """What training gave. `metrics`: `<set>_<metric of the task>` -> values; the set is test, train or validation."""
 
     metrics: dict[MetricName, MetricValues]
-    early_stop_step: int | None
-    last_evaluation_step: int
+    early_stop_step: Count | None
+    last_evaluation_step: Count
 
     def value(self, metric: str, at: Literal["last", "best", "early_stop"] = "last") -> float | None:
         """One value of a metric, in its unit; None if it was not measured."""
@@ -176,34 +181,34 @@ class CostFacts(Frozen):
     what the processor did for them.
     """
 
-    train_steps: int
-    train_examples: int
-    train_seconds: float
-    train_cpu_seconds: float
-    evaluation_cpu_seconds: Annotated[float | None, ADDED] = None
-    mask_train_steps: int
-    mask_train_examples: Annotated[int | None, ADDED] = None
-    mask_train_seconds: Annotated[float | None, ADDED] = None
-    prune_seconds: float
-    prune_forward_passes: int
-    prune_backward_passes: int
-    prune_examples: int
+    train_steps: Count
+    train_examples: Count
+    train_seconds: Seconds
+    train_cpu_seconds: Seconds
+    evaluation_cpu_seconds: Annotated[Seconds | None, ADDED] = None
+    mask_train_steps: Count
+    mask_train_examples: Annotated[Count | None, ADDED] = None
+    mask_train_seconds: Annotated[Seconds | None, ADDED] = None
+    prune_seconds: Seconds
+    prune_forward_passes: Count
+    prune_backward_passes: Count
+    prune_examples: Count
 
 
 class _Origin(Frozen):
     """Who made the record, with what: the part that both schemas spell alike."""
 
-    commit: str | None
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")] | None
     dirty: bool | None
     python: str
     packages: dict[str, str]
     platform: str
     device: str
     driver: str | None
-    threads: int
+    threads: Count
     precision: str
     data_digest: str
-    finished_utc: str
+    finished_utc: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
 
 
 class Provenance(_Origin):
@@ -214,6 +219,9 @@ class Provenance(_Origin):
     )
     arithmetic: Annotated[str | None, ADDED] = Field(
         default=None, description="what trained, where the protocol asks for portable arithmetic"
+    )
+    machine: Annotated[Machine | None, ADDED] = Field(
+        default=None, description="what bits hang on; of records made before there was this, it is not known"
     )
 
 
@@ -253,8 +261,7 @@ class Record(_Layout):
 
     def dumps(self) -> str:
         """The file's text in the record's own schema: indented JSON, keys in field order, no NaN."""
-        layout = RecordV1.of(self) if self.schema_ == SCHEMA_1 else self
-        return json.dumps(_document(layout), indent=1, allow_nan=False) + "\n"
+        return _text(RecordV1.of(self) if self.schema_ == SCHEMA_1 else self)
 
     def fingerprint(self) -> str:
         """sha256 of all that must repeat bit for bit on the same hardware: not seconds, not provenance.
@@ -278,6 +285,10 @@ class Record(_Layout):
             if document["mask"]:
                 document["mask"].pop(key, None)
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _text(layout: Frozen) -> str:
+    return json.dumps(_document(layout), indent=1, allow_nan=False) + "\n"
 
 
 def _document(layout: Frozen) -> dict[str, Any]:
@@ -356,26 +367,50 @@ class RecordV1(_Layout):
     def of(record: Record) -> RecordV1:
         """A record that came from schema 1, as its file spells it."""
         fields = {**record.__dict__, "measured": record.measured and MeasuredV1.of(record.measured)}
-        origin = {name: value for name, value in record.provenance.__dict__.items() if name != "arithmetic"}
+        origin = {
+            name: value for name, value in record.provenance.__dict__.items() if name not in {"arithmetic", "machine"}
+        }
         fields["provenance"] = ProvenanceV1.model_construct(company=origin.pop("replica_group"), **origin)
         return RecordV1.model_construct(**{"schema": fields.pop("schema_"), **fields})
 
 
+AWAY = "Move the file away; its cell will be run again"
+_ADDED_LATER = frozenset(
+    name
+    for part in (MethodRef, MaskFacts, CostFacts, Provenance, ProvenanceV1, _Layout)
+    for name, field in part.model_fields.items()
+    if ADDED in field.metadata
+)
 _SCHEMA = re.compile(r'"schema"\s*:\s*"([^"]*)"')
 
 
 def parse(text: str, name: str) -> Record:
-    """Read one record of either schema. Raises BadInput: not JSON, a newer schema, or a field that is wrong."""
+    """Read one record of either schema.
+
+    Raises BadInput: not JSON, a newer schema, a field that is wrong, or another text than `dumps` makes of the record.
+    """
     schema = found[1] if (found := _SCHEMA.search(text)) else None
     try:
-        if schema == SCHEMA_1:
-            return RecordV1.model_validate_json(text).record()
-        record = Record.model_validate_json(text)
+        layout = (RecordV1 if schema == SCHEMA_1 else Record).model_validate_json(text)
+        record = layout.record() if isinstance(layout, RecordV1) else layout
     except ValidationError as error:
         raise _explained(text, name, error) from error
+    assert isinstance(record, Record)
     if record.schema_ != schema:
-        raise BadInput(name, "names two schemas", "Move the file away; its cell will be run again")
+        raise BadInput(name, "names two schemas", AWAY)
+    if wrong := canonical.problem(text, layout, lambda: _text(layout), _ADDED_LATER) or _impossible(record.measured):
+        raise BadInput(name, wrong, AWAY)
     return record
+
+
+def _impossible(measured: Measured | None) -> str | None:
+    """Which figure no network can have; None if there is none."""
+    for metric, values in measured.metrics.items() if measured else ():
+        if values.unit == "percent":
+            for value in (values.last, values.best, values.early_stop):
+                if value is not None and not 0 <= value <= 100:
+                    return f"{metric} is {value:g} percent"
+    return None
 
 
 def _explained(text: str, name: str, error: ValidationError) -> BadInput:
@@ -383,7 +418,7 @@ def _explained(text: str, name: str, error: ValidationError) -> BadInput:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as problem:  # ValueError: also a number of more than 4300 digits
-        return BadInput(name, f"not JSON ({problem})", "Move the file away; its cell will be run again")
+        return BadInput(name, f"not JSON ({problem})", AWAY)
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema not in (RECORD_SCHEMA, SCHEMA_1):
         return BadInput(
@@ -393,4 +428,4 @@ def _explained(text: str, name: str, error: ValidationError) -> BadInput:
         )
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    return BadInput(name, f"{field}: {first['msg']}", "Move the file away; its cell will be run again")
+    return BadInput(name, f"{field}: {first['msg']}", AWAY)

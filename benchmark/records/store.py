@@ -12,6 +12,7 @@ read: a file costs one open, then one stat for as long as it stays as it is.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     from benchmark.records.masks import NestedMasks
 
 
+logger = logging.getLogger(__name__)  # without a handler, Python writes warnings to stderr
+
+
+def left_out(why: str) -> None:
+    """Say on stderr that something damaged was not read: one bad file stops no verb that reads."""
+    logger.warning("Left out: %s. What else is wrong: lotterybench fsck", why)
+
+
 Mark = tuple[int, int, int]  # of a file: another one, or a changed one, has another
 
 
@@ -40,6 +49,7 @@ class RecordFiles:
     def __init__(self, root: Path) -> None:
         self._root = str(root)
         self._known: dict[str, tuple[Mark, Record]] = {}
+        self._damaged: set[str] = set()
 
     def of_protocol(self, key: str) -> list[str]:
         """Paths of all records of a protocol `id@version`, by method and name. Raises OSError for a closed folder."""
@@ -72,9 +82,19 @@ class RecordFiles:
         return sorted((path, mark) for path, (mark, _) in self._known.items() if path[start:].rsplit("/", 2)[0] in keys)
 
     def read_all(self, paths: Sequence[str]) -> list[Record]:
-        """Many records. Raises BadInput naming the first that is damaged."""
+        """Many records, without those that are damaged: each of these names itself, once, in a warning."""
         with without_collection():
-            return [self.read(path) for path in paths]
+            return [record for path in paths if (record := self.sound(path)) is not None]
+
+    def sound(self, path: str) -> Record | None:
+        """One record; None if it is damaged, which is said once, as one bad file is no reason to read no other."""
+        try:
+            return self.read(path)
+        except BadInput as error:
+            if path not in self._damaged:
+                self._damaged.add(path)
+                left_out(str(error))
+            return None
 
     def _in_its_place(self, path: str, record: Record) -> Record:
         cell = Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
@@ -142,9 +162,14 @@ class Store:
         return record if record.protocol.digest == protocol.digest else None
 
     def settled(self, protocol: Protocol, cell: Cell, retry_failed: bool) -> bool:
-        """Whether nothing is left to do for a cell. Raises BadInput if its record is damaged."""
-        record = self.read(protocol, cell)
-        return record is not None and (record.status == "finished" or not retry_failed)
+        """Whether nothing is left to do for a cell. A damaged record is never made again behind its owner's back: it is
+        named in a warning, and its cell waits until the file is moved away or restored."""
+        path = self._files.path(protocol.key, cell)
+        if not os.path.exists(path):
+            return False
+        if (record := self._files.sound(path)) is None:
+            return True
+        return record.protocol.digest == protocol.digest and (record.status == "finished" or not retry_failed)
 
     def write(self, protocol: Protocol, cell: Cell, record: Record, curves: bytes | None) -> None:
         """Write curves first, then the record: a record never points at curves that are not there."""
@@ -153,7 +178,7 @@ class Store:
         write_atomically(self.record_path(protocol, cell), record.dumps().encode(), self.work)
 
     def records(self, protocol: Protocol) -> list[Record]:
-        """All records of this protocol's digest, sorted by path. Raises BadInput naming a damaged file."""
+        """All sound records of this protocol's digest, sorted by path; a damaged one names itself in a warning."""
         found = self._files.read_all(self._files.of_protocol(protocol.key))
         return [record for record in found if record.protocol.digest == protocol.digest]
 
@@ -170,7 +195,8 @@ class Store:
         """Raise BadInput if records of another document under the same id and version lie here: running would
         replace them."""
         for path in self._files.of_protocol(protocol.key):
-            if self._files.read(path).protocol.digest != protocol.digest:
+            record = self._files.sound(path)
+            if record is not None and record.protocol.digest != protocol.digest:
                 raise BadInput(
                     path,
                     f"was made with another document called {protocol.key}, and would be replaced",

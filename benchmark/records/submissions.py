@@ -1,7 +1,7 @@
 """Methods that plugins add to frozen protocols, known from the results folder alone. No torch, no plugin code.
 
 <root>/<protocol>@<version>/<method>/submission.json      what the method is; written by the run before any record
-<root>/<protocol>@<version>/<method>/verification.json    who measured it again, if anybody did
+<root>/<protocol>@<version>/<method>/verification.json    who measured it again: `records.verifications`
 
 A protocol's document never changes: an added method stands beside it, and its name carries its hyper-parameters.
 """
@@ -19,8 +19,9 @@ from pydantic import Field, ValidationError, model_validator
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
 from benchmark.protocols.methods import OF_TRAINED, MethodSpec, Needs
+from benchmark.records import canonical
 from benchmark.records.schema import ProtocolRef, Record
-from benchmark.records.store import Store
+from benchmark.records.store import Store, left_out
 from benchmark.utils.errors import BadInput
 from benchmark.utils.files import write_atomically
 from benchmark.utils.strict_model import Frozen
@@ -28,7 +29,6 @@ from benchmark.utils.strict_model import Frozen
 Value = bool | int | float | str
 
 SUBMISSION_SCHEMA: Literal["lotterybench/submission/1"] = "lotterybench/submission/1"
-VERIFICATION_SCHEMA: Literal["lotterybench/verification/1"] = "lotterybench/verification/1"
 SUBMISSION_FILE, VERIFICATION_FILE = "submission.json", "verification.json"
 STEM = r"[a-z0-9][a-z0-9_-]*"  # of a plugin's file; no + (a control) and no @ (a hyper-parameter)
 _VALUE = r"[A-Za-z0-9.+_-]+"  # what may stand in the name of a folder on every file system
@@ -53,13 +53,24 @@ def method_name(stem: str, parameters: Mapping[str, Value]) -> str:
     return name
 
 
-class Submission(Frozen):
+class Document(Frozen):
+    """What stands in a file of its own, in one form of text."""
+
+    def dumps(self) -> str:
+        """The file's text."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"
+
+
+DocumentType = TypeVar("DocumentType", bound=Document)
+
+
+class Submission(Document):
     """One added method of one protocol. `method.pruner` is the plugin file's stem."""
 
     schema_: Literal["lotterybench/submission/1"] = Field(alias="schema")
     name: str
     protocol: ProtocolRef
-    plugin_digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="see registry.source_digest")
+    plugin_digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="sha256 of the plugin's text")
     needs: Needs
     paper: str
     method: MethodSpec
@@ -81,39 +92,19 @@ class Submission(Frozen):
             raise ValueError(f"needs is '{self.needs}', but the schedule scores {self.method.schedule.scores} weights")
         return self
 
-    def dumps(self) -> str:
-        """The file's text."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"
-
-
-class Verification(Frozen):
-    """That somebody measured cells of a submission again and found them equivalent. `when`: UTC, ISO 8601."""
-
-    schema_: Literal["lotterybench/verification/1"] = Field(alias="schema")
-    name: str
-    protocol: ProtocolRef
-    plugin_digest: str
-    by: str = Field(min_length=1)
-    when: str = Field(pattern=r"^\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?$")
-    cells: int = Field(gt=0, description="trained again")
-
-
-Document = TypeVar("Document", Submission, Verification)
-
 
 def parse(text: str, name: str) -> Submission:
     """Read one submission.json. Raises BadInput naming the field."""
-    return _parsed(Submission, text, name)
+    return parsed(Submission, text, name)
 
 
-def parse_verification(text: str, name: str) -> Verification:
-    """Read one verification.json. Raises BadInput naming the field."""
-    return _parsed(Verification, text, name)
-
-
-def _parsed(kind: type[Document], text: str, name: str) -> Document:
+def parsed(kind: type[DocumentType], text: str, name: str) -> DocumentType:
+    """Read one document in its one form. Raises BadInput naming the field."""
     try:
-        return kind.model_validate_json(text)
+        found = kind.model_validate_json(text)
+        if wrong := canonical.problem(text, found, found.dumps):
+            raise BadInput(name, wrong, "Restore the file, or move its folder away")
+        return found
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -144,23 +135,24 @@ def read(store: Store, protocol: Protocol, method: str) -> Submission | None:
     return found if found.protocol.digest == protocol.digest else None
 
 
-def of_protocol(store: Store, protocol: Protocol) -> dict[str, Submission]:
-    """Every submission to this very protocol document, by method. Raises BadInput naming a damaged file."""
-    folders = sorted(path.parent.name for path in (store.root / protocol.key).glob(f"*/{SUBMISSION_FILE}"))
-    found = {name: read(store, protocol, name) for name in folders}
-    return {name: submission for name, submission in found.items() if submission is not None}
+def of_protocol(store: Store, protocol: Protocol, *, sound_only: bool = False) -> dict[str, Submission]:
+    """Every submission to this very protocol document, by method.
 
-
-def verification(store: Store, protocol: Protocol, submission: Submission) -> Verification | None:
-    """The mark of whoever measured this very submission again; None if nobody did. Raises BadInput."""
-    path = store.folder(protocol, submission.name) / VERIFICATION_FILE
-    if not path.exists():
-        return None
-    mark = parse_verification(_read(path), str(path))
-    same = (mark.name, mark.protocol, mark.plugin_digest)
-    if same != (submission.name, submission.protocol, submission.plugin_digest):
-        raise BadInput(str(path), "is about another method, protocol or source", "Verify again, or move it away")
-    return mark
+    Raises BadInput naming a damaged file; with `sound_only`, as verbs that read ask, it names itself in a warning and
+    is left out with its method.
+    """
+    found = {}
+    for name in sorted(path.parent.name for path in (store.root / protocol.key).glob(f"*/{SUBMISSION_FILE}")):
+        try:
+            submission = read(store, protocol, name)
+        except BadInput as error:
+            if not sound_only:
+                raise
+            left_out(str(error))
+            continue
+        if submission is not None:
+            found[name] = submission
+    return found
 
 
 def added_to(protocol: Protocol, submissions: Mapping[str, Submission]) -> Protocol:
@@ -175,7 +167,7 @@ def added_to(protocol: Protocol, submissions: Mapping[str, Submission]) -> Proto
 
 def with_submissions(store: Store, protocol: Protocol) -> Protocol:
     """The protocol with every method that was added to it in a results folder. Raises BadInput."""
-    return added_to(protocol, of_protocol(store, protocol))
+    return added_to(protocol, of_protocol(store, protocol, sound_only=True))
 
 
 def refuse_changed(store: Store, protocol: Protocol, submission: Submission) -> None:

@@ -1,16 +1,18 @@
 """Making a fixed set of fast cells again and comparing them with their committed records.
 
-On the versions and processor of the record everything must be the same to the bit. Elsewhere arithmetic rounds
-differently, and what must hold is stated here: `random` masks, whose scores are drawn and not computed, are the same to
-the bit with the same torch; of other masks the totals are the same, and a layer keeps a number of weights that differs
-by at most `LAYER_TOLERANCE` of its size; an accuracy lies within the prediction interval of the committed seeds.
+On the versions and machine of the record (`records.machine`) everything must be the same to the bit. Elsewhere
+arithmetic rounds differently, and what must hold is stated here: `random` masks, whose scores are drawn and not
+computed, are the same to the bit with the same torch; of other masks the totals are the same, and a layer keeps a
+number of weights that differs by at most `LAYER_TOLERANCE` of its size; losses of the first updates agree within
+rounding (`sharing.trajectory`); and the mean of the accuracies made again lies within the prediction interval of the
+committed seeds. No single final accuracy decides.
 The cells are fast ones that between them use most of the code. What follows from records alone is in `sharing.derive`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,7 +33,8 @@ from benchmark.records.schema import Provenance, Record
 from benchmark.records.store import Store
 from benchmark.sharing.derive import RegressionResult
 from benchmark.sharing.remeasure import cell_again, mask_again, same_machine
-from benchmark.training.device import cpu_settings, device_name
+from benchmark.sharing.trajectory import early_differences
+from benchmark.training.device import capability, cpu_settings, device_name
 from benchmark.utils.errors import LotterybenchError
 
 
@@ -107,7 +110,8 @@ def _masks(
         say(f"mask of {protocol.id} {title(cell)}")
         record = records[cell]
         made = record.provenance
-        here = provenance(made.precision, made.data_digest, torch.get_num_threads(), device_name("cpu"), None)
+        threads, device = torch.get_num_threads(), device_name("cpu")
+        here = provenance(made.precision, made.data_digest, threads, device, None, capability=capability())
         try:
             made_again = mask_again(maker, record)
         except LotterybenchError as error:
@@ -157,7 +161,7 @@ def _trained(
     protocol: Protocol, cells: Sequence[Cell], committed: Store, again: Store, found: RegressionResult, say: Say
 ) -> None:
     harness = Harness(protocol, again, Settings())
-    same = 0
+    same, others = 0, dict[Cell, Record]()
     for cell in cells:
         say(f"training of {protocol.id} {title(cell)}")
         first = committed.read(protocol, cell)
@@ -173,9 +177,18 @@ def _trained(
             same += 1
         elif comparison.differs:
             found.reasons.append(f"{name}: {_words(first, second)}, on the same processor and versions")
-        elif why := _unlike(protocol, committed, cells, cell, second):
-            found.reasons.append(f"{name}: {why}")
+        else:
+            files = (committed.curves_path(protocol, cell), again.curves_path(protocol, cell))
+            early = early_differences(protocol, *(path.read_bytes() for path in files)) if _there(files) else ()
+            found.reasons += [f"{name}: {why}" for why in early]
+            others[cell] = second
+    if why := _unlike(protocol, committed, others):
+        found.reasons.append(f"{protocol.key}: {why}")
     found.agreed.append(f"{protocol.key}: {same} of {len(cells)} cells trained again are the same bit for bit")
+
+
+def _there(files: Iterable[Path]) -> bool:
+    return all(path.is_file() for path in files)
 
 
 def _words(first: Record, second: Record) -> str:
@@ -190,21 +203,24 @@ def _words(first: Record, second: Record) -> str:
     return "figures other than the recorded ones"
 
 
-def _unlike(protocol: Protocol, committed: Store, cells: Sequence[Cell], cell: Cell, again: Record) -> str | None:
-    """Why an accuracy is none of the population of the committed seeds; None if it may be.
+def _unlike(protocol: Protocol, committed: Store, again: Mapping[Cell, Record]) -> str | None:
+    """Why accuracies made again with other bits are none of the population of the committed seeds; None if they may be.
 
-    mean ± t * sd * sqrt(1 + 1 / n), with the standard deviation over seeds pooled over the fixed cells' levels.
+    The mean over the cells of (accuracy - mean of the seeds at its level), against t * sd * sqrt(1 + 1 / n) with the
+    standard deviation over seeds pooled over these levels: cells of one chain share their seed, so the mean over them
+    is held against the spread of one.
     """
-    groups: dict[tuple[str, int], list[float]] = {(c.method, c.level): [] for c in cells}
+    if not again:
+        return None
+    groups: dict[tuple[str, int], list[float]] = {(c.method, c.level): [] for c in again}
     for record in committed.records(protocol):
         place = (record.method.name, record.cell.level)
         if place in groups and record.measured is not None and record.status == "finished":
             groups[place].append(record.measured.last("test_accuracy"))
     sd, df = statistics.pooled_sd(list(groups.values()))
-    own = groups[cell.method, cell.level]
-    half = statistics.quantile((1 + CONFIDENCE) / 2, df) * sd * math.sqrt(1 + 1 / len(own))
-    assert again.measured is not None
-    accuracy = again.measured.last("test_accuracy")
-    if abs(accuracy - fmean(own)) <= half:
+    half = statistics.quantile((1 + CONFIDENCE) / 2, df) * sd * math.sqrt(1 + 1 / min(map(len, groups.values())))
+    measured = {cell: record.measured for cell, record in again.items() if record.measured}
+    shift = fmean(found.last("test_accuracy") - fmean(groups[c.method, c.level]) for c, found in measured.items())
+    if abs(shift) <= half:
         return None
-    return f"test accuracy {accuracy:.2f} %, not within {fmean(own):.2f} ± {half:.2f} % of the committed seeds"
+    return f"{len(again)} cells made again are {shift:+.2f} points from the committed seeds, not within {half:.2f}"

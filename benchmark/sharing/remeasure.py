@@ -131,7 +131,12 @@ def compare_means(protocol: Protocol, first: Store, again: Store) -> MeanCompari
 
 
 def same_machine(a: Provenance, b: Provenance) -> bool:
-    """Whether two records were made by the same versions on the same hardware, so that bits must agree."""
+    """Whether two records were made by the same versions on the same hardware, so that bits must agree.
+
+    A record made before there was `provenance.machine` names no machine, and is of none.
+    """
+    if a.machine is None or a.machine != b.machine:
+        return False
     return (a.python, a.packages, a.platform, a.device, a.driver, a.threads, a.precision) == (
         b.python, b.packages, b.platform, b.device, b.driver, b.threads, b.precision,
     )  # fmt: skip
@@ -141,11 +146,16 @@ PORTABLE_SCORES = (None, "magnitude", "random")
 """Pruners whose masks are the same on every machine: no matrix product is behind their scores."""
 
 
+def is_portable(provenance: Provenance) -> bool:
+    """Whether the training was in arithmetic that gives the same bits on every machine, given the same mask."""
+    return (provenance.arithmetic or "").startswith("portable-")
+
+
 def both_portable(a: Record, b: Record) -> bool:
     """Whether two records were made in the same portable arithmetic, mask included, so that bits must agree on any
     two machines."""
     found = {each.provenance.arithmetic or "torch" for each in (a, b)}
-    return len(found) == 1 and found.pop().startswith("portable-") and a.method.pruner in PORTABLE_SCORES
+    return len(found) == 1 and is_portable(a.provenance) and a.method.pruner in PORTABLE_SCORES
 
 
 def _half_width(differences: Sequence[float]) -> float:

@@ -22,6 +22,11 @@ def device_name(device: str) -> str:
     return f"cpu: {cpu_name()}" if device == "cpu" else f"{device}: {torch.cuda.get_device_name()}"
 
 
+def capability() -> str:
+    """The instructions that torch's own kernels take on this processor, ATEN_CPU_CAPABILITY considered: AVX2, ..."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def driver(device: str) -> str | None:
     """The CUDA version that torch was built with; None on the CPU."""
     return None if device == "cpu" else f"CUDA {torch.version.cuda}"

@@ -29,6 +29,7 @@ from benchmark.plugins.conformance.checks import Check
 from benchmark.plugins.conformance.suite import findings
 from benchmark.plugins.conformance.trials import Subject
 from benchmark.testing import CHECKS, Duty, conformance, examine
+from benchmark.utils.errors import BadInput
 
 BROKEN = [kind for _, kind in inspect.getmembers(broken_pruners, inspect.isclass) if hasattr(kind, "breaks")]
 BASELINES = [Magnitude, Random, Snip, Grasp, SynFlow, ErkRandom]
@@ -165,13 +166,20 @@ def test_check_on_the_command_line(powers: Path) -> None:
 
 
 @pytest.mark.usefixtures("answered_here")
-def test_check_says_what_fails_and_what_it_cannot_use(powers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_says_what_fails_and_what_it_cannot_use(
+    powers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(suite, "cases", lambda: tuple(SMALL))
     bad = CliRunner().invoke(cli, ["check", str(powers), "--set", "power=-1e9", "--json"])
     document = json.loads(bad.stdout)  # |w| ** -1e9 is infinite
     assert bad.exit_code == 1
     assert not document["passed"]
     assert "finite scores" in {finding["check"] for finding in document["findings"] if finding["failed"]}
+    for name in ("dense.py", "My Method.py", "snip.py"):  # as `run` refuses them
+        (tmp_path / name).write_text(powers.read_text())
+        refused = CliRunner().invoke(cli, ["check", str(tmp_path / name)])
+        assert isinstance(refused.exception, BadInput), refused.output
+        assert "Rename" in str(refused.exception) or "Name the file" in str(refused.exception)
     for arguments in (["check", str(powers.with_name("none.py"))], ["check", str(powers), "--set", "colour=1"]):
         assert CliRunner().invoke(cli, arguments).exit_code != 0
 

@@ -12,7 +12,7 @@ import baselines.snip
 from baselines.snip import Snip
 from benchmark.plugins import load, registry
 from benchmark.plugins.load import find, from_file
-from benchmark.plugins.registry import names, source_digest
+from benchmark.plugins.registry import names, source_digest, text_digest
 from benchmark.utils.errors import BadInput, BadPruner
 
 GOOD = '''
@@ -55,7 +55,7 @@ def test_a_file_may_stand_in_for_a_name(tmp_path: Path) -> None:
     path.write_text(GOOD)
     for found in (from_file(path), find("snip", {"snip": path})):
         assert found.kind.__name__ == "Mine"
-        assert found.digest == source_digest(GOOD)
+        assert found.digest == text_digest(GOOD) != text_digest(GOOD.replace("score = w.", "score = v."))
     assert vars(from_file(path).make({"power": 2.0}))["power"] == 2.0
 
 
@@ -130,6 +130,19 @@ def test_digest_sees_code_and_not_its_layout() -> None:
     )
     for old, new in (("w**self.power", "-w**self.power"), ("1.0", "1.5"), ("score(self", "scores(self")):
         assert source_digest(GOOD.replace(old, new)) != wanted
+
+
+def test_a_docstring_that_code_can_read_is_part_of_a_strangers_digest(tmp_path: Path) -> None:
+    """Of a file, and of an entry point outside this repository, but not of `baselines/`."""
+    path = tmp_path / "mine.py"
+    digests = set()
+    for words in ("score = w.", "score = v."):
+        path.write_text(GOOD.replace("score = w.", words))
+        digests |= {registry.locate("mine", {"mine": path}).digest, from_file(path).digest}
+        assert not registry.same_code("snip", path.read_bytes())
+    assert len(digests) == 2
+    own = Path(baselines.snip.__file__).read_bytes()
+    assert registry.same_code("snip", own + b"\n# words\n")
 
 
 def test_plugin_files_with_one_name_do_not_mix(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_plugin_is_never_run_here(tmp_path: Path, tiny_protocol: Protocol) -> 
         (b"x = 1", "defines 0 pruner classes"),
         (b"import no_such_module", "ModuleNotFoundError"),
         (b"raise SystemExit(3)", "SystemExit"),
-        (b"#" * (2**20 + 1), "is longer than 1048576 bytes"),
+        (b"#" * (2**16 + 1), "is longer than 65536 bytes"),
         (b"class A:\n  " + b"x = 1;" * 1000, "defines 0 pruner classes"),
     ],
 )

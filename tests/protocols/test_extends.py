@@ -8,7 +8,7 @@ import pytest
 from image_networks import spec
 
 from benchmark.networks import make
-from benchmark.protocols import load_file, parse
+from benchmark.protocols import load, load_file, parse
 from benchmark.protocols.network import MlpSpec, count, prunable
 from benchmark.protocols.protocol import read_document
 from benchmark.utils import strict_yaml
@@ -54,6 +54,22 @@ def folder(tmp_path: Path, tiny_path: Path) -> Path:
     """A folder with the tiny protocol, to be extended."""
     (tmp_path / "_base.yaml").write_text(tiny_path.read_text())
     return tmp_path
+
+
+def test_a_file_of_ones_own_may_extend_a_protocol_of_the_package(tmp_path: Path) -> None:
+    """Other seeds, say. What else counts is the document of the package; a wrong name comes with the nearest."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: mnist1d/mlp\nid: mine/mlp\nversion: 1\nseeds: [1000, 1001]\nsources: {}\n")
+    own, base = load_file(path), load("mnist1d/mlp")
+    assert (own.id, own.seeds) == ("mine/mlp", (1000, 1001))
+    assert own.recipe == base.recipe
+    assert own.digest != base.digest
+    path.write_text("extends: mnist1d/mpl\nid: mine/mlp\n")
+    with pytest.raises(BadInput, match=r"there is no 'mnist1d/mpl' in the package.*Did you mean 'mnist1d/mlp'"):
+        load_file(path)
+    path.write_text("extends: ../mnist1d/mlp\nid: mine/mlp\n")
+    with pytest.raises(BadInput, match="in its folder"):
+        load_file(path)
 
 
 def written(folder: Path, name: str, text: str) -> Path:

@@ -15,7 +15,7 @@ import yaml
 from fuzzing import PROFILE, VALUES, altered, damaged, memory_below, refused_or_read
 from hypothesis import given
 from hypothesis import strategies as st
-from record_documents import document_of
+from record_documents import document_of, text_of
 
 from benchmark import protocols
 from benchmark.claims import papers as published
@@ -97,13 +97,13 @@ def test_altered_published_numbers(data: st.DataObject) -> None:
 @given(data=st.data())
 def test_altered_records(tiny_protocol: Protocol, data: st.DataObject) -> None:
     document = data.draw(altered(document_of(tiny_protocol)))
-    refused_or_read(lambda: records.parse(json.dumps(document), "r.json"))
+    refused_or_read(lambda: records.parse(text_of(document), "r.json"))
 
 
 @PROFILE
 @given(data=st.data())
 def test_damaged_records(tiny_protocol: Protocol, data: st.DataObject) -> None:
-    content = data.draw(damaged(json.dumps(document_of(tiny_protocol)).encode()))
+    content = data.draw(damaged(text_of(document_of(tiny_protocol)).encode()))
     refused_or_read(lambda: records.parse(content.decode("utf-8", errors="surrogateescape"), "r.json"))
 
 
@@ -114,7 +114,7 @@ def test_records_in_a_folder(tiny_protocol: Protocol, data: st.DataObject, tmp_p
     root = tmp_path_factory.mktemp("r")
     path = root / tiny_protocol.key / "imp" / "level-02_seed-1.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(data.draw(altered(document_of(tiny_protocol)))))
+    path.write_text(text_of(data.draw(altered(document_of(tiny_protocol)))))
     before = sorted(root.rglob("*"))
     refused_or_read(lambda: Store(root).records(tiny_protocol))
     refused_or_read(lambda: Store(root).refuse_other_document(tiny_protocol))

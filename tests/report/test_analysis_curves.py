@@ -16,7 +16,7 @@ from benchmark.claims.observations import Observations
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.analysis import ANALYSES
 from benchmark.protocols.cells import Cell
-from benchmark.records.schema import parse as parse_record
+from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.report.analysis_curves import DRAWN, curve_pictures
 from benchmark.report.curves_svg import BOTTOM, LEFT, RIGHT, TOP, curves_svg
@@ -42,7 +42,7 @@ def kept(protocol: Protocol, root: Path, cell: Cell, **curves: list[float]) -> N
     document["method"] = {"name": cell.method, "pruner": None, "pruner_digest": None, "parameters": {}}
     document["cell"] |= {"level": cell.level, "seed": cell.seed}
     content = pack({"place": PLACES, **{name: np.array(values) for name, values in curves.items()}})
-    Store(root).write(protocol, cell, parse_record(json.dumps(document), "record.json"), content)
+    Store(root).write(protocol, cell, Record.model_validate_json(json.dumps(document)), content)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from benchmark.protocols.cells import Cell, cells_of
 from benchmark.records import submissions
 from benchmark.records.store import Store
 from benchmark.records.submissions import Submission
+from benchmark.records.verifications import VERIFICATION_SCHEMA, Verification, digests_of
 from benchmark.report import leaderboard
 from benchmark.report.html.site import build
 from benchmark.report.rankings import standings
@@ -97,24 +98,30 @@ def whole(store: Store, *extra: Store) -> str:
 def verified(store: Store, by: str) -> None:
     """The mark of a verification beside the method's records."""
     submission = submissions.of_protocol(store, LTH)["mine@alpha=0.5"]
-    mark = submissions.Verification(
-        schema=submissions.VERIFICATION_SCHEMA, name=submission.name, protocol=submission.protocol,
-        plugin_digest=submission.plugin_digest, by=by, when="2026-11-21", cells=6,
+    folder = store.folder(LTH, submission.name)
+    mark = Verification(
+        schema=VERIFICATION_SCHEMA, name=submission.name, protocol=submission.protocol,
+        plugin_digest=submission.plugin_digest, by=by, when="2026-11-21T00:00:00Z", cells=6, identical=6,
+        fresh_cells=2, excludes="", files=digests_of(folder), signature=None,
     )  # fmt: skip
-    path = store.folder(LTH, submission.name) / submissions.VERIFICATION_FILE
-    path.write_text(mark.model_dump_json(by_alias=True))
+    (folder / submissions.VERIFICATION_FILE).write_text(mark.dumps())
 
 
 def test_a_verification_shows_by_whom(ours: Store, mine: Store) -> None:
     verified(mine, "A|B <i>")
-    assert "verified (A\\|B &lt;i&gt;, 2026-11-21, 6 cells)" in whole(ours, mine)
+    assert "verified (A\\|B &lt;i&gt;, 2026-11-21T00:00:00Z, 6 cells, 2 at fresh seeds, unsigned)" in whole(ours, mine)
 
 
 def test_the_report_shows_a_plugin_as_the_board_does(mine: Store, tmp_path: Path) -> None:
     verified(mine, "A|B <i>")
     build(mine, [LTH], tmp_path / "site")
     page = (tmp_path / "site" / "protocols" / "lth--lenet-mnist.html").read_text()
-    assert page.count("mine@alpha=0.5 (verified (A|B &lt;i&gt;, 2026-11-21, 6 cells))") == 6  # in the rankings
+    assert (
+        page.count(
+            "mine@alpha=0.5 (verified (A|B &lt;i&gt;, 2026-11-21T00:00:00Z, 6 cells, 2 at fresh seeds, unsigned))"
+        )
+        == 6
+    )  # in the rankings
 
 
 def test_folders_that_contradict_each_other_are_refused(ours: Store, mine: Store, tmp_path: Path) -> None:
@@ -142,7 +149,8 @@ def test_the_command_writes_no_file_unless_asked(tmp_path: Path, monkeypatch: py
     assert "mnist1d" not in shown.output
     assert (tmp_path / "leaderboard.md").read_text() == "precious"
     written = CliRunner().invoke(cli, [*place, "--to", "new.md"])
-    assert written.output.startswith("Wrote new.md and ")
+    assert written.stdout.startswith("Wrote new.md and ")
+    assert "50 of 50 dense networks in" in written.stderr
     assert written.output.endswith(" files in new-board\n")
     assert CliRunner().invoke(cli, [*place, "--to", "new.md", "--check"]).exit_code == 0
     for arguments, words in (

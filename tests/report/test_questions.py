@@ -13,7 +13,7 @@ from benchmark.claims.observations import Observations
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols.cells import Cell
 from benchmark.records.store import Store
-from benchmark.report.board.markdown import aligned, as_cell, listed, short, table
+from benchmark.report.board.markdown import aligned, as_cell, as_foreign, listed, short, table
 from benchmark.report.board.missing import missing_for
 from benchmark.report.board.questions import (
     AT_INITIALIZATION,
@@ -151,6 +151,9 @@ def test_cells_and_lists_are_cut_at_words() -> None:
     assert listed(["aa", "bb", "cccccccc"], 15) == "aa and 2 more"  # "aa, bb and 1 more" has 17
     assert listed(["a" * 30, "b"], 10) == f"{'a' * 30} and 1 more"  # the first name stands whatever its length
     assert as_cell("a | `b`\n<i>") == "a \\| 'b' &lt;i&gt;"
+    assert as_foreign("[x](https://e.com) *b* www.e.com a@b.c |") == (
+        "\\[x\\](https&#8203;://e.com) \\*b\\* www&#8203;.e.com a(at)b.c \\|"
+    )
     assert table(["x", "n"], [["a", "1"]], 1) == "| x | n |\n| :-- | --: |\n| a | 1 |\n"
     page = "a\n" + table(["x", "n"], [["a \\| b", "1"], ["", "22"]], 1) + "b"
     assert aligned(page) == "a\n| x      |   n |\n| ------ | --: |\n| a \\| b |   1 |\n|        |  22 |\nb\n"

@@ -86,7 +86,7 @@ def test_records_of_other_code_are_refused(
     good = path.read_bytes()
     document = json.loads(good)
     document["method"]["pruner_digest"] = "1" * 64
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(document, indent=1) + "\n")
     with pytest.raises(BadInput, match="not made by the plugin"):
         sent(hub, theirs, added)
     bad = path.read_bytes()

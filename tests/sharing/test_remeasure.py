@@ -35,7 +35,7 @@ def shift(store: Store, protocol: Protocol, points: list[float]) -> None:
     for path, amount in zip(paths, points * len(paths), strict=False):
         document = json.loads(path.read_text())
         document["measured"]["metrics"]["test_accuracy"]["last"] += amount
-        path.write_text(json.dumps(document))
+        path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def test_the_same_machine_gives_the_same_bits(first: Store, tmp_path: Path, tiny_protocol: Protocol) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from benchmark.protocols import Protocol
@@ -61,6 +62,11 @@ def document_of(protocol: Protocol) -> dict[str, Any]:
             "finished_utc": "2026-11-21T00:00:00Z",
         },
     }
+
+
+def text_of(document: dict[str, Any]) -> str:
+    """The text of a record's file."""
+    return json.dumps(document, indent=1) + "\n"
 
 
 def schema_1_of(protocol: Protocol) -> dict[str, Any]:

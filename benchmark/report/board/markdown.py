@@ -48,6 +48,18 @@ def as_cell(text: str) -> str:
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
 
 
+_LIVE = re.compile(r"[\\\[\]*_~]")
+_ADDRESS = re.compile(r"(?<=http)(?=://)|(?<=https)(?=://)|(?<=www)(?=\.)", re.IGNORECASE)
+UNSEEN = "&#8203;"  # a space without width
+
+
+def as_foreign(text: str) -> str:
+    """The words of somebody outside (a plugin's author, a verifier, a failed run): as `as_cell`, and neither links nor
+    emphasis nor addresses become live."""
+    escaped = as_cell(_LIVE.sub(lambda found: f"\\{found[0]}", text))
+    return _ADDRESS.sub(UNSEEN, escaped).replace("@", "(at)")
+
+
 def short(text: str, most: int = LONGEST_CELL) -> str:
     """A text of at most so many characters, cut at a word; what was cut stands elsewhere in full."""
     if len(text) <= most:

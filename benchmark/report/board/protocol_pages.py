@@ -12,7 +12,7 @@ from benchmark.protocols.cells import DENSE, density_text, method_words, unit_na
 from benchmark.records.submissions import value_text
 from benchmark.report.analysis_tables import NOTE as NUMBERS_NOTE
 from benchmark.report.analysis_tables import analysis_tables
-from benchmark.report.board.markdown import as_cell, folded, joined, table
+from benchmark.report.board.markdown import as_cell, as_foreign, folded, joined, table
 from benchmark.report.board.questions import QUESTIONS, answer, gain_text
 from benchmark.report.mask_rankings import empty_table, mask_standings, mask_table
 from benchmark.report.rankings import (
@@ -79,7 +79,7 @@ def protocol_page(seen: Observations, papers: Sequence[Published], heading: str 
     else:
         parts.append(f"Not measured yet. Start with `lotterybench run {protocol.argument}`.\n")
     if seen.failures:
-        lines = "\n".join(f"- {failure_text(protocol, record)}" for record in seen.failures)
+        lines = "\n".join(f"- {as_foreign(failure_text(protocol, record))}" for record in seen.failures)
         parts.append(f"**Failed runs**, which count against every claim that needs them:\n\n{lines}\n")
     return joined(parts)
 
@@ -121,7 +121,7 @@ def _overview(seen: Observations, levels: Sequence[int]) -> str:
                 text = f"**{spread(found.accuracy, alpha)}**" if found.rank == 1 else spread(found.accuracy, alpha)
             cells.append(text)
         mark = seen.marks.get(method)
-        name = as_cell(f"{method} ({mark})") if mark else method
+        name = f"{method} ({as_foreign(mark)})" if mark else method
         rows.append([name, taxonomy(seen, method).words, *cells])
     dense = standing(seen, DENSE, 0)
     reference = f"Dense network: {spread(dense.accuracy, alpha)}" if dense else "Dense network: not measured"
@@ -139,7 +139,14 @@ def _plugins(seen: Observations) -> list[str]:
         schedule = submission.method.schedule
         cut = f"{submission.method.allocation}, {schedule.rounds} round{'s' if schedule.rounds != 1 else ''}"
         rows.append(
-            [name, values or "defaults", submission.needs, cut, as_cell(submission.paper), as_cell(seen.marks[name])]
+            [
+                name,
+                values or "defaults",
+                submission.needs,
+                cut,
+                as_foreign(submission.paper),
+                as_foreign(seen.marks[name]),
+            ]
         )
     headings = ["method", "hyper-parameters", "needs", "cut", "paper", "trust"]
     return [f"{PLUGINS}\n{table(headings, rows)}"] if rows else []
@@ -167,4 +174,8 @@ def _details(seen: Observations, levels: Sequence[int]) -> str:
 
 def _ranking(seen: Observations, found: Sequence[Standing], ranked: bool) -> str:
     headings, rows = standing_table(seen, found, ranked)
-    return table(headings, [[as_cell(text) for text in row] for row in rows], len(headings) - (3 if ranked else 2))
+    cells = [
+        [(as_foreign if s.mark and text == s.label else as_cell)(text) for text in row]
+        for s, row in zip(found, rows, strict=True)
+    ]
+    return table(headings, cells, len(headings) - (3 if ranked else 2))

@@ -140,7 +140,7 @@ class Manifest(Frozen):
 
     schema_: Literal["lotterybench/bundle/1"] = Field(alias="schema")
     plugin: str = Field(pattern=rf"^{PLUGIN}/{STEM}\.py$")
-    plugin_digest: str = Field(pattern=_SHA256, description="of its code, comments and docstrings aside")
+    plugin_digest: str = Field(pattern=_SHA256, description="of its whole text")
     claims: tuple[ClaimedMethod, ...] = Field(min_length=1)
     files: dict[str, FileFacts]
 

@@ -13,15 +13,19 @@ import torch
 from benchmark.harness.harness import Harness, Settings
 from benchmark.harness.masks import Confinement, MaskMaker
 from benchmark.harness.start import State
+from benchmark.plugins.describe import described, submission_to
 from benchmark.protocols.cells import DENSE, Cell, title
 from benchmark.records.schema import Measured, Record, cell_of
 from benchmark.records.store import Store
-from benchmark.records.submissions import write
+from benchmark.records.submissions import SUBMISSION_FILE, Submission, value_text, write
+from benchmark.sharing.bundle import samples
+from benchmark.sharing.bundle.fresh import at_fresh_seeds
 from benchmark.sharing.bundle.verify import Claimed
-from benchmark.sharing.remeasure import CellComparison, cell_again, compare_means, mask_again
+from benchmark.sharing.remeasure import CellComparison, cell_again, is_portable, mask_again
 from benchmark.training.device import cpu_settings
 from benchmark.utils.errors import LotterybenchError
 from benchmark.utils.seeding import stream
+from benchmark.utils.strict_model import flat as flat_fields
 
 Say = Callable[[str, int, int], None]
 NUDGE = 1e-5  # relative; float32 has 6e-8
@@ -30,12 +34,15 @@ ALIKE = 0.9  # of what the masks of other seeds share with those of nudged weigh
 
 @dataclass
 class Rerun:
-    """What measuring again found: how many masks and cells, of which how many the same to the bit, and `reasons`
-    against the bundle. `shares`: see `_recognised`."""
+    """What measuring again found: how many masks and cells, of which how many the same to the bit, how many cells of
+    the method at fresh seeds, and `reasons` against the bundle. `excludes`: what it may still hide. `shares`: see
+    `_recognised`."""
 
     masks: int = 0
     cells: int = 0
     identical: int = 0
+    fresh_cells: int = 0
+    excludes: str = ""
     shares: dict[int, float] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
@@ -49,13 +56,19 @@ def sampled(cells: Sequence[Cell], count: int, *key: str | int) -> list[Cell]:
     return sorted(sorted(cells, key=rank)[:count])
 
 
-def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, int], say: Say) -> Rerun:
-    """Make `sample` masks and train `sample` cells and a dense network again, in the empty `folder`; compare.
+def measure_again(
+    claimed: Claimed, folder: Path, sample: int, key: tuple[str, int], say: Say, fresh_seeds: int = 0
+) -> Rerun:
+    """Make `sample` masks and train `sample` cells and a dense network again, in the empty `folder`; compare. Then
+    train the method at `fresh_seeds` seeds drawn here.
 
     `key`: the bundle's digest and the verifier's number, which decide what is sampled.
     """
     found, method = Rerun(), claimed.submission.name
-    again, files = Store(folder), {claimed.plugin.stem: claimed.plugin}
+    _itself(claimed, found)
+    if found.reasons:
+        return found
+    again, files = Store(folder / "sample"), {claimed.plugin.stem: claimed.plugin}
     write(again, claimed.protocol, claimed.submission)
     harness = Harness(claimed.protocol, again, Settings(plugins=files, confinement=Confinement(all=True)))
     finished = claimed.finished(method)
@@ -70,8 +83,37 @@ def measure_again(claimed: Claimed, folder: Path, sample: int, key: tuple[str, i
         assert record is not None  # it was chosen from those that are finished
         comparisons.append(cell_again(harness, cell, record))
         say("cells trained again", number + 1, len(chosen))
-    _compare(claimed, again, comparisons, found)
+    _compare(comparisons, found)
+    differing = samples.shifts(claimed.protocol, comparisons)
+    found.reasons += samples.reasons(differing)
+    fresh = at_fresh_seeds(claimed, folder / "fresh", 0 if found.reasons else fresh_seeds, say)
+    found.reasons += fresh.reasons
+    found.fresh_cells = fresh.cells
+    total = len(finished) + len(claimed.finished(DENSE))
+    found.excludes = f"{samples.excludes(differing, found.cells, total)} {fresh.words}"
     return found
+
+
+def _itself(claimed: Claimed, found: Rerun) -> None:
+    """submission.json must be what the plugin says of itself here: what it needs, its paper, its schedule."""
+    given = {name: value_text(value) for name, value in claimed.submission.parameters.items()}
+    try:
+        expected = submission_to(claimed.protocol, described(claimed.plugin, given))
+    except LotterybenchError as error:
+        found.reasons.append(f"the plugin cannot be described here: {error.cause}")
+        return
+    said, here = (dict(_fields(each)) for each in (claimed.submission, expected))
+    for name in sorted(said.keys() | here.keys()):
+        if said.get(name) != here.get(name):
+            found.reasons.append(
+                f"{SUBMISSION_FILE}: {name} is {said.get(name)!r}, the plugin makes it {here.get(name)!r}"[:500]
+            )
+
+
+def _fields(submission: Submission) -> list[tuple[str, object]]:
+    """Dotted fields and values."""
+    document = submission.model_dump(mode="json")
+    return [pair for name, value in document.items() for pair in flat_fields(name, value)]
 
 
 def _masks(claimed: Claimed, harness: Harness, cells: Sequence[Cell], found: Rerun, say: Say) -> None:
@@ -151,8 +193,8 @@ def _recognised(claimed: Claimed, harness: Harness, found: Rerun, say: Say) -> N
             )
 
 
-def _compare(claimed: Claimed, again: Store, comparisons: Sequence[CellComparison], found: Rerun) -> None:
-    """Bit for bit on the same hardware and versions, else equivalent in the mean, inside the protocol's margin."""
+def _compare(comparisons: Sequence[CellComparison], found: Rerun) -> None:
+    """What must be the same on every machine: the mask, the data, the end, and bits where arithmetic is portable."""
     for comparison in comparisons:
         first, second, name = comparison.recorded, comparison.again, title(cell_of(comparison.recorded))
         if second is None or comparison.failure:
@@ -162,18 +204,10 @@ def _compare(claimed: Claimed, again: Store, comparisons: Sequence[CellCompariso
         found.identical += comparison.identical
         if first.mask and second.mask and first.mask.sha256 != second.mask.sha256:
             found.reasons.append(f"{name}: trained again, it has another mask")
+        elif is_portable(second.provenance) and not comparison.identical:
+            found.reasons.append(f"{name}: {_difference(first, second)}, in arithmetic that is the same everywhere")
         if first.provenance.data_digest != second.provenance.data_digest:
             found.reasons.append(f"{name}: was measured with other data")
-        if comparison.differs:
-            found.reasons.append(f"{name}: {_difference(first, second)}, on the same hardware and versions")
-    means = compare_means(claimed.protocol, claimed.store, again)
-    if any(comparison.differs for comparison in comparisons) or means.identical == means.cells or means.equivalent:
-        return
-    more = "" if means.deviates else " (a larger --sample may show that it is)"
-    found.reasons.append(
-        f"{means.protocol}: {means.cells} cells trained again differ by {means.mean_difference:+.2f} +- "
-        f"{means.half_width:.2f} points, which is not inside the margin of {means.margin:.2f}{more}"
-    )
 
 
 def _accuracies(measured: Measured) -> tuple[float | None, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol as Interface
 
 import numpy as np
 from pydantic import ValidationError
@@ -25,13 +26,8 @@ from benchmark.records.masks import mask_digest, masks_from_bytes
 from benchmark.records.paths import LIMITS, ResultPath, ResultPaths, file_groups
 from benchmark.records.schema import Record, cell_of
 from benchmark.records.store import Store
-from benchmark.records.submissions import (
-    SUBMISSION_FILE,
-    VERIFICATION_FILE,
-    VERIFICATION_SCHEMA,
-    Submission,
-    Verification,
-)
+from benchmark.records.submissions import SUBMISSION_FILE, VERIFICATION_FILE, Submission
+from benchmark.records.verifications import VERIFICATION_SCHEMA, Verification, digests_of
 from benchmark.sharing.bundle.format import ENVIRONMENT, MASKS, PLUGIN, RESULTS, Bundle, ClaimedMethod, Environment
 from benchmark.sharing.integrity import (
     FolderChecks,
@@ -228,17 +224,35 @@ def check(bundle: Bundle, folder: Path, known: Sequence[Protocol]) -> Checks:
 FIX = "Nothing was taken over. Give another --results folder"
 
 
-def mark(claimed: Claimed, by: str, cells: int) -> Verification:
-    """Who measured how many cells again, now."""
-    return Verification(
+class Outcome(Interface):
+    """What measuring a sample again found (`rerun.Rerun`), as far as a mark says it."""
+
+    cells: int
+    identical: int
+    fresh_cells: int
+    excludes: str
+
+
+def mark(claimed: Claimed, by: str, found: Outcome, key: Path | None) -> Verification:
+    """Who measured what again, now, of which files; signed if there is a key.
+
+    Raises EnvironmentProblem or BadInput if it cannot be signed.
+    """
+    made = Verification(
         schema=VERIFICATION_SCHEMA,
         name=claimed.submission.name,
         protocol=claimed.submission.protocol,
         plugin_digest=claimed.submission.plugin_digest,
-        by=by,
+        by=" ".join(by.split()),
         when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        cells=cells,
+        cells=found.cells,
+        identical=found.identical,
+        fresh_cells=found.fresh_cells,
+        excludes=found.excludes,
+        files=digests_of(claimed.store.folder(claimed.protocol, claimed.submission.name)),
+        signature=None,
     )
+    return made.signed(key) if key else made
 
 
 def refuse_differing(claimed: Claimed, store: Store) -> None:
@@ -259,16 +273,13 @@ def refuse_differing(claimed: Claimed, store: Store) -> None:
 def take_over(claimed: Claimed, store: Store, verification: Verification) -> int:
     """Move the method's files in, with the mark; the number of files. Raises Conflict as `refuse_differing` does.
 
-    A method that is not there yet appears as one whole folder. Its dense networks are added where there are none:
-    those that are there stay, because other methods are compared with them.
+    A method that is not there yet appears as one whole folder. Its dense networks stay outside: other methods are
+    compared with dense networks, and claims decided by them, so these are measured here (`missing_dense`).
     """
     refuse_differing(claimed, store)
     protocol, name = claimed.protocol, claimed.submission.name
-    content = (verification.model_dump_json(by_alias=True, indent=1) + "\n").encode()
+    content = verification.dumps().encode()
     target, result_paths = store.folder(protocol, name), _result_paths(claimed)
-    for group in file_groups(ResultPaths([(protocol, DENSE)]).in_folder(claimed.store.root)):
-        if not group.result_paths[-1].under(store.root).exists():
-            _copy(group.result_paths, claimed.store, store)
     if target.exists():
         _copy(result_paths, claimed.store, store)
         write_atomically(target / VERIFICATION_FILE, content, store.work)
@@ -286,6 +297,12 @@ def take_over(claimed: Claimed, store: Store, verification: Verification) -> int
     finally:
         shutil.rmtree(staging.root, ignore_errors=True)
     return len(result_paths) + 1
+
+
+def missing_dense(claimed: Claimed, store: Store) -> list[int]:
+    """Seeds whose dense network, which the method is compared with, is not in the results folder yet."""
+    protocol = claimed.protocol
+    return [cell.seed for cell in claimed.finished(DENSE) if store.read(protocol, cell) is None]
 
 
 def _result_paths(claimed: Claimed) -> list[ResultPath]:
