@@ -23,6 +23,7 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist nobody knows it
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto`: one more than there are cores, since tests wait a third of their time for processes."""
     return cores() + 1

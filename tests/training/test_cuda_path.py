@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from benchmark.tasks import load_task
 from benchmark.training import batches, cuda_graphs, replicas
 from benchmark.training.checkpoint import load_weights
 from benchmark.training.cuda_graphs import BRANCHES, Cuda, Replay
-from benchmark.training.device import channels_last, cuda_settings, no_memory
+from benchmark.training.device import channels_last, cuda_settings, no_memory, require_device
 from benchmark.training.evaluate import Observed, chunk_of
 from benchmark.training.loop import Placement
 from benchmark.training.replicas import GROUPS
@@ -338,6 +339,17 @@ def test_what_goes_wrong_in_the_thread_is_told() -> None:
 
 
 # Settings, chunks, layouts, copies.
+
+
+def test_as_many_queues_as_branches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for before the driver is first used, and only where the user has said nothing."""
+    monkeypatch.delenv("CUDA_DEVICE_MAX_CONNECTIONS", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "CUDA_DEVICE_MAX_CONNECTIONS" in os.environ)
+    require_device("cuda")
+    assert int(os.environ["CUDA_DEVICE_MAX_CONNECTIONS"]) > BRANCHES
+    monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", "4")
+    require_device("cuda")
+    assert os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] == "4"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])

@@ -1,4 +1,4 @@
-"""Batch norm, the sum with a shortcut and ReLU as one operation on CUDA: a third less memory is read and written.
+"""Batch norm, the sum with a shortcut and ReLU as one operation on CUDA: a quarter less memory is read and written.
 
 `formulas` says in PyTorch what is calculated, `triton_kernels` does it on CUDA, `norm_relu` is the operation with its
 gradient, `layers` has the batch norms that use it, `decisions` says on which devices they do. May import the rest of
