@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -19,7 +19,7 @@ from benchmark.harness.executors.executor import Executor, InProcess, WorkOrder,
 from benchmark.harness.executors.local import Local
 from benchmark.harness.executors.profile import Profile, load_profile
 from benchmark.harness.executors.slurm import Slurm
-from benchmark.planning.plan import PlannedJob, Shard, speed_from
+from benchmark.planning.plan import Narrowed, PlannedJob, Shard, speed_from
 from benchmark.planning.priority import Wanted
 from benchmark.planning.select import (
     Selection,
@@ -44,6 +44,7 @@ class Execution:
 
     `workers`: processes on this machine. `profile`: what to ask Slurm for. `wait`: for Slurm's tasks to end. `wanted`:
     the claim, paper or method whose cells are run; None for all. `buys`: only what should decide most for the time.
+    `narrowed`: only these seeds and levels.
     """
 
     executor: ExecutorName
@@ -53,6 +54,7 @@ class Execution:
     wait: bool
     wanted: str | None
     buys: bool = False
+    narrowed: Narrowed = field(default_factory=Narrowed)
 
     @staticmethod
     def parse(
@@ -64,6 +66,7 @@ class Execution:
         wanted: str | None,
         *,
         buys: bool = False,
+        narrowed: Narrowed,
     ) -> Execution:
         """From the values of the options. Raises BadInput for those that do not go together or cannot be read."""
         if profile and executor != "slurm":
@@ -78,6 +81,7 @@ class Execution:
             wait,
             wanted,
             buys,
+            narrowed,
         )
 
     @property
@@ -143,6 +147,7 @@ class RunOptions:
             device=self.device,
             like=like,
             shard=self.execution.shard,
+            narrowed=self.execution.narrowed,
         )
 
     def buying(self, selection: Selection, store: Store) -> RunOptions:

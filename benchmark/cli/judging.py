@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from benchmark.cli.options import all_option, folder_option, json_option, result
 from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, EnvironmentProblem
 
 if TYPE_CHECKING:
+    from benchmark.protocols import Protocol
     from benchmark.records.store import Store
     from benchmark.sharing.derive import RegressionResult
 
@@ -133,6 +135,8 @@ def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path,
     for other in others:
         if not other.is_dir():
             raise BadInput(f"--with {other}", "there is no such folder", "Give the --results folder of a run")
+    for line in _differing_dense(known, store, extra):
+        click.echo(f"note: {line}", err=True)
     if extra and to is None:
         if check:
             raise BadInput("--check --with", "it is not said which file to check", "Give --to")
@@ -150,6 +154,17 @@ def leaderboard(results: Path, to: Path | None, check: bool, others: tuple[Path,
         click.echo(f"This is not the board of the records in {results}. Regenerate it: lotterybench leaderboard")
         raise click.exceptions.Exit(EXIT_DEVIATION)
     click.echo(f"{path} and {len(made) - 1} files in {path.parent / board.folder_of(path)} are what the records say.")
+
+
+def _differing_dense(known: Sequence[Protocol], store: Store, extra: Sequence[Store]) -> Iterator[str]:
+    """Where further folders hold other dense networks than the first."""
+    if extra:
+        from benchmark.sharing.remeasure import differing_dense
+
+        for other in extra:
+            for protocol in (protocol for protocol in known if (other.root / protocol.key).is_dir()):
+                if said := differing_dense(protocol, store, other):
+                    yield said
 
 
 @click.command()

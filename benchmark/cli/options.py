@@ -190,11 +190,18 @@ def refuse_both(wanted: str | None, buy: str | None) -> None:
         )
 
 
+def narrowing_options(command: Command) -> Command:
+    """--seeds and --levels, as text."""
+    levels = "Only these levels, such as 1,3-5 (0 is dense). What a chain needs before them is run too."
+    seeds = click.option("--seeds", metavar="N,N-N", help="Only these seeds, such as 0,2-4.")
+    return seeds(click.option("--levels", metavar="N,N-N", help=levels)(command))
+
+
 def execution_options(command: Callable[..., None]) -> Callable[..., None]:
-    """--executor, --workers, --shard, --profile, --wait, --for, --buy, handed on as one `execution: Execution`."""
+    """Where, how and of which cells, --executor to --levels, handed on as one `execution: Execution`."""
 
     @wraps(command)
-    def with_execution(
+    def with_execution(  # noqa: PLR0913 - one for each option
         *,
         executor: ExecutorName,
         workers: int,
@@ -203,17 +210,24 @@ def execution_options(command: Callable[..., None]) -> Callable[..., None]:
         wait: bool,
         wanted: str | None,
         buy: str | None,
+        seeds: str | None,
+        levels: str | None,
         **options: object,
     ) -> None:
         from benchmark.cli.execution import Execution
+        from benchmark.planning.plan import Narrowed
 
         refuse_both(wanted, buy)
-        execution = Execution.parse(executor, workers, shard, profile, wait, wanted, buys=buy is not None)
+        narrowed = Narrowed.parse(seeds, levels)
+        execution = Execution.parse(
+            executor, workers, shard, profile, wait, wanted, buys=buy is not None, narrowed=narrowed
+        )
         command(execution=execution, **options)
 
     decorators = (
         wanted_option,
         buy_option,
+        narrowing_options,
         click.option("--wait", is_flag=True, help="Slurm: return when all tasks have ended."),
         click.option("--profile", type=click.Path(path_type=Path, dir_okay=False), help="Slurm: what to ask for."),
         shard_option,

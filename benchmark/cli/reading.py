@@ -17,6 +17,7 @@ from benchmark.cli.options import (
     buy_option,
     device_option,
     json_option,
+    narrowing_options,
     only_argument,
     plugin_option,
     protocol_names,
@@ -118,6 +119,7 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
 @click.option("--order", "first", type=click.IntRange(1), help="Show the first so many jobs, as `run` takes them.")
 @wanted_option
 @buy_option
+@narrowing_options
 @shard_option
 @workers_option
 @retry_option
@@ -134,6 +136,8 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     first: int | None,
     wanted: str | None,
     buy: str | None,
+    seeds: str | None,
+    levels: str | None,
     shard: str | None,
     workers: int,
     retry_failed: bool,
@@ -157,7 +161,7 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     from benchmark.cli.outlook import Outlook, say_left_out, show_order, show_plan, show_purchases
     from benchmark.cli.selection import chosen
     from benchmark.cli.terminal import step_progress, unit_of
-    from benchmark.planning.plan import Shard
+    from benchmark.planning.plan import Narrowed, Shard
     from benchmark.planning.select import batches_for, begun_first, planned_for, too_long_for, verdicts_for
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus
@@ -177,8 +181,16 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
         if as_json:
             return
         bought = purchased.wanted
+    narrowed = Narrowed.parse(seeds, levels)
     planned = planned_for(
-        selection, store, retry_failed=retry_failed, wanted_for=wanted, bought=bought, device=device, shard=part
+        selection,
+        store,
+        retry_failed=retry_failed,
+        wanted_for=wanted,
+        bought=bought,
+        device=device,
+        shard=part,
+        narrowed=narrowed,
     )
     too_long = too_long_for(planned, selection, store, budget)
     selection = [pair for pair in selection if pair[0].key not in too_long]

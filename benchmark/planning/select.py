@@ -13,7 +13,7 @@ from benchmark import protocols
 from benchmark.claims.observations import all_gathered
 from benchmark.planning.batching import Batch, costs_of, packed
 from benchmark.planning.cost import CostModel
-from benchmark.planning.plan import PlannedJob, Shard, only_recorded, part, plan
+from benchmark.planning.plan import Narrowed, PlannedJob, Shard, only_recorded, part, plan
 from benchmark.planning.priority import Wanted, open_claims, status_of, wanted, wanted_methods
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names, select
@@ -99,7 +99,7 @@ def protocols_in(selection: Selection) -> list[Protocol]:
     return list(dict.fromkeys(protocol for protocol, _ in selection))
 
 
-def planned_for(
+def planned_for(  # noqa: PLR0913 - one for each choice of the command line
     selection: Selection,
     store: Store,
     *,
@@ -109,11 +109,12 @@ def planned_for(
     device: str = "cpu",
     like: Store | None = None,
     shard: Shard | None = None,
+    narrowed: Narrowed | None = None,
 ) -> list[PlannedJob]:
     """The unfinished jobs of a selection, in the order in which open claims want them.
 
     `wanted_for`: only what this claim, paper or method needs. `bought`: only these cells, in their order.
-    `like`: only cells that are finished in that folder.
+    `like`: only cells that are finished in that folder. `narrowed`: only these seeds and levels.
     """
     protocols, store = protocols_in(selection), store.as_it_is()
     observations = all_gathered(protocols, [store])
@@ -126,6 +127,7 @@ def planned_for(
     priority, methods = bought or wanted(claims, protocols, wanted_for), wanted_methods(claims, protocols)
     planned = plan(selection, store, retry_failed, methods, priority, device)
     planned = only_recorded(planned, like) if like else planned
+    planned = narrowed.of(planned) if narrowed else planned
     return part(planned, selection, shard) if shard else planned
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import Cell
+from benchmark.protocols.cells import DENSE, Cell
 from benchmark.records.masks import mask_digest
 from benchmark.records.schema import Provenance, Record, cell_of
 from benchmark.records.store import Store
@@ -127,6 +127,24 @@ def compare_means(protocol: Protocol, first: Store, again: Store) -> MeanCompari
         mean(differences) if differences else 0.0,
         _half_width(differences),
         protocol.statistics.margins.accuracy_points,
+    )
+
+
+def differing_dense(protocol: Protocol, ours: Store, theirs: Store) -> str | None:
+    """Whether dense networks of the same seeds differ between two folders whose methods are shown side by side, in
+    words; None if they do not, or no seed has one in both."""
+    own = {cell_of(r): r for r in ours.records(protocol) if r.method.name == DENSE and r.status == "finished"}
+    others = [r for r in theirs.records(protocol) if r.status == "finished" and cell_of(r) in own]
+    pairs = [CellComparison(own[cell_of(record)], record) for record in others]
+    differing = [pair for pair in pairs if not pair.identical]
+    if not differing:
+        return None
+    differences = [_points(protocol, pair.recorded, pair.again) for pair in pairs if pair.again is not None]
+    spread = f" +- {half:.2f}" if (half := _half_width(differences)) < inf else ""
+    return (
+        f"{protocol.key}: {len(differing)} of {len(pairs)} dense networks in {theirs.root} have other bits than those "
+        f"in {ours.root}, {mean(differences):+.2f}{spread} points on average. Another machine, version or code made "
+        "them: compare a method with dense networks of its own folder"
     )
 
 

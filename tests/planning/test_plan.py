@@ -9,10 +9,11 @@ import pytest
 from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.batching import estimate, packed
 from benchmark.planning.cost import CostModel
-from benchmark.planning.plan import Job, PlannedJob, jobs, only_recorded, plan
+from benchmark.planning.plan import Job, Narrowed, PlannedJob, jobs, only_recorded, plan
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import Cell, cells_of, method_names, select, train_steps
 from benchmark.records.store import Store
+from benchmark.utils.errors import BadInput
 
 
 def test_every_cell_is_planned_once(tmp_path: Path, tiny_protocol: Protocol) -> None:
@@ -47,6 +48,23 @@ def test_wanted_levels_first_draws_and_first_seeds_come_first(tmp_path: Path) ->
     assert place["synflow", 18, 2, 0] < place["dense", 0, 3, 0]
     assert place["imp", 18, 4, 0] < place["imp+reinit", 7, 0, 1] < place["imp", 19, 0, 0]
     assert place["imp", 1, 0, 0] < place["imp+reinit", 3, 0, 0]
+
+
+def test_seeds_and_levels_narrow_a_plan_and_chains_keep_what_they_need(tmp_path: Path, tiny_protocol: Protocol) -> None:
+    """By hand: tiny has seeds 0 and 1, a chain `imp` of levels 1 to 4, and `random` at single levels."""
+    planned = plan(select([tiny_protocol], []), Store(tmp_path))
+    found = Narrowed.parse("1", "3").of(planned)
+    cells = {cell for item in found for cell in item.job.cells}
+    assert {cell.seed for cell in cells} == {1}
+    assert {cell.level for cell in cells if cell.method == "imp"} == {1, 2, 3}
+    assert {cell.level for cell in cells if cell.method == "random"} == {3}
+    assert {cell.level for cell in cells if cell.method == "dense"} == {0}
+    assert sum(item.seconds for item in found) < sum(item.seconds for item in planned)
+    assert Narrowed.parse(None, None).of(planned) == planned
+    assert Narrowed.parse("0,2-4", None).seeds == {0, 2, 3, 4}
+    for text in ("", "a", "3-1", "-1", "0-99999999"):
+        with pytest.raises(BadInput, match="are no numbers"):
+            Narrowed.parse(text, None)
 
 
 def test_recorded_cells_leave_the_plan(tmp_path: Path, tiny_protocol: Protocol) -> None:

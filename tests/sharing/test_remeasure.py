@@ -12,7 +12,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.sharing.remeasure import CellComparison, compare_means
+from benchmark.sharing.remeasure import CellComparison, compare_means, differing_dense
 
 METHODS = ("dense", "imp")
 
@@ -93,6 +93,18 @@ def test_portable_records_must_agree_on_any_two_machines(
     here, there = made(first_by, "cpu: one", 1), made(again_by, "cpu: other", 2)
     assert CellComparison(here, there).differs == must
     assert not CellComparison(here, made(again_by, "cpu: other", 1)).differs
+
+
+def test_dense_networks_that_differ_between_folders_are_said(
+    twice: tuple[Store, Store], tiny_protocol: Protocol
+) -> None:
+    assert differing_dense(tiny_protocol, *twice) is None
+    shift(twice[1], tiny_protocol, [0.25])
+    said = differing_dense(tiny_protocol, *twice)
+    assert said is not None
+    assert "2 of 2 dense networks" in said
+    assert "+0.25 +- 0.00 points" in said
+    assert differing_dense(tiny_protocol, twice[0], Store(twice[0].root / "nothing")) is None
 
 
 def test_one_differing_cell_is_no_evidence(tmp_path: Path, tiny_protocol: Protocol) -> None:
