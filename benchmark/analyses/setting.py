@@ -13,6 +13,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.analysis import AnalysisSpec
 from benchmark.protocols.cells import Cell
 from benchmark.pruning.interface import Masks
+from benchmark.training.hooks import Hook
 from benchmark.training.replicas import Outcome
 from benchmark.utils.seeding import stream
 
@@ -31,13 +32,15 @@ class Train(Interface):
         first_step: int = 0,
         snapshots: Sequence[int] = (),
         module: nn.Module | None = None,
+        hooks: Callable[[], Sequence[Hook]] | None = None,
     ) -> Outcome:
         """The outcome of updates `first_step` + 1 to `first_step` + `steps` of the recipe.
 
         `start`: weights before masking, every parameter and buffer by name. `masks`: None for the whole network.
         `order`: names another order of examples, and other draws of augmentation and dropout, than the seed's own,
         which is None. `steps`: None for all up to the recipe's last. `snapshots`: updates after which weights are kept,
-        in the outcome's `snapshots`. A training that diverged has a `failure`. It is resumed where it was killed.
+        in the outcome's `snapshots`. `hooks`: makes new ones, that act on this training. A training that diverged has a
+        `failure`. It is resumed where it was killed.
         """
         ...
 

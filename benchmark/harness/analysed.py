@@ -34,6 +34,7 @@ from benchmark.records.store import Store
 from benchmark.tasks import load_task
 from benchmark.training import checkpoint
 from benchmark.training.checkpoint import CheckpointFile
+from benchmark.training.hooks import Hook
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.seeding import derived_seed
@@ -163,7 +164,7 @@ class AnalysisCells:
         module.load_state_dict({**module.state_dict(), **initial_weights(self.protocol, seed)})
         return module
 
-    def _train(
+    def _train(  # noqa: PLR0913, PLR0917 - those of Train
         self,
         cell: Cell,
         start: Mapping[str, Tensor],
@@ -173,6 +174,7 @@ class AnalysisCells:
         first_step: int = 0,
         snapshots: Sequence[int] = (),
         module: nn.Module | None = None,
+        hooks: Callable[[], Sequence[Hook]] | None = None,
     ) -> Outcome:
         """See `analyses.setting.Train`."""
         protocol, placement = self.protocol, self.settings.placement
@@ -188,12 +190,18 @@ class AnalysisCells:
         setup = TrainingSetup(make, recipe, protocol.evaluation, self._dataset(), load_task(protocol.task))
         words = [protocol.digest, torch.__version__, str(cell), str(order), f"{first_step} to {last}", str(placement)]
         words += [] if module is None else [repr(module)]
+        words += [] if hooks is None else [type(hook).__name__ for hook in hooks()]
         of = checkpoint.digest_of(words, replica.start, replica.masks)
         path = self._checkpoint_path(cell, of[:16])
         file = CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
         with with_safe_points():
-            (outcome,) = train([replica], setup, lambda _number, *seen: self._progress(cell, *seen), placement, [file])
+            listen = partial(self._heard, cell)
+            acting = None if hooks is None else (lambda _number: hooks())
+            (outcome,) = train([replica], setup, listen, placement, [file], acting)
         return outcome
+
+    def _heard(self, cell: Cell, _number: int, done: int, total: int, latest: Mapping[str, float]) -> None:
+        self._progress(cell, done, total, latest)
 
     def _checkpoint_path(self, cell: Cell, of: str) -> Path:
         return self.store.weights_path(self.protocol, cell, f"analysis-{of}")

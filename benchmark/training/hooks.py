@@ -95,6 +95,23 @@ class Hook(ABC):
         weights, masks and frozen entries are those of the checkpoint already."""
 
 
+class GathersScores(Hook):
+    """Gathers a score of every prunable weight while a network is trained, and changes nothing: the network ends with
+    the bits that it has without the hook."""
+
+    moves_masks = False
+
+    @property
+    @abstractmethod
+    def scores(self) -> Mapping[str, Tensor]:
+        """By prunable tensor, of its shape; the lowest are to be pruned first. On the device of the training."""
+
+    @property
+    @abstractmethod
+    def forward_passes(self) -> int:
+        """Of a batch each, that the scores have taken."""
+
+
 class MovingMasks(Hook):
     """Dynamic sparse training: at regular steps, some weights of each tensor are dropped and as many others grow.
 
