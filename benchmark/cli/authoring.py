@@ -39,6 +39,7 @@ def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
     from benchmark.plugins.conformance.checks import Report
     from benchmark.plugins.describe import refuse_name
     from benchmark.plugins.registry import plugin_files
+    from benchmark.plugins.sandbox.confinement import describe
 
     files = plugin_files([plugin])
     refuse_name(plugin)
@@ -53,6 +54,7 @@ def check(plugin: Path, settings: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps({"pruner": name, "passed": not report.failures, **answer}, indent=1))
     else:
         _show_checks(name, report)
+        click.echo(describe().sentence())
     if report.failures:
         raise click.exceptions.Exit(EXIT_DEVIATION)
 

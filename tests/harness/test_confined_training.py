@@ -151,6 +151,18 @@ def test_a_hostile_hook_is_a_failed_record(protocol: Protocol, tmp_path: Path, b
     assert says in reason(protocol, tmp_path, HOOK.replace("{body}", body), limits)
 
 
+def test_test_examples_are_not_there(protocol: Protocol, tmp_path: Path) -> None:
+    """Every tensor of the process is looked at: the training set is among them."""
+    data = Harness(protocol, Store(tmp_path / "none"), Settings()).dataset
+    rows, tests = len(data.train_labels), len(data.test_labels)
+    assert rows != tests
+    look = "shapes = [len(o) for o in __import__('gc').get_objects() if torch.is_tensor(o) and o.dim()]"
+    assert (
+        reason(protocol, tmp_path, HOOK.replace("{body}", f"{look}; assert {rows} in shapes and {tests} not in shapes"))
+        == ""
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
