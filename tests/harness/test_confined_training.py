@@ -141,6 +141,8 @@ def reason(tiny: Protocol, folder: Path, text: str, limits: Limits = LIMITS) -> 
         ("process.pack = lambda t: pack({**t, 'mask.fc1.weight': torch.ones(16, 12)})", "sent mask tensors"),
         ("process.pack = lambda t: pack({**t, 'frozen.x': torch.ones(1)})", "sent frozen tensors"),
         ("process.pack = lambda t: pack({**t, 'optimizer.0.exp_avg': torch.ones(99)})", "an optimizer's state"),
+        ("process.pack = lambda t: pack({**t, 'optimizer.\u00b2.x': torch.ones(9)})", "an optimizer's state"),
+        ("self.facts = lambda: {'\x1b[2J': 1.0}", "raised ValidationError"),
         ("process.pack = lambda t: b'x' * 99", "cannot be read"),
         ("process.pack = lambda t: pack({'hook.x': torch.ones(10**7)})", "announced"),
     ],

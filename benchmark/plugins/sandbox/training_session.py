@@ -257,9 +257,9 @@ class ConfinedUpdates:
             raise self.training.ended(f"sent {kind} tensors that are none of this network's")
 
     def _look_at_memory(self, held: Mapping[str, Tensor], shapes: Sequence[torch.Size]) -> None:
+        by_place = {str(place): shape for place, shape in enumerate(shapes)}
         for name, tensor in held.items():
-            place = name.partition(".")[0]
-            own = int(place) < len(shapes) and tensor.shape == shapes[int(place)] if place.isdigit() else False
+            own = tensor.shape == by_place.get(name.partition(".")[0])
             if tensor.dtype not in FLOATS or not (own or tensor.numel() <= 2):
                 raise self.training.ended("sent an optimizer's state that is none of this network's")
 

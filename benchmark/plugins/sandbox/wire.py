@@ -28,6 +28,7 @@ NO_ANSWER = "ended without an answer"
 NO_REPLY = "sent something that is no answer"
 SLACK_BYTES = 64 * 1024  # safetensors' own header
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+FactName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_. -]{1,80}$")]  # goes into records
 Text = Annotated[str, Field(max_length=2000)]
 
 
@@ -130,7 +131,7 @@ class Trained(Frozen):
     """
 
     say: Literal["trained"] = "trained"
-    facts: Annotated[dict[Annotated[str, Field(max_length=80)], float], Field(max_length=64)]
+    facts: Annotated[dict[FactName, float], Field(max_length=64)]
 
 
 class Answer(Frozen):
