@@ -82,9 +82,12 @@ def _named(methods: list[str]) -> str:
 @click.option("--table", help="Of a paper: one table of its results.")
 @click.option("--rows", type=click.IntRange(0), default=40, show_default=True, help="Lines of a table; 0 for all.")
 @json_option
+@click.option("--yaml", "as_yaml", is_flag=True, help="Of a protocol: its whole document, to start a file of your own.")
 @without_gc
-def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
+def info(name: str | None, table: str | None, rows: int, as_json: bool, as_yaml: bool) -> None:
     """One protocol, field by field with sources; or the published record of a paper.
+
+    A file of your own may also say `extends: PROTOCOL` and only what differs, an id of its own to begin with.
 
     \b
     Examples:
@@ -92,6 +95,7 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
       lotterybench info grasp
       lotterybench info grasp --table table-2
       lotterybench info mnist1d/mlp --json
+      lotterybench info mnist1d/mlp --yaml > mine.yaml
     """
     from benchmark.cli.papers import show_names, show_paper, show_protocol
     from benchmark.protocols import load
@@ -107,6 +111,11 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool) -> None:
     protocol = load(name)
     if as_json:
         click.echo(json.dumps({**protocol.document, "digest": protocol.digest}, indent=1))
+        return
+    if as_yaml:
+        import yaml
+
+        click.echo(yaml.safe_dump(protocol.document, sort_keys=False, allow_unicode=True, width=120), nl=False)
         return
     show_protocol(protocol)
 

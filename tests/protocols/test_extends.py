@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from image_networks import spec
 
+from benchmark.cli.main import cli
 from benchmark.networks import make
 from benchmark.protocols import load, load_file, parse
 from benchmark.protocols.network import MlpSpec, count, prunable
@@ -54,6 +56,13 @@ def folder(tmp_path: Path, tiny_path: Path) -> Path:
     """A folder with the tiny protocol, to be extended."""
     (tmp_path / "_base.yaml").write_text(tiny_path.read_text())
     return tmp_path
+
+
+@pytest.mark.parametrize("name", ["mnist1d/mlp", "lth/conv2-cifar10", "synflow/vgg16-cifar100-masks"])
+def test_a_protocol_that_was_printed_is_the_same_protocol(name: str, tmp_path: Path) -> None:
+    printed = CliRunner().invoke(cli, ["info", name, "--yaml"])
+    (tmp_path / "mine.yaml").write_text(printed.stdout)
+    assert load_file(tmp_path / "mine.yaml").digest == load(name).digest
 
 
 def test_a_file_of_ones_own_may_extend_a_protocol_of_the_package(tmp_path: Path) -> None:
