@@ -186,7 +186,7 @@ def test_long_files_are_not_read_to_their_end(tmp_path: Path, tiny_protocol: Pro
     with memory_below(160 * MIB):
         for load in (protocols.load_file, published.load_file, unpack):
             assert not refused_or_read(lambda load=load: load(path))  # type: ignore[misc,operator]
-        assert not refused_or_read(lambda: Store(tmp_path).records(tiny_protocol))
+        assert Store(tmp_path).records(tiny_protocol) == []  # it names itself in a warning
         assert not refused_or_read(lambda: nested_masks_in(path_of_masks, tiny_protocol))
 
 

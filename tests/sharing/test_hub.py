@@ -270,7 +270,7 @@ def other_version(root: Path) -> None:
     edit(root / "dense" / "level-00_seed-0.json", lambda d: d["protocol"].update(digest="0" * 64))
 
 
-@spoil("outside 0 to 100")
+@spoil("is 101 percent")
 def impossible_accuracy(root: Path) -> None:
     edit(
         root / "dense" / "level-00_seed-0.json", lambda d: d["measured"]["metrics"]["test_accuracy"].update(last=101.0)
