@@ -94,8 +94,12 @@ class Harness:
             protocol, store, lambda: self.dataset, self.located, settings.confinement, self._hook_source
         )
         self._trainer = Trainer(protocol, store, settings, lambda: self.dataset, self.masks, self._progress)
-        inner = partial(Harness, dataset=dataset)
-        self.analyses = AnalysisCells(protocol, store, settings, lambda: self.dataset, inner, self._progress)
+
+    @cached_property
+    def analyses(self) -> AnalysisCells:
+        """What measures the cells of a protocol's analyses; most protocols have none."""
+        inner = partial(Harness, dataset=self._given)
+        return AnalysisCells(self.protocol, self.store, self.settings, lambda: self.dataset, inner, self._progress)
 
     @cached_property
     def dataset(self) -> Dataset:
