@@ -199,7 +199,7 @@ OURS = {
     "synflow": {f"synflow-c{i}" for i in (8, 9, 10, 11)}
     | {f"synflow-layers-{pruner}" for pruner in ("random", "magnitude", "snip", "grasp", "synflow")}
     | {"synflow-fig7-one-round", *(f"synflow-fig4-{scores}" for scores in ("synflow", "magnitude", "random"))},
-    "lth": {"lth-64", "lth-65"},
+    "lth": {"lth-64", "lth-65", "lth-bf16-dense", "lth-bf16-ticket"},  # and bf16 beside fp32
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
     "rare-gems": {"rg-t2-drop"},
     "lmc": {"lmc-mnist", "lmc-early", "lmc-lenet-dense"},  # the abstract, and a direction

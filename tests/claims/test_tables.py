@@ -30,7 +30,7 @@ NUMBERS = {
     "readme-misc": 29 + 2,  # two times in minutes beside the accuracies
 }  # fmt: skip
 STATEMENTS = {
-    "lth": 64, "missing-mark": 7, "lmc": 17 + 3, "svcca": 4, "rare-gems": 4 + 15,  # its abstract; rows of its tables
+    "lth": 66, "missing-mark": 7, "lmc": 17 + 3, "svcca": 4, "rare-gems": 4 + 15,  # its abstract; rows of its tables
     "synflow": 16 + 64 + 1 + 28 + 4,  # curves of its figures, of which GraSP's decide nothing; masks
     "zhou": 5, "tost": 1,
     "neq": 6 + 3,  # and the rows of its runs that a protocol measures
@@ -79,7 +79,9 @@ def test_every_paper_has_the_numbers_and_statements_that_were_collected() -> Non
 
 
 def test_every_statement_of_lth_stands_on_its_own() -> None:
-    assert {s.id for s in published.load("lth").whole_statements} == {f"lth-{i}" for i in (*range(1, 63), 64, 65)}
+    own = {"lth-bf16-dense", "lth-bf16-ticket"}  # tests of equivalence that the suite plans beside them
+    known = {f"lth-{i}" for i in (*range(1, 63), 64, 65)} | own
+    assert {s.id for s in published.load("lth").whole_statements} == known
 
 
 @EVERY_TABLE
