@@ -36,7 +36,7 @@ def keep(store: Store, protocol: Protocol, cells: Iterable[Cell], hours: float) 
     for cell in cells:
         made = record(protocol, cell, Outcome(50.0 + cell.seed, 2))
         assert made.cost is not None
-        cost = made.cost.model_copy(update={"train_seconds": 3600 * hours})
+        cost = made.cost.model_copy(update={"train_seconds": 3600 * hours, "train_cpu_seconds": 3600 * hours})
         here = made.provenance.model_copy(update={"device": this_device()})
         store.write(protocol, cell, made.model_copy(update={"cost": cost, "provenance": here}), None)
 
