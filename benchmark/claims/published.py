@@ -64,6 +64,10 @@ class Claim(Statement):
         default=None, description="id of the claim of its family that must hold before this one is tested"
     )
     part_of: str | None = Field(default=None, description="id of the divided statement that this is a part of")
+    stated_by: Literal["paper", "suite"] = Field(
+        default="paper",
+        description="suite: derived from the paper, or asked of networks that it does not train; counted apart",
+    )
     published: str = Field(description="the number or ordering as the paper gives it, in words for reports")
     read_from: str = Field(description="id of a source")
     checks: tuple[AnyRule, ...] = Field(min_length=1)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from benchmark.claims import papers, statistics
 from benchmark.claims.evidence import UNDECIDED, Evidence, Scale, Verdict
@@ -60,6 +60,8 @@ class CheckResult:
 class Decision:
     """One claim, decided. `seeds_still_needed`: None if decided, or if 1,000 more seeds would not do.
 
+    `stated_by`: whether the paper states it, or this suite in its sense; as in `Claim`.
+
     `waits_for`: the claim that must hold before this one is tested, where it does not yet.
 
     `cells`: what it rests on, as `Claim.cells`. `part_of`: the divided statement that it is a part of.
@@ -86,6 +88,7 @@ class Decision:
     cells: Mapping[str, tuple[Point, ...]]
     part_of: str | None
     waits_for: str | None = None
+    stated_by: Literal["paper", "suite"] = "paper"
 
     @property
     def provisional(self) -> bool:
@@ -304,6 +307,7 @@ def _decision(
         patterns=tuple(pattern for name in claim.cells for pattern in _patterns(claim, observations[name].protocol)),
         cells=claim.cells,
         part_of=claim.part_of,
+        stated_by=claim.stated_by,
     )
 
 

@@ -75,12 +75,18 @@ def nearest_words(decisions: Iterable[Decision]) -> str:
 
 
 def verdict_words(decisions: Iterable[Decision]) -> str:
-    """How many claims have which verdict."""
-    counts: Counter[str] = Counter(d.verdict for d in decisions)
-    decided = sum(n for verdict, n in counts.items() if verdict not in UNDECIDED)
+    """How many claims have which verdict, and how many of those decided are statements of this suite."""
+    every = list(decisions)
+    counts: Counter[str] = Counter(d.verdict for d in every)
+    decided = [d for d in every if d.verdict not in UNDECIDED]
     kinds = ", ".join(f"{counts[v]} {v}" for v in ("reproduced", *WRONG) if counts[v])
     open_ = f"{counts['inconclusive']} inconclusive, {counts['not measured']} not measured"
-    return f"{counted(decided, 'claim')} decided{f' ({kinds})' if kinds else ''}; {open_}."
+    words = f"{counted(len(decided), 'claim')} decided{f' ({kinds})' if kinds else ''}; {open_}."
+    own = Counter(d.verdict for d in decided if d.stated_by == "suite")
+    if not own:
+        return words
+    asked = ", ".join(f"{n} {verdict}" for verdict, n in own.items())
+    return f"{words} Of those decided, {sum(own.values())} are asked by this suite and not stated by a paper ({asked})."
 
 
 def that_matter(decisions: Sequence[Decision], changed: Collection[str], most: int) -> list[Decision]:

@@ -25,7 +25,8 @@ class ForestRow:
     `at`: the measured mean. `interval`: of 1 - alpha around it, an end None where it is infinite (one seed); None where
     there is none: a count, or a share of seeds. `two_sided`: whether the claim holds between -1 and 1, or from 0 up.
     `published`, `measured`, `window`: the same in the paper's unit, in words. `check` of `checks`: which one it is,
-    from 1. `verdict`: of the claim; `spoken`: marked if it is provisional.
+    from 1. `verdict`: of the claim; `spoken`: marked if it is provisional. `own`: a statement of this suite, see
+    `Claim.stated_by`.
     """
 
     claim: str
@@ -43,6 +44,7 @@ class ForestRow:
     two_sided: bool
     check: int
     checks: int
+    own: bool
 
     @property
     def decided(self) -> bool:
@@ -51,11 +53,11 @@ class ForestRow:
 
 
 def forest(decisions: Iterable[Decision]) -> list[ForestRow]:
-    """Rows by verdict (`ORDER`), then paper, then as the paper's file has them; claims that have no number are left
-    out, and so are those of which no check is measured."""
+    """Rows by verdict (`ORDER`), what papers state before what this suite asks, then by paper, then as its file has
+    them; claims that have no number are left out, and so are those of which no check is measured."""
     rows = [row for decision in decisions if decision.verdict in ORDER and (row := _row(decision))]
     papers = list(dict.fromkeys(row.paper for row in rows))
-    return sorted(rows, key=lambda row: (ORDER.index(row.verdict), papers.index(row.paper)))
+    return sorted(rows, key=lambda row: (ORDER.index(row.verdict), row.own, papers.index(row.paper)))
 
 
 def _row(decision: Decision) -> ForestRow | None:
@@ -81,6 +83,7 @@ def _row(decision: Decision) -> ForestRow | None:
         two_sided=None not in check.bounds,
         check=number,
         checks=len(decision.checks),
+        own=decision.stated_by == "suite",
     )
 
 

@@ -40,6 +40,7 @@ DARK = {
     "paper": "#14181d", "ink": "#e8eaed", "faint": "#a5adb7", "line": "#3a424c", "band": "#20344c",
     "reproduced": "#4fd0a0", "deviates": "#ff9a66", "contradicted": "#e39be0", "inconclusive": "#e8c268",
 }  # fmt: skip
+OWN = "°"  # behind the name of a statement of this suite
 
 
 def _colours(of: Mapping[str, str]) -> str:
@@ -88,6 +89,8 @@ def _heading() -> list[str]:
     y = TOP - 14
     return [
         '<text class="t" x="16" y="28">Published claims, measured again</text>',
+        f'<text class="f" x="{PUBLISHED}" y="28">{OWN} not stated by the paper: derived from it, or asked of networks '
+        "that it does not train</text>",
         '<text class="f" x="16" y="48">Dot and bar: mean and 95 % interval. Shaded: where the claim holds, in margins '
         "that were fixed before the first run.</text>",
         f'<text class="f" x="16" y="{y}">claim</text>',
@@ -112,8 +115,9 @@ def _bands(groups: Sequence[tuple[Verdict, Sequence[ForestRow]]]) -> list[str]:
 
 def _row(row: ForestRow, y: float) -> list[str]:
     """A claim: its words, its interval, and its mean in the shape of its verdict."""
-    name = f'<tspan class="b">{escape(row.claim)}</tspan> '
-    words = _cut(row.statement, LEFT - 20 - BOLD * (len(row.claim) + 1))
+    marked = f"{row.claim}{OWN if row.own else ''}"
+    name = f'<tspan class="b">{escape(marked)}</tspan> '
+    words = _cut(row.statement, LEFT - 20 - BOLD * (len(marked) + 1))
     part = f" (check {row.check} of {row.checks})" if row.checks > 1 else ""
     hover = f"{row.claim}: {row.statement}. Published: {row.published}. Measured{part}: {row.measured}; needs "
     published = _cut(row.published, MEASURED - PUBLISHED - 6)

@@ -21,11 +21,18 @@ VERDICTS = ("reproduced", "deviates", "contradicted", "inconclusive", "not measu
 # However much is measured, the page stays within these; what is left out stands on the pages behind it.
 MOST_BYTES = 20_000
 MOST_FINDINGS = 4  # that do not hold, and as many that do
+MOST_NAMED = 8  # that do not hold, by name alone
+MOST_OWN = 1  # statements of this suite that do not hold
 MOST_ROWS = 4  # protocols of one question
 MOST_KINDS = 10
 MOST_PAPERS = 16
 MOST_PROTOCOLS = 12  # measured ones that have a link of their own
 NO_BREAK = "\N{NO-BREAK SPACE}"
+PUBLISHED, OWN = (
+    "Published claims",
+    "Asked by this suite besides, derived from papers or of networks that they do not train",
+)
+HOLDS = ("reproduced", "paper")
 ASKED_FIRST = 0.02  # the question that the first finding answers
 
 INTRO = """\
@@ -36,15 +43,17 @@ BEST = """\
 Accuracy in percent, as each paper reports it: mean ± half of the 95 % interval (seeds). Methods are ranked only \
 against their cost group, by what finding a mask takes; `alike`: not told apart from the best. Controls are \
 not ranked. Tickets minus best at initialization: iterative magnitude pruning against the best method \
-of the first two groups, in points, paired over seeds. Complete rankings behind each protocol.
+of the first two groups, in points, paired over seeds (the best is picked on the same seeds, which the interval does \
+not know). Complete rankings behind each protocol.
 """
 KINDS = """\
 When is the mask decided, and from what data; which weights does the final training start from; does the mask move? \
 Declared by pruners, schedules and hooks, and tested against what methods do.
 """
 MISSING = """\
-To decide the rest: planned runs without a record that open claims need, and hours of one CPU core at the speed of the \
-records (a GPU takes far less). `lotterybench plan --budget 2h` says what to run first.
+To decide the rest: planned runs without a record that open claims need, and hours of one CPU core, for networks that \
+nobody trained yet from their operations alone; `lotterybench plan --budget 2h` says what to run first, and how long \
+it takes on your machine.
 """
 
 
@@ -90,17 +99,30 @@ class Front:
         return sorted(rows, key=lambda row: (-sum(map(decided, row[1])), -sum(map(is_open, row[1]))))
 
     def _verdicts(self) -> str:
-        """How many claims have which verdict, and which do not hold."""
-        every: list[str] = [d.verdict for _, decisions in self.papers for d in decisions]
-        counts = [f"{every.count(verdict) or 'none'} {verdict}" for verdict in VERDICTS]
-        against = ", ".join(self._link(d) for d in self._against[:MOST_FINDINGS])
-        not_holding = f"; do not hold: {against}" if against else ""
-        return f"- **Claims**: {', '.join(counts)}{not_holding}."
+        """How many claims have which verdict, and which do not hold: of papers, then what this suite asks besides."""
+        return "\n".join(
+            f"- **{what}**: {', '.join(self._counts(every))}{self._not_holding(every)}."
+            for what, every in ((PUBLISHED, self._published), (OWN, self._own))
+            if every or what == PUBLISHED
+        )
+
+    @staticmethod
+    def _counts(decisions: Sequence[Decision]) -> list[str]:
+        every: list[str] = [d.verdict for d in decisions]
+        return [f"{every.count(verdict) or 'none'} {verdict}" for verdict in VERDICTS]
+
+    def _not_holding(self, decisions: Sequence[Decision]) -> str:
+        against = _against(decisions)
+        more = f" and {len(against) - MOST_NAMED} more" if len(against) > MOST_NAMED else ""
+        return f"; do not hold: {', '.join(map(self._link, against[:MOST_NAMED]))}{more}" if against else ""
 
     @cached_property
-    def _against(self) -> list[Decision]:
-        every = [decision for _, decisions in self.papers for decision in decisions]
-        return [d for d in every if d.verdict in ("deviates", "contradicted")]
+    def _published(self) -> list[Decision]:
+        return [d for _, decisions in self.papers for d in decisions if d.stated_by == "paper"]
+
+    @cached_property
+    def _own(self) -> list[Decision]:
+        return [d for _, decisions in self.papers for d in decisions if d.stated_by == "suite"]
 
     def _missing(self) -> str:
         """What deciding the rest would take, and where it takes least."""
@@ -137,14 +159,19 @@ class Front:
         ]
 
     def _findings(self) -> list[str]:
-        """Each claim that does not hold, then those that do, paper by paper in turn."""
-        against = self._against
-        holding = [[d for d in decisions if d.verdict == "reproduced"] for _, decisions in self.papers]
+        """Each published claim that does not hold, then those that do, paper by paper in turn; then what does not
+        hold of what this suite asks."""
+        against = _against(self._published)
+        holding = [
+            [d for d in decisions if d.verdict == "reproduced" and d.stated_by == "paper"]
+            for _, decisions in self.papers
+        ]
         turns = [d for d in chain.from_iterable(zip_longest(*holding)) if d is not None]
         turns.sort(key=lambda d: not any(d.cells.values()))  # what rests on runs before what is counted
         lines = [self._finding(d) for d in [*against[:MOST_FINDINGS], *turns[:MOST_FINDINGS]]]
         left = max(0, len(against) - MOST_FINDINGS) + max(0, len(turns) - MOST_FINDINGS)
         lines += [f"- {left} more, on the pages of the papers above."] if left else []
+        lines += [self._finding(d) for d in _against(self._own)[:MOST_OWN]]
         return ["## Findings\n", "\n".join(lines) or "Nothing is decided yet."]
 
     def _gains(self) -> list[str]:
@@ -243,6 +270,10 @@ class Front:
             ids = _anchors([f"claims-{key}", *(d.claim for d in found if d.claim in claims)])
             links.append(f"{ids}[{key}]({self._claims_page(key)})")
         return f"{_anchors(['claims'])}Claims: {', '.join(links)}.\n"
+
+
+def _against(decisions: Sequence[Decision]) -> list[Decision]:
+    return [d for d in decisions if d.verdict in ("deviates", "contradicted")]
 
 
 def _anchors(names: Sequence[str]) -> str:

@@ -19,9 +19,12 @@ LEGEND = """\
 |:--|:--|
 | reproduced | shown to agree: a number inside its margin, or a significant ordering |
 | deviates | shown to disagree: the interval outside the margin, or the opposite ordering significant |
-| contradicted | deviates, and so do numbers of the paper itself, or released with it |
+| contradicted | deviates, and numbers of the paper itself, or released with it, say the same |
 | inconclusive | neither is shown yet; with the further seeds that should decide, at 80 % power if means stay |
 | not measured | runs that the claim needs are missing |
+
+A claim is *published*, or *asked by this suite besides* (° in the picture): derived from a paper, or its direction \
+asked of networks that it does not train. The two are counted apart; a deviation of the second kind is none of the paper.
 
 Numbers are decided by two one-sided t tests, orderings by paired one-sided tests, corrected for the other claims that \
 they were planned with. A claim with several checks is reproduced only if all are, and deviates if any does. Finding \
