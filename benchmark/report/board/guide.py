@@ -24,7 +24,8 @@ LEGEND = """\
 | not measured | runs that the claim needs are missing |
 
 A claim is *published*, or *asked by this suite besides* (° in the picture): derived from a paper, or its direction \
-asked of networks that it does not train. The two are counted apart; a deviation of the second kind is none of the paper.
+asked of networks that it does not train. The two are counted apart; a deviation of the second kind is none of the \
+paper.
 
 Numbers are decided by two one-sided t tests, orderings by paired one-sided tests, corrected for the other claims that \
 they were planned with. A claim with several checks is reproduced only if all are, and deviates if any does. Finding \
