@@ -36,7 +36,8 @@ from benchmark.plugins.registry import PluginSource, locate
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, title
-from benchmark.protocols.methods import ControlSpec, MethodSpec, Needs
+from benchmark.protocols.methods import ControlSpec, MethodSpec
+from benchmark.protocols.needs import OF_INITIAL, Needs, examples_of
 from benchmark.pruning.interface import Masks, Plugin
 from benchmark.pruning.masks import full_masks, masks_from_scores, shuffled
 from benchmark.pruning.schedule import (
@@ -50,7 +51,7 @@ from benchmark.pruning.schedule import (
     score_once,
     target_of,
 )
-from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, Scorer
+from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, Scorer, declared_needs
 from benchmark.records.masks import NestedMasks
 from benchmark.records.store import Store
 from benchmark.training.checkpoint import load_weights
@@ -338,13 +339,14 @@ class MaskMaker:
                 yield session
         else:
             plugin: Plugin = make_own(source, spec.parameters)
-            scored, examples = self._scored_network(plugin.needs, seed, weights), self._examples(plugin.needs, seed)
+            needs = declared_needs(plugin, spec.pruner)
+            scored, examples = self._scored_network(needs, seed, weights), self._examples(needs, seed)
             yield DirectScorer(plugin, spec.pruner, names, scored, examples, rng)
 
     def _scored_network(self, needs: Needs, seed: int, weights: State) -> ScoredNetwork:
         """The network as it is scored, with its initial values if they are needed beside."""
         initial: State | None = None
-        if needs == "initial and trained weights":
+        if needs in OF_INITIAL:
             drawn = self._initial(seed)
             initial = {name: self._precise(drawn[name]) for name in self.protocol.pruning.prunable}
         weights = {name: self._precise(tensor) for name, tensor in weights.items()}
@@ -355,13 +357,14 @@ class MaskMaker:
 
     def _examples(self, needs: Needs, seed: int) -> Examples | None:
         """What a pruner declares it needs, and no more."""
-        if needs not in ("inputs", "labels"):
+        shown = examples_of(needs)
+        if shown is None:
             return None
         rng = stream(seed, "scoring examples")
         scoring = self.protocol.pruning.scoring
         examples = scoring_examples(self._dataset(), self.split(seed).training, scoring, rng)
         inputs = self._precise(examples.inputs)
-        return Examples(inputs, torch.full_like(examples.labels, -1) if needs == "inputs" else examples.labels)
+        return Examples(inputs, torch.full_like(examples.labels, -1) if shown == "inputs" else examples.labels)
 
     def _precise(self, tensor: Tensor) -> Tensor:
         """In float64 where arithmetic is portable, as it is otherwise.

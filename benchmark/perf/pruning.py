@@ -16,9 +16,10 @@ from benchmark.plugins.load import find
 from benchmark.protocols import Protocol
 from benchmark.protocols.levels import Level, exponential_totals
 from benchmark.protocols.methods import MethodSpec, PruningSpec, Schedule, Scoring
+from benchmark.protocols.needs import examples_of
 from benchmark.protocols.network import BatchNormSpec, VggSpec
 from benchmark.pruning.schedule import prune
-from benchmark.pruning.scorer import ScoredNetwork
+from benchmark.pruning.scorer import ScoredNetwork, declared_needs
 from benchmark.utils.seeding import stream
 
 DENSITY = 0.01
@@ -72,7 +73,7 @@ def prune_times(protocol: Protocol) -> list[PruneTime]:
     found = []
     for pruner in PRUNERS:
         plugin = find(pruner).make({})
-        examples: Examples | None = drawn if plugin.needs in ("inputs", "labels") else None
+        examples: Examples | None = drawn if examples_of(declared_needs(plugin, pruner)) else None
         spec, level = method_of(pruner), level_of(protocol.pruning, DENSITY)
         started = time.perf_counter()
         prune(plugin, spec, protocol.pruning, level, subject, examples, stream(0, "prune"))

@@ -16,7 +16,8 @@ from benchmark.plugins.child import ask
 from benchmark.plugins.registry import PluginSource, locate, same_code
 from benchmark.plugins.registry import names as installed
 from benchmark.protocols import Protocol
-from benchmark.protocols.methods import OF_TRAINED, Allocation, ControlSpec, MethodSpec, Needs, Return, Schedule
+from benchmark.protocols.methods import Allocation, ControlSpec, MethodSpec, Return, Schedule
+from benchmark.protocols.needs import OF_TRAINED, Needs
 from benchmark.records.schema import ProtocolRef
 from benchmark.records.submissions import SUBMISSION_SCHEMA, Submission, Value, method_name
 from benchmark.utils.errors import BadInput, BadPruner

@@ -15,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.plugins.child import Tell, respond
 from benchmark.plugins.load import FoundPruner, from_file, kind_of_class
 from benchmark.plugins.sandbox.confinement import Limits
-from benchmark.protocols.methods import OF_PRUNERS, OF_TRAINED, Allocation, Return
-from benchmark.pruning.interface import Pruner
+from benchmark.protocols.methods import Allocation, Return
+from benchmark.protocols.needs import OF_TRAINED, PARTS, Needs, canonical_needs
+from benchmark.pruning.interface import Plugin, Pruner
 from benchmark.records.submissions import Value
 from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
 
@@ -29,7 +30,7 @@ def facts(path: Path, given: Mapping[str, str], tell: Tell) -> dict[str, Any]:
     plugin = found.make(parameters)
     prunes = kind_of_class(found.kind) == "pruner"
     return {
-        "needs": _declared(plugin, "needs", OF_PRUNERS) if prunes else "training set",
+        "needs": _needs(plugin) if prunes else "training set",
         "paper": _paper(plugin),
         **_schedule(plugin),
         "parameters": {name: value for name, value in parameters.items() if value != defaults(found).get(name)},
@@ -89,6 +90,14 @@ def _declared(plugin: object, name: str, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
+def _needs(plugin: Plugin) -> Needs:
+    needs = canonical_needs(plugin.needs)
+    if needs is None:
+        fix = f"Declare one of, or a set of: {', '.join(PARTS)}"
+        raise BadPruner(f"{type(plugin).__name__}.needs", f"is {plugin.needs!r}", fix)
+    return needs
+
+
 def _paper(plugin: object) -> str:
     paper = getattr(plugin, "paper", "")
     if not isinstance(paper, str):
@@ -108,7 +117,7 @@ def _schedule(plugin: object) -> dict[str, Any]:
     rounds: object = plugin.rounds
     if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= 10_000:
         raise BadPruner(f"{kind}.rounds", f"is {rounds!r}", "Declare a whole number from 1 to 10000")
-    if plugin.needs in OF_TRAINED and rounds != 1:
+    if canonical_needs(plugin.needs) in OF_TRAINED and rounds != 1:
         raise BadPruner(
             f"{kind}.rounds", f"is {rounds}, but nothing is trained between rounds", "Trained weights take 1 round"
         )

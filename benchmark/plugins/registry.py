@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmark.protocols.needs import needs_in_source
 from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
 
 
@@ -123,17 +124,21 @@ def declared_needs(name: str) -> str | None:
 
     Without a `needs` of its own a pruner needs nothing, as `benchmark.api.Pruner` says.
     """
-    needs = _declared(name, "pruner", "needs", "nothing")
-    return None if needs is None else str(needs)
+    needs = _declared(name, "pruner", "needs")
+    return "nothing" if needs is _ABSENT else needs_in_source(needs) if isinstance(needs, ast.expr) else None
 
 
 def moves_masks(hook: str) -> bool:
     """Whether the class of a registered hook may change masks, read from its source and not run."""
-    return _declared(hook, "hook", "moves_masks", True) is not False
+    moves = _declared(hook, "hook", "moves_masks")
+    return not (isinstance(moves, ast.Constant) and moves.value is False)
 
 
-def _declared(name: str, kind: str, attribute: str, default: object) -> object:
-    """A constant that the class of a registered plugin assigns, or what it is without; None if it is not found."""
+_ABSENT = ast.Pass()
+
+
+def _declared(name: str, kind: str, attribute: str) -> ast.AST | None:
+    """What the class of a registered plugin assigns to an attribute; `_ABSENT` if nothing, None without the class."""
     points = [point for point in entry_points(group=GROUPS[kind]) if point.name == name]
     try:
         tree = ast.parse(_file_of(points[0], kind)[1].read_bytes())
@@ -145,9 +150,9 @@ def _declared(name: str, kind: str, attribute: str, default: object) -> object:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
             value = getattr(line, "value", None)
             named = any(isinstance(target, ast.Name) and target.id == attribute for target in targets)
-            if named and isinstance(value, ast.Constant):
-                return value.value
-        return default
+            if named and isinstance(value, ast.expr):
+                return value
+        return _ABSENT
     return None
 
 

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
     from benchmark.protocols.protocol import Protocol
 
 Allocation = Literal["layerwise", "global", "by-pruner"]
-Needs = Literal["nothing", "inputs", "labels", "training set", "trained weights", "initial and trained weights"]
 Return = Literal["never-return", "may-return"]
-
-OF_PRUNERS: tuple[Needs, ...] = ("nothing", "inputs", "labels", "trained weights", "initial and trained weights")
-"""What a pruner may need; the training set is a learner's, for whom the harness trains scores on it."""
-OF_TRAINED: tuple[Needs, ...] = ("trained weights", "initial and trained weights")
-"""Needs that only a trained network meets."""
 
 
 class Schedule(Frozen):

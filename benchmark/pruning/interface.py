@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmark.datasets.dataset import Examples
-from benchmark.protocols.methods import Allocation, Needs, Return
+from benchmark.protocols.methods import Allocation, Return
+from benchmark.protocols.needs import Needs
 from benchmark.pruning.sparse import Copied, Masked, Pattern, SparseWeight
 
 Scores = dict[str, Tensor]
@@ -108,11 +110,12 @@ class Plugin(ABC):  # noqa: B024 - the abstract methods are its two kinds'
 
     `needs`: "nothing", "inputs" (examples without labels), "labels" (examples with them), or "trained weights": the
     network is then shown at the end of dense training, and the final training starts again at its initial weights.
-    "initial and trained weights": so too, with `network.initial` beside.
+    "initial and trained weights": so too, with `network.initial` beside. Or a set of these:
+    {"trained weights", "labels"} shows the trained network with labelled examples. It is given no more than that.
     `paper`: where the method was published, in words.
     """
 
-    needs: ClassVar[Needs] = "nothing"
+    needs: ClassVar[Needs | AbstractSet[Needs]] = "nothing"
     paper: ClassVar[str] = ""
 
 

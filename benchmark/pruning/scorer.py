@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from benchmark.datasets.dataset import Examples
+from benchmark.protocols.needs import PARTS, Needs, canonical_needs
 from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores
 from benchmark.pruning.sparse import Copied, Masked
 from benchmark.utils.errors import BadPruner
@@ -71,6 +72,16 @@ def kind_of(plugin: Plugin, pruner: str) -> Kind:
     if isinstance(plugin, MaskLearner):
         return "masks"
     raise BadPruner(f"pruner '{pruner}'", "is neither a Pruner nor a MaskLearner", "Subclass one of them")
+
+
+def declared_needs(plugin: Plugin, pruner: str) -> Needs:
+    """What a pruner declares that it needs, in the one form. Raises BadPruner if it can be given no such thing."""
+    needs = canonical_needs(plugin.needs)
+    if needs is None:
+        raise BadPruner(
+            f"pruner '{pruner}'", f"needs {plugin.needs!r}", f"Declare one of, or a set of: {', '.join(PARTS)}"
+        )
+    return needs
 
 
 class DirectScorer:

@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
-from benchmark.protocols.methods import OF_TRAINED, MethodSpec, Needs
+from benchmark.protocols.methods import MethodSpec
+from benchmark.protocols.needs import OF_TRAINED, Needs
 from benchmark.records import canonical
 from benchmark.records.schema import ProtocolRef, Record
 from benchmark.records.store import Store, left_out

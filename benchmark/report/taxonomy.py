@@ -15,7 +15,8 @@ from benchmark.claims.observations import Observations
 from benchmark.plugins.registry import declared_needs, moves_masks
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE
-from benchmark.protocols.methods import OF_TRAINED, ControlSpec, MethodSpec, Schedule
+from benchmark.protocols.methods import ControlSpec, MethodSpec, Schedule
+from benchmark.protocols.needs import OF_TRAINED
 
 Decided = Literal["before training", "after a training", "over several trainings", "during training"]
 Data = Literal["no data", "few examples", "training set", "not declared"]

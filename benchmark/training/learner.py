@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from benchmark.protocols.methods import Needs
+from benchmark.protocols.needs import Needs
 from benchmark.pruning.interface import Plugin
 from benchmark.pruning.topk import keep_top
 from benchmark.training.hooks import Hook, Run

@@ -12,8 +12,15 @@ import pytest
 from command_line import in_process
 from submissions import PLUGIN
 
+from benchmark.harness import masks
+from benchmark.harness.harness import Harness, Settings
+from benchmark.plugins.load import from_file
 from benchmark.protocols import load_file
 from benchmark.records.store import Store
+from benchmark.records.submissions import added_to, of_protocol
+from benchmark.sharing.remeasure import mask_again
+
+OBD = Path(__file__).parents[1] / "support" / "obd.py"
 
 
 def lotterybench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -97,3 +104,32 @@ def test_trained_weights_come_from_the_dense_network(tmp_path: Path, tiny_path: 
     common = figures["mine"].keys() & figures["one-shot"].keys()
     assert len(common) == 2
     assert all(figures["mine"][key] == figures["one-shot"][key] for key in common)
+
+
+def test_optimal_brain_damage_gets_trained_weights_and_labels(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third party's pruner with a set of needs: checked, run confined, and its masks are those of this process."""
+    protocol, root = load_file(tiny_path), tmp_path / "r"
+    done = in_process(
+        "run", f"{tiny_path}:obd", "--results", str(root), "--plugin", str(OBD), "--executor", "in-process"
+    )
+    assert done.returncode == 0, done.stderr
+    store = Store(root)
+    (submission,) = of_protocol(store, protocol).values()
+    assert submission.needs == "labels and trained weights"
+    assert submission.method.schedule.scores == "trained"
+    records = [record for record in store.records(protocol) if record.method.name == "obd"]
+    assert records
+    assert {record.status for record in records} == {"finished"}
+    examples = 5 * 4  # examples_per_class, classes
+    for record in records:
+        assert record.cost is not None
+        assert (record.cost.prune_forward_passes, record.cost.prune_backward_passes) == (examples, examples)
+
+    monkeypatch.setattr(masks.Confinement, "confines", lambda *_: False)
+    monkeypatch.setattr(masks, "make_own", lambda source, parameters: from_file(source.file).make(parameters))
+    added = added_to(protocol, {"obd": submission})
+    here = Harness(added, store, Settings(plugins={"obd": OBD}))
+    for record in records:
+        assert mask_again(here.masks, record).identical

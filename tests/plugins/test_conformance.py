@@ -72,6 +72,7 @@ def test_and_by_no_other(kind: type) -> None:
     [
         (broken_pruners.UnusedLabels, "declared needs", "'inputs' would do"),
         (broken_pruners.UnusedTraining, "declared needs", "'nothing' would do"),
+        (broken_pruners.UnusedSet, "declared needs", "do without 'inputs'"),
         (broken_pruners.EmptiesLayers, "layer collapse", "none in fc1.weight"),
         (broken_pruners.Dice, "another seed", "masks differ between seeds"),
     ],

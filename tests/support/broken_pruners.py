@@ -237,6 +237,12 @@ class UnusedTraining(Plain):
         return torch.arange(w.numel(), dtype=torch.float32).reshape(w.shape)
 
 
+class UnusedSet(UnusedTraining):
+    """Only notes: a set of needs, and nothing of it is used."""
+
+    needs = frozenset({"trained weights", "inputs"})
+
+
 class EmptiesLayers(Plain):
     """Only a note: all scores of one layer are below all others."""
 

@@ -22,11 +22,12 @@ from benchmark.plugins.conformance.trials import (
     attempt,
     cut,
     given,
+    needs_of,
     rounds,
     same,
     size,
 )
-from benchmark.protocols.methods import OF_TRAINED
+from benchmark.protocols.needs import OF_TRAINED, examples_of
 from benchmark.pruning.interface import Network
 from benchmark.training.device import cpu_settings
 
@@ -102,14 +103,15 @@ def runs(subject: Subject, case: Case) -> Iterator[tuple[bool, str, str]]:
     result = attempt(lambda: answer(plugin, case.network(), given(plugin, case)))
     if isinstance(result, Broken):
         with_all = attempt(lambda: answer(subject.make(), case.network(), case.examples()))
-        if plugin.needs == "labels" or isinstance(with_all, Broken):  # else `declared_needs` says it
+        if examples_of(needs_of(plugin)) == "labels" or isinstance(with_all, Broken):  # else `declared_needs` says it
             yield True, result.expected, result.seen
 
 
 def declared_needs(subject: Subject, case: Case) -> Iterator[tuple[bool, str, str]]:
     """It gets by on what it declares, and uses it."""
     plugin = subject.make()
-    needs, examples = plugin.needs, case.examples()
+    needs, examples = needs_of(plugin), case.examples()
+    shown = examples_of(needs)
     first = attempt(lambda: answer(plugin, case.network(), given(plugin, case)))
     if isinstance(first, Broken):
         yield True, f"an answer from what needs = '{needs}' is given", first.seen
@@ -118,14 +120,16 @@ def declared_needs(subject: Subject, case: Case) -> Iterator[tuple[bool, str, st
     def unchanged(other: Examples) -> bool:
         return same(first, answer(subject.make(), case.network(), other))
 
-    if needs == "labels" and unchanged(Examples(examples.inputs, (examples.labels + 1) % CLASSES)):
+    if shown == "labels" and unchanged(Examples(examples.inputs, (examples.labels + 1) % CLASSES)):
         yield False, "scores that depend on the labels", "the same scores for other labels: 'inputs' would do"
-    if needs in ("labels", "inputs"):
-        labels = examples.labels if needs == "labels" else torch.full_like(examples.labels, -1)
+    if shown is not None:
+        labels = examples.labels if shown == "labels" else torch.full_like(examples.labels, -1)
         if unchanged(Examples(case.examples(seed=1).inputs, labels)):
-            yield False, "scores that depend on the inputs", "the same scores for other inputs: 'nothing' would do"
+            less = "'nothing' would do" if needs == shown else f"do without '{shown}'"
+            yield False, "scores that depend on the inputs", f"the same scores for other inputs: {less}"
     if needs in OF_TRAINED and same(first, _ask(subject, case, weights=1)):
-        yield False, "scores that depend on the weights", "the same scores for other weights: 'nothing' would do"
+        less = "'nothing' would do" if shown is None else f"'{shown}' would do"
+        yield False, "scores that depend on the weights", f"the same scores for other weights: {less}"
 
 
 def dtype_and_device(subject: Subject, case: Case) -> Iterator[tuple[bool, str, str]]:

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from benchmark.datasets.dataset import Examples
 from benchmark.plugins.conformance.cases import Case
+from benchmark.protocols.needs import Needs, examples_of
 from benchmark.pruning.interface import MaskLearner, Masks, Network, Plugin, Pruner
 from benchmark.pruning.masks import fits, masks_from_scores, whole
 from benchmark.pruning.schedule import whole_budgets
+from benchmark.pruning.scorer import declared_needs
 from benchmark.utils.errors import BadPruner
 
 
@@ -116,10 +118,18 @@ class Subject:
 
 def given(plugin: Plugin, case: Case, dtype: torch.dtype = torch.float32) -> Examples | None:
     """The examples that the harness hands over: none, with labels of -1, or whole."""
-    examples = case.examples(dtype)
-    if plugin.needs == "labels":
+    examples, shown = case.examples(dtype), examples_of(needs_of(plugin))
+    if shown == "labels":
         return examples
-    return Examples(examples.inputs, torch.full_like(examples.labels, -1)) if plugin.needs == "inputs" else None
+    return Examples(examples.inputs, torch.full_like(examples.labels, -1)) if shown == "inputs" else None
+
+
+def needs_of(plugin: Plugin) -> Needs:
+    """What it declares that it needs, in the one form. Raises Broken if it can be given no such thing."""
+    try:
+        return declared_needs(plugin, type(plugin).__name__)
+    except BadPruner as error:
+        raise Broken(error.fix, error.cause) from error
 
 
 def answer(

@@ -39,11 +39,10 @@ from benchmark.plugins.sandbox.wire import (
     send,
     unpack,
 )
-from benchmark.protocols.methods import OF_PRUNERS, Needs
 from benchmark.protocols.network import NetworkSpec
 from benchmark.pruning.interface import Plugin
 from benchmark.pruning.masks import check_masks, check_scores
-from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, kind_of
+from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, declared_needs, kind_of
 from benchmark.training.device import configure_cpu
 from benchmark.utils.errors import BadPruner
 
@@ -85,7 +84,7 @@ def _answer(channel: socket.socket, protections: Protections) -> None:
         serve_training(channel, plugin)
         return
     kind = kind_of(plugin, asked.pruner)
-    send(channel, Loaded(kind=kind, needs=_needs(plugin, asked.pruner)))
+    send(channel, Loaded(kind=kind, needs=declared_needs(plugin, asked.pruner)))
     header, payload = receive(channel, LARGEST)
     begin, tensors = Begin.model_validate_json(header), unpack(payload)
     shapes = {name: tensors[f"state.{name}"].shape for name in begin.prunable}
@@ -128,12 +127,6 @@ def _introduce(name: str, file: Path) -> None:
     if spec is not None and spec.loader is not None:
         sys.modules[name] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
-
-
-def _needs(plugin: Plugin, pruner: str) -> Needs:
-    if plugin.needs not in OF_PRUNERS:
-        raise BadPruner(f"pruner '{pruner}'", f"needs {plugin.needs!r}", f"Declare one of {OF_PRUNERS}")
-    return plugin.needs
 
 
 def _scorer(begin: Begin, tensors: dict[str, Tensor], plugin: Plugin, pruner: str) -> DirectScorer:

@@ -13,7 +13,7 @@ from benchmark.plugins.registry import PluginSource
 from benchmark.plugins.sandbox.confinement import Limits
 from benchmark.plugins.sandbox.conversation import Conversation
 from benchmark.plugins.sandbox.wire import NO_REPLY, SLACK_BYTES, Answer, Begin, Round, mask_bits, pack
-from benchmark.protocols.methods import OF_PRUNERS, Needs
+from benchmark.protocols.needs import OF_PRUNERS, Needs
 from benchmark.protocols.network import NetworkSpec
 from benchmark.pruning.interface import Cost, Masks, Scores
 from benchmark.pruning.scorer import Kind, ScoredNetwork

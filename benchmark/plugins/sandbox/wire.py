@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from benchmark.plugins.sandbox.confinement import Protections
-from benchmark.protocols.methods import Needs
+from benchmark.protocols.needs import Needs
 from benchmark.utils.strict_model import Frozen
 
 LENGTHS = struct.Struct("!IQ")
