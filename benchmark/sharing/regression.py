@@ -12,7 +12,7 @@ The cells are fast ones that between them use most of the code. What follows fro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,7 @@ from benchmark.records.schema import Provenance, Record
 from benchmark.records.store import Store
 from benchmark.sharing.derive import RegressionResult
 from benchmark.sharing.remeasure import cell_again, mask_again, same_machine
-from benchmark.sharing.trajectory import early_differences
+from benchmark.sharing.trajectory import early_reasons
 from benchmark.training.device import capability, cpu_settings, device_name
 from benchmark.utils.errors import LotterybenchError
 
@@ -178,17 +178,11 @@ def _trained(
         elif comparison.differs:
             found.reasons.append(f"{name}: {_words(first, second)}, on the same processor and versions")
         else:
-            files = (committed.curves_path(protocol, cell), again.curves_path(protocol, cell))
-            early = early_differences(protocol, *(path.read_bytes() for path in files)) if _there(files) else ()
-            found.reasons += [f"{name}: {why}" for why in early]
+            found.reasons += [f"{name}: {why}" for why in early_reasons(protocol, cell, committed, again)]
             others[cell] = second
     if why := _unlike(protocol, committed, others):
         found.reasons.append(f"{protocol.key}: {why}")
     found.agreed.append(f"{protocol.key}: {same} of {len(cells)} cells trained again are the same bit for bit")
-
-
-def _there(files: Iterable[Path]) -> bool:
-    return all(path.is_file() for path in files)
 
 
 def _words(first: Record, second: Record) -> str:

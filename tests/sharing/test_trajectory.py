@@ -35,6 +35,17 @@ def test_early_losses_may_differ_by_rounding_and_late_ones_by_anything(tiny_prot
     assert not list(early_differences(tiny_protocol, curves([2, 1, 1], late), curves([9, 9, 9], late)))
 
 
+def test_a_loss_that_is_no_number_or_missing_agrees_with_none(tiny_protocol: Protocol) -> None:
+    nan = float("nan")
+    good, bad = curves([2.0, 1.5, 1.0]), curves([nan, 1.5, 1.0])
+    for recorded, again in ((bad, good), (good, bad)):
+        (line,) = early_differences(tiny_protocol, recorded, again)
+        assert "after 0 updates" in line
+    assert not list(early_differences(tiny_protocol, bad, bad))
+    (line,) = early_differences(tiny_protocol, curves([2.0]), good)
+    assert "fewer values than steps" in line
+
+
 def test_a_network_in_other_instructions_agrees_and_another_one_does_not() -> None:
     """LeNet's size: float32 products in another order of their terms, against another initialisation."""
     import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from benchmark.records.verifications import mark_of
 from benchmark.report import leaderboard
 from benchmark.utils.errors import BadInput, Conflict
 from benchmark.utils.files import sha256
-from benchmark.utils.npz import pack, unpack_bytes
+from benchmark.utils.npz import Array, pack, unpack_bytes
 
 pytestmark = pytest.mark.usefixtures("answered_here")
 METHOD = "tests/tiny@1/mine"
@@ -149,6 +150,34 @@ def test_what_a_bundle_says_of_its_machine_decides_nothing(bundle: Path, tiny_pa
     assert found["identical"] == 1  # the dense network was left alone
     assert found["reasons"]
     assert all("a shift, and rounding has no direction" in reason for reason in found["reasons"])
+
+
+def _first_losses(files: Files, change: Callable[[Array], Array]) -> None:
+    """Other losses before the first update, with the accuracies as they are."""
+    for name in [name for name in files if "/mine/level" in name and name.endswith(".json")]:
+        curves_name = name.replace(".json", ".curves.npz")
+        arrays = unpack_bytes(files[curves_name], 10**6)
+        arrays["test_loss"] = np.concatenate([change(arrays["test_loss"][:1]), arrays["test_loss"][1:]])
+        files[curves_name] = pack(arrays)
+        document = json.loads(files[name])
+        document["curves_sha256"] = sha256(files[curves_name])
+        files[name] = (json.dumps(document, indent=1) + "\n").encode()
+
+
+def test_first_losses_of_another_training_are_refused_on_any_machine(bundle: Path, tiny_path: Path) -> None:
+    """Accuracies agree exactly, and records name another machine: only the early trajectory tells."""
+    forge(bundle, lambda files: (_first_losses(files, lambda loss: loss * np.float32(1.05)), _elsewhere(files)))
+    found = verified(bundle, tiny_path)
+    assert len(found["reasons"]) == 4
+    assert all("another training: test_loss after 0 updates is" in reason for reason in found["reasons"])
+    assert found["fresh_cells"] == 0  # nothing is trained at fresh seeds for what is refused already
+
+
+def test_rounding_of_first_losses_is_not_refused(bundle: Path, tiny_path: Path) -> None:
+    forge(bundle, lambda files: _first_losses(files, lambda loss: np.nextafter(loss, np.float32(9))))
+    found = verified(bundle, tiny_path)
+    assert found["verified"], found["reasons"]
+    assert found["identical"] == found["cells"] - 4
 
 
 def test_a_bundle_must_say_what_its_plugin_says(bundle: Path, tiny_path: Path) -> None:

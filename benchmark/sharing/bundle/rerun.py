@@ -22,6 +22,7 @@ from benchmark.sharing.bundle import samples
 from benchmark.sharing.bundle.fresh import at_fresh_seeds
 from benchmark.sharing.bundle.verify import Claimed
 from benchmark.sharing.remeasure import CellComparison, cell_again, is_portable, mask_again
+from benchmark.sharing.trajectory import early_reasons
 from benchmark.training.device import cpu_settings
 from benchmark.utils.errors import LotterybenchError
 from benchmark.utils.seeding import stream
@@ -84,6 +85,7 @@ def measure_again(
         comparisons.append(cell_again(harness, cell, record))
         say("cells trained again", number + 1, len(chosen))
     _compare(comparisons, found)
+    _first_losses(claimed, harness.store, comparisons, found)
     differing = samples.shifts(claimed.protocol, comparisons)
     found.reasons += samples.reasons(differing)
     fresh = at_fresh_seeds(claimed, folder / "fresh", 0 if found.reasons else fresh_seeds, say)
@@ -208,6 +210,22 @@ def _compare(comparisons: Sequence[CellComparison], found: Rerun) -> None:
             found.reasons.append(f"{name}: {_difference(first, second)}, in arithmetic that is the same everywhere")
         if first.provenance.data_digest != second.provenance.data_digest:
             found.reasons.append(f"{name}: was measured with other data")
+
+
+def _first_losses(claimed: Claimed, again: Store, comparisons: Sequence[CellComparison], found: Rerun) -> None:
+    """Whatever machine made a cell whose bits differ here: its first losses differ by rounding, or it is another
+    training. Before accuracies are compared over seeds, as these say less: rounding moves each by points.
+
+    Not asked of another mask's training, which is refused for its mask.
+    """
+    for comparison in comparisons:
+        first, second = comparison.recorded, comparison.again
+        if second is None or comparison.failure or comparison.identical:
+            continue
+        if (first.mask and first.mask.sha256) == (second.mask and second.mask.sha256):
+            cell = cell_of(first)
+            early = early_reasons(claimed.protocol, cell, claimed.store, again)
+            found.reasons += [f"{title(cell)}: another training: {why}" for why in early]
 
 
 def _accuracies(measured: Measured) -> tuple[float | None, ...]:
