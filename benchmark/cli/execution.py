@@ -11,7 +11,7 @@ import click
 
 from benchmark.cli.options import Device, ExecutorName
 from benchmark.cli.outcome import Served, conclusion
-from benchmark.cli.outlook import Outlook, show_purchases
+from benchmark.cli.outlook import Outlook, nothing_words, show_purchases
 from benchmark.cli.selection import Chosen, waiting_words
 from benchmark.cli.terminal import Display, counted, step_progress, unit_of
 from benchmark.datasets.source import data_root, source_of
@@ -31,7 +31,7 @@ from benchmark.planning.select import (
     with_data,
 )
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import density_text
+from benchmark.protocols.cells import cells_of, density_text
 from benchmark.records.store import Store
 from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, EnvironmentProblem
 
@@ -161,17 +161,34 @@ class RunOptions:
     def outlook(self, planned: Sequence[PlannedJob], store: Store, budget: float | None) -> Outlook:
         """A plan with how it is worked off, and how much of it fits the budget in seconds."""
         workers = self.execution.total_workers
-        return Outlook(planned, batches_for(planned, store, self.device, workers), workers, budget, self.device)
+        batches = batches_for(planned, store, self.device, workers)
+        return Outlook(planned, batches, workers, budget, self.device, self._nothing)
+
+    def say_nothing_planned(self, selection: Selection) -> None:
+        """Say why there is nothing to do."""
+        if self.bought is not None:
+            click.echo("Nothing is bought: no open claim can be decided in that time with the data that is here.")
+            return
+        cells = sum(len(cells_of(protocol, method)) for protocol, method in selection)
+        click.echo(f"Nothing is missing: every selected cell has a record ({cells:,}).")
+        click.echo("What they say: lotterybench score, lotterybench report")
+
+    @property
+    def _nothing(self) -> str:
+        e = self.execution
+        return nothing_words(self.bought is not None, bool(e.wanted or e.shard) or e.narrowed != Narrowed())
 
 
-def fetched(selection: Selection) -> Selection:
-    """The part of a selection whose data is here by now; says what is skipped, if anything.
+def fetched(selection: Selection, needed: Collection[str]) -> Selection:
+    """A selection without the protocols that need data, by key, which cannot be had; says what is skipped, if anything.
 
-    Raises EnvironmentProblem, exit code 3, if that is all of it.
+    What needs no data now, because nothing of it is planned, stays, and none is fetched for it. Raises
+    EnvironmentProblem, exit code 3, if nothing of what is needed can be had.
     """
+    selected, selection = selection, [pair for pair in selection if pair[0].key in needed]
     usable, missing = with_data(selection)
     if not missing:
-        return usable
+        return selected
     names = " and ".join(missing)
     skipped = len(protocols_in(selection)) - len(protocols_in(usable))
     cause = missing[next(iter(missing))].cause
@@ -180,7 +197,7 @@ def fetched(selection: Selection) -> Selection:
         problem = f"{cause}; nothing else was selected"
         raise EnvironmentProblem(f"data set {names} under {data_root()}", problem, f"{folder}. {WITHOUT_DATA}")
     click.echo(f"Skipped {counted(skipped, 'protocol')}: data set {names} under {data_root()}: {cause}. {folder}.")
-    return usable
+    return [pair for pair in selected if pair in usable or pair[0].key not in needed]
 
 
 def expected(names: Iterable[str]) -> str:

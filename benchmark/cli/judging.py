@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from benchmark.sharing.derive import RegressionResult
 
 SHOWN_NEEDS = 20
-ONE_LINE = 24  # characters of a statement beside what its claim needs
 
 
 @click.command()
@@ -75,7 +74,7 @@ def power(results: Path, every: bool, as_json: bool) -> None:
       lotterybench power --json
     """
     from benchmark import protocols
-    from benchmark.cli.terminal import shortened, show_table
+    from benchmark.cli.terminal import GAP, line_width, shortened, show_sentence, show_table
     from benchmark.planning.power import claim_needs, to_json
     from benchmark.planning.select import existing_results
     from benchmark.utils.files import spoken
@@ -84,19 +83,21 @@ def power(results: Path, every: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_json(needs), indent=1))
         return
+    shown = needs if every else needs[:SHOWN_NEEDS]
     rows = [
         [
             n.claim,
-            n.statement if every else shortened(n.statement, ONE_LINE),
             n.verdict,
-            n.words,
+            n.words.removeprefix("about "),
             spoken(n.core_seconds) if n.core_seconds is not None else "-",
         ]
-        for n in (needs if every else needs[:SHOWN_NEEDS])
+        for n in shown
     ]
-    show_table("Power", ["claim", "statement", "verdict", "needs", "core time here"], rows, whole=["claim", "verdict"])
+    headings = ["claim", "verdict", "needs, about", "core time"]
+    statements = [n.statement if every else shortened(n.statement, line_width() - len(GAP)) for n in shown]
+    show_table("Power", headings, rows, whole=["claim", "verdict"], beneath=statements)
     if len(needs) > len(rows):
-        click.echo(f"{len(needs) - len(rows)} more claims need more than these, or seeds cannot decide them: --all")
+        show_sentence(f"{len(needs) - len(rows)} more claims need more than these, or seeds cannot decide them: --all")
 
 
 @click.command()

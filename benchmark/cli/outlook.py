@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.cli.selection import waiting_entry, waiting_words
-from benchmark.cli.terminal import counted, show_table, unit_of
+from benchmark.cli.terminal import counted, show_sentence, show_table, unit_of
 from benchmark.datasets.source import data_root, needs_download
 from benchmark.planning.batching import Batch, estimate
 from benchmark.planning.plan import PlannedJob
@@ -28,17 +28,25 @@ if TYPE_CHECKING:
 
 SCREEN = 15  # rows of a plan of many protocols
 SHOWN = 4  # protocols whose groups are named
+CHANCE = (
+    "chance: of being decided with that many seeds in all; base rate: the share of comparable claims that were decided."
+)
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """A plan, how it is worked off, and how much of it fits."""
+    """A plan, how it is worked off, and how much of it fits.
+
+    `nothing`: where only part of what is missing is planned, what is said of a protocol without such cells, as in
+    `nothing bought`: it need not be done.
+    """
 
     planned: Sequence[PlannedJob]
     batches: Sequence[Batch]
     workers: int
     budget: float | None
     device: str = "cpu"
+    nothing: str = ""
 
     @property
     def unit(self) -> str:
@@ -58,10 +66,16 @@ class Outlook:
         return estimate(self.planned, self.batches, self.workers).seconds
 
 
+def nothing_words(bought: bool, narrowed: bool) -> str:
+    """What is said of a protocol without planned cells: it is done only where all that is missing is planned."""
+    return "nothing bought" if bought else "nothing left" if narrowed else ""
+
+
 def say_left_out(too_long: Collection[str]) -> None:
     """Say that a budget leaves out whole protocols, if it does."""
     if too_long:
-        click.echo(f"Left out: {len(too_long)} protocols of which no single training fits the budget here.")
+        words = f"{counted(len(too_long), 'protocol')} of which no single training fits the budget here."
+        show_sentence(f"Left out: {words}")
 
 
 def show_purchases(bought: Purchases, unit: str, as_json: bool = False) -> None:
@@ -83,7 +97,8 @@ def show_purchases(bought: Purchases, unit: str, as_json: bool = False) -> None:
     if rows:
         headings = ["claim", "seeds", "chance", "it is", "cells", f"{unit} time"]
         show_table("Verdicts to buy", headings, rows, whole=["claim"])
-    click.echo(
+        show_sentence(CHANCE)
+    show_sentence(
         f"About {bought.expected:.1f} verdicts for {spoken(bought.seconds)} of one {unit}, "
         f"of {counted(bought.open_claims, 'open claim')} whose data is here."
     )
@@ -130,16 +145,44 @@ def show_plan(
         click.echo(json.dumps(document, indent=1))
         return
     for pair in waiting or ():
-        click.echo(f"Left out: {waiting_words(pair)}")
+        show_sentence(f"Left out: {waiting_words(pair)}")
     _show_rows(selection, outlook, every)
     if outlook.device == "cuda" and outlook.batches:
-        click.echo(_side_by_side(outlook.batches))
-    if missing := missing_data(selection):
-        click.echo(missing)
+        show_sentence(_side_by_side(outlook.batches))
+    if guessed := _guessed(outlook, store):
+        show_sentence(guessed)
+    planned = {item.job.protocol.key for item in outlook.planned}
+    if missing := missing_data([pair for pair in selection if pair[0].key in planned]):
+        show_sentence(missing)
     left = sum(len(item.job.cells) for item in outlook.planned)
-    here = f"about {spoken(outlook.seconds)} here with {counted(outlook.workers, 'worker')}"
-    fits = "" if outlook.budget is None else f"; about {sum(outlook.fits):,} of them fit {spoken(outlook.budget)}"
-    click.echo(f"{counted(left, 'cell')} left, {here}{fits}. Finished cells are kept.")
+    what = f"{counted(left, 'cell')} {'planned' if outlook.nothing else 'left'}"
+    time = spoken(outlook.seconds)
+    here = f"{'' if time.startswith('<') else 'about '}{time} here with {counted(outlook.workers, 'worker')}"
+    fits = "" if outlook.budget is None else f"; about {sum(outlook.fits):,} of them fit {_given(outlook.budget)}"
+    show_sentence(f"{what}, {here}{fits}. Finished cells are kept.")
+
+
+def _given(seconds: float) -> str:
+    """A budget, exactly: it is no estimate."""
+    return spoken(seconds) if seconds < 360_000 else f"{seconds / 3600:,.0f} h"
+
+
+def _guessed(outlook: Outlook, store: Store) -> str:
+    """What a GPU's time, or next to no time, is said from where no record says it; empty if records do."""
+    planned = list(dict.fromkeys(item.job.protocol for item in outlook.planned))
+    guessed = [p for p in planned if not _was_timed(p, store, outlook.device)]
+    if not guessed or (outlook.device == "cpu" and outlook.seconds >= 1):
+        return ""
+    where = "on a GPU" if outlook.device == "cuda" else "here"
+    return f"Not timed {where}, so estimated from operations: {len(guessed)} of {counted(len(planned), 'protocol')}."
+
+
+def _was_timed(protocol: Protocol, store: Store, device: str) -> bool:
+    """Whether some record says how long a training takes there; of masks and analyses, how long they take at all."""
+    return any(
+        record.cost is not None and (not protocol.trains or record.provenance.device.startswith(device))
+        for record in store.records(protocol)
+    )
 
 
 def _side_by_side(batches: Sequence[Batch]) -> str:
@@ -192,20 +235,26 @@ def _show_rows(selection: Selection, outlook: Outlook, every: bool) -> None:
         shown = {key: sums for key, sums in shown.items() if sums[3]}
     first = list(shown.items()) if by_method else list(shown.items())[:SCREEN]
     rows = [
-        [*key, cells, left, spoken(seconds) if left else "-", _fitting(left, fits)]
+        [*key, cells, left, spoken(seconds) if left else "-", _fitting(left, fits, outlook.nothing)]
         for key, (cells, left, seconds, fits) in first
     ]
-    within = f"fits {spoken(outlook.budget)} x {outlook.workers}" if outlook.budget else "will run"
+    within = f"fits {_given(outlook.budget)} x {outlook.workers}" if outlook.budget else "will run"
     names = ["protocol", "method"] if by_method else ["protocol"]
     if rows:
-        show_table("Plan", [*names, "cells", "left", f"{outlook.unit} time", within], rows, whole=["protocol"])
+        show_table(
+            "Plan",
+            [*names, "cells", (outlook.nothing and "planned") or "left", f"{outlook.unit} time", within],
+            rows,
+            whole=["protocol"],
+        )
     if more := len(groups) - len(first):
-        done = sum(not sums[1] for sums in groups.values())
-        click.echo(f"{more} more protocols, {done} of them done; --all shows them, and methods.")
+        without = sum(not sums[1] for sums in groups.values())
+        state = f"{outlook.nothing} of {without} of them" if outlook.nothing else f"{without} of them done"
+        show_sentence(f"{counted(more, 'more protocol')}, {state}; --all shows them, and methods.")
 
 
-def _fitting(left: int, fits: int) -> str:
-    return "done" if not left else "all of it" if left == fits else counted(fits, "cell")
+def _fitting(left: int, fits: int, nothing: str) -> str:
+    return (nothing or "done") if not left else "all of it" if left == fits else counted(fits, "cell")
 
 
 def missing_data(selection: Selection) -> str:

@@ -167,7 +167,7 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
       lotterybench plan --device cuda --workers 8
       lotterybench plan mnist1d/mlp --plugin my_method.py --set alpha=0.5
     """
-    from benchmark.cli.outlook import Outlook, say_left_out, show_order, show_plan, show_purchases
+    from benchmark.cli.outlook import Outlook, nothing_words, say_left_out, show_order, show_plan, show_purchases
     from benchmark.cli.selection import chosen
     from benchmark.cli.terminal import step_progress, unit_of
     from benchmark.planning.plan import Narrowed, Shard
@@ -204,7 +204,8 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     too_long = too_long_for(planned, selection, store, budget)
     selection = [pair for pair in selection if pair[0].key not in too_long]
     planned = [item for item in planned if item.job.protocol.key not in too_long]
-    outlook = Outlook(planned, batches_for(planned, store, device, workers), workers, budget, device)
+    nothing = nothing_words(bought is not None, any((wanted, seeds, levels, shard)))
+    outlook = Outlook(planned, batches_for(planned, store, device, workers), workers, budget, device, nothing)
     if first is not None:
         show_order(outlook, first, as_json)
         return

@@ -81,7 +81,6 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     from benchmark.cli.outlook import say_left_out, show_plan
     from benchmark.cli.selection import chosen, say_confined
     from benchmark.planning.select import begun_first, protocols_in, too_long_for
-    from benchmark.protocols.cells import cells_of
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus
 
@@ -107,7 +106,8 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     too_long = too_long_for(planned, selection, store, options.seconds_left)
     say_left_out(too_long)
     selection = [pair for pair in selection if pair[0].key not in too_long]
-    selection = fetched(selection)
+    needed = {p.key for p in protocols_in(selection)} if recheck else {item.job.protocol.key for item in planned}
+    selection = fetched(selection, needed)
     keys = {protocol.key for protocol, _ in selection}
     planned = [item for item in planned if item.job.protocol.key in keys]
     outlook = options.outlook(planned, store, budget)
@@ -120,9 +120,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
         else:
             click.echo("Not one training fits the budget; give it more time.")
     else:
-        cells = sum(len(cells_of(protocol, method)) for protocol, method in selection)
-        click.echo(f"Nothing is missing: every selected cell has a record ({cells:,}).")
-        click.echo("What they say: lotterybench score, lotterybench report")
+        options.say_nothing_planned(selection)
     if (
         recheck is not None
         and execution.executor != "slurm"

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from benchmark.cli.terminal import counted, show_table
-from benchmark.utils.files import spoken
+from benchmark.claims.evidence import UNDECIDED
+from benchmark.cli.terminal import counted, show_sentence, show_table
+from benchmark.utils.files import spoken, two_digits
 
 Row = dict[str, Any]
 STATES = ("finished", "running", "failed", "missing")
@@ -23,7 +24,9 @@ def show_progress(document: dict[str, Any], unit: str, every: bool) -> None:
     left = sum(row[_hours(unit)] for row in protocols)
     words = ", ".join(f"{sums[state]:,} {state}" for state in STATES)
     click.echo(f"Cells of {counted(len(protocols), 'protocol')}: {words}.")
-    click.echo(f"About {spoken(3600 * left)} of one {unit} left.")
+    if sums["missing"] or sums["running"]:
+        time = spoken(3600 * left)
+        click.echo(f"{time if time.startswith('<') else f'About {time}'} of one {unit} left.")
     _show_workers(document["workers"])
     _show_submissions(document["submissions"])
     if every or len(protocols) == 1:
@@ -37,12 +40,15 @@ def show_progress(document: dict[str, Any], unit: str, every: bool) -> None:
     if begun:
         begun.sort(key=lambda row: (not row["running"], not row["missing"]))
         states = [state for state in STATES if sums[state]]  # a column of zeros would take room from names
-        rows = [[row["protocol"], *(row[state] for state in states), f"{row[_hours(unit)]:,.2f}"] for row in begun]
+        rows = [
+            [row["protocol"], *(row[state] for state in states), _hours_text(row[_hours(unit)], row)] for row in begun
+        ]
         show_table("\nBegun", ["protocol", *states, f"{unit}-hours left"], rows[:BEGUN], ["protocol"])
     _show_claims(document["claims"], unit, NEAR)
     more = [f"{counted(len(begun) - BEGUN, 'more protocol')} begun"] if len(begun) > BEGUN else []
     more.append(f"{len(protocols) - len(begun)} not begun")
-    click.echo(f"\n{', '.join(more)}. Every method and claim: --all")
+    click.echo()
+    show_sentence(f"{', '.join(more)}. Every method and claim: --all")
 
 
 def _hours(unit: str) -> str:
@@ -50,7 +56,13 @@ def _hours(unit: str) -> str:
 
 
 def _values(row: Row) -> list[object]:
-    return [f"{value:,.2f}" if isinstance(value, float) else value for value in row.values()]
+    return [_hours_text(value, row) if isinstance(value, float) else value for value in row.values()]
+
+
+def _hours_text(hours: float, row: Row) -> str:
+    """Hours to two decimals, large ones to two digits; what is still to do takes some."""
+    cells = row["cells_left"] if "cells_left" in row else row["missing"] + row["running"]
+    return "< 0.01" if cells and hours < 0.01 else two_digits(hours, 2)
 
 
 def _by_protocol(methods: Iterable[Row], unit: str) -> list[Row]:
@@ -65,11 +77,10 @@ def _by_protocol(methods: Iterable[Row], unit: str) -> list[Row]:
 
 
 def _show_claims(claims: Sequence[Row], unit: str, most: int) -> None:
-    """Verdicts, undecided ones that need fewest cells first; how many have which is said of all."""
-    rows = [row for row in claims if row["verdict"] != "not measured"]
-    open_ = [row for row in rows if row["verdict"] == "inconclusive"]
+    """Verdicts, open ones whose cells take least first, begun or not; how many have which is said of all."""
+    open_ = [row for row in claims if row["verdict"] in UNDECIDED]
     open_.sort(key=lambda row: (not row["cells_left"], row[_hours(unit)]))  # what no planned run decides comes last
-    decided = [row for row in rows if row["verdict"] != "inconclusive"]
+    decided = [row for row in claims if row["verdict"] not in UNDECIDED]
     shown = [*open_, *decided][:most]
     if shown:
         headings = ["claim", "verdict", "cells left", f"{unit}-hours left", "more seeds"]
@@ -77,9 +88,8 @@ def _show_claims(claims: Sequence[Row], unit: str, most: int) -> None:
         show_table("\nVerdicts, nearest first", headings, table, ["claim", "verdict"])
     counts = Counter(row["verdict"].partition(",")[0] for row in claims)
     if claims:
-        click.echo(
-            f"Of {counted(len(claims), 'claim')}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
-        )
+        words = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+        show_sentence(f"Of {counted(len(claims), 'claim')}: {words}.")
 
 
 def _show_costs(costs: Iterable[Row]) -> None:

@@ -45,20 +45,25 @@ def line_width() -> int:
 
 
 def table_lines(
-    headings: Sequence[str], rows: Sequence[Sequence[object]], width: int, whole: Collection[str] = ()
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    width: int,
+    whole: Collection[str] = (),
+    beneath: Sequence[str] = (),
 ) -> list[str]:
     """Rows under headings in lines of at most `width` characters.
 
     `whole`: headings of columns whose cells are never broken, such as a verdict. Only a table whose such columns alone
-    are wider than `width` is wider.
+    are wider than `width` is wider. `beneath`: of each row a text that has the whole width, under it.
     """
     texts = [[str(cell) for cell in row] for row in rows]
     columns = [[heading, *(row[n] for row in texts)] for n, heading in enumerate(headings)]
     widths = _widths(columns, [heading in whole for heading in headings], width - len(GAP) * (len(headings) - 1))
     lines = _row(headings, widths)
     lines.append(GAP.join("-" * w for w in widths))
-    for row in texts:
+    for n, row in enumerate(texts):
         lines += _row(row, widths)
+        lines += [f"{GAP}{line}" for text in beneath[n : n + 1] for line in _wrapped(text, width - len(GAP))]
     return lines
 
 
@@ -123,18 +128,32 @@ def _pieces(word: str, width: int) -> list[str]:
 
 
 def show_table(
-    title: str, headings: Sequence[str], rows: Iterable[Sequence[object]], whole: Collection[str] = ()
+    title: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    whole: Collection[str] = (),
+    beneath: Sequence[str] = (),
 ) -> None:
-    """Print rows under headings, within the terminal's width; `whole`: columns that are never broken."""
+    """Print rows under headings, within the terminal's width; `whole` and `beneath` as in `table_lines`."""
     bold = sys.stdout.isatty()
-    lines = table_lines(headings, list(rows), line_width(), whole)
+    lines = table_lines(headings, list(rows), line_width(), whole, beneath)
     click.echo(click.style(title, bold=True) if bold else title)
     click.echo("\n".join(lines))
 
 
 def show_paragraph(text: str, indent: str = "  ") -> None:
-    """Print a text within the terminal's width, its later lines indented further than the first."""
-    click.echo(click.wrap_text(text, line_width(), initial_indent=indent, subsequent_indent=f"{indent}  "))
+    """Print a text within the terminal's width, its later lines indented further than the first.
+
+    Names, paths and commands stay whole, to be copied: only one that alone is longer than a line makes a longer line.
+    """
+    later = f"{indent}  "
+    click.echo("\n".join(wrap(text, line_width(), initial_indent=indent, subsequent_indent=later,
+                              break_long_words=False, break_on_hyphens=False)))  # fmt: skip
+
+
+def show_sentence(text: str) -> None:
+    """Print a text within the terminal's width, as what stands below a table: no line of it is indented."""
+    click.echo("\n".join(wrap(text, line_width(), break_long_words=False, break_on_hyphens=False)))
 
 
 def unit_of(device: str) -> str:
@@ -144,17 +163,21 @@ def unit_of(device: str) -> str:
 
 @contextmanager
 def step_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A function of (step, done, total): a bar for each step on a terminal, else a line at its end; none if `quiet`."""
-    if quiet or not sys.stdout.isatty():
+    """A function of (step, done, total): a bar for each step on a terminal, else a line at its end; none if `quiet`.
+
+    On stderr: what a verb found is on stdout, alone.
+    """
+    if quiet or not sys.stderr.isatty():
 
         def line(step: str, done: int, total: int) -> None:
             if done == total and not quiet:
-                click.echo(f"{step} {done:,} of {total:,}")
+                click.echo(f"{step} {done:,} of {total:,}", err=True)
 
         yield line
         return
     tasks: dict[str, TaskID] = {}
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
 
         def bar(step: str, done: int, total: int) -> None:
             if step not in tasks:

@@ -18,10 +18,20 @@ from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 
 def spoken(seconds: float) -> str:
-    """A length of time as people say it: 40 s, 12 min, 2.3 h."""
+    """A length of time as people say it: < 1 s, 40 s, 12 min, 2.3 h, and from 100 h in two digits, 1,100,000 h."""
+    if seconds < 1:  # of what is still to do: never nothing
+        return "< 1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{two_digits(seconds / 3600, 1)} h"
+
+
+def two_digits(number: float, decimals: int) -> str:
+    """A number below 100 with so many decimals, from there on with two significant digits: an estimate has no more."""
+    if number < 100:
+        return f"{number:,.{decimals}f}"
+    unit = 10 ** (len(f"{number:.0f}") - 2)
+    return f"{round(number / unit) * unit:,}"
 
 
 def write_atomically(path: Path, content: bytes, work: Path, replace: bool = True) -> bool:

@@ -116,5 +116,7 @@ def test_many_protocols_fit_one_screen_and_all_shows_every_method(tmp_path: Path
     heading = next(line for line in lines if line.startswith("protocol"))
     assert "running" not in heading
     assert next(line for line in lines if line.startswith(protocol.id)).split()[1] == "5"
+    assert any(line.startswith("elesedy-6 ") and "< 0.01" in line for line in lines), "nearest, though not begun"
+    assert "About 1,100,000 h of one core left." in lines[1] or lines[1].endswith("00,000 h of one core left.")
     every = status(store, "mnist1d/*", "lth/*", "--all")
     assert all(f" {method} " in every for method in ("imp+reinit", "one-shot", "random"))
