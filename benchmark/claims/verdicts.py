@@ -18,7 +18,7 @@ from benchmark.claims.families import Judged, families
 from benchmark.claims.observations import Observations, Point
 from benchmark.claims.published import Claim, Published
 from benchmark.claims.rules.base import Rule
-from benchmark.claims.wording import seeds_text
+from benchmark.claims.wording import needed_text, seeds_text
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import method_names
 from benchmark.records.store import Store
@@ -31,7 +31,7 @@ class CheckResult:
     `estimate`, `low`, `high`: the deciding quantity with its 1 - alpha interval; on the natural log scale for ratios,
     in levels for thresholds. `window`: where it must lie, in words; `bounds`: as numbers on the same `scale`, None
     where it is open. `margin`: what one margin of the protocol is on that scale. p values are corrected (Holm) where
-    the check is an ordering.
+    the check is an ordering, and None where no test was made; `untested` says why an open check was not tested.
     """
 
     rule: str
@@ -49,6 +49,7 @@ class CheckResult:
     scale: Scale
     bounds: tuple[float | None, float | None]
     margin: float
+    untested: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -68,6 +69,10 @@ class Decision:
 
     `runs_missing`: runs of its cells that the protocol plans and nobody made; a verdict reached without them is
     provisional, because whoever may stop when a test comes out well finds effects more often than alpha says.
+
+    `looks_left`: numbers of seeds at which the protocol still looks; None where it tests whatever seeds are there
+    (rules 1). `decided_at`: the look, in seeds, at which it was decided; None without looks, or undecided.
+    `seeds_measured`: how many of the protocol's seeds have everything, under rules 2.
     """
 
     paper: str
@@ -89,6 +94,9 @@ class Decision:
     part_of: str | None
     waits_for: str | None = None
     stated_by: Literal["paper", "suite"] = "paper"
+    looks_left: tuple[int, ...] | None = None
+    decided_at: int | None = None
+    seeds_measured: int = 0
 
     @property
     def provisional(self) -> bool:
@@ -99,6 +107,20 @@ class Decision:
     def spoken_verdict(self) -> str:
         """The verdict, marked if it is provisional."""
         return f"{self.verdict}, provisional" if self.provisional else self.verdict
+
+    @property
+    def needed_words(self) -> str:
+        """What an open claim still needs."""
+        return needed_text(self.seeds_still_needed, self.looks_left)
+
+    @property
+    def seeds_words(self) -> str:
+        """The seeds that the numbers rest on, and that a look decided where there was one."""
+        last = not self.looks_left and self.decided_at == self.seeds_measured
+        if self.decided_at is None or last:
+            return f"{self.seeds} seeds"
+        further = f", {self.seeds_measured} measured" if self.seeds_measured > self.decided_at else ""
+        return f"decided at the look of {self.seeds} seeds{further}"
 
     @property
     def command(self) -> str:
@@ -204,10 +226,14 @@ def _tested_at_once(
 def _planned_checks(judged: Judged, protocols: Mapping[str, Protocol]) -> list[CheckResult]:
     """Rules 2: checks as the last look leaves them. p values are scaled so that alpha is where the look decides."""
     protocol = protocols[judged.claim.protocol]
-    alpha, looks = protocol.statistics.alpha, protocol.statistics.looks
-    following = next((look.seeds for look in looks if look.seeds > judged.seeds_done), None)
-    needed = None if following is None else following - judged.seeds_done
+    alpha, following = protocol.statistics.alpha, _looks_left(judged, protocol)
+    needed = following[0] - judged.seeds_done if following else None
     holds = judged.verdict != "deviates" and judged.waits_for is None
+    untested = ""
+    if not judged.look:
+        untested = f"not tested before {protocol.statistics.looks[0].seeds} seeds (planned look)"
+    elif judged.waits_for is not None:
+        untested = f"not tested before {judged.waits_for} holds"
     return [
         _check(
             rule,
@@ -216,9 +242,16 @@ def _planned_checks(judged: Judged, protocols: Mapping[str, Protocol]) -> list[C
             _scaled(each.p_reproduced, alpha, judged.level_for) if holds else 1.0,
             _scaled(against, alpha, judged.level_against) if judged.verdict != "reproduced" else 1.0,
             needed=lambda: needed,
+            untested=untested,
+            tested_against=judged.look > 0,
         )
         for rule, each, against in zip(judged.claim.checks, judged.rows, judged.each_against, strict=True)
     ]
+
+
+def _looks_left(judged: Judged, protocol: Protocol) -> tuple[int, ...]:
+    """Seeds of the planned looks that a claim has not reached."""
+    return tuple(look.seeds for look in protocol.statistics.looks if look.seeds > judged.seeds_done)
 
 
 def _scaled(p: float, alpha: float, level: float) -> float:
@@ -233,8 +266,12 @@ def _check(
     p_for: float,
     p_against: float,
     needed: Callable[[], int | None],
+    untested: str = "",
+    tested_against: bool = True,
 ) -> CheckResult:
     alpha = protocol.statistics.alpha
+    if not untested and len(evidence.seeds) == 1:
+        untested, tested_against = "not tested with 1 seed", False
     verdict = evidence.verdict(alpha, p_for, p_against)
     shown = evidence.centre or (evidence.weakest if evidence.items else None)
     low, high = shown.interval(alpha) if shown else (math.nan, math.nan)
@@ -246,8 +283,8 @@ def _check(
         estimate=_finite(shown.estimate.mean) if shown else None,
         low=_finite(low),
         high=_finite(high),
-        p_reproduced=p_for if evidence.seeds else None,  # nothing is left to chance where no seed is needed
-        p_deviates=p_against if evidence.seeds else None,
+        p_reproduced=p_for if evidence.seeds and not untested else None,  # nothing is left to chance without seeds
+        p_deviates=p_against if evidence.seeds and tested_against else None,
         seeds=evidence.seeds,
         verdict=verdict,
         seeds_still_needed=None if settled else needed(),
@@ -255,6 +292,7 @@ def _check(
         scale=rule.scale,
         bounds=(_finite(shown.low), _finite(shown.high)) if shown else (None, None),
         margin=rule.margin(protocol),
+        untested="" if settled or not evidence.seeds else untested,
     )
 
 
@@ -308,6 +346,9 @@ def _decision(
         cells=claim.cells,
         part_of=claim.part_of,
         stated_by=claim.stated_by,
+        looks_left=_looks_left(judged, protocol) if judged else None,
+        decided_at=protocol.statistics.looks[judged.look - 1].seeds if judged and judged.look and decided else None,
+        seeds_measured=judged.seeds_done if judged else 0,
     )
 
 
@@ -322,12 +363,17 @@ def _patterns(claim: Claim, protocol: Protocol) -> tuple[str, ...]:
     return tuple(f"{protocol.id}:{method}" for method in method_names(protocol) if method in methods)
 
 
+INTERNAL = ("cells", "part_of", "looks_left", "decided_at", "seeds_measured")
+"""Fields of a decision that its JSON does not have."""
+
+
 def to_json(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
     """Plain JSON types, with the re-run command. Densities in levels, ratios on the natural log scale."""
     documents = [{**asdict(d), "command": d.command, "provisional": d.provisional} for d in decisions]
     for document in documents:
-        document["checks"] = [_without(check, ("scale", "bounds", "margin")) for check in document["checks"]]
-    return [_without(document, ("cells", "part_of")) for document in documents]
+        checks = document["checks"]
+        document["checks"] = [_without(check, ("scale", "bounds", "margin", "untested")) for check in checks]
+    return [_without(document, INTERNAL) for document in documents]
 
 
 def _without(document: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -143,8 +143,11 @@ def _exp(x: float) -> float:
     return math.exp(x) if x < 700 else math.inf
 
 
-def needed_text(needed: int | None) -> str:
-    """What an open claim needs; None: 1,000 further seeds would not do."""
+def needed_text(needed: int | None, looks_left: Sequence[int] | None = None) -> str:
+    """What an open claim needs. `needed`: further seeds; None: 1,000 would not do. `looks_left`: where it is decided
+    at planned looks (rules 2), the seeds of those to come, before which nothing is tested."""
+    if looks_left is not None:
+        return f"next look at {looks_left[0]} seeds" if looks_left else "no planned look left"
     if needed is None:
         return "more seeds will hardly decide"
     return f"about {needed} more seed{'s' if needed != 1 else ''}"

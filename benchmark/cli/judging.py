@@ -66,7 +66,8 @@ def score(results: Path, every: bool, as_json: bool) -> None:
 def power(results: Path, every: bool, as_json: bool) -> None:
     """How many more seeds each open claim needs, and what they cost here, cheapest first.
 
-    Seeds that should decide with 80 % power if means stay as they are. `plan` and `run` take the same order.
+    Seeds that should decide with 80 % power if means stay as they are; where a protocol is decided at planned looks,
+    those to the next look. `plan` and `run` take the same order.
 
     \b
     Examples:

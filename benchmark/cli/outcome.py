@@ -64,12 +64,17 @@ def last_changes(store: Store) -> Changes:
 
 
 def nearest_words(decisions: Iterable[Decision]) -> str:
-    """How many open claims need the fewest further seeds, as in `2 claims need 1 more seed each`; or nothing."""
-    needed = Counter(n for d in decisions if d.verdict == "inconclusive" and (n := d.seeds_still_needed))
-    if not needed:
+    """How many open claims need the fewest further seeds, as in `2 claims need 1 more seed each`; or nothing. Where
+    all of them are decided at planned looks, that it is a look which the seeds reach."""
+    open_ = [d for d in decisions if d.verdict == "inconclusive" and d.seeds_still_needed]
+    if not open_:
         return ""
-    fewest = min(needed)
-    count = needed[fewest]
+    fewest = min(d.seeds_still_needed or 0 for d in open_)
+    nearest = [d for d in open_ if d.seeds_still_needed == fewest]
+    count = len(nearest)
+    if all(d.looks_left is not None for d in nearest):
+        verb = "reaches its" if count == 1 else "reach their"
+        return f"{counted(count, 'claim')} {verb} next look with {counted(fewest, 'more seed')}"
     verb, each = ("needs", "") if count == 1 else ("need", " each")
     return f"{counted(count, 'claim')} {verb} {counted(fewest, 'more seed')}{each}"
 

@@ -8,7 +8,6 @@ import click
 
 from benchmark.claims.evidence import UNDECIDED
 from benchmark.claims.verdicts import Decision
-from benchmark.claims.wording import needed_text
 from benchmark.cli.outcome import last_changes, that_matter, verdict_words
 from benchmark.cli.terminal import GAP, line_width, shortened, show_paragraph, show_sentence
 from benchmark.records.store import Store
@@ -36,7 +35,7 @@ def show_what_matters(decisions: Sequence[Decision], store: Store) -> None:
 def show_every_verdict(decisions: Sequence[Decision]) -> None:
     """A paragraph for each claim with what was published and measured; decided ones first."""
     for d in sorted(decisions, key=lambda d: (d.verdict in UNDECIDED, d.verdict == "not measured")):
-        needs = "" if d.verdict not in UNDECIDED else f" ({needed_text(d.seeds_still_needed)})"
+        needs = "" if d.verdict not in UNDECIDED else f" ({d.needed_words})"
         show_paragraph(f"{d.claim}: {d.spoken_verdict}{needs}", indent="")
         show_paragraph(d.statement)
         show_paragraph(f"published: {d.published}")
@@ -57,4 +56,4 @@ def _line(decision: Decision, names: int) -> str:
 def _words(decision: Decision) -> str:
     if decision.verdict not in UNDECIDED:
         return decision.statement
-    return f"{needed_text(decision.seeds_still_needed)}: {decision.statement}"
+    return f"{decision.needed_words}: {decision.statement}"

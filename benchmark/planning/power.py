@@ -1,4 +1,5 @@
-"""Power: how many more seeds each open claim needs, and what they would cost here. No torch."""
+"""Power: how many more seeds each open claim needs, to be decided or to its next planned look, and what they would
+cost here. No torch."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ class Need:
     """What one open claim needs.
 
     `seeds`: further seeds that should decide it, at 80 % power if means stay as they are; None if 1,000 would not.
+    Under rules 2 those to the next planned look, None after the last; `looks_left`: of a `Decision`.
     `seeds_planned`: seeds of the protocol that its evidence does not have yet. `core_seconds`: one core, here, for
     `seeds` whole seeds, with every training that a mask needs; None where `seeds` is. `methods`: those to
     measure; `elsewhere`: (protocol, method) pairs of other protocols.
@@ -40,10 +42,13 @@ class Need:
     methods: tuple[str, ...]
     command: str
     elsewhere: tuple[tuple[str, str], ...] = ()
+    looks_left: tuple[int, ...] | None = None
 
     @property
     def words(self) -> str:
-        """How many more seeds, as the board says it, and whether the protocol plans them."""
+        """How many more seeds or which look, as the board says it, and whether the protocol plans the seeds."""
+        if self.looks_left is not None:
+            return needed_text(self.seeds, self.looks_left)
         beyond = self.seeds is not None and self.seeds > self.seeds_planned
         return needed_text(self.seeds) + (f" ({self.seeds_planned} planned)" if beyond else "")
 
@@ -63,7 +68,7 @@ def to_json(needs: Sequence[Need]) -> list[dict[str, Any]]:
     """Plain JSON types."""
     return [
         {
-            **asdict(n),
+            **{name: value for name, value in asdict(n).items() if name != "looks_left"},
             "core_hours": None if n.core_seconds is None else round(n.core_seconds / 3600, 3),
             "words": n.words,
         }
@@ -93,4 +98,5 @@ def _need(decision: Decision, seen: Mapping[str, Observations], costs: Mapping[s
         methods=tuple(dict.fromkeys(cell.method for cell in cells[protocol.id])),
         command=decision.command,
         elsewhere=tuple(dict.fromkeys((n, c.method) for n, own in cells.items() if n != protocol.id for c in own)),
+        looks_left=decision.looks_left,
     )

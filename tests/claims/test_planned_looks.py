@@ -23,6 +23,7 @@ from benchmark.claims.rules.window import line_weights
 from benchmark.claims.statistics import Estimate, estimate
 from benchmark.claims.verdicts import Decision, decide_paper
 from benchmark.protocols.statistics import PlannedLook, StatisticsSpec
+from benchmark.report.board.claims_pages import claims_page
 from benchmark.utils.errors import BadInput
 
 LENET = protocols.load("lth/lenet-mnist")
@@ -185,6 +186,31 @@ def test_nothing_is_tested_before_the_first_look_nor_between_looks() -> None:
     assert open_
     assert {at[4][c].seeds_still_needed for c in open_} == {1}
     assert {d.seeds_still_needed for d in decided_at(10).values()} == {None}
+
+
+def test_before_a_look_no_p_value_is_given_and_the_look_is_named() -> None:
+    early = decided_at(2)["lth-64-worse"]
+    assert early.needed_words == "next look at 3 seeds"
+    assert {(c.p_reproduced, c.p_deviates, c.untested) for c in early.checks} == {
+        (None, None, "not tested before 3 seeds (planned look)")
+    }
+    page = claims_page(PAPER, [early], {LENET.id: World(LENET, RIGHT, np.random.default_rng(4), 2)})
+    assert "2 seeds, not tested before 3 seeds (planned look); inconclusive; next look at 3 seeds" in page
+    assert "p = " not in page
+    assert "more seed" not in page
+    at_first = decided_at(3)
+    waiting = next(d for d in at_first.values() if d.waits_for and d.verdict == "inconclusive")
+    assert {c.untested for c in waiting.checks} == {f"not tested before {waiting.waits_for} holds"}
+    assert {d.needed_words for d in at_first.values() if d.verdict == "inconclusive"} == {"next look at 5 seeds"}
+    tested = [d for d in at_first.values() if not d.waits_for]
+    assert all(c.p_reproduced is not None and not c.untested for d in tested for c in d.checks)
+    assert {d.needed_words for d in decided_at(10).values() if d.verdict == "inconclusive"} <= {"no planned look left"}
+
+
+def test_a_verdict_says_at_which_look_it_was_reached() -> None:
+    for seeds, words in ((3, "3 of 10 seeds"), (4, "3 of 10 seeds, 4 measured")):
+        assert decided_at(seeds)["lth-64-worse"].seeds_words == f"decided at the look of {words}"
+    assert decided_at(2)["lth-64-worse"].seeds_words == "2 of 10 seeds"
 
 
 def test_a_verdict_stays_whatever_later_seeds_say() -> None:

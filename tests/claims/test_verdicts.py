@@ -151,6 +151,7 @@ def test_a_value_at_several_levels_needs_all_of_them() -> None:
 def test_one_seed_is_inconclusive_and_none_is_not_measured(rules: list[dict[str, Any]]) -> None:
     one = judge(rules, flat(98.3, 3100.0), seeds=1)
     assert (one.verdict, one.seeds_still_needed) == ("inconclusive", 1)
+    assert {(c.p_reproduced, c.p_deviates, c.untested) for c in one.checks} == {(None, None, "not tested with 1 seed")}
     none = judge(rules, flat(98.3), seeds=0)
     assert (none.verdict, none.measured, none.seeds) == ("not measured", "not measured", "0 of 5")
 

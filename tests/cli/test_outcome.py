@@ -61,6 +61,9 @@ def test_what_open_claims_need_is_counted_from_the_nearest(decisions: list[Decis
     assert nearest_words([needing(4), needing(1), needing(1), needing(None)]) == "2 claims need 1 more seed each"
     assert nearest_words([needing(3)]) == "1 claim needs 3 more seeds"
     assert nearest_words([needing(None), decisions[0]]) == ""
+    looked = replace(needing(2), looks_left=(5, 10))
+    assert nearest_words([looked, needing(3)]) == "1 claim reaches its next look with 2 more seeds"
+    assert nearest_words([looked, looked]) == "2 claims reach their next look with 2 more seeds"
 
 
 def test_the_rows_that_matter_are_few_and_in_order(decisions: list[Decision]) -> None:

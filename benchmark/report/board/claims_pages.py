@@ -65,23 +65,23 @@ def silent(paper: Published) -> bool:
     return bool(paper.not_decided) and not paper.claims
 
 
-def verdict_text(verdict: str, needed: int | None, provisional: bool = False) -> str:
-    """A verdict with what it would take to decide."""
+def verdict_text(verdict: str, needed: str, provisional: bool = False) -> str:
+    """A verdict with what it would take to decide, in words."""
     if verdict != "inconclusive":
         return (f"**{verdict}**" if verdict == "deviates" else verdict) + (", provisional" if provisional else "")
-    return f"inconclusive; {needed_text(needed)}"
+    return f"inconclusive; {needed}"
 
 
 def _claim(decision: Decision) -> str:
     """Statement, published, measured, verdict, command: one line each; how it is decided folded behind them."""
-    verdict = verdict_text(decision.verdict, decision.seeds_still_needed, decision.provisional)
+    verdict = verdict_text(decision.verdict, decision.needed_words, decision.provisional)
     lines = [
         f'### <a id="{decision.claim}"></a>{decision.claim}: {verdict}\n',
         f"{decision.statement} ({decision.source})\n",
         f"- published: {decision.published}",
     ]
     if measured := measured_parts(decision):
-        lines += [f"- measured ({decision.seeds} seeds): {measured[0]}", *(f"  - {part}" for part in measured[1:])]
+        lines += [f"- measured ({decision.seeds_words}): {measured[0]}", *(f"  - {part}" for part in measured[1:])]
     lines.append(f"- run again: `{decision.command}`\n")
     return "\n".join([*lines, folded("How it is decided", _checks(decision))])
 
@@ -103,14 +103,19 @@ def _brief(check: CheckResult) -> str:
 
 def _checks(decision: Decision) -> str:
     lines = [f"Note: {decision.note}.\n"] if decision.note else []
-    lines += [f"- {_check(check)}" for check in decision.checks]
+    lines += [f"- {_check(check, decision)}" for check in decision.checks]
     lines += [f"- failed: {failure}" for failure in decision.failures]
     return "\n".join(lines)
 
 
-def _check(check: CheckResult) -> str:
+def _check(check: CheckResult, decision: Decision) -> str:
     if not check.is_known:
         return f"{check.rule}: not measured"
-    p = "" if check.p_reproduced is None else f", p = {check.p_reproduced:.2g}"
+    p = f", {check.untested}" if check.untested else ""
+    if check.verdict == "deviates" and check.p_deviates is not None:
+        p = f", p = {check.p_deviates:.2g} against"
+    elif check.p_reproduced is not None:
+        p = f", p = {check.p_reproduced:.2g}"
     seeds = f", {len(check.seeds)} seed{'s' if len(check.seeds) > 1 else ''}" if check.seeds else ""
-    return f"{check.rule}: {_brief(check)}{seeds}{p}; {verdict_text(check.verdict, check.seeds_still_needed)}"
+    needed = needed_text(check.seeds_still_needed, decision.looks_left)
+    return f"{check.rule}: {_brief(check)}{seeds}{p}; {verdict_text(check.verdict, needed)}"

@@ -20,19 +20,22 @@ LEGEND = """\
 | reproduced | shown to agree: a number inside its margin, or a significant ordering |
 | deviates | shown to disagree: the interval outside the margin, or the opposite ordering significant |
 | contradicted | deviates, and numbers of the paper itself, or released with it, say the same |
-| inconclusive | neither is shown yet; with the further seeds that should decide, at 80 % power if means stay |
+| inconclusive | neither is shown yet; with the next planned look (rules 2), or the further seeds that should decide \
+(rules 1) |
 | not measured | runs that the claim needs are missing |
 
 A claim is *published*, or *asked by this suite besides* (° in the picture): derived from a paper, or its direction \
 asked of networks that it does not train. The two are counted apart; a deviation of the second kind is none of the \
 paper.
 
-Numbers are decided by two one-sided t tests, orderings by paired one-sided tests, corrected for the other claims that \
-they were planned with. A claim with several checks is reproduced only if all are, and deviates if any does. Finding \
-no difference is never agreement. A verdict is provisional while runs that the protocol plans for the claim are still \
-to be made. Margins and error level stand in each protocol; protocols of rules 2 are decided at planned numbers of \
-seeds ([docs/statistics.md](../statistics.md)). The unit of every test is the seed: draws of a control within a seed \
-are averaged first, and comparisons use the same seeds on both sides. Brackets and ± give 95 % t intervals over seeds.
+Numbers are decided by two one-sided t tests, orderings by paired one-sided tests, corrected for the other claims \
+that they were planned with. A claim with several checks is reproduced only if all are, and deviates if any does. \
+Finding no difference is never agreement. Seeds that should decide are counted at 80 % power, if means stay. A \
+verdict is provisional while runs that the protocol plans for the claim are still to be made. Margins and error level \
+stand in each protocol; protocols of rules 2 are decided at planned numbers of seeds, their looks, and nothing is \
+tested before the first ([docs/statistics.md](../statistics.md)). The unit of every test is the seed: draws of a \
+control within a seed are averaged first, and comparisons use the same seeds on both sides. Brackets and ± give 95 % \
+t intervals over seeds.
 
 **The picture.** One row a claim, by the check that its verdict hangs on, in margins. A number holds within one margin \
 of the published value, at 0; an ordering, or another bound, to the right of 0, where one margin is the protocol's \

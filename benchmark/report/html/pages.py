@@ -16,7 +16,7 @@ from benchmark.claims.evidence import UNDECIDED
 from benchmark.claims.observations import ANALYSED, Observations, failure_text, reported_metric
 from benchmark.claims.published import Published
 from benchmark.claims.verdicts import Decision, decide_paper
-from benchmark.claims.wording import metric_words, needed_text
+from benchmark.claims.wording import metric_words
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
@@ -140,7 +140,6 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters["script_json"] = script_json
     made.filters["slug"] = facts.slug
-    made.filters["needed_text"] = needed_text
     made.filters["margins"] = lambda end: "without end" if end is None else f"{end:.1f}"
     return made
 
