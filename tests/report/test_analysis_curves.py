@@ -18,8 +18,8 @@ from benchmark.protocols.analysis import ANALYSES
 from benchmark.protocols.cells import Cell
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
-from benchmark.report.analysis_curves import DRAWN, curve_pictures
-from benchmark.report.curves_svg import BOTTOM, LEFT, RIGHT, TOP, curves_svg
+from benchmark.report.analysis_curves import DRAWN, MOST_SERIES, CurvePicture, Series, curve_pictures
+from benchmark.report.curves_svg import BOTTOM, LEFT, RIGHT, TOP, _whole_ticks, curves_svg
 from benchmark.utils.npz import pack
 
 PLACES = np.array([0.0, 0.5, 1.0])
@@ -82,6 +82,51 @@ def test_lines_lie_where_their_numbers_are(protocol: Protocol, store: Store) -> 
     assert (ends[1], ends[4]) == pytest.approx((BOTTOM - 0.8 * height, BOTTOM - 0.4 * height), abs=0.06)
     assert "6 at most, 2 seeds" in text
     assert text.count("stroke-dasharray") == 4  # two dashed lines, and their two places in the legend
+
+
+def test_curves_of_records_that_lack_the_places_join_those_that_have_them(
+    tiny_protocol: Protocol, tmp_path: Path
+) -> None:
+    """A first seed recorded before steps were: its curve is in the mean, over the steps that the second one names."""
+    document = analysing(tiny_protocol)
+    document["methods"] |= {
+        "early": {"analysis": "iht", "levels": [0]}, "both": {"analysis": "iht", "levels": [3, 1]}
+    }  # fmt: skip
+    protocol = parse(document, "curves.yaml")
+    kept(protocol, tmp_path, Cell("early", 0, 0), psnr=[5.0, 6.0])
+    kept(protocol, tmp_path, Cell("both", 1, 0), psnr=[10.0, 20.0], objective=[1.0])
+    kept(protocol, tmp_path, Cell("both", 1, 1), psnr=[14.0, 30.0], step=[1.0, 2.0])
+    kept(protocol, tmp_path, Cell("both", 3, 0), psnr=[0.0, 0.0])
+    store = Store(tmp_path)
+    (picture,) = curve_pictures(store, Observations(protocol, store.records(protocol)))
+    early, denser, _ = picture.series
+    assert (early.x, early.seeds) == ((1.0, 2.0), 1), "steps are counted from 1"
+    assert (denser.x, denser.low, denser.high, denser.seeds) == ((1.0, 2.0), (10.0, 20.0), (14.0, 30.0), 2)
+    assert [s.name for s in picture.series] == [
+        "early, 100.0 %, network",
+        "both, 61.9 %, network",
+        "both, 24.1 %, network",
+    ]
+    assert picture.counted
+    ticks = re.findall(r'class="f m" x="[^"]*" y="360">([^<]*)', curves_svg("t", picture))
+    assert ticks == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "ticks"),
+    [((1, 3), [1, 2, 3]), ((0, 7), [0, 2, 4, 7]), ((1, 100), [1, 20, 40, 60, 80, 100]), ((2, 2), [2, 2])],
+)
+def test_ticks_of_counted_places_are_whole_numbers(ends: tuple[int, int], ticks: list[int]) -> None:
+    assert _whole_ticks(*ends) == ticks
+
+
+def test_no_two_lines_look_alike_and_what_is_left_out_is_counted() -> None:
+    series = [Series(f"m{n // 2}", (0.0, 1.0), *3 * [(float(n), 1.0)], 1, n // 2, n % 2 == 1) for n in range(2 * 12)]
+    text = curves_svg("tests", CurvePicture("T", "x", "y", tuple(series), left_out=3))
+    looks = re.findall(r'h24" fill="none" (stroke="[^/]*)/>', text)
+    assert len(looks) == len(set(looks)) == len(series)
+    assert "3 more in the table of numbers" in text
+    assert len(series) >= MOST_SERIES
 
 
 def test_only_curves_that_are_there_are_drawn(protocol: Protocol, tmp_path: Path) -> None:
