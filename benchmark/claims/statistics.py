@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from statistics import fmean, stdev
 from typing import TypeVar
 
 Row = TypeVar("Row")
 
+SAME = 1e-12  # spread over mean below which values differ by the rounding of arithmetic only
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with standard error and degrees of freedom. With n = 1 the standard error is infinite."""
+    """A mean with standard error and degrees of freedom. With n = 1 the standard error is infinite.
+
+    `identical`: all values are the same, so that `se` is of the grid they were read from and nothing measured.
+    """
 
     mean: float
     se: float
     df: float
     n: int
+    identical: bool = field(default=False, compare=False)
 
     @property
     def sd(self) -> float:
@@ -42,8 +48,9 @@ def estimate(values: Sequence[float], resolution: float = 0.0) -> Estimate:
     n = len(values)
     if n == 1:
         return Estimate(float(values[0]), math.inf, 1.0, 1)
-    sd = max(stdev(values), resolution / math.sqrt(12))
-    return Estimate(fmean(values), sd / math.sqrt(n), n - 1.0, n)
+    spread, mean = stdev(values), fmean(values)
+    sd = max(spread, resolution / math.sqrt(12))
+    return Estimate(mean, sd / math.sqrt(n), n - 1.0, n, spread <= SAME * abs(mean))
 
 
 def known(mean: float, sd: float, n: int, df: float | None = None) -> Estimate:
@@ -53,7 +60,7 @@ def known(mean: float, sd: float, n: int, df: float | None = None) -> Estimate:
 
 def shifted(e: Estimate, by: float) -> Estimate:
     """The estimate plus a constant without spread."""
-    return Estimate(e.mean + by, e.se, e.df, e.n)
+    return replace(e, mean=e.mean + by)
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
@@ -65,7 +72,7 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     if total == 0:
         return Estimate(a.mean - b.mean, 0.0, a.df + b.df, a.n)
     df = total**2 / (variances[0] ** 2 / a.df + variances[1] ** 2 / b.df)
-    return Estimate(a.mean - b.mean, math.sqrt(total), df, a.n)
+    return Estimate(a.mean - b.mean, math.sqrt(total), df, a.n, a.identical and b.se == 0)
 
 
 def quantile(p: float, df: float) -> float:

@@ -112,30 +112,39 @@ def window_on_scale(item: Item, scale: Scale, protocol: Protocol) -> str:
     return fixed.get(scale) or (between if math.isfinite(high) else f"more than {number(low)}")
 
 
+IDENTICAL = "identical in all seeds"
+"""Instead of an interval, which would be that of the grid of values and not of what was measured."""
+
+
 def value_on_scale(item: Item, scale: Scale, alpha: float) -> str:  # noqa: PLR0911 - one for each kind of scale
-    """Mean and 1 - alpha t interval of an item, in the unit of its scale."""
+    """Mean and 1 - alpha t interval of an item, in the unit of its scale; no interval where all seeds agree."""
     mean, (low, high) = item.estimate.mean, item.interval(alpha)
     if scale == "share":
         return f"{round(mean * item.estimate.n)} of {item.estimate.n} seeds"
     if scale in ("percent", "log10"):
         return f"{number(mean, 1)} %" if scale == "percent" else f"error 10^{number(mean, 1)}"
     if scale == "log-ratio":
-        return f"ratio {number(math.exp(mean))} [{number(_exp(low))}, {number(_exp(high))}]"
+        return f"ratio {number(math.exp(mean))}{_bounds(item, number(_exp(low)), number(_exp(high)))}"
     if scale == "analysed":
         return _analysed(item, low, high)
-    bounds = f"[{number(low, sign=True)}, {number(high, sign=True)}]"
+    bounds = _bounds(item, number(low, sign=True), number(high, sign=True))
     if scale not in ("points", "decades"):
-        return f"{number(mean)} {bounds}" if math.isfinite(mean) else MINUS
-    text = f"{number(mean, sign=True)} {scale} {bounds}"
+        return f"{number(mean)}{bounds}" if math.isfinite(mean) else MINUS
+    text = f"{number(mean, sign=True)} {scale}{bounds}"
     if item.measured is not None:
         base = "10^" if scale == "decades" else ""
         return f"{base}{number(item.measured)}, off by {text}"
     return f"off by {text}" if scale == "decades" else text
 
 
+def _bounds(item: Item, low: str, high: str) -> str:
+    return f", {IDENTICAL}" if item.estimate.identical else f" [{low}, {high}]"
+
+
 def _analysed(item: Item, low: float, high: float) -> str:
     unit = f" {item.unit}" if item.unit else ""
-    text = f"{figures(item.estimate.mean, sign=True)}{unit} [{figures(low, sign=True)}, {figures(high, sign=True)}]"
+    bounds = _bounds(item, figures(low, sign=True), figures(high, sign=True))
+    text = f"{figures(item.estimate.mean, sign=True)}{unit}{bounds}"
     return text if item.measured is None else f"{figures(item.measured)}, off by {text}"
 
 

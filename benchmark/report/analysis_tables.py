@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor, log10
 
 from benchmark.claims import statistics
 from benchmark.claims.observations import ANALYSED, Observations
 from benchmark.claims.statistics import Estimate, interval
-from benchmark.claims.wording import figures, metric_words
+from benchmark.claims.wording import IDENTICAL, MINUS, figures, metric_words
 from benchmark.protocols.cells import density_text, method_names
 
-NOTE = "Mean ± half of the 95 % interval (seeds). `...`: still to be measured; empty: not part of the protocol."
+NOTE = """\
+Mean ± half of the 95 % interval (seeds); `<`: less than the last digit that is shown. `...`: still to be measured; \
+empty: not part of the protocol.\
+"""
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,21 @@ def _table(seen: Observations, name: str) -> AnalysisTable:
         for level in levels:
             values = list(seen.by_seed(metric, (method, level)).values())
             planned = "..." if level in protocol.measured_levels(method) else ""
-            cells.append(_spread(statistics.estimate(values, seen.resolution(metric)), protocol.statistics.alpha)
-                         if values else planned)  # fmt: skip
+            # As measured: the least spread that tests take for granted is no measurement.
+            cells.append(spread_of(statistics.estimate(values), protocol.statistics.alpha) if values else planned)
         rows.append((method, *cells))
     unit = seen.unit(metric)
     headings = ("analysis", *(density_text(protocol, level) for level in levels))
     return AnalysisTable(f"{metric_words(metric)}{f', {unit}' if unit else ''}", headings, tuple(rows))
 
 
-def _spread(e: Estimate, alpha: float) -> str:
-    """As `rankings.spread`, in four significant digits of the mean."""
+def spread_of(e: Estimate, alpha: float) -> str:
+    """As `rankings.spread`, in four significant digits of the mean and none of the interval below them."""
     if e.n < 2:
         return f"{figures(e.mean)} (1)"
+    if e.identical:
+        return f"{figures(e.mean)}, {IDENTICAL} ({e.n})"
     low, high = interval(e, 1 - alpha)
-    return f"{figures(e.mean)} ± {(high - low) / 2:.2g} ({e.n})"
+    half, last = (high - low) / 2, 10.0 ** (floor(log10(abs(e.mean))) - 3) if e.mean else 0.0
+    text = f"<{figures(last)}" if half < last else f"{half:.2g}".replace("-", MINUS)
+    return f"{figures(e.mean)} ± {text} ({e.n})"

@@ -84,6 +84,11 @@ def protocol_page(seen: Observations, papers: Sequence[Published], heading: str 
     return joined(parts)
 
 
+def percent_text(density: float) -> str:
+    """A share of the weights in two significant digits, never with an exponent: 0.9 %, 98 %, 100 %."""
+    return f"{float(f'{100 * density:.2g}'):.10f}".rstrip("0").rstrip(".") + " %"
+
+
 def cited(protocol: Protocol) -> str:
     """Authors and year of the protocol's paper, with its address."""
     paper = protocol.paper
@@ -160,7 +165,7 @@ def _details(seen: Observations, levels: Sequence[int]) -> str:
         if not (found := standings(seen, level)):
             continue
         anchors = "".join(f'<a id="at-{100 * g.question:g}"></a>' for g in asked if g.level == level)
-        percent = f"{100 * seen.protocol.level_table[level].density:.2g} % of the weights"
+        percent = f"{percent_text(seen.protocol.level_table[level].density)} of the weights"
         title = f"Ranking at {density_text(seen.protocol, level)} ({unit_name(seen.protocol)}: {percent}), with costs"
         gains = [f"\nTickets minus the best at initialization: {text}." for g in asked if g.level == level
                  and (text := gain_text(g))]  # fmt: skip

@@ -1,0 +1,71 @@
+"""Numbers on pages: no interval that was not measured, none finer than its mean, no exponent of a percentage."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmark.claims import statistics
+from benchmark.claims.evidence import Item, Scale
+from benchmark.claims.wording import MINUS, value_on_scale
+from benchmark.report.analysis_tables import spread_of
+from benchmark.report.board.protocol_pages import percent_text
+
+BOARD = Path(__file__).parents[2] / "docs" / "board"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([800.0, 800.0], "800, identical in all seeds (2)"),
+        ([0.0, 0.0, 0.0], "0, identical in all seeds (3)"),
+        ([0.1 + 0.2, 0.3], "0.3, identical in all seeds (2)"),
+        ([1.0, 2.0, 3.0], "2 ± 2.5 (3)"),  # t = 4.303, se = 1 / sqrt(3)
+        ([57.6, 57.60001, 57.60002], "57.6 ± <0.01 (3)"),
+        ([1e-13, 2e-13, 3e-13], f"2e{MINUS}13 ± 2.5e{MINUS}13 (3)"),
+        ([5.0], "5 (1)"),
+    ],
+)
+def test_a_cell_shows_what_was_measured(values: list[float], text: str) -> None:
+    assert spread_of(statistics.estimate(values), 0.05) == text
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        ("analysed", "+3 dB, identical in all seeds"),
+        ("points", "+3.00 points, identical in all seeds"),
+        ("slope", "3.00, identical in all seeds"),
+    ],
+)
+def test_where_all_seeds_agree_no_interval_of_the_grid_is_printed(scale: Scale, words: str) -> None:
+    def item(*values: float) -> Item:
+        return Item("", statistics.shifted(statistics.estimate([*values], resolution=0.5), 1.0), 0.0, 9.0, unit="dB")
+
+    assert value_on_scale(item(2.0, 2.0, 2.0), scale, 0.05) == words
+    constant, known = statistics.Estimate(1.0, 0.0, 1.0, 1), statistics.known(1.0, 0.1, 3)
+    same = statistics.estimate([2.0, 2.0], resolution=0.5)
+    assert statistics.difference(same, constant).identical
+    assert not statistics.difference(same, known).identical, "the interval is the published one"
+    assert "[" in value_on_scale(item(1.9, 2.0, 2.1), scale, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("density", "text"), [(1.0, "100 %"), (0.979, "98 %"), (0.0089, "0.89 %"), (1e-6, "0.0001 %"), (0.996, "100 %")]
+)
+def test_percentages_have_no_exponent(density: float, text: str) -> None:
+    assert percent_text(density) == text
+
+
+def test_no_committed_table_shows_an_interval_finer_than_its_mean_or_an_exponent_of_a_percentage() -> None:
+    """Means have four digits: where the mean has three decimals, an interval of 0.0004 would be no measurement."""
+    pages = {page.name: page.read_text(encoding="utf-8") for page in (BOARD / "protocols").glob("*.md")}
+    assert pages
+    for name, text in pages.items():
+        assert not re.search(r"e\+\d+ %", text), name
+        for mean, half in re.findall(r"\| (\d+(?:\.\d+)?) ± (\d[\d.e-]*) \(\d+\)", text):
+            whole = len(str(int(float(mean)))) if float(mean) >= 1 else 1
+            last = 10.0 ** -(4 - whole)
+            assert float(half) == 0 or float(half) > 0.4 * last or float(mean) < 1, (name, mean, half)
