@@ -25,6 +25,7 @@ from benchmark.cli.sharing import pull, push, submit, verify
 from benchmark.utils.errors import EXIT_ENVIRONMENT, EXIT_USAGE, LotterybenchError
 
 EXIT_INTERNAL = 70
+NAMED_BEHIND_A_COLON = ("--method", "--methods", "--protocol", "--protocols")
 
 
 class Grouped(click.Group):
@@ -75,6 +76,15 @@ for _verb in (*(verb for verbs in VERBS.values() for verb in verbs), worker):
     cli.add_command(_verb)
 
 
+def hinted(error: click.NoSuchOption) -> click.NoSuchOption:
+    """The same error; where it asks for methods or protocols by an option, with how they are named."""
+    if error.option_name in NAMED_BEHIND_A_COLON:
+        verb = error.ctx.info_name if error.ctx else None
+        error.message += f" Name methods as PROTOCOL:METHOD: lotterybench {verb} mnist1d/mlp:imp"
+        error.possibilities = []
+    return error
+
+
 def main() -> None:
     """Entry point: an error the user can act on becomes one line and an exit code."""
     # Else pydantic reads the metadata of every installed package, looking for plugins that nothing here needs.
@@ -90,6 +100,9 @@ def main() -> None:
     except LotterybenchError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except click.NoSuchOption as error:
+        hinted(error).show()
+        sys.exit(EXIT_USAGE)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_USAGE)

@@ -17,10 +17,10 @@ from benchmark.claims import papers as published
 from benchmark.claims.published import Published
 from benchmark.claims.table_reader import results
 from benchmark.claims.tables import Result, ResultTable, ResultTables, Setting, why_no_target
-from benchmark.cli.terminal import show_paragraph, show_table
+from benchmark.cli.terminal import GAP, counted, line_width, shortened, show_paragraph, show_sentence, show_table
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
-from benchmark.utils.errors import BadInput, did_you_mean
+from benchmark.utils.errors import BadInput, did_you_mean, some_of
 from benchmark.utils.strict_model import flat
 
 PREVIEW = 8  # rows of the first table in the overview of a paper
@@ -58,11 +58,25 @@ def show_paper_counts() -> None:
     show_table("Papers", ["paper", "title", "statements with a rule", "claims", "result rows"], rows)
 
 
+def show_known(known: Sequence[Protocol], pruners: Sequence[str]) -> None:
+    """`list` on a screen or two: a line for each protocol, then how many there are of what, and how to see more."""
+    names = max(len(protocol.id) for protocol in known)
+    for protocol in known:
+        click.echo(f"{protocol.id.ljust(names)}{GAP}{shortened(protocol.title, line_width() - names - len(GAP))}")
+    kinds = (
+        counted(len(known), "protocol"),
+        counted(len(pruners), "pruner"),
+        f"{counted(len(published.available()), 'paper')} with published results",
+    )
+    show_sentence(f"{', '.join(kinds)}. Methods, pruners and papers: lotterybench list --all")
+    show_sentence("One of them: lotterybench info lth/lenet-mnist, lotterybench info lth")
+
+
 def show_names() -> None:
     """What `info` can be asked for."""
-    click.echo(f"Protocols: {', '.join(protocols.available())}")
-    click.echo(f"Papers: {', '.join(published.available())}")
-    click.echo("Ask for one: lotterybench info lth/lenet-mnist, lotterybench info grasp --table table-2")
+    show_paragraph(f"Protocols: {', '.join(protocols.available())}", indent="")
+    show_paragraph(f"Papers: {', '.join(published.available())}", indent="")
+    show_sentence("Ask for one: lotterybench info lth/lenet-mnist, lotterybench info grasp --table table-2")
 
 
 def show_paper(key: str, table: str | None, limit: int, as_json: bool) -> None:
@@ -71,8 +85,7 @@ def show_paper(key: str, table: str | None, limit: int, as_json: bool) -> None:
     `limit`: rows of a table that are printed, 0 for all. JSON is always complete.
     """
     if key not in published.available():
-        names = [*published.available(), *protocols.available()]
-        raise BadInput(f"'{key}'", "is neither a protocol nor a paper", did_you_mean(key, names))
+        raise BadInput(f"'{key}'", "is neither a protocol nor a paper", _meant(key))
     paper, record = published.load(key), published.load_record(key)
     tables = [t for t in record.tables if table in (None, t.name)]
     if as_json:
@@ -82,6 +95,18 @@ def show_paper(key: str, table: str | None, limit: int, as_json: bool) -> None:
     else:
         results(key, table)  # an unknown table is an error
         _show_rows(key, tables[0], limit)
+
+
+def _meant(key: str) -> str:
+    """What to ask for in place of a name that is no protocol and no paper: it may be a method, or begin one's id."""
+    begun = [name for name in protocols.available() if name.startswith(f"{key}/")]
+    if begun:
+        return f"{key}: protocols {some_of(begun)}: lotterybench info {begun[0]}"
+    having = [protocol for protocol in protocols.load_all() if key in method_names(protocol)]
+    having.sort(key=lambda protocol: sum(protocol.pruning.layer_sizes.values()))
+    if having:
+        return f"{key} is a method of {some_of([p.id for p in having])}: lotterybench info {having[0].id}"
+    return did_you_mean(key, [*published.available(), *protocols.available()])
 
 
 def _document(paper: Published, record: ResultTables, tables: Sequence[ResultTable]) -> dict[str, Any]:
@@ -102,7 +127,9 @@ def _show_overview(paper: Published, record: ResultTables) -> None:
     p = paper.paper
     read = f" Read: {p.versions_read}." if p.versions_read else ""
     arxiv = f", arXiv {p.arxiv}" if p.arxiv[:1].isdigit() else ""
-    click.echo(f"{p.title}\n{p.authors} {p.year}{arxiv}{f', {p.venue}' if p.venue else ''}.{read}\n")
+    show_sentence(p.title)
+    show_sentence(f"{p.authors} {p.year}{arxiv}{f', {p.venue}' if p.venue else ''}.{read}")
+    click.echo()
     show_table("Sources", ["id", "kind", "where"], [[s.id, s.kind, s.where] for s in paper.sources], ["id"])
     if record.settings:
         rows = [
@@ -121,7 +148,9 @@ def _show_overview(paper: Published, record: ResultTables) -> None:
             show_paragraph(f"{name} - {statement}")
             show_paragraph(decides, indent="    ")
     if record.gaps:
-        click.echo("\nNot read:\n" + "\n".join(f"- {gap}" for gap in record.gaps))
+        click.echo("\nNot read:")
+        for gap in record.gaps:
+            show_paragraph(f"- {gap}", indent="")
     click.echo(f"\nEverything, with all numbers: lotterybench info {p.key} --json")
 
 
@@ -166,15 +195,17 @@ def _show_rows(key: str, table: ResultTable, limit: int) -> None:
         x = [_number(any_.x), _number(any_.density)] if table.x != "none" else []
         cells = [text for _, text in any_.labels]
         rows.append([any_.setting, any_.method, *x, *cells, *(_cell(line.get(name)) for name in columns)])
-    show_table(f"{key}, {table.name}: {table.what} ({table.source})", headings, rows)
+    show_sentence(f"{key}, {table.name}: {table.what} ({table.source})")
+    show_table("", headings, rows)
     if len(lines) > len(rows):
         click.echo(f"... {len(lines) - len(rows):,} more lines (--rows 0 shows all)")
     if table.why:
-        click.echo(f"Status {table.status}: {table.why}")
+        show_paragraph(f"Status {table.status}: {table.why}", indent="")
     for name, column in table.columns.items():
         if column.role == "value":
             taken = f", taken at: {column.at}" if column.at else ""
-            click.echo(f"{name}: {column.quantity}, {column.unit}{taken}; {column.meaning}{_spread_words(table, name)}")
+            words = f"{column.quantity}, {column.unit}{taken}; {column.meaning}{_spread_words(table, name)}"
+            show_paragraph(f"{name}: {words}", indent="")
 
 
 def _spread_words(table: ResultTable, name: str) -> str:
@@ -199,25 +230,28 @@ def _number(value: float | None) -> str:
 
 def show_protocol(protocol: Protocol) -> None:
     """A protocol, field by field with sources."""
-    click.echo(f"{protocol.key}  {protocol.title}\ndigest {protocol.digest}\n")
+    show_sentence(f"{protocol.key}  {protocol.title}")
+    click.echo(f"digest {protocol.digest}\n")
     sections = ("network", "data", "recipe", "evaluation", "pruning", "levels", "statistics")
     if protocol.measures == "analysis":
         trained = "networks are trained for them" if protocol.examined.trains else "no network is trained"
-        click.echo(f"measures: analysis; records hold the numbers of analyses; {trained}\n")
+        show_sentence(f"measures: analysis; records hold the numbers of analyses; {trained}")
+        click.echo()
     elif not protocol.trains:
-        click.echo("measures: masks; no network is trained, so there is no recipe and no accuracy\n")
+        show_sentence("measures: masks; no network is trained, so there is no recipe and no accuracy")
+        click.echo()
     for section in (name for name in sections if name in protocol.document):
         click.echo(f"{section}:")
         for field, value in flat(section, protocol.document[section]):
-            click.echo(f"  {field.partition('.')[2]} = {value}")
+            show_paragraph(f"{field.partition('.')[2]} = {value}")
         for field, source in protocol.sources.items():
             if field.split(".")[0] == section:
-                click.echo(f"    source of {field}: {source}")
+                show_paragraph(f"source of {field}: {source}", indent="    ")
     click.echo("methods:")
     for method in method_names(protocol):
-        click.echo(f"  {method}: {_method_words(protocol, method)}")
+        show_paragraph(f"{method}: {_method_words(protocol, method)}")
     for deviation in protocol.deviations:
-        click.echo(f"deviation: {deviation}")
+        show_paragraph(f"deviation: {deviation}", indent="")
 
 
 def _method_words(protocol: Protocol, method: str) -> str:

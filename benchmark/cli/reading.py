@@ -37,18 +37,20 @@ FEW = 3  # methods that a row of `list` names; `info` names all
 
 
 @click.command("list")
+@all_option
 @json_option
 @without_gc
-def list_(as_json: bool) -> None:
-    """What there is: protocols, their methods, pruners, papers with published results.
+def list_(every: bool, as_json: bool) -> None:
+    """What there is: a line for each protocol; with --all their methods, pruners, papers with published results.
 
     \b
     Examples:
       lotterybench list
+      lotterybench list --all
       lotterybench list --json
     """
-    from benchmark.cli.papers import paper_counts, show_paper_counts
-    from benchmark.cli.terminal import show_table
+    from benchmark.cli.papers import paper_counts, show_known, show_paper_counts
+    from benchmark.cli.terminal import show_sentence, show_table
     from benchmark.plugins.registry import names as pruner_names
     from benchmark.protocols import load_all
     from benchmark.protocols.cells import method_names
@@ -66,9 +68,13 @@ def list_(as_json: bool) -> None:
         }
         click.echo(json.dumps(document, indent=1))
         return
+    if not every:
+        show_known(known, pruners)
+        return
     rows = [[p.key, p.title, _named(method_names(p))] for p in known]
     show_table("Protocols", ["protocol", "what it is", "methods"], rows, whole=["protocol"])
-    click.echo(f"Pruners: {', '.join(pruners)}\n")
+    show_sentence(f"Pruners: {', '.join(pruners)}")
+    click.echo()
     show_paper_counts()
 
 
@@ -171,10 +177,18 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     from benchmark.cli.selection import chosen
     from benchmark.cli.terminal import step_progress, unit_of
     from benchmark.planning.plan import Narrowed, Shard
-    from benchmark.planning.select import batches_for, begun_first, planned_for, too_long_for, verdicts_for
+    from benchmark.planning.select import (
+        batches_for,
+        begun_first,
+        planned_for,
+        refuse_part_of_results,
+        too_long_for,
+        verdicts_for,
+    )
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus
 
+    refuse_part_of_results(results)
     store = Store(results).as_it_is()
     picked = chosen(only, store, plugins, settings)
     if device == "cuda" and gpus():

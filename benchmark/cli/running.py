@@ -80,7 +80,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
     from benchmark.cli.execution import recheck as measure_again
     from benchmark.cli.outlook import say_left_out, show_plan
     from benchmark.cli.selection import chosen, say_confined
-    from benchmark.planning.select import begun_first, protocols_in, too_long_for
+    from benchmark.planning.select import begun_first, protocols_in, refuse_part_of_results, too_long_for
     from benchmark.records.store import Store
     from benchmark.utils.hardware import gpus
 
@@ -88,6 +88,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
         from benchmark.training.device import require_device
 
         require_device(device)
+    refuse_part_of_results(results)
     store = Store(results)
     picked = chosen(only, store, plugins, settings)
     if device == "cuda":

@@ -32,13 +32,31 @@ def existing_results(results: Path) -> Store:
 
     Raises BadInput if it is not there, or holds something else: a wrong working folder is not an empty board.
     """
+    refuse_part_of_results(results)
     if not results.is_dir():
         where = f" in {Path.cwd()}" if results == DEFAULT_RESULTS else ""
         hint = "Name one with --results, go to where it is, or measure something: lotterybench run --budget 25m"
+        hint = f"Did you mean --results {whole}?" if (whole := _whole_of(results)) else hint
         raise BadInput(str(results), f"there is no such results folder{where}", hint)
     if next(results.glob("*/*@*"), None) is None and any(entry.name != ".work" for entry in results.iterdir()):
         raise BadInput(str(results), "holds no records of any protocol but other files", "Correct --results")
     return Store(results)
+
+
+def refuse_part_of_results(results: Path) -> None:
+    """Raises BadInput for a folder inside a results folder, of a paper or of a protocol: the whole one is meant."""
+    if results.is_dir() and (whole := _whole_of(results)):
+        raise BadInput(str(results), "is a part of a results folder", f"Did you mean --results {whole}?")
+
+
+def _whole_of(results: Path) -> Path | None:
+    """The results folder that a folder is a part of, or would be if it were there."""
+    place = results.absolute()
+    if "@" in place.name and not any(place.glob("*/*@*")):
+        return results.parent.parent
+    if any(place.glob("*@*")) or (not place.exists() and any(place.parent.glob("*/*@*"))):
+        return results.parent
+    return None
 
 
 def _as_it_is(protocol: Protocol) -> Protocol:
@@ -90,7 +108,7 @@ def _hint(pattern: str, known: list[Protocol], widened: Callable[[Protocol], Pro
         if protocol.id == name and method:
             return did_you_mean(method, method_names(widened(protocol)))
     if any(protocol.id.startswith(f"{name}/") for protocol in known):
-        return f"For all of them write '{name}/*'"
+        return f"For all of them write '{name}/*{f':{method}' if method else ''}'"
     return did_you_mean(name, [protocol.id for protocol in known])
 
 

@@ -346,8 +346,20 @@ def load(name: str, *, need_lock: bool = True) -> Protocol:
     if current is not None and current in available() and _load_own(current, need_lock).key == name:
         return _load_own(current, need_lock)
     if not re.fullmatch(f"{ID}|{VERSIONED_ID}", name) or not (protocols_folder() / f"{name}.yaml").is_file():
-        raise BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
+        raise _unknown(name)
     return _load_own(name, need_lock)
+
+
+def _unknown(name: str) -> BadInput:
+    """The error for a name of no protocol; of a protocol without that version, the versions there are."""
+    current, at, _ = name.partition("@")
+    if at and current in available():
+        held = [each for each in earlier() if each.startswith(f"{current}@")]
+        versions = sorted(
+            {_packaged(protocols_folder() / f"{current}.yaml").key, *held}, key=lambda key: (len(key), key)
+        )
+        return BadInput(f"protocol '{name}'", "there is no such version", f"Versions of it: {', '.join(versions)}")
+    return BadInput(f"protocol '{name}'", "there is none of this name", did_you_mean(name, available()))
 
 
 def load_all(*, need_lock: bool = True) -> list[Protocol]:

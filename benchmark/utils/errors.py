@@ -72,10 +72,21 @@ class EnvironmentProblem(LotterybenchError):
     exit_code = EXIT_ENVIRONMENT
 
 
+NAMED = 5  # known names that an error lists
+
+
 def did_you_mean(wrong: str, known: list[str]) -> str:
-    """A fix sentence that offers the nearest known name, then all of them."""
+    """A fix sentence that offers the nearest known name, then all of them, or the nearest and how many there are."""
     from difflib import get_close_matches
 
     near = get_close_matches(wrong, known, n=1, cutoff=0.5)
     hint = f"Did you mean '{near[0]}'? " if near else ""
-    return f"{hint}Known: {', '.join(sorted(known))}"
+    return f"{hint}Known: {some_of(sorted(known), get_close_matches(wrong, sorted(known), n=NAMED, cutoff=0.0))}"
+
+
+def some_of(names: list[str], first: list[str] | None = None) -> str:
+    """Names, joined; of more than a few the first so many, or these, and the number of the others."""
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    shown = (first or names)[:NAMED]
+    return f"{', '.join(shown)} and {len(names) - len(shown)} more"

@@ -149,6 +149,12 @@ def test_a_budget_too_small_for_one_training_runs_none(tmp_path: Path, tiny_path
         (["leaderboard", "--results", "nowhere", "--check"], ["nowhere", "there is no such results folder"]),
         (["score", "--results", "tests"], ["tests", "holds no records"]),
         (["runn"], ["No such command 'runn'"]),
+        (["run", "--method", "imp"], ["'--method'", "PROTOCOL:METHOD", "lotterybench run mnist1d/mlp:imp"]),
+        (["plan", "lth:imp"], ["For all of them write 'lth/*:imp'"]),
+        (["info", "lth/lenet-mnist@7"], ["no such version", "lth/lenet-mnist@1, lth/lenet-mnist@2"]),
+        (["info", "imp"], ["imp is a method of ", " more: lotterybench info "]),
+        (["info", "iht"], ["iht: protocols iht/guarantee, ", "iht/planted: lotterybench info iht/guarantee"]),
+        (["info", "nothing/here"], ["Known: ", " more"]),
         (["run", "--plugin", "none.py", "mnist1d/mlp"], ["none.py"]),
     ],
 )
@@ -158,6 +164,20 @@ def test_bad_arguments_are_one_error_and_exit_code_2(arguments: list[str], words
     for word in words:
         assert word in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["score", "plan", "run"])
+def test_a_part_of_a_results_folder_is_not_taken_for_one(tmp_path: Path, verb: str) -> None:
+    """Nothing is read as if it were empty, and nothing is written between the records; the whole one is named."""
+    whole = tmp_path / "results"
+    (whole / "lth" / "lenet-mnist@2").mkdir(parents=True)
+    for part in (whole / "lth", whole / "lth" / "lenet-mnist@2"):
+        done = in_process(verb, "--results", str(part))
+        assert done.returncode == 2
+        assert f"Did you mean --results {whole}?" in done.stderr
+    done = in_process("score", "--results", str(whole / "lht"))
+    assert "there is no such results folder" in done.stderr
+    assert f"Did you mean --results {whole}?" in done.stderr
 
 
 def test_missing_data_is_named_and_exit_code_3(tmp_path: Path) -> None:

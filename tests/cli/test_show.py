@@ -18,6 +18,7 @@ from benchmark.claims import tables as table_module
 from benchmark.claims.tables import Result
 from benchmark.cli.main import cli
 from benchmark.cli.terminal import show_table
+from benchmark.protocols import available
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ def output(*arguments: str, code: int = 0) -> str:
 
 
 def test_list_counts_claims_and_results_of_every_paper() -> None:
-    text = output("list")
+    text = output("list", "--all")
     papers = {paper["key"]: paper for paper in json.loads(output("list", "--json"))["papers"]}
     assert list(papers) == published.available()
     assert all(f"\n{key} " in text for key in papers)
@@ -38,6 +39,22 @@ def test_list_counts_claims_and_results_of_every_paper() -> None:
     assert papers["lth"]["with_a_rule"] == 64 - len(lth.not_decided)
     assert f"{lth.with_a_rule} of 64" in text
     assert papers["synflow"]["result_rows"] == 2340 + 375 + 5250 + 250
+
+
+def test_list_is_a_line_for_each_protocol_and_counts() -> None:
+    lines, known = output("list").splitlines(), available()
+    assert [line.split()[0] for line in lines[: len(known)]] == known
+    assert f"{len(known)} protocols, " in lines[len(known)]
+    assert "list --all" in " ".join(lines[len(known) :])
+    assert len(lines) <= len(known) + 4
+
+
+@pytest.mark.parametrize(
+    "arguments", [("list",), ("list", "--all"), ("info",), ("info", "lth"), ("info", "lth/lenet-mnist")]
+)
+def test_lines_keep_to_the_width_and_lose_nothing(arguments: tuple[str, ...]) -> None:
+    lines = output(*arguments).splitlines()
+    assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
 
 
 @pytest.mark.parametrize("key", published.available())
