@@ -76,13 +76,13 @@ for _verb in (*(verb for verbs in VERBS.values() for verb in verbs), worker):
     cli.add_command(_verb)
 
 
-def hinted(error: click.NoSuchOption) -> click.NoSuchOption:
-    """The same error; where it asks for methods or protocols by an option, with how they are named."""
-    if error.option_name in NAMED_BEHIND_A_COLON:
-        verb = error.ctx.info_name if error.ctx else None
-        error.message += f" Name methods as PROTOCOL:METHOD: lotterybench {verb} mnist1d/mlp:imp"
-        error.possibilities = []
-    return error
+def _hinted(error: click.NoSuchOption) -> click.UsageError:
+    """The same error; of an option for methods or protocols, there is none, it says how these are named instead."""
+    if error.option_name not in NAMED_BEHIND_A_COLON:
+        return error
+    verb = error.ctx.info_name if error.ctx else "run"
+    said = f"No such option '{error.option_name}'. Methods are named as PROTOCOL:METHOD"
+    return click.UsageError(f"{said}: lotterybench {verb} mnist1d/mlp:imp", error.ctx)
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def main() -> None:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except click.NoSuchOption as error:
-        hinted(error).show()
+        _hinted(error).show()
         sys.exit(EXIT_USAGE)
     except click.ClickException as error:
         error.show()
