@@ -17,7 +17,7 @@ from benchmark.protocols.cells import Cell
 
 def crossing_at(level: float, before: float = 0.1) -> Callable[[str, int], tuple[float, float]]:
     """imp's accuracy falls by `before` a round and is dense's at `level`; its step rises likewise."""
-    return lambda m, lv: (98.0, 5000.0) if m == "dense" else (98.0 + before * (level - lv), 5000 + 400 * (lv - level))
+    return lambda m, lv: (98.0, 9000.0) if m == "dense" else (98.0 + before * (level - lv), 9000 + 400 * (lv - level))
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_forgeries_are_found(protocol: Protocol, measured: Store, spoilt: str) -
         document["analysed"] = {}
     else:
         del document["analysed"]["moved"]
-    assert list(contradictions(protocol, parse_record(json.dumps(document), "record.json")))
+    assert list(contradictions(protocol, parse_record(json.dumps(document, indent=1) + "\n", "record.json")))
 
 
 def test_numbers_that_are_not_finite_make_a_failed_record(tiny_protocol: Protocol, tmp_path: Path) -> None:

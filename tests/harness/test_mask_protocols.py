@@ -206,7 +206,7 @@ def test_a_tampered_record_is_refused(
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    assert says in next(contradictions(masks_protocol, parse_record(json.dumps(document), "r.json")))
+    assert says in next(contradictions(masks_protocol, parse_record(json.dumps(document, indent=1) + "\n", "r.json")))
 
 
 def test_an_accuracy_in_a_record_of_a_mask_is_refused(

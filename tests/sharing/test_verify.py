@@ -212,7 +212,9 @@ def test_a_plugin_that_reads_files_gets_none(tiny_protocol: Protocol, tmp_path: 
     store = Store(tmp_path / "results")
     records = [json.loads(path.read_text()) for path in store.root.glob(f"{METHOD}/level-*.json")]
     assert {record["status"] for record in records} == {"failed"}
-    assert all("Permission denied" in record["reason"] for record in records)
+    # Where plugins have a root of their own the file is not there at all.
+    refusals = ("Permission denied", "No such file")
+    assert all(any(words in record["reason"] for words in refusals) for record in records)
 
 
 def test_a_plugin_edited_after_its_records_is_refused(made: Made, tiny_path: Path, tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_a_warm_up_has_the_memory_of_graphs(monkeypatch: pytest.MonkeyPatch) -> 
     assert threads == [threading.get_ident()]
 
 
+@pytest.mark.long
 def test_no_branch_is_the_stream_that_captures_begin_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many groups came before: torch hands out its 32 streams in turn."""
     noted = Noted(monkeypatch)

@@ -48,6 +48,7 @@ def test_the_formulas_are_those_of_the_layers(shortcut: bool) -> None:
     assert apart(calculated(formulas, given, shortcut), unfused(given, shortcut)) < 1e-5
 
 
+@pytest.mark.long
 def test_the_kernels_are_those_formulas() -> None:
     """Triton's interpreter, Python and numpy in place of a GPU: it is chosen as Triton is imported, so in a process."""
     pytest.importorskip("triton")
