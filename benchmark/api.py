@@ -19,7 +19,7 @@ from benchmark.compression.interface import (
 )
 from benchmark.datasets.dataset import Examples
 from benchmark.protocols.recipe import Recipe
-from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores
+from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores, ScoringRound
 from benchmark.pruning.topk import keep_top
 from benchmark.training.hooks import GathersScores, Hook, MovingMasks, Run
 from benchmark.training.learner import Learner, annealed, event_steps, highest, straight_through
@@ -45,6 +45,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Scores",
+    "ScoringRound",
     "Work",
     "annealed",
     "bias_of",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -287,9 +288,9 @@ class MaskMaker:
             arrays = {name: mask.numpy() for name, mask in masks.items()}
             nested = nested.extended(arrays, astuple(cost))
             self.store.write_nested_masks(self.protocol, cell.method, cell.seed, nested)
-        seconds, forward, backward, seen = nested.costs[cell.level]
+        seconds, *counted = nested.costs[cell.level]
         masks = {name: torch.from_numpy(mask) for name, mask in nested.mask(cell.level).items()}
-        return masks, PruneCost(float(seconds), int(forward), int(backward), int(seen))
+        return masks, PruneCost(float(seconds), *map(int, counted))
 
     def _cut(
         self, spec: MethodSpec, cell: Cell, weights: State, before: Masks | None, watch: Watcher = no_op
@@ -331,17 +332,17 @@ class MaskMaker:
             from benchmark.plugins.sandbox.session import Session
 
             with Session(source, spec.parameters, self.confinement.limits) as session:
-                scored, examples = (
-                    self._scored_network(session.needs, seed, weights),
-                    self._examples(session.needs, seed),
-                )
-                session.begin(self.protocol.network, names, scored, examples, rng)
+                needs = session.needs
+                scored, examples = self._scored_network(needs, seed, weights), self._examples(needs, seed)
+                draw = partial(self._examples, needs, seed)
+                session.begin(self.protocol.network, names, scored, examples, rng, draw)
                 yield session
         else:
             plugin: Plugin = make_own(source, spec.parameters)
             needs = declared_needs(plugin, spec.pruner)
             scored, examples = self._scored_network(needs, seed, weights), self._examples(needs, seed)
-            yield DirectScorer(plugin, spec.pruner, names, scored, examples, rng)
+            draw = partial(self._examples, needs, seed)
+            yield DirectScorer(plugin, spec.pruner, names, scored, examples, rng, draw)
 
     def _scored_network(self, needs: Needs, seed: int, weights: State) -> ScoredNetwork:
         """The network as it is scored, with its initial values if they are needed beside."""
@@ -351,16 +352,19 @@ class MaskMaker:
             initial = {name: self._precise(drawn[name]) for name in self.protocol.pruning.prunable}
         weights = {name: self._precise(tensor) for name, tensor in weights.items()}
         dataset = self._dataset()
-        network = ScoredNetwork(untrained(self.protocol), weights, dataset.input_shape, dataset.classes, initial)
+        recipe = self.protocol.recipe if self.protocol.trains else None
+        module, shape = untrained(self.protocol), dataset.input_shape
+        network = ScoredNetwork(module, weights, shape, dataset.classes, initial, recipe, self.protocol.task)
         network.module.train(self.protocol.pruning.scoring.batch_norm == "train")
         return network
 
-    def _examples(self, needs: Needs, seed: int) -> Examples | None:
-        """What a pruner declares it needs, and no more."""
+    def _examples(self, needs: Needs, seed: int, number: int = 1) -> Examples | None:
+        """What a pruner declares it needs, and no more. `number`: of the round; each has a draw of its own, of which
+        most pruners are given the first in all rounds."""
         shown = examples_of(needs)
         if shown is None:
             return None
-        rng = stream(seed, "scoring examples")
+        rng = stream(seed, "scoring examples", *(() if number == 1 else (number,)))
         scoring = self.protocol.pruning.scoring
         examples = scoring_examples(self._dataset(), self.split(seed).training, scoring, rng)
         inputs = self._precise(examples.inputs)

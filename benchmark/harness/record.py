@@ -239,6 +239,7 @@ def _cost(
         prune_forward_passes=prune_cost.forward_passes,
         prune_backward_passes=prune_cost.backward_passes,
         prune_examples=prune_cost.examples_seen,
+        prune_inner_steps=prune_cost.inner_steps or None,
         **training,
     )
 

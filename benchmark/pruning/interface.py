@@ -21,7 +21,9 @@ from torch.func import functional_call
 from benchmark.datasets.dataset import Examples
 from benchmark.protocols.methods import Allocation, Return
 from benchmark.protocols.needs import Needs
+from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.sparse import Copied, Masked, Pattern, SparseWeight
+from benchmark.tasks import load_task
 
 Scores = dict[str, Tensor]
 Masks = dict[str, Tensor]
@@ -34,6 +36,26 @@ class Cost:
     forward_passes: int = 0
     backward_passes: int = 0
     examples_seen: int = 0
+    inner_steps: int = 0
+
+
+@dataclass(frozen=True)
+class ScoringRound:
+    """Which round of a mask is scored: `number` of `rounds`, from 1.
+
+    `density`: the fraction of prunable weights that this round leaves; `target`: that after the last. In a chain that
+    trains between rounds each level is a round, and the chain up to the level asked for has its number of rounds.
+    """
+
+    number: int
+    rounds: int
+    density: float
+    target: float
+
+
+def as_they_are(gradients: Scores) -> Scores:
+    """The direction of plain gradient descent."""
+    return gradients
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,9 @@ class Network:
 
     `weights`: the prunable tensors by name, already multiplied by `masks`; `others`: every other parameter and
     buffer; `initial`: the initial values of the prunable tensors, for a pruner that needs "initial and trained
-    weights" (None for others). Nothing here may be changed in place: the harness compares and refuses.
+    weights" (None for others). `round`: see `ScoringRound`; None where the scores serve all densities. `recipe`: how
+    the final network will be trained (optimizer, rate, batch size, ...), with the loss that `loss` computes; None where
+    none is. Nothing here may be changed in place: the harness compares and refuses.
     """
 
     module: nn.Module
@@ -53,6 +77,9 @@ class Network:
     classes: int
     cost: Cost = field(default_factory=Cost)
     initial: Mapping[str, Tensor] | None = None
+    round: ScoringRound | None = None
+    recipe: Recipe | None = None
+    task: str = "classification"
 
     def unmasked(self) -> Scores:
         """The prunable tensors before they were multiplied by `masks`, in new tensors: the pruned weights' values too.
@@ -98,11 +125,47 @@ class Network:
         whole = weight.shape == self.module.get_parameter(name).shape
         return weight if whole else SparseWeight(weight, self._patterns[name])
 
-    def gradients(self, value: Callable[[Scores], Tensor], weights: Mapping[str, Tensor] | None = None) -> Scores:
-        """d value(w) / d w at w = `weights` (default: the network's own): a tensor of each one's shape."""
-        leaves = {name: w.detach().requires_grad_() for name, w in (weights or self.weights).items()}
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """() the mean loss of the protocol's task, by which the final network is trained."""
+        return load_task(self.task).loss(outputs, labels)
+
+    def gradients(
+        self,
+        value: Callable[[Scores], Tensor],
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        create_graph: bool = False,
+    ) -> Scores:
+        """d value(w) / d w at w = `weights` (default: the network's own): a tensor of each one's shape.
+
+        With `create_graph` the gradients can be differentiated again, with respect to `weights` and to what those that
+        require gradients were made of: Hessian products, meta-gradients. Each call counts as one backward pass.
+        """
+        leaves = {
+            name: w if create_graph and w.requires_grad else w.detach().requires_grad_()
+            for name, w in (weights or self.weights).items()
+        }
         self.cost.backward_passes += 1
-        return dict(zip(leaves, torch.autograd.grad(value(leaves), list(leaves.values())), strict=True))
+        found = torch.autograd.grad(value(leaves), list(leaves.values()), create_graph=create_graph)
+        return dict(zip(leaves, found, strict=True))
+
+    def step(
+        self,
+        value: Callable[[Scores], Tensor],
+        weights: Mapping[str, Tensor],
+        rate: float,
+        *,
+        create_graph: bool = False,
+        direction: Callable[[Scores], Scores] = as_they_are,
+    ) -> Scores:
+        """One update of a training inside the pruner, counted: w - rate * direction(d value(w) / d w), in new tensors.
+
+        `weights`: of any parameters by name, those of `others` too. `direction`: from gradients to what is subtracted,
+        with a pruner's momentum or Adam. With `create_graph` the update itself can be differentiated (ProsPr).
+        """
+        self.cost.inner_steps += 1
+        towards = direction(self.gradients(value, weights, create_graph=create_graph))
+        return {name: (w if create_graph else w.detach()) - rate * towards[name] for name, w in weights.items()}
 
 
 class Plugin(ABC):  # noqa: B024 - the abstract methods are its two kinds'
@@ -112,10 +175,12 @@ class Plugin(ABC):  # noqa: B024 - the abstract methods are its two kinds'
     network is then shown at the end of dense training, and the final training starts again at its initial weights.
     "initial and trained weights": so too, with `network.initial` beside. Or a set of these:
     {"trained weights", "labels"} shows the trained network with labelled examples. It is given no more than that.
+    `fresh_examples`: whether each round is given another draw of examples, instead of the first round's again.
     `paper`: where the method was published, in words.
     """
 
     needs: ClassVar[Needs | AbstractSet[Needs]] = "nothing"
+    fresh_examples: ClassVar[bool] = False
     paper: ClassVar[str] = ""
 
 
@@ -138,7 +203,8 @@ class Pruner(Plugin):
         """One finite score per prunable weight, same names and shapes as `network.weights`; higher stays. Or, for any
         tensor, one per weight that is left, like `network.kept()` (not where pruned weights may return).
 
-        `examples` is None unless `needs` says "inputs" or "labels"; `rng` is this cell's own generator.
+        `examples` is None unless `needs` says "inputs" or "labels"; `rng` is this cell's own generator; `network.round`
+        says which round it is, and how dense the mask is to be.
         """
 
     def budgets(self, shapes: Mapping[str, tuple[int, ...]], kept: int) -> Mapping[str, float]:

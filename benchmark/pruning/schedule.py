@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmark.datasets.dataset import Examples
 from benchmark.protocols.levels import Level, exponential_totals, layerwise_counts, linear_totals
 from benchmark.protocols.methods import MethodSpec, PruningSpec
-from benchmark.pruning.interface import Masks, Plugin, Scores
+from benchmark.pruning.interface import Cost, Masks, Plugin, Scores, ScoringRound
 from benchmark.pruning.masks import check_masks, check_scores, full_masks, left, masks_from_scores, whole
 from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, Scorer
 from benchmark.pruning.sparse import kept_count
@@ -34,6 +34,14 @@ class PruneCost:
     forward_passes: int
     backward_passes: int
     examples_seen: int
+    inner_steps: int = 0
+
+
+def prune_cost(seconds: float, counted: Cost) -> PruneCost:
+    """What was counted, with the seconds that it took."""
+    return PruneCost(
+        seconds, counted.forward_passes, counted.backward_passes, counted.examples_seen, counted.inner_steps
+    )
 
 
 def layer_groups(pruning: PruningSpec) -> dict[str, list[str]]:
@@ -129,22 +137,29 @@ def cut(
         masks = learned
     else:
         groups, everything = _groups(spec, pruning), masks
-        for counts in _round_counts(spec, pruning, level, scorer.budgets):
-            scores = _asked(scorer, spec, masks)
+        every = _round_counts(spec, pruning, level, scorer.budgets)
+        for number, counts in enumerate(every, start=1):
+            scores = _asked(scorer, spec, masks, _round(spec, level, number, len(every), sum(counts.values())))
             candidates = everything if spec.schedule.pruned_weights == "may-return" else masks
             _refuse_growth(counts, groups, candidates, spec.pruner)
             masks = masks_from_scores(scores, candidates, groups, counts, ties_seed)
             watch(scores, candidates, masks)
-    seconds, cost = time.perf_counter() - started, scorer.cost
-    return masks, PruneCost(seconds, cost.forward_passes, cost.backward_passes, cost.examples_seen)
+    return masks, prune_cost(time.perf_counter() - started, scorer.cost)
 
 
-def _asked(scorer: Scorer, spec: MethodSpec, masks: Masks) -> Scores:
+def _round(spec: MethodSpec, level: Level, number: int, rounds: int, kept: int) -> ScoringRound:
+    """What a pruner is told of a round that leaves `kept` weights."""
+    if spec.schedule.rounds == "levels":
+        number = rounds = level.index
+    return ScoringRound(number, rounds, kept / level.prunable, level.kept / level.prunable)
+
+
+def _asked(scorer: Scorer, spec: MethodSpec, masks: Masks, at: ScoringRound | None) -> Scores:
     """Scores of one round, checked, and turned around where the protocol keeps the lowest.
 
     Those of a whole tensor come in its shape, so that they serve narrower masks too.
     """
-    scores = scorer.scores(masks)
+    scores = scorer.scores(masks, at)
     check_scores(scores, masks, spec.pruner)
     scores = {n: s.reshape(masks[n].shape) if s.numel() == masks[n].numel() else s for n, s in scores.items()}
     if spec.schedule.pruned_weights == "may-return" and any(s.shape != masks[n].shape for n, s in scores.items()):
@@ -214,11 +229,8 @@ def score_once(scorer: Scorer, spec: MethodSpec, pruning: PruningSpec) -> Scored
     if scorer.kind != "scores":
         raise BadPruner(f"pruner '{spec.pruner}'", "gives masks, one density at a time", "Use scored: for-each-level")
     masks = full_masks(pruning.prunable)
-    scores = _asked(scorer, spec, masks)
-    cost = scorer.cost
-    seconds = time.perf_counter() - started
-    cost_once = PruneCost(seconds, cost.forward_passes, cost.backward_passes, cost.examples_seen)
-    return Scored(scores, cost_once, masks, masks)
+    scores = _asked(scorer, spec, masks, None)
+    return Scored(scores, prune_cost(time.perf_counter() - started, scorer.cost), masks, masks)
 
 
 def cut_again(

@@ -17,7 +17,8 @@ from torch import Generator, Tensor, nn
 
 from benchmark.datasets.dataset import Examples
 from benchmark.protocols.needs import PARTS, Needs, canonical_needs
-from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores
+from benchmark.protocols.recipe import Recipe
+from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores, ScoringRound
 from benchmark.pruning.sparse import Copied, Masked
 from benchmark.utils.errors import BadPruner
 
@@ -34,6 +35,12 @@ class ScoredNetwork:
     input_shape: tuple[int, ...]
     classes: int
     initial: Mapping[str, Tensor] | None = None  # of the prunable parameters, if the values are trained and both wanted
+    recipe: Recipe | None = None  # by which the final network will be trained, if it is
+    task: str = "classification"
+
+
+Draw = Callable[[int], Examples | None]
+"""The examples of a round (from 1), for a pruner that wants other ones in each."""
 
 
 class Scorer(Protocol):
@@ -52,8 +59,8 @@ class Scorer(Protocol):
         """Passes and examples so far."""
         ...
 
-    def scores(self, masks: Masks) -> Scores:
-        """Scores of the subject under `masks`, one round."""
+    def scores(self, masks: Masks, at: ScoringRound | None = None) -> Scores:
+        """Scores of the subject under `masks`, one round: `at`; None if they serve all densities."""
         ...
 
     def masks(self, masks: Masks, density: float) -> Masks:
@@ -84,8 +91,18 @@ def declared_needs(plugin: Plugin, pruner: str) -> Needs:
     return needs
 
 
+def wants_fresh(plugin: Plugin, pruner: str) -> bool:
+    """Whether each round is given another draw of examples. Raises BadPruner if it does not say so plainly."""
+    if not isinstance(plugin.fresh_examples, bool):
+        raise BadPruner(f"pruner '{pruner}'", f"fresh_examples is {plugin.fresh_examples!r}", "Declare True or False")
+    return plugin.fresh_examples
+
+
 class DirectScorer:
-    """Calls the plugin in this process. `names`: the prunable tensors, in tie order."""
+    """Calls the plugin in this process. `names`: the prunable tensors, in tie order.
+
+    `examples`: of the first round, and of all, unless the plugin wants fresh ones and `draw` gives them.
+    """
 
     def __init__(
         self,
@@ -95,7 +112,9 @@ class DirectScorer:
         subject: ScoredNetwork,
         examples: Examples | None,
         rng: Generator,
+        draw: Draw | None = None,
     ) -> None:
+        self._draw = draw if wants_fresh(plugin, pruner) else None
         self._plugin, self._pruner, self._names = plugin, pruner, names
         self._subject, self._examples, self._rng = subject, examples, rng
         self._own = {name: tensor.clone() for name, tensor in subject.module.state_dict().items()}
@@ -104,15 +123,17 @@ class DirectScorer:
         self.kind = kind_of(plugin, pruner)
         self.cost = Cost()
 
-    def scores(self, masks: Masks) -> Scores:
+    def scores(self, masks: Masks, at: ScoringRound | None = None) -> Scores:
         """See `Scorer`."""
-        plugin, network = self._plugin, self._view(masks)
+        plugin, network, examples = self._plugin, self._view(masks, at), self._examples
         assert isinstance(plugin, Pruner)
-        return self._guarded(network, lambda: plugin.score(network, self._examples, self._rng))
+        if self._draw is not None and at is not None and at.number > 1:
+            examples = self._draw(at.number)
+        return self._guarded(network, lambda: plugin.score(network, examples, self._rng))
 
     def masks(self, masks: Masks, density: float) -> Masks:
         """See `Scorer`."""
-        plugin, network = self._plugin, self._view(masks)
+        plugin, network = self._plugin, self._view(masks, ScoringRound(1, 1, density, density))
         assert isinstance(plugin, MaskLearner)
         return self._guarded(network, lambda: plugin.learn(network, self._examples, density, self._rng))
 
@@ -125,7 +146,7 @@ class DirectScorer:
         with self._failing():
             return {str(name): float(budget) for name, budget in plugin.budgets(shapes, kept).items()}
 
-    def _view(self, masks: Masks) -> Network:
+    def _view(self, masks: Masks, at: ScoringRound | None) -> Network:
         """Read-only mappings: a plugin that put its own tensors in their place would escape the comparison below."""
         state = self._subject.state
         others = {name: tensor.clone() for name, tensor in state.items() if name not in self._names}
@@ -138,6 +159,9 @@ class DirectScorer:
             self._subject.classes,
             self.cost,
             Copied(self._subject.initial) if self._subject.initial is not None else None,
+            at,
+            self._subject.recipe,
+            self._subject.task,
         )
 
     def _guarded(self, network: Network, call: Callable[[], Answer]) -> Answer:

@@ -66,7 +66,7 @@ def masks_from_bytes(content: bytes, protocol: Protocol) -> dict[str, NDArray[np
     return masks
 
 
-COSTS_BYTES = (MOST_LEVELS + 1) * 4 * 8
+COSTS_BYTES = (MOST_LEVELS + 1) * 5 * 8
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class NestedMasks:
     """All masks of a chain in one array per tensor: for each prunable weight, the last level that keeps it.
 
     A weight is kept at level L when `last_kept[weight] >= L`. `costs[L]` is what pruning to level L took:
-    seconds, forward passes, backward passes, examples seen.
+    seconds, forward passes, backward passes, examples seen, and, only if any level took some, inner steps.
     """
 
     last_kept: Mapping[str, NDArray[np.uint8]]
@@ -89,13 +89,16 @@ class NestedMasks:
         """Boolean masks of `level`, 0..last_level."""
         return {name: levels >= level for name, levels in self.last_kept.items()}
 
-    def extended(self, masks: Mapping[str, NDArray[np.bool_]], cost: tuple[float, int, int, int]) -> NestedMasks:
-        """With one more level, whose masks must be nested in the last one's."""
+    def extended(self, masks: Mapping[str, NDArray[np.bool_]], cost: tuple[float, ...]) -> NestedMasks:
+        """With one more level, whose masks must be nested in the last one's. `cost`: a row of `costs`."""
         level = self.last_level + 1
         last_kept = {
             name: np.where(masks[name], level, levels).astype(np.uint8) for name, levels in self.last_kept.items()
         }
-        return NestedMasks(last_kept, np.vstack([self.costs, np.asarray(cost, np.float64)]))
+        costs = np.zeros((level + 1, 5))
+        costs[:-1, : self.costs.shape[1]] = self.costs
+        costs[-1, : len(cost)] = cost
+        return NestedMasks(last_kept, costs if costs[:, 4].any() else costs[:, :4])
 
     def compared_with(self, other: NestedMasks) -> Literal["same", "longer", "shorter", "differ"]:
         """How this chain stands to `other`: the same masks, or the same as far as the shorter one goes.
@@ -130,7 +133,12 @@ def nested_masks_in(path: Path, protocol: Protocol) -> NestedMasks:
 
 def _fit(last_kept: Mapping[str, NDArray[np.uint8]], costs: NDArray[np.generic]) -> bool:
     """Whether there are finite costs for level 0 and for every level that keeps a weight."""
-    if costs.ndim != 2 or costs.shape[1] != 4 or not 1 <= len(costs) <= MOST_LEVELS + 1 or costs.dtype.kind != "f":
+    if (
+        costs.ndim != 2
+        or costs.shape[1] not in (4, 5)
+        or not 1 <= len(costs) <= MOST_LEVELS + 1
+        or costs.dtype.kind != "f"
+    ):
         return False
     highest = max((int(levels.max(initial=0)) for levels in last_kept.values()), default=0)
     return highest < len(costs) and bool(np.isfinite(costs).all())

@@ -176,6 +176,8 @@ class CostFacts(Frozen):
     Of an analysis, `train_*` is what it trained and took itself, and `mask_train_steps` what the networks took that it
     was given, whether other cells shared them or not.
 
+    `prune_inner_steps`: updates that the pruner took while it scored, if any.
+
     `mask_train_examples`, `mask_train_seconds`: what they took, where the mask was learned; elsewhere they were updates
     like those of this training. `evaluation_cpu_seconds`: of `train_cpu_seconds`, what evaluations took; on a GPU only
     what the processor did for them.
@@ -193,6 +195,7 @@ class CostFacts(Frozen):
     prune_forward_passes: Count
     prune_backward_passes: Count
     prune_examples: Count
+    prune_inner_steps: Annotated[Count | None, ADDED] = None
 
 
 class _Origin(Frozen):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import in_process
 from plugin_files import SMALL, plugin
 
@@ -62,6 +63,19 @@ def test_examples_are_of_the_training_set_and_as_many_as_the_protocol_says(
     )
     records = run(tiny_protocol, tmp_path, ["snip"], body)
     assert {record.status for record in records.values()} == {"finished"}, [r.reason for r in records.values()]
+
+
+def test_later_rounds_have_another_draw_and_the_first_is_everybodys(tmp_path: Path, tiny_protocol: Protocol) -> None:
+    maker = Harness(tiny_protocol, Store(tmp_path / "results"), Settings(data_root=tmp_path)).masks
+    given = [maker._examples("labels", 0, number) for number in (1, 1, 2, 3)]
+    inputs = [examples.inputs for examples in given if examples is not None]
+    assert torch.equal(inputs[0], inputs[1])
+    assert not any(torch.equal(inputs[0], other) for other in inputs[2:])
+    hidden = maker._examples("inputs", 0, 2)
+    assert hidden is not None
+    assert torch.equal(hidden.inputs, inputs[2])
+    assert set(hidden.labels.tolist()) == {-1}
+    assert maker._examples("trained weights", 0, 2) is None
 
 
 def test_results_and_data_cannot_be_read(tmp_path: Path, tiny_protocol: Protocol) -> None:

@@ -16,12 +16,18 @@ from torch import Tensor, nn
 from benchmark.datasets.dataset import Examples
 from benchmark.networks import initial_state, make
 from benchmark.protocols.network import ConvSpec, NetworkSpec, VggSpec
+from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Masks, Network
 from benchmark.pruning.sparse import Masked
 from benchmark.utils.seeding import stream
 
 CLASSES = 4
 INITIAL = 1000  # added to a seed: whose draw stands for the initial values of trained weights
+RECIPE = Recipe(
+    optimizer="sgd", learning_rate=0.1, momentum=0.9, weight_decay=1e-4, batch_size=20, order="shuffled-each-epoch",
+    last_partial_batch="keep", steps=100, precision="fp32",
+)  # fmt: skip
+"""By which the final network would be trained; nothing is."""
 _ANY: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
 
 
@@ -87,6 +93,7 @@ class Case:
             self.input_shape,
             CLASSES,
             initial=MappingProxyType({name: initial[name].to(dtype) for name in self.prunable}),
+            recipe=RECIPE,
         )
 
     def full_masks(self) -> Masks:

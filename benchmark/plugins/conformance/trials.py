@@ -11,7 +11,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmark.datasets.dataset import Examples
 from benchmark.plugins.conformance.cases import Case
 from benchmark.protocols.needs import Needs, examples_of
-from benchmark.pruning.interface import MaskLearner, Masks, Network, Plugin, Pruner
+from benchmark.pruning.interface import MaskLearner, Masks, Network, Plugin, Pruner, ScoringRound
 from benchmark.pruning.masks import fits, masks_from_scores, whole
 from benchmark.pruning.schedule import whole_budgets
 from benchmark.pruning.scorer import declared_needs
@@ -116,9 +116,10 @@ class Subject:
         return Subject(getattr(module, self.kind.__name__), self.parameters)
 
 
-def given(plugin: Plugin, case: Case, dtype: torch.dtype = torch.float32) -> Examples | None:
-    """The examples that the harness hands over: none, with labels of -1, or whole."""
-    examples, shown = case.examples(dtype), examples_of(needs_of(plugin))
+def given(plugin: Plugin, case: Case, dtype: torch.dtype = torch.float32, number: int = 1) -> Examples | None:
+    """The examples that the harness hands over in a round: none, with labels of -1, or whole."""
+    seed = number - 1 if plugin.fresh_examples else 0
+    examples, shown = case.examples(dtype, seed), examples_of(needs_of(plugin))
     if shown == "labels":
         return examples
     return Examples(examples.inputs, torch.full_like(examples.labels, -1)) if shown == "inputs" else None
@@ -133,9 +134,16 @@ def needs_of(plugin: Plugin) -> Needs:
 
 
 def answer(
-    plugin: Plugin, network: Network, examples: Examples | None, density: float = 0.2, rng: int | torch.Generator = 0
+    plugin: Plugin,
+    network: Network,
+    examples: Examples | None,
+    density: float = 0.2,
+    rng: int | torch.Generator = 0,
+    at: ScoringRound | None = None,
 ) -> Answer:
-    """What score() or learn() returns, checked for names and shapes. Raises Broken."""
+    """What score() or learn() returns, checked for names and shapes. `at`: the round; else the only one. Raises
+    Broken."""
+    network = replace(network, round=at or ScoringRound(1, 1, density, density))
     generator = torch.Generator().manual_seed(rng) if isinstance(rng, int) else rng
     try:
         if isinstance(plugin, MaskLearner):
@@ -196,10 +204,11 @@ def rounds(subject: Subject, case: Case, seed: int = 0, weights: int = 0) -> Ite
     """
     plugin, generator = subject.make(), torch.Generator().manual_seed(seed)
     masks = case.full_masks()
-    examples = given(plugin, case)
-    for density in DENSITIES:
+    for number, density in enumerate(DENSITIES, start=1):
         kept = round(density * size(masks))
-        masks = cut(subject, answer(plugin, case.network(weights, masks), examples, density, generator), masks, kept)
+        network, examples = case.network(weights, masks), given(plugin, case, number=number)
+        at = ScoringRound(number, len(DENSITIES), density, DENSITIES[-1])
+        masks = cut(subject, answer(plugin, network, examples, density, generator, at), masks, kept)
         yield masks
 
 

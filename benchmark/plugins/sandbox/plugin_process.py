@@ -33,6 +33,7 @@ from benchmark.plugins.sandbox.wire import (
     Loaded,
     Refusal,
     Round,
+    mask_bytes,
     pack,
     read_mask_bits,
     receive,
@@ -40,9 +41,10 @@ from benchmark.plugins.sandbox.wire import (
     unpack,
 )
 from benchmark.protocols.network import NetworkSpec
-from benchmark.pruning.interface import Plugin
+from benchmark.protocols.recipe import Recipe
+from benchmark.pruning.interface import Plugin, ScoringRound
 from benchmark.pruning.masks import check_masks, check_scores
-from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, declared_needs, kind_of
+from benchmark.pruning.scorer import DirectScorer, Draw, ScoredNetwork, declared_needs, kind_of, wants_fresh
 from benchmark.training.device import configure_cpu
 from benchmark.utils.errors import BadPruner
 
@@ -84,11 +86,13 @@ def _answer(channel: socket.socket, protections: Protections) -> None:
         serve_training(channel, plugin)
         return
     kind = kind_of(plugin, asked.pruner)
-    send(channel, Loaded(kind=kind, needs=declared_needs(plugin, asked.pruner)))
+    fresh = wants_fresh(plugin, asked.pruner)
+    send(channel, Loaded(kind=kind, needs=declared_needs(plugin, asked.pruner), fresh_examples=fresh))
     header, payload = receive(channel, LARGEST)
     begin, tensors = Begin.model_validate_json(header), unpack(payload)
     shapes = {name: tensors[f"state.{name}"].shape for name in begin.prunable}
-    scorer = _scorer(begin, tensors, plugin, asked.pruner)
+    drawn: dict[int, Examples] = {}  # what the harness sent with a round
+    scorer = _scorer(begin, tensors, plugin, asked.pruner, drawn.get)
     while True:
         header, payload = receive(channel, LARGEST)
         asked_for = Round.model_validate_json(header)
@@ -98,10 +102,15 @@ def _answer(channel: socket.socket, protections: Protections) -> None:
             send(channel, Answer(**asdict(scorer.cost)), pack(numbers))
             continue
         density = asked_for.density
-        masks = read_mask_bits(payload, shapes)
+        at = None if asked_for.at is None else ScoringRound(*asked_for.at)
+        masks = read_mask_bits(payload[: mask_bytes(shapes)], shapes)
+        drawn.clear()
+        if at is not None and asked_for.fresh:
+            fresh_ones = unpack(payload[mask_bytes(shapes) :])
+            drawn[at.number] = Examples(fresh_ones["inputs"], fresh_ones["labels"])
         # Checked here for the words of the refusal; the harness does not take this process's word for it.
         if density is None:
-            given = scorer.scores(masks)
+            given = scorer.scores(masks, at)
             check_scores(given, masks, asked.pruner)
         else:
             given = scorer.masks(masks, density)
@@ -129,7 +138,7 @@ def _introduce(name: str, file: Path) -> None:
         spec.loader.exec_module(sys.modules[name])
 
 
-def _scorer(begin: Begin, tensors: dict[str, Tensor], plugin: Plugin, pruner: str) -> DirectScorer:
+def _scorer(begin: Begin, tensors: dict[str, Tensor], plugin: Plugin, pruner: str, draw: Draw) -> DirectScorer:
     state = {name: tensors[f"state.{name}"] for name in begin.tensors}
     module = make(NETWORK.validate_json(begin.network))
     module.load_state_dict(state)
@@ -138,5 +147,6 @@ def _scorer(begin: Begin, tensors: dict[str, Tensor], plugin: Plugin, pruner: st
     rng = torch.Generator()
     rng.set_state(tensors["generator"])
     initial = {name: tensors[f"initial.{name}"] for name in begin.prunable if f"initial.{name}" in tensors}
-    subject = ScoredNetwork(module, state, begin.input_shape, begin.classes, initial or None)
-    return DirectScorer(plugin, pruner, begin.prunable, subject, examples, rng)
+    recipe = None if begin.recipe is None else Recipe.model_validate_json(begin.recipe)
+    subject = ScoredNetwork(module, state, begin.input_shape, begin.classes, initial or None, recipe, begin.task)
+    return DirectScorer(plugin, pruner, begin.prunable, subject, examples, rng, draw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from benchmark.plugins.sandbox.conversation import Conversation
 from benchmark.plugins.sandbox.wire import NO_REPLY, SLACK_BYTES, Answer, Begin, Round, mask_bits, pack
 from benchmark.protocols.needs import OF_PRUNERS, Needs
 from benchmark.protocols.network import NetworkSpec
-from benchmark.pruning.interface import Cost, Masks, Scores
-from benchmark.pruning.scorer import Kind, ScoredNetwork
+from benchmark.pruning.interface import Cost, Masks, Scores, ScoringRound
+from benchmark.pruning.scorer import Draw, Kind, ScoredNetwork
 
 
 class Session(Conversation):
@@ -32,6 +33,7 @@ class Session(Conversation):
             raise self.ended(NO_REPLY)
         self.kind = "masks" if self.loaded.kind == "masks" else "scores"
         self.needs: Needs = self.loaded.needs
+        self._draw: Draw | None = None
 
     def begin(
         self,
@@ -40,8 +42,13 @@ class Session(Conversation):
         subject: ScoredNetwork,
         examples: Examples | None,
         rng: Generator,
+        draw: Draw | None = None,
     ) -> None:
-        """Send what is to be pruned: `network` with the subject's values, `examples`, and the generator's state."""
+        """Send what is to be pruned: `network` with the subject's values, `examples`, and the generator's state.
+
+        `draw`: gives those of later rounds, for a pruner that wants other ones in each.
+        """
+        self._draw = draw if self.loaded.fresh_examples else None
         tensors: dict[str, Tensor] = {f"state.{name}": tensor for name, tensor in subject.state.items()}
         tensors |= {f"initial.{name}": tensor for name, tensor in (subject.initial or {}).items()}
         if examples is not None:
@@ -52,6 +59,8 @@ class Session(Conversation):
         self.longest = SLACK_BYTES + sum(8 * subject.state[name].numel() for name in prunable)  # float64 at most
         begin = Begin(
             network=network.model_dump_json(by_alias=True),
+            recipe=None if subject.recipe is None else subject.recipe.model_dump_json(by_alias=True),
+            task=subject.task,
             train_mode=subject.module.training,
             input_shape=subject.input_shape,
             classes=subject.classes,
@@ -60,9 +69,14 @@ class Session(Conversation):
         )
         self._guarded_send(begin, pack(tensors))
 
-    def scores(self, masks: Masks) -> Scores:
+    def scores(self, masks: Masks, at: ScoringRound | None = None) -> Scores:
         """See `Scorer`."""
-        return self._round(Round(density=None), mask_bits(masks, self._prunable))
+        fresh = None
+        if self._draw is not None and at is not None and at.number > 1:
+            fresh = self._draw(at.number)
+        asked = Round(density=None, at=None if at is None else astuple(at), fresh=fresh is not None)
+        examples = b"" if fresh is None else pack({"inputs": fresh.inputs, "labels": fresh.labels})
+        return self._round(asked, mask_bits(masks, self._prunable) + examples)
 
     def masks(self, masks: Masks, density: float) -> Masks:
         """See `Scorer`."""
@@ -77,7 +91,7 @@ class Session(Conversation):
 
     def _round(self, asked: Round, about: bytes) -> dict[str, Tensor]:
         reply, payload = self._ask(asked, about, Answer)
-        self.cost = Cost(reply.forward_passes, reply.backward_passes, reply.examples_seen)
+        self.cost = Cost(reply.forward_passes, reply.backward_passes, reply.examples_seen, reply.inner_steps)
         given = self._tensors(payload)
         known = {name: given[name] for name in self._prunable if name in given}  # in the network's order
         return {**known, **given}

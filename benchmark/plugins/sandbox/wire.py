@@ -63,16 +63,19 @@ class Loaded(Frozen):
     say: Literal["loaded"] = "loaded"
     kind: Literal["scores", "masks", "hook", "learner"]
     needs: Needs
+    fresh_examples: bool = False
 
 
 class Begin(Frozen):
     """Harness: the subject. The payload holds `state.<name>`, `initial.<name>`, `inputs`, `labels` and `generator`.
 
     `network`: a protocol's network fields as JSON; `prunable`: tensor names in tie order; `tensors`: all names in
-    the network's order, which safetensors does not keep.
+    the network's order, which safetensors does not keep. `recipe`: of the final training, as JSON, if there is one.
     """
 
     network: str
+    recipe: str | None = None
+    task: str = "classification"
     train_mode: bool
     input_shape: tuple[int, ...]
     classes: int
@@ -83,11 +86,16 @@ class Begin(Frozen):
 class Round(Frozen):
     """Harness: score, or learn a mask of this density. The payload is `mask_bits`.
 
+    `at`: number, rounds, density and target of a `ScoringRound`. `fresh`: behind the bits the payload holds this
+    round's own `inputs` and `labels`.
+
     `budget`: share out so many weights instead; there is no payload, and the answer's tensors hold a number each.
     """
 
     density: float | None
     budget: int | None = None
+    at: tuple[int, int, float, float] | None = None
+    fresh: bool = False
 
 
 class BeginTraining(Frozen):
@@ -141,6 +149,7 @@ class Answer(Frozen):
     forward_passes: Count
     backward_passes: Count
     examples_seen: Count
+    inner_steps: Count = 0
 
 
 class Refusal(Frozen):
@@ -172,6 +181,11 @@ def unpack(payload: bytes) -> dict[str, Tensor]:
 def mask_bits(masks: Mapping[str, Tensor], names: Sequence[str]) -> bytes:
     """Masks in the order of `names`, one bit a weight: small enough for a channel to take at once."""
     return np.packbits(torch.cat([masks[name].flatten() for name in names]).numpy()).tobytes()
+
+
+def mask_bytes(shapes: Mapping[str, torch.Size]) -> int:
+    """How many bytes `mask_bits` takes."""
+    return -(-sum(shape.numel() for shape in shapes.values()) // 8)
 
 
 def read_mask_bits(bits: bytes, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
