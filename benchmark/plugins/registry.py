@@ -134,6 +134,21 @@ def moves_masks(hook: str) -> bool:
     return not (isinstance(moves, ast.Constant) and moves.value is False)
 
 
+DATA_OF_RUN = ("batch", "coming", "held_out")
+"""What a hook calls of its `Run` to see examples."""
+
+
+def reads_data(hook: str) -> bool:
+    """Whether the file of a registered hook calls anything that gives it examples, read from its source and not run;
+    so said of one that is not found, too. What shares a file counts as one: classes there inherit from each other."""
+    points = [point for point in entry_points(group=GROUPS["hook"]) if point.name == hook]
+    try:
+        tree = ast.parse(_file_of(points[0], "hook")[1].read_bytes())
+    except (IndexError, BadPruner, OSError, SyntaxError, ValueError):
+        return True
+    return any(isinstance(node, ast.Attribute) and node.attr in DATA_OF_RUN for node in ast.walk(tree))
+
+
 _ABSENT = ast.Pass()
 
 

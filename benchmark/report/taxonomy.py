@@ -12,7 +12,7 @@ from functools import cache
 from typing import Literal
 
 from benchmark.claims.observations import Observations
-from benchmark.plugins.registry import declared_needs, moves_masks
+from benchmark.plugins.registry import declared_needs, moves_masks, reads_data
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Schedule
@@ -36,13 +36,16 @@ declared = cache(declared_needs)
 """What a registered pruner says it needs, read once a process."""
 moves = cache(moves_masks)
 """Whether a registered hook may change masks, read once a process."""
+sees_data = cache(reads_data)
+"""Whether a registered hook looks at examples of training or validation, read once a process."""
 
 
 @dataclass(frozen=True)
 class Taxonomy:
     """The four answers for one method of one protocol.
 
-    `decided`: when the mask is. `data`: what it is decided from; the training set once a network was trained for it.
+    `decided`: when the mask is. `data`: what it is decided from; the training set once a network was trained for it, or
+    where a hook looks at examples beside the training, whatever it does with them.
     `weights`: that the final training starts from, before the mask; `THETA0` are the initial ones of the seed. `mask`:
     what happens to it in the final training.
     """
@@ -76,7 +79,7 @@ def taxonomy(seen: Observations, method: str) -> Taxonomy:
     needs = submission.needs if submission else declared(spec.pruner)
     decided = _decided(spec, needs)
     data: Data = "training set"
-    if decided == "before training":
+    if decided == "before training" and not (spec.hook and sees_data(spec.hook.name)):
         data = DATA.get(needs or "", "not declared")
     weights = _weights(spec.schedule)
     if isinstance(own, ControlSpec) and own.control == "reinitialise":

@@ -18,7 +18,7 @@ from benchmark.harness.harness import Harness, Prepared, Settings
 from benchmark.harness.masks import MaskMaker
 from benchmark.harness.start import Weights, initial_weights, weights_missing
 from benchmark.planning.plan import plan
-from benchmark.plugins.registry import locate, names
+from benchmark.plugins.registry import locate, names, reads_data
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import Cell
 from benchmark.pruning.masks import full_masks
@@ -201,6 +201,15 @@ def test_what_the_final_training_starts_from(protocol: Protocol, harness: Watche
         else:
             assert same or kind.weights == "another draw", name
     assert kinds(protocol)["imp+reinit"].weights == "another draw"
+
+
+def test_a_hook_that_looks_at_examples_needs_data(protocol: Protocol) -> None:
+    """As hooks are at work in a training: those that ask for a batch or for held-out images, and those that do not."""
+    assert {hook: reads_data(hook) for hook in HOOKS} == {
+        "set": False, "set-by-sign": False, "rigl": True, "gradual-magnitude": False, "neq": True, "tost": True
+    }  # fmt: skip
+    assert reads_data("of nobody")
+    assert (kinds(protocol)["neq"].data, kinds(protocol)["neq"].cost_group) == ("training set", "whole training set")
 
 
 def test_controls_are_ranked_in_no_group(protocol: Protocol) -> None:

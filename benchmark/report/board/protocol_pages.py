@@ -31,8 +31,8 @@ from benchmark.report.taxonomy import is_control, taxonomy
 
 NOTE = """\
 Mean ± half of the 95 % interval (seeds). Bold: in the first group of its cost group at that density. `...`: still to \
-be measured; empty: not part of the protocol. Kind: when the mask is decided, from what data; the weights that the \
-final training starts from; whether the mask moves.
+be measured; empty: not part of the protocol. Kind: when the mask is decided, from what data, those of a hook \
+included; the weights that the final training starts from; whether the mask moves.
 """
 
 PLUGINS = """\
