@@ -167,7 +167,7 @@ class RunOptions:
     def say_nothing_planned(self, selection: Selection) -> None:
         """Say why there is nothing to do."""
         if self.bought is not None:
-            click.echo("Nothing is bought: no open claim can be decided in that time with the data that is here.")
+            click.echo("So nothing is measured. More time, or data that is not here, may buy some.")
             return
         cells = sum(len(cells_of(protocol, method)) for protocol, method in selection)
         click.echo(f"Nothing is missing: every selected cell has a record ({cells:,}).")

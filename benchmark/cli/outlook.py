@@ -98,6 +98,9 @@ def show_purchases(bought: Purchases, unit: str, as_json: bool = False) -> None:
         headings = ["claim", "seeds", "chance", "it is", "cells", f"{unit} time"]
         show_table("Verdicts to buy", headings, rows, whole=["claim"])
         show_sentence(CHANCE)
+    if not rows:
+        show_sentence(f"No verdict can be bought, of {counted(bought.open_claims, 'open claim')} whose data is here.")
+        return
     show_sentence(
         f"About {bought.expected:.1f} verdicts for {spoken(bought.seconds)} of one {unit}, "
         f"of {counted(bought.open_claims, 'open claim')} whose data is here."
@@ -169,20 +172,22 @@ def _given(seconds: float) -> str:
 
 def _guessed(outlook: Outlook, store: Store) -> str:
     """What a GPU's time, or next to no time, is said from where no record says it; empty if records do."""
-    planned = list(dict.fromkeys(item.job.protocol for item in outlook.planned))
-    guessed = [p for p in planned if not _was_timed(p, store, outlook.device)]
+    planned: dict[Protocol, set[str]] = {}
+    for item in outlook.planned:
+        planned.setdefault(item.job.protocol, set()).add(item.job.method)
+    guessed = [p for p, methods in planned.items() if not _was_timed(p, methods, store, outlook.device)]
     if not guessed or (outlook.device == "cpu" and outlook.seconds >= 1):
         return ""
     where = "on a GPU" if outlook.device == "cuda" else "here"
     return f"Not timed {where}, so estimated from operations: {len(guessed)} of {counted(len(planned), 'protocol')}."
 
 
-def _was_timed(protocol: Protocol, store: Store, device: str) -> bool:
-    """Whether some record says how long a training takes there; of masks and analyses, how long they take at all."""
-    return any(
-        record.cost is not None and (not protocol.trains or record.provenance.device.startswith(device))
-        for record in store.records(protocol)
-    )
+def _was_timed(protocol: Protocol, methods: Collection[str], store: Store, device: str) -> bool:
+    """Whether some record says how long a training takes there; of masks and analyses, how long each method takes."""
+    timed = [record for record in store.records(protocol) if record.cost is not None]
+    if protocol.trains:
+        return any(record.provenance.device.startswith(device) for record in timed)
+    return set(methods) <= {record.method.name for record in timed}
 
 
 def _side_by_side(batches: Sequence[Batch]) -> str:
@@ -249,7 +254,8 @@ def _show_rows(selection: Selection, outlook: Outlook, every: bool) -> None:
         )
     if more := len(groups) - len(first):
         without = sum(not sums[1] for sums in groups.values())
-        state = f"{outlook.nothing} of {without} of them" if outlook.nothing else f"{without} of them done"
+        which = "any" if without == more else f"{without} of them"
+        state = f"{outlook.nothing} of {which}" if outlook.nothing else f"{without} of them done"
         show_sentence(f"{counted(more, 'more protocol')}, {state}; --all shows them, and methods.")
 
 
