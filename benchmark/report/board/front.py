@@ -21,10 +21,10 @@ VERDICTS = ("reproduced", "deviates", "contradicted", "inconclusive", "not measu
 # However much is measured, the page stays within these; what is left out stands on the pages behind it.
 MOST_BYTES = 20_000
 MOST_FINDINGS = 4  # that do not hold, and as many that do
-MOST_NAMED = 8  # that do not hold, by name alone
+MOST_NAMED = 4  # that do not hold, by name alone
 MOST_OWN = 1  # statements of this suite that do not hold
 MOST_ROWS = 4  # protocols of one question
-MOST_KINDS = 10
+MOST_KINDS = 8
 MOST_PAPERS = 16
 MOST_PROTOCOLS = 12  # measured ones that have a link of their own
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -231,7 +231,10 @@ class Front:
         if not kinds:
             return []
         order = sorted(kinds, key=lambda words: ([*COST_GROUPS].index(groups[words]), words))  # type: ignore[arg-type]
-        rows = [[words, groups[words], as_cell(listed(sorted(kinds[words]), 100))] for words in order[:MOST_KINDS]]
+        first = {groups[words]: words for words in reversed(order)}  # one kind of every cost group at least
+        others = [words for words in order if words not in first.values()]
+        shown = sorted([*first.values(), *others[: MOST_KINDS - len(first)]], key=order.index)
+        rows = [[words, groups[words], as_cell(listed(sorted(kinds[words]), 100))] for words in shown]
         headings = ["kind (decided, data; weights; mask)", "cost group", "methods"]
         return ["## Kinds of methods\n", KINDS, table(headings, rows)]
 
