@@ -89,8 +89,7 @@ def _heading() -> list[str]:
     y = TOP - 14
     return [
         '<text class="t" x="16" y="28">Published claims, measured again</text>',
-        f'<text class="f" x="{PUBLISHED}" y="28">{OWN} not stated by the paper: derived from it, or asked of networks '
-        "that it does not train</text>",
+        f'<text class="f" x="{PUBLISHED}" y="28">{OWN} asked by this suite, not stated by the paper</text>',
         '<text class="f" x="16" y="48">Dot and bar: mean and 95 % interval. Shaded: where the claim holds, in margins '
         "that were fixed before the first run.</text>",
         f'<text class="f" x="16" y="{y}">claim</text>',
