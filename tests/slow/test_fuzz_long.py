@@ -61,7 +61,7 @@ def loaders(protocol: Protocol, folder: Path) -> dict[str, Loader]:
     def yaml(parse: Callable[..., object]) -> Callable[[bytes], object]:
         return lambda c: parse(strict_yaml.load_text(c.decode("utf-8", errors="replace"), "f.yaml"), "f.yaml")
 
-    record = json.dumps(document_of(protocol)).encode()
+    record = (json.dumps(document_of(protocol), indent=1) + "\n").encode()
     tensors = {"fc1.weight": torch.arange(12.0).reshape(3, 4), "mask.fc1": torch.ones(3, 4, dtype=torch.bool)}
     answer = Answer(forward_passes=1, backward_passes=2, examples_seen=3).model_dump_json().encode()
     paper = (published.folder() / "mnist1d.yaml").read_bytes()
