@@ -100,8 +100,8 @@ def test_what_is_said_of_them(harness: Harness) -> None:
     assert is_control(harness.protocol, "imp+tost")
     kind = taxonomy(seen, "imp+tost")
     assert (kind.decided, kind.mask) == ("over several trainings", "static")
-    kind = taxonomy(seen, "neq")  # a hook that leaves the mask alone
-    assert (kind.decided, kind.data, kind.mask) == ("before training", "no data", "static")
+    kind = taxonomy(seen, "neq")  # a hook that leaves the mask alone, and looks at examples
+    assert (kind.decided, kind.data, kind.mask) == ("before training", "training set", "static")
     needed = cells_for_one_seed(harness.protocol, [("neq+random", 2)])
     assert needed == [Cell("neq", 2, 0), Cell("neq+random", 2, 0)]
 

@@ -120,7 +120,7 @@ def test_the_command_line_buys_what_it_says(tmp_path: Path) -> None:
     table = in_process(*asked).stdout
     assert all(each["claim"] in table for each in document["bought"])
     cells = sum(each["cells"] for each in document["bought"])
-    assert f"{cells:,} cells left" in table
+    assert f"{cells:,} cells planned" in table
     both = in_process("plan", "--buy", "verdicts", "--for", "lth")
     assert both.returncode == 2
     assert "Give one of both" in both.stderr

@@ -56,7 +56,7 @@ def test_a_version_is_loaded_by_its_key() -> None:
         assert old.version != current.version
         newer = max(old, current, key=lambda protocol: protocol.version)  # one may be locked before it is measured
         assert newer.changes, f"{newer.key} does not say what it mends of the version before"
-    with pytest.raises(BadInput, match=r"protocol 'lth/lenet-mnist@99': there is none of this name"):
+    with pytest.raises(BadInput, match=r"protocol 'lth/lenet-mnist@99': there is no such version"):
         load("lth/lenet-mnist@99")
 
 
