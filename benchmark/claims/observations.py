@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from benchmark.claims.moderation import Prior
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import cells_of, density_text, point_of
+from benchmark.protocols.cells import Cell, cells_of, density_text, point_of
 from benchmark.records import submissions
 from benchmark.records.schema import MaskMetric, Measured, Metric, Number, Record
 from benchmark.records.store import Store, left_out
@@ -99,6 +99,15 @@ class Observations:
         self._complete: dict[tuple[Metric, str, int], frozenset[int]] = {}
 
     @cached_property
+    def every_record(self) -> tuple[Record, ...]:
+        """All records, those of one point and seed together."""
+        return tuple(record for group in self.records.values() for record in group)
+
+    def has(self, cell: Cell) -> bool:
+        """Whether a cell has a record, of whatever status."""
+        return any(r.cell.draw == cell.draw for r in self.records.get((cell.method, cell.level, cell.seed), ()))
+
+    @cached_property
     def _seeds(self) -> Mapping[Point, Sequence[int]]:
         """The seeds of every point that has records, sorted."""
         found: dict[Point, list[int]] = {}
@@ -141,7 +150,7 @@ class Observations:
     def at_look(self, seeds: int) -> Observations:
         """What was observed of the first `seeds` of the protocol's, as if there were no others."""
         first = {seed for seed, place in self.protocol.seed_positions.items() if place < seeds}
-        records = (r for (_, _, seed), group in self.records.items() if seed in first for r in group)
+        records = (record for record in self.every_record if record.cell.seed in first)
         return Observations(self.protocol, records, self.submissions, self.marks)
 
     def by_seed(self, metric: Metric, point: Point) -> dict[int, float]:
@@ -186,7 +195,7 @@ class Observations:
 
     def unit(self, metric: Metric) -> str:
         """The unit of a number of an analysis, as its records give it; nothing where there are none."""
-        found = (n for group in self.records.values() for r in group if (n := analysed_number(r, metric)) is not None)
+        found = (n for record in self.every_record if (n := analysed_number(record, metric)) is not None)
         return next((number.unit for number in found), "")
 
     def logarithm(self, step: float) -> float:

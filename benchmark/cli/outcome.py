@@ -154,7 +154,7 @@ def _without(seen: Observations, recorded: Collection[str]) -> Observations:
         c = record.cell
         return title(seen.protocol, Cell(record.method.name, c.level, c.seed, c.draw)) not in recorded
 
-    return Observations(seen.protocol, [r for group in seen.records.values() for r in group if is_old(r)])
+    return Observations(seen.protocol, [record for record in seen.every_record if is_old(record)])
 
 
 def _on(touched: Sequence[Published], seen: Mapping[str, Observations], chosen: Collection[str]) -> list[Decision]:

@@ -77,7 +77,7 @@ def to_json(needs: Sequence[Need]) -> list[dict[str, Any]]:
 
 
 def _cost(seen: Observations) -> Cost:
-    return expected_seconds(seen.protocol, [record for group in seen.records.values() for record in group])
+    return expected_seconds(seen.protocol, seen.every_record)
 
 
 def _need(decision: Decision, seen: Mapping[str, Observations], costs: Mapping[str, Cost]) -> Need:

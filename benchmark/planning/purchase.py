@@ -45,14 +45,12 @@ BaseRate = Callable[[bool, int], float]
 class Offer:
     """A claim with the seeds that should decide it.
 
-    `chance`: that it is decided then. `cells`: what is missing for it, shared with other offers. `after`: the claim
-    that has to hold before this one is tested; the chance includes it.
+    `chance`: that it is decided then. `cells`: what is missing for it, shared with other offers.
     """
 
     claim: str
     paper: str
     protocol: str
-    statement: str
     seeds: int
     chance: float
     basis: Basis
@@ -118,10 +116,10 @@ class Market:
     def __init__(self, seen: Mapping[str, Observations], store: Store, device: str = "cpu") -> None:
         self._seen = seen
         self._known = {name: observations.protocol for name, observations in seen.items()}
-        records = {self._known[name]: _flat(observations) for name, observations in seen.items()}
+        records = {self._known[name]: observations.every_record for name, observations in seen.items()}
         costs, place = CostModel.learn(records), this_device(device)
         self._costs = {p.key: expected_seconds(p, own, costs, place) for p, own in records.items()}
-        self._donors = {name: _Donors(p, [*records[p], *_earlier(p, store)]) for name, p in self._known.items()}
+        self._donors = {p.key: Donors(p, [*own, *_earlier(p, store)]) for p, own in records.items()}
         self._price: dict[Place, float] = {}
         self.open_claims = 0
 
@@ -178,14 +176,13 @@ class Market:
         upto = {name: _seeds_at(protocol, look) for name, protocol in self._known.items()}
         missing = {claim.id: self._missing(claim, upto) for claim in claims}
         asked = [claim for claim in claims if missing[claim.id] and look < self._looks([claim])]
-        able = {claim.id for claim in asked if self._can_imagine(missing[claim.id])}
+        able = {claim.id for claim in asked if all(self._donors[key].suffices(cell) for key, cell in missing[claim.id])}
         chances = self._chances(paper, able, frozenset().union(*(missing[name] for name in able))) if able else {}
         return [
             Offer(
                 claim=claim.id,
                 paper=paper.paper.key,
                 protocol=claim.protocol,
-                statement=claim.statement,
                 seeds=upto[claim.protocol],
                 chance=chances[claim.id] if claim.id in able else base(self._known[claim.protocol].trains, look),
                 basis="simulated" if claim.id in able else "base rate",
@@ -217,16 +214,8 @@ class Market:
             (protocol.key, cell)
             for protocol in (self._known[name] for name in claim.cells)
             for cell in cells_needed(claim, protocol)
-            if protocol.seed_positions[cell.seed] < upto[protocol.id] and not self._has(protocol, cell)
+            if protocol.seed_positions[cell.seed] < upto[protocol.id] and not self._seen[protocol.id].has(cell)
         )
-
-    def _has(self, protocol: Protocol, cell: Cell) -> bool:
-        group = self._seen[protocol.id].records.get((cell.method, cell.level, cell.seed), ())
-        return any(record.cell.draw == cell.draw for record in group)
-
-    def _can_imagine(self, cells: Iterable[Place]) -> bool:
-        donors = {self._known[name].key: each for name, each in self._donors.items()}
-        return all(donors[key].suffices(cell) for key, cell in cells)
 
     def _chances(self, paper: Published, claims: Iterable[str], cells: Iterable[Place]) -> dict[str, float]:
         """How often each claim is decided with these cells imagined."""
@@ -238,9 +227,9 @@ class Market:
             world = dict(self._seen)
             for name, protocol in self._known.items():
                 if protocol.key in wanted:
-                    record = self._donors[name].world(Random(draw))
+                    record = self._donors[protocol.key].world(Random(draw))
                     imagined = [record(cell) for cell in wanted[protocol.key]]
-                    world[name] = Observations(self._seen[name].protocol, [*_flat(self._seen[name]), *imagined])
+                    world[name] = Observations(self._seen[name].protocol, [*self._seen[name].every_record, *imagined])
             for decision in decide_paper(paper, world, lambda claim: claim.id in decided):
                 decided[decision.claim] += decision.verdict not in UNDECIDED
         return {claim: count / DRAWS for claim, count in decided.items()}
@@ -270,10 +259,6 @@ def _gain(lot: Iterable[Offer], chances: Mapping[str, float]) -> float:
     return math.fsum(max(0.0, offer.chance - chances.get(offer.claim, 0.0)) for offer in lot)
 
 
-def _flat(seen: Observations) -> list[Record]:
-    return [record for group in seen.records.values() for record in group]
-
-
 def _earlier(protocol: Protocol, store: Store) -> list[Record]:
     """Records of the other versions of a protocol, at levels that are the same there."""
     found: list[Record] = []
@@ -285,12 +270,7 @@ def _earlier(protocol: Protocol, store: Store) -> list[Record]:
     return found
 
 
-def population(protocol: Protocol, records: Iterable[Record], rng: Random) -> Callable[[Cell], Record]:
-    """The record of any cell of which some are there, as it may come out; means are drawn once."""
-    return _Donors(protocol, records).world(rng)
-
-
-class _Donors:
+class Donors:
     """The finished runs of a protocol that others are imagined from, by method and level."""
 
     def __init__(self, protocol: Protocol, records: Iterable[Record]) -> None:

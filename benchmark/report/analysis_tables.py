@@ -28,7 +28,7 @@ class AnalysisTable:
 
 def numbers_of(seen: Observations) -> list[str]:
     """The names of all numbers that records hold: those with a margin first, in the protocol's order."""
-    found = {name for group in seen.records.values() for record in group for name in record.analysed or {}}
+    found = {name for record in seen.every_record for name in record.analysed or {}}
     margins = [name for name in seen.protocol.statistics.margins.analysed if name in found]
     return margins + sorted(found - set(margins))
 

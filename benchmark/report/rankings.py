@@ -159,7 +159,7 @@ def other_measured(seen: Observations, shown: Sequence[int]) -> list[Standing]:
 def finished_and_planned(seen: Observations) -> tuple[int, int]:
     """Runs that finished, and runs that the protocol plans."""
     total = sum(len(cells_of(seen.protocol, method)) for method in method_names(seen.protocol))
-    return sum(r.status == "finished" for group in seen.records.values() for r in group), total
+    return sum(record.status == "finished" for record in seen.every_record), total
 
 
 def has_records(seen: Observations) -> bool:

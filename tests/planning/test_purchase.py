@@ -11,9 +11,9 @@ from statistics import fmean, stdev
 import pytest
 from command_line import in_process
 
-from benchmark.claims.observations import Observations, all_gathered
+from benchmark.claims.observations import all_gathered
 from benchmark.planning.priority import UNCLAIMED
-from benchmark.planning.purchase import Market, Offer, Purchases, looks, population, purchases
+from benchmark.planning.purchase import Donors, Market, Offer, Purchase, Purchases, looks, purchases
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import DENSE, Cell
 from benchmark.records.store import Store
@@ -23,7 +23,7 @@ A, B, C = (("p@1", Cell("imp", level, 0)) for level in (1, 2, 3))
 
 
 def offer(claim: str, chance: float, *cells: tuple[str, Cell], seeds: int = 3) -> Offer:
-    return Offer(claim, "paper", "p", "words", seeds, chance, "simulated", frozenset(cells))
+    return Offer(claim, "paper", "p", seeds, chance, "simulated", frozenset(cells))
 
 
 def market(**seconds: float) -> Market:
@@ -77,7 +77,7 @@ def test_imagined_runs_have_the_mean_and_spread_of_those_there() -> None:
     assert len(values) >= 5
     drawn = []
     for seed in range(400):
-        measured = population(protocol, records, Random(seed))(Cell("imp", 10, 99)).measured
+        measured = Donors(protocol, records).world(Random(seed))(Cell("imp", 10, 99)).measured
         assert measured is not None
         drawn.append(measured.last("test_accuracy"))
     sd = stdev(values)
@@ -95,9 +95,7 @@ def test_what_seeds_decide_and_what_they_do_not(tmp_path: Path) -> None:
     """Of MNIST-1D's claims with their last two seeds hidden: those that all five decide are likely to be decided."""
     protocol = load("mnist1d/mlp")
     whole = all_gathered([protocol], [Store(RESULTS)])
-    records = [r for group in whole[protocol.id].records.values() for r in group]
-    three = set(protocol.seeds[:3])
-    hidden = {protocol.id: Observations(protocol, [r for r in records if r.cell.seed in three])}
+    hidden = {protocol.id: whole[protocol.id].at_look(3)}
     found = {each.claim: each for each in Market(hidden, Store(tmp_path)).offers() if each.seeds == 5}
     assert found
     assert all(each.basis == "simulated" for each in found.values())
@@ -132,10 +130,7 @@ def test_nothing_else_is_planned(tiny_protocol: Protocol, tmp_path: Path) -> Non
 
     key = tiny_protocol.key
     second, first = (key, Cell(DENSE, 0, 1)), (key, Cell("snip", tiny_protocol.measured_levels("snip")[0], 0))
-    taken = market(a=1.0).buy([offer("x", 0.9, A)], 9.0)
-    wanted = Purchases(
-        tuple(type(taken[0])(each.offer, 1.0, (c,)) for c in (first, second) for each in taken), 1
-    ).wanted
+    wanted = Purchases(tuple(Purchase(offer("x", 0.9, cell), 1.0, (cell,)) for cell in (first, second)), 1).wanted
     selection = [(tiny_protocol, DENSE), (tiny_protocol, "snip"), (tiny_protocol, "imp")]
     planned = planned_for(selection, Store(tmp_path), bought=wanted)
     assert [cell for item in planned for cell in item.job.cells] == [first[1], second[1]]

@@ -16,17 +16,10 @@ from tabulate import tabulate
 
 from benchmark import protocols
 from benchmark.claims.evidence import UNDECIDED
-from benchmark.claims.observations import Observations, all_gathered
+from benchmark.claims.observations import all_gathered
 from benchmark.claims.verdicts import decide_all
 from benchmark.planning.purchase import Market, Offer
 from benchmark.records.store import Store
-
-
-def first_seeds(seen: Observations, seeds: int) -> Observations:
-    """What was observed of the first `seeds`, further dense ones with the seed that they belong to."""
-    positions = seen.protocol.seed_positions
-    records = [r for group in seen.records.values() for r in group if positions.get(r.cell.seed, seeds) < seeds]
-    return Observations(seen.protocol, records)
 
 
 def main(results: Path) -> None:
@@ -35,7 +28,7 @@ def main(results: Path) -> None:
     outcome = {decision.claim: decision for decision in decide_all(whole)}
     rows = []
     for seeds in (2, 3):
-        hidden = {name: first_seeds(seen, seeds) for name, seen in whole.items()}
+        hidden = {name: seen.at_look(seeds) for name, seen in whole.items()}
         last: dict[str, Offer] = {}
         with tempfile.TemporaryDirectory() as empty:
             for offer in Market(hidden, Store(Path(empty))).offers():

@@ -48,13 +48,9 @@ def missing_for(decisions: Iterable[Decision], seen: Mapping[str, Observations])
                 wanted.setdefault(name, {}).update(dict.fromkeys(needed))
     runs, seconds = 0, 0.0
     for name, cells in wanted.items():
-        left = [cell for cell in cells if not _recorded(seen[name], cell)]
-        records = [record for group in seen[name].records.values() for record in group]
+        left = [cell for cell in cells if not seen[name].has(cell)]
+        records = seen[name].every_record
         costs = CostModel.learn({seen[name].protocol: records})
         runs += len(left)
         seconds += expected_seconds(seen[name].protocol, records, costs, DEVICE)(left)
     return Missing(runs, seconds / 3600)
-
-
-def _recorded(seen: Observations, cell: Cell) -> bool:
-    return any(r.cell.draw == cell.draw for r in seen.records.get((cell.method, cell.level, cell.seed), ()))
