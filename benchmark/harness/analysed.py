@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from benchmark.analyses import Analysis, Findings, checked, digest_of, load_analysis
 from benchmark.analyses.setting import Setting
 from benchmark.datasets.dataset import Dataset
-from benchmark.harness.settings import Settings
+from benchmark.harness.settings import Progress, Settings
 from benchmark.harness.start import State, initial_weights, untrained
 from benchmark.planning.priority import cells_for_one_seed
 from benchmark.protocols import Protocol
@@ -43,8 +43,6 @@ from benchmark.utils.signals import with_safe_points
 if TYPE_CHECKING:
     from benchmark.harness.harness import Harness
 
-Progress = Callable[[Cell, int, int, Mapping[str, float]], None]
-
 
 @dataclass(frozen=True)
 class Analysed:
@@ -62,8 +60,8 @@ class Analysed:
 class AnalysisCells:
     """The analyses of one protocol.
 
-    `harness_of(protocol, store, settings)`: makes the harness of what is examined. `progress`: as
-    `Settings.on_progress`; raises where the lock of a cell was lost.
+    `harness_of(protocol, store, settings)`: makes the harness of what is examined. `progress`: raises
+    where the lock of a cell was lost.
     """
 
     def __init__(
@@ -131,7 +129,6 @@ class AnalysisCells:
 
     def _setting(self, cell: Cell, networks: Mapping[Cell, nn.Module], looked_at: _LookedAt) -> Setting:
         has_data = DATASETS.get(self.protocol.data.name).has_examples
-        placement = self.settings.placement
 
         def mask(method: str, level: int) -> Masks:
             if method == DENSE or level == 0:
@@ -150,7 +147,7 @@ class AnalysisCells:
             spec=self.protocol.analyses[cell.method],
             data=self._dataset() if has_data else None,
             networks=networks,
-            device=placement.device if placement else "cpu",
+            device=self.settings.device,
             network=partial(self._initial, cell.seed),
             mask=mask,
             start=start,

@@ -416,11 +416,9 @@ class Harness:
     def _context(self, cell: Cell) -> RecordContext:
         prunes = cell.method != DENSE and cell.method not in self.protocol.analyses
         source = self.located(self.protocol.pruning_method(cell.method).pruner) if prunes else None
-        placement = self.settings.placement
-        device = placement.device if placement else "cpu"
         acts = hook_of(self.protocol, cell) if prunes else None
         hook = None if acts is None else self._hook_source(acts.name)
-        return RecordContext(self.protocol, cell, source, self.dataset.digest, device, hook)
+        return RecordContext(self.protocol, cell, source, self.dataset.digest, self.settings.device, hook)
 
     def _write_at_last(self, cell: Cell, record: Record, curves: bytes | None) -> None:
         """Write a record, unless it is a first failure. Raises Unavailable then."""

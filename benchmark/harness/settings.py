@@ -16,6 +16,9 @@ from benchmark.records.schema import Record
 from benchmark.training.loop import Placement
 from benchmark.training.replicas import Replica
 
+Progress = Callable[[Cell, int, int, Mapping[str, float]], None]
+"""Called with (cell, updates done, updates in all, what was measured), as `training.loop.Progress` is."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,8 +38,13 @@ class Settings:
     placement: Placement | None = None
     keep: Callable[[Cell], bool] = lambda _cell: False
     may_start: Callable[[float], bool] = lambda _seconds: True
-    on_progress: Callable[[Cell, int, int, Mapping[str, float]], None] = lambda *_: None
+    on_progress: Progress = lambda *_: None
     on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
+
+    @property
+    def device(self) -> str:
+        """Where networks are trained."""
+        return self.placement.device if self.placement else "cpu"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -11,10 +11,9 @@ import torch
 from benchmark.datasets.dataset import Dataset
 from benchmark.harness.acting import Acting, train_confined
 from benchmark.harness.masks import MaskMaker
-from benchmark.harness.settings import Prepared, Settings
+from benchmark.harness.settings import Prepared, Progress, Settings
 from benchmark.harness.start import hook_of, untrained
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import Cell
 from benchmark.protocols.recipe import Recipe
 from benchmark.records.store import Store
 from benchmark.tasks import load_task
@@ -24,12 +23,12 @@ from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, TrainingSetup
 from benchmark.utils.signals import with_safe_points
 
-Progress = Callable[[Cell, int, int, Mapping[str, float]], None]
-"""As `Settings.on_progress`; raises where the lock of a cell was lost."""
-
 
 class Trainer:
-    """Trains networks of one protocol with the one loop. `dataset()` gives the data, `masks` the hooks and learners."""
+    """Trains networks of one protocol with the one loop. `dataset()` gives the data, `masks` the hooks and learners.
+
+    `progress`: raises where the lock of a cell was lost.
+    """
 
     def __init__(
         self,
@@ -93,8 +92,7 @@ class Trainer:
         cell, replica = ready.cell, ready.replica
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
         words += [str(self.settings.placement)] if self.settings.placement else []
-        device = self.settings.placement.device if self.settings.placement else "cpu"
-        words += [arithmetic] if (arithmetic := described(self.protocol.recipe, device)) else []
+        words += [arithmetic] if (arithmetic := described(self.protocol.recipe, self.settings.device)) else []
         words += ["learns a mask"] if ready.learns else []
         words += [confined] if confined else []
         of = digest_of(words, replica.start, replica.masks)
