@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from benchmark.analyses import Analysis, Findings, checked, digest_of, load_analysis
+from benchmark.analyses import Analysis, Findings, checked, load_analysis
 from benchmark.analyses.setting import Setting
 from benchmark.datasets.dataset import Dataset
 from benchmark.harness.settings import Progress, Settings
@@ -46,12 +46,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Analysed:
-    """What one cell gave, for its record. `digest`: of the analysis's code. `updates_before`: of the networks that it
-    was given, and of those that led to them."""
+    """What one cell gave, for its record. `updates_before`: of the networks that it was given, and of those that led to
+    them."""
 
     findings: Findings
     units: Mapping[str, str]
-    digest: str
     seconds: float
     cpu_seconds: float
     updates_before: int
@@ -93,7 +92,6 @@ class AnalysisCells:
         return Analysed(
             findings,
             analysis.units,
-            digest_of(analysis),
             time.perf_counter() - started,
             time.process_time() - cpu_started,
             looked_at.updates,
@@ -192,13 +190,11 @@ class AnalysisCells:
         path = self._checkpoint_path(cell, of[:16])
         file = CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
         with with_safe_points():
-            listen = partial(self._heard, cell)
             acting = None if hooks is None else (lambda _number: hooks())
-            (outcome,) = train([replica], setup, listen, placement, [file], acting)
+            (outcome,) = train(
+                [replica], setup, lambda _, *seen: self._progress(cell, *seen), placement, [file], acting
+            )
         return outcome
-
-    def _heard(self, cell: Cell, _number: int, done: int, total: int, latest: Mapping[str, float]) -> None:
-        self._progress(cell, done, total, latest)
 
     def _checkpoint_path(self, cell: Cell, of: str) -> Path:
         return self.store.weights_path(self.protocol, cell, f"analysis-{of}")
