@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from benchmark.datasets.dataset import Dataset, Split
 from benchmark.protocols import Protocol
 from benchmark.protocols.analysis import AnalysisSpec
-from benchmark.protocols.cells import Cell
+from benchmark.protocols.cells import DENSE, Cell
 from benchmark.pruning.interface import Masks
 from benchmark.training.hooks import Hook
 from benchmark.training.replicas import Outcome
@@ -88,8 +88,6 @@ class Setting:
     @property
     def examined(self) -> Cell:
         """The cell that the analysis is of: its `of` at its level; level 0 is the dense network."""
-        from benchmark.protocols.cells import DENSE
-
         return Cell(self.spec.of if self.spec.of and self.cell.level else DENSE, self.cell.level, self.cell.seed)
 
     def rng(self, *purpose: str | int) -> Generator:

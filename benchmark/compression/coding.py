@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil, log2
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 Positions = Literal["entropy", "bitmap"]
-POSITIONS: tuple[Positions, ...] = ("entropy", "bitmap")
 
 
 def binary_entropy(p: float) -> float:
@@ -32,7 +31,7 @@ class Code:
     value_bits: int
 
     def __post_init__(self) -> None:
-        if self.positions not in POSITIONS or self.value_bits < 1:
+        if self.positions not in get_args(Positions) or self.value_bits < 1:
             raise ValueError(f"positions {self.positions!r}, {self.value_bits} bits: entropy or bitmap, bits from 1")
 
     def bits(self, places: int, kept: int) -> dict[str, int]:

@@ -172,7 +172,7 @@ def weight_layers(module: nn.Module) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     within: tuple[str, ...] = ()
     for name, layer in module.named_modules():
-        if isinstance(layer, CompressedLayer | nn.Conv2d | nn.Linear) and not name.startswith(within or "\0"):
+        if isinstance(layer, CompressedLayer | nn.Conv2d | nn.Linear) and not name.startswith(within):
             found[name] = layer
             within = (*within, f"{name}.")
     return found
@@ -201,8 +201,9 @@ def output_positions(module: nn.Module, input_shape: tuple[int, ...]) -> dict[st
 def _cost(layer: nn.Module, positions: int) -> LayerCost:
     if isinstance(layer, CompressedLayer):
         return LayerCost(layer.bits(), layer.work(), positions, layer.places)
-    weight, places = layer.get_parameter("weight"), layer.get_parameter("weight").numel()
-    return LayerCost({"values": DENSE_BITS * places}, Work(0, (weight[0].numel(),) * len(weight)), positions, places)
+    weight = layer.get_parameter("weight")
+    work = Work(0, (weight[0].numel(),) * len(weight))
+    return LayerCost({"values": DENSE_BITS * weight.numel()}, work, positions, weight.numel())
 
 
 def compressed(name: str, compressor: Compressor, network: Network, budget: int) -> Compressed:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmark.analyses.linear.flow import Array
 from benchmark.utils.errors import BadInput, did_you_mean
 
-Array = NDArray[np.float64]
 Design = Literal["orthogonal", "orthogonal-unequal", "gaussian"]
 
 
