@@ -11,6 +11,7 @@ import torch
 from benchmark.analyses import digest_of, load_analysis
 from benchmark.harness.analysed import Analysed
 from benchmark.harness.learned import LearnedMask, LearningCost
+from benchmark.harness.masks import FREE
 from benchmark.harness.start import hook_of, is_learning
 from benchmark.plugins.registry import PluginSource, locate
 from benchmark.protocols import Protocol
@@ -213,7 +214,7 @@ def analysed_record(context: RecordContext, found: Analysed) -> Record:
     """The record of an analysis; a failed one if its numbers are not finite."""
     findings = found.findings
     cost = _cost(
-        PruneCost(0.0, 0, 0, 0),
+        FREE,
         found.updates_before,
         train_steps=findings.updates,
         train_examples=findings.examples,
@@ -273,7 +274,7 @@ def learned_record(context: RecordContext, masks: Masks, outcome: Outcome) -> Re
     """
     learning = LearningCost.of(outcome)
     nothing = {"train_steps": 0, "train_examples": 0, "train_seconds": 0.0, "train_cpu_seconds": 0.0}
-    cost = _cost(PruneCost(0.0, 0, 0, 0), learning.steps, learning, **nothing)
+    cost = _cost(FREE, learning.steps, learning, **nothing)
     return _of_outcome(context, outcome, masks, cost, outcome.hook_facts)
 
 
