@@ -1,18 +1,16 @@
 """Curves over seeds as SVG: a line for the mean, a band from the lowest seed to the highest. No torch.
 
-Written by hand as `forest_svg` is, so that the same records give the same bytes on every machine; the report and the
-board show the same picture.
+The report and the board show the same picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
 from math import ceil, floor, log10
 
 from benchmark.report.analysis_curves import CurvePicture, Series
 from benchmark.report.figure import COLOURS
-from benchmark.report.forest_svg import DARK, LIGHT
+from benchmark.report.svg import chart
 
 WIDTH, ROW = 760, 20
 LEFT, RIGHT, TOP, BOTTOM = 64, 470, 60, 344
@@ -26,18 +24,8 @@ def curves_svg(protocol: str, picture: CurvePicture) -> str:
     words = f"{protocol}: {picture.title[:1].lower()}{picture.title[1:]}"
     height = max(BOTTOM + 56, TOP + ROW * (len(picture.series) + (picture.left_out > 0)) + 24)
     axes = _Axes(picture)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="{escape(words)}">',
-        f"<style>{_style(LIGHT)}\n@media (prefers-color-scheme:dark){{{_style(DARK)}}}\n"
-        'text{font:12px system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}.t{font-size:15px}'
-        ".m{text-anchor:middle}.e{text-anchor:end}</style>",
-        f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>',
-        f'<text class="t" x="16" y="26">{escape(words)}</text>',
-        *_grid(axes, picture),
-        *(line for number, own in enumerate(picture.series) for line in _line(axes, number, own)),
-    ]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    lines = [line for number, own in enumerate(picture.series) for line in _line(axes, number, own)]
+    return chart(words, (WIDTH, height), [*_grid(axes, picture), *lines])
 
 
 class _Axes:
@@ -119,7 +107,3 @@ def _line(axes: _Axes, number: int, own: Series) -> list[str]:
         f'<path d="M{RIGHT + 14} {y:g}h24" fill="none" stroke="{colour}" stroke-width="2"{dash}/>',
         f'<text x="{RIGHT + 46}" y="{y + 4:g}">{escape(own.name)}</text>',
     ]
-
-
-def _style(of: Mapping[str, str]) -> str:
-    return f"text{{fill:{of['ink']}}}.f{{fill:{of['faint']}}}.paper{{fill:{of['paper']}}}.grid{{stroke:{of['line']}}}"

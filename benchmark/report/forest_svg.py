@@ -1,7 +1,6 @@
 """The forest plot as SVG: one row a claim, where it holds shaded, the measured interval over it. No torch.
 
-Written by hand, so that the same rows give the same bytes on every machine. Colours follow the reader's light or dark
-setting; the picture brings its own background, so it can be read on either, and verdicts differ in shape too.
+Verdicts differ in shape as well as in colour.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from itertools import groupby
 from benchmark.claims.evidence import Verdict
 from benchmark.claims.wording import number
 from benchmark.report.forest import ForestRow
+from benchmark.report.svg import FONT, svg
 
 WIDTH, ROW, HEAD, TOP = 1000, 24, 30, 92
 LEFT, RIGHT = 366, 606  # of the axis; claims stand to its left, what was published and measured to its right
@@ -28,18 +28,9 @@ TITLES: dict[Verdict, str] = {
 }
 
 FIXED = (
-    'text{font:12px system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}.b{font-weight:600}'
+    f"{FONT}.b{{font-weight:600}}"
     ".t{font-size:16px;font-weight:600}.e{text-anchor:end}.m{text-anchor:middle}.i{fill:none;stroke-width:2}"
 )
-# Whoever shows SVG may know no variables of CSS, so the colours are written out for either setting.
-LIGHT = {
-    "paper": "#ffffff", "ink": "#1b1f24", "faint": "#59636e", "line": "#d4d9df", "band": "#e3ebf5",
-    "reproduced": "#00704d", "deviates": "#b3420a", "contradicted": "#8a3a86", "inconclusive": "#8a6100",
-}  # fmt: skip
-DARK = {
-    "paper": "#14181d", "ink": "#e8eaed", "faint": "#a5adb7", "line": "#3a424c", "band": "#20344c",
-    "reproduced": "#4fd0a0", "deviates": "#ff9a66", "contradicted": "#e39be0", "inconclusive": "#e8c268",
-}  # fmt: skip
 OWN = "°"  # behind the name of a statement of this suite
 
 
@@ -53,21 +44,10 @@ def _colours(of: Mapping[str, str]) -> str:
     return "".join([*rules, ".i{fill:none}"])
 
 
-STYLE = f"{_colours(LIGHT)}\n@media (prefers-color-scheme:dark){{{_colours(DARK)}}}\n{FIXED}"
-
-
 def forest_svg(rows: Sequence[ForestRow]) -> str:
     """The picture of `forest` rows; it says so where there are none."""
     groups = [(verdict, list(own)) for verdict, own in groupby(rows, key=lambda row: row.verdict)]
     bottom = TOP + HEAD * len(groups) + ROW * len(rows)
-    height = bottom + 46
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="{_summary(groups)}">',
-        f"<style>{STYLE}</style>",
-        f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>',
-        *_heading(),
-    ]
     y, lines = TOP, []
     for verdict, own in groups:
         lines.append(f'<text class="b h {verdict}" x="16" y="{y + 21}">{TITLES[verdict]} ({len(own)})</text>')
@@ -76,7 +56,8 @@ def forest_svg(rows: Sequence[ForestRow]) -> str:
             lines += _row(row, y + ROW / 2)
             y += ROW
     grid = [_vertical(x, "zero" if x == 0 else "grid", TOP, bottom) for x in range(-int(REACH), int(REACH) + 1, 1)]
-    return "\n".join([*parts, *_bands(groups), *grid, *lines, *_axis(bottom), "</svg>"]) + "\n"
+    body = [*_heading(), *_bands(groups), *grid, *lines, *_axis(bottom)]
+    return svg(_summary(groups), (WIDTH, bottom + 46), _colours, FIXED, body)
 
 
 def _summary(groups: Sequence[tuple[Verdict, Sequence[ForestRow]]]) -> str:

@@ -1,7 +1,4 @@
-"""Accuracy against stored bits, of protocols that compress: the data of the picture, and the picture as SVG. No torch.
-
-Written by hand as `forest_svg` is, so that the same records give the same bytes on every machine.
-"""
+"""Accuracy against stored bits, of protocols that compress: what the picture shows, and it as SVG. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from statistics import fmean
 
 from benchmark.claims.observations import ANALYSED, Observations
 from benchmark.report.figure import COLOURS
-from benchmark.report.forest_svg import DARK, LIGHT
+from benchmark.report.svg import chart
 
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 520, 60, 344
@@ -76,19 +73,11 @@ def trade_off_svg(title: str, found: TradeOff) -> str:
         floor(min(mark.low for mark in marks) / 5) * 5,
         ceil(max(found.dense, *(mark.high for mark in marks)) / 5) * 5,
     )
-    words = f"{title}: accuracy against stored bits"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" aria-label="{escape(words)}">',
-        f"<style>{_style(LIGHT)}\n@media (prefers-color-scheme:dark){{{_style(DARK)}}}\n"
-        'text{font:12px system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}.t{font-size:15px}'
-        ".m{text-anchor:middle}.e{text-anchor:end}</style>",
-        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}" rx="8"/>',
-        f'<text class="t" x="16" y="26">{escape(words)}</text>',
+    body = [
         *_grid(axes, sorted({mark.times for mark in marks}), found),
         *(line for number, (name, own) in enumerate(found.series.items()) for line in _series(axes, number, name, own)),
     ]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return chart(f"{title}: accuracy against stored bits", (WIDTH, HEIGHT), body, _dense_rule)
 
 
 @dataclass(frozen=True)
@@ -154,8 +143,5 @@ def _shape(number: int, x: float, y: float) -> str:
     return f'<path d="M{x - 6:g} {y:g}l6 -6l6 6l-6 6z"/>'
 
 
-def _style(of: Mapping[str, str]) -> str:
-    return (
-        f"text{{fill:{of['ink']}}}.f{{fill:{of['faint']}}}.paper{{fill:{of['paper']}}}.grid{{stroke:{of['line']}}}"
-        f".dense{{stroke:{of['faint']};stroke-dasharray:6 4}}"
-    )
+def _dense_rule(of: Mapping[str, str]) -> str:
+    return f".dense{{stroke:{of['faint']};stroke-dasharray:6 4}}"

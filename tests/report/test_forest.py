@@ -15,7 +15,8 @@ from benchmark import protocols
 from benchmark.claims.verdicts import CheckResult, Decision, decide, to_json
 from benchmark.records.store import Store
 from benchmark.report.forest import ORDER, ForestRow, forest, slack
-from benchmark.report.forest_svg import DARK, LIGHT, forest_svg
+from benchmark.report.forest_svg import forest_svg
+from benchmark.report.svg import DARK, LIGHT
 
 ROOT = Path(__file__).parents[2]
 ACCURACY = "early-stop-accuracy"
