@@ -45,12 +45,11 @@ def trade_off(seen: Observations) -> TradeOff | None:
     dense: list[float] = []
     sizes: list[float] = []
     for name, spec in seen.protocol.analyses.items():
-        numbers = {
-            key: seen.by_seed(f"{ANALYSED}{key}", (name, level))
-            for key in ("accuracy", "accuracy_lost", "bits", "compression")
-            for level in spec.levels[:1]
-        }
-        if spec.analysis != COMPRESSING or not numbers["accuracy"]:
+        if spec.analysis != COMPRESSING:
+            continue
+        measured = ("accuracy", "accuracy_lost", "bits", "compression")
+        numbers = {key: seen.by_seed(f"{ANALYSED}{key}", (name, spec.levels[0])) for key in measured}
+        if not numbers["accuracy"]:
             continue
         times, values = float(spec.parameters["times"]), [*numbers["accuracy"].values()]
         bits = fmean(numbers["bits"].values())
