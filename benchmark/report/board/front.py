@@ -13,6 +13,7 @@ from benchmark.claims.verdicts import Decision
 from benchmark.report.board.claims_pages import decided, is_open, silent
 from benchmark.report.board.markdown import ELLIPSIS, as_cell, joined, listed, short, table
 from benchmark.report.board.missing import Missing, missing_for
+from benchmark.report.board.protocol_pages import percent_text
 from benchmark.report.board.questions import QUESTIONS, BestMethods, answers, best_text, gain_text
 from benchmark.report.rankings import has_records, progress_words, spread
 from benchmark.report.taxonomy import COST_GROUPS, is_control, taxonomy
@@ -32,7 +33,6 @@ PUBLISHED, OWN = (
     "Published claims",
     "Asked by this suite besides, derived from papers or of networks that they do not train",
 )
-HOLDS = ("reproduced", "paper")
 ASKED_FIRST = 0.02  # the question that the first finding answers
 
 INTRO = """\
@@ -189,7 +189,7 @@ class Front:
 
     def _at(self, given: BestMethods) -> str:
         link = f"[{given.seen.protocol.id}]({self._protocol_page(given.seen)}#at-{100 * given.question:g})"
-        return f"{link} ({_percent(given.density)})"
+        return f"{link} ({percent_text(given.density)})"
 
     def _finding(self, d: Decision) -> str:
         """One claim in one sentence, with its evidence and a link."""
@@ -286,10 +286,6 @@ def _anchors(names: Sequence[str]) -> str:
 def page_name(protocol: str) -> str:
     """File name of a protocol's page, without its ending."""
     return protocol.replace("/", "-")
-
-
-def _percent(density: float) -> str:
-    return f"{100 * density:.2g} %"
 
 
 def _first_author(authors: str) -> str:

@@ -10,6 +10,7 @@ from benchmark.claims.evidence import UNDECIDED, Verdict
 from benchmark.claims.observations import Observations
 from benchmark.claims.verdicts import Decision
 from benchmark.report.board.missing import missing_for
+from benchmark.report.board.protocol_pages import percent_text
 from benchmark.report.board.questions import answers, gain_text
 from benchmark.report.forest import ForestRow, forest
 
@@ -116,7 +117,7 @@ def gains(seen: Sequence[Observations]) -> list[GainFinding]:
     """At about 2 % of the weights, else at the next larger share at which any protocol measures both."""
     for question in ASKED:
         found = [
-            GainFinding(given.seen.protocol.id, f"{100 * given.density:.2g} %", text)
+            GainFinding(given.seen.protocol.id, percent_text(given.density), text)
             for given in answers(seen, question)
             if (text := gain_text(given))
         ]
