@@ -125,7 +125,7 @@ def compare_means(protocol: Protocol, first: Store, again: Store) -> MeanCompari
         len(pairs),
         sum(pair.identical for pair in pairs),
         mean(differences) if differences else 0.0,
-        _half_width(differences),
+        half_width(differences),
         protocol.statistics.margins.accuracy_points,
     )
 
@@ -140,7 +140,7 @@ def differing_dense(protocol: Protocol, ours: Store, theirs: Store) -> str | Non
     if not differing:
         return None
     differences = [_points(protocol, pair.recorded, pair.again) for pair in pairs if pair.again is not None]
-    spread = f" +- {half:.2f}" if (half := _half_width(differences)) < inf else ""
+    spread = f" +- {half:.2f}" if (half := half_width(differences)) < inf else ""
     return (
         f"{protocol.key}: {len(differing)} of {len(pairs)} dense networks in {theirs.root} have other bits than those "
         f"in {ours.root}, {mean(differences):+.2f}{spread} points on average. Another machine, version or code made "
@@ -176,13 +176,13 @@ def both_portable(a: Record, b: Record) -> bool:
     return len(found) == 1 and is_portable(a.provenance) and a.method.pruner in PORTABLE_SCORES
 
 
-def _half_width(differences: Sequence[float]) -> float:
-    """Of the 95 % interval of the mean, by Student's t; infinite for fewer than two, which have no spread."""
+def half_width(differences: Sequence[float], alpha: float = 0.05) -> float:
+    """Of the 1 - alpha interval of the mean, by Student's t; infinite for fewer than two, which have no spread."""
     if len(differences) < 2:
         return inf
     from scipy.stats import t
 
-    return float(t.ppf(0.975, len(differences) - 1)) * stdev(differences) / sqrt(len(differences))
+    return float(t.ppf(1 - alpha / 2, len(differences) - 1)) * stdev(differences) / sqrt(len(differences))
 
 
 def _points(protocol: Protocol, recorded: Record, again: Record) -> float:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf, sqrt
-from statistics import fmean, stdev
+from math import ceil
+from statistics import fmean
 
 from benchmark.protocols import Protocol
 from benchmark.records.schema import Record
-from benchmark.sharing.remeasure import CellComparison
+from benchmark.sharing.remeasure import CellComparison, half_width
 
 ALPHA = 0.01  # how often an honest bundle is refused for a shift that rounding made
 VALUES = ("last", "best", "early_stop")
@@ -71,19 +71,13 @@ def shifts(protocol: Protocol, comparisons: Sequence[CellComparison]) -> list[Sh
 def _difference(first: Record, again: Record, value: str) -> float | None:
     if first.measured is None or again.measured is None:
         return None
-    sides = [side.measured.metrics["test_accuracy"] for side in (again, first) if side.measured is not None]
-    here, there = (getattr(side, value) for side in sides)
+    here, there = (getattr(side.metrics["test_accuracy"], value) for side in (again.measured, first.measured))
     return None if here is None or there is None else float(here - there)
 
 
 def _shift(value: str, differences: Sequence[float], margin: float) -> Shift:
-    from scipy.stats import t
-
-    count, half = len(differences), inf
-    if count > 1:
-        quantile = float(t.ppf(1 - ALPHA / 2 / len(VALUES), count - 1))
-        half = quantile * stdev(differences) / sqrt(count)
-    return Shift(value, count, fmean(differences), half, margin)
+    half = half_width(differences, ALPHA / len(VALUES))
+    return Shift(value, len(differences), fmean(differences), half, margin)
 
 
 def reasons(found: Sequence[Shift]) -> list[str]:
