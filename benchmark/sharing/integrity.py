@@ -352,9 +352,16 @@ def repeated_cells(records: Sequence[Record]) -> Iterator[str]:
 
 def level_means(protocol: Protocol, method: str, records: Sequence[Record]) -> tuple[LevelMean, ...]:
     """The accuracy that the paper reports, averaged over the seeds of every level of the method."""
-    values: dict[int, list[float]] = {}
+    values = level_values(protocol, method, records)
+    return tuple(LevelMean(level=lv, seeds=len(v), mean_percent=fmean(v)) for lv, v in sorted(values.items()))
+
+
+def level_values(protocol: Protocol, method: str, records: Sequence[Record]) -> dict[int, list[float]]:
+    """The accuracy that the paper reports, in percent, of each level's finished cells of the method."""
+    metric, values = reported_metric(protocol), dict[int, list[float]]()
     for record in sorted(records, key=cell_of):
-        if record.method.name == method and record.status == "finished" and record.measured:
-            value = metric_of(record.measured, reported_metric(protocol))
-            values.setdefault(record.cell.level, []).extend([] if value is None else [value])
-    return tuple(LevelMean(level=lv, seeds=len(v), mean_percent=fmean(v)) for lv, v in sorted(values.items()) if v)
+        own = record.method.name == method and record.status == "finished"
+        value = metric_of(record.measured, metric) if own and record.measured else None
+        if value is not None:
+            values.setdefault(record.cell.level, []).append(value)
+    return values

@@ -14,15 +14,15 @@ from random import SystemRandom
 from statistics import fmean
 
 from benchmark.claims import statistics
-from benchmark.claims.observations import metric_of, reported_metric
 from benchmark.harness.harness import Harness, Settings
 from benchmark.harness.masks import Confinement
 from benchmark.planning.plan import Job
 from benchmark.protocols.cells import Cell, title
-from benchmark.records.schema import ProtocolRef, Record
+from benchmark.records.schema import ProtocolRef
 from benchmark.records.store import Store
 from benchmark.records.submissions import write
 from benchmark.sharing.bundle.verify import Claimed
+from benchmark.sharing.integrity import level_values
 
 Say = Callable[[str, int, int], None]
 SEEDS = range(10_000, 10**9)  # no protocol plans these
@@ -41,7 +41,7 @@ class FreshSample:
 
 def at_fresh_seeds(claimed: Claimed, folder: Path, count: int, say: Say) -> FreshSample:
     """Train the method at `count` fresh seeds, in the empty `folder`, and compare with the bundle's means."""
-    claims = _values(claimed, claimed.records())
+    claims = level_values(claimed.protocol, claimed.submission.name, claimed.records())
     if not count or not claims:
         return FreshSample()
     draw = SystemRandom()
@@ -61,21 +61,10 @@ def at_fresh_seeds(claimed: Claimed, folder: Path, count: int, say: Say) -> Fres
         if record is None or record.status == "failed":
             failed.append(f"{title(cell)}: ends in no network at a seed drawn here: {record and record.reason}")
         say("cells at fresh seeds", number + 1, len(cells))
-    found = _values(claimed, store.records(protocol))
+    found = level_values(protocol, submission.name, store.records(protocol))
     if failed or not found:
         return FreshSample(len(cells) - len(failed), tuple(failed))
     return _judged(claims, found, claimed.protocol.statistics.margins.accuracy_points)
-
-
-def _values(claimed: Claimed, records: Sequence[Record]) -> dict[int, list[float]]:
-    """The accuracy that the paper reports, in percent, of each level's finished cells."""
-    metric, found = reported_metric(claimed.protocol), dict[int, list[float]]()
-    for record in records:
-        own = record.method.name == claimed.submission.name and record.status == "finished"
-        value = metric_of(record.measured, metric) if own and record.measured else None
-        if value is not None:
-            found.setdefault(record.cell.level, []).append(value)
-    return found
 
 
 def _judged(claims: Mapping[int, Sequence[float]], found: Mapping[int, Sequence[float]], margin: float) -> FreshSample:
