@@ -370,10 +370,9 @@ class RecordV1(_Layout):
     def of(record: Record) -> RecordV1:
         """A record that came from schema 1, as its file spells it."""
         fields = {**record.__dict__, "measured": record.measured and MeasuredV1.of(record.measured)}
-        origin = {
-            name: value for name, value in record.provenance.__dict__.items() if name not in {"arithmetic", "machine"}
-        }
-        fields["provenance"] = ProvenanceV1.model_construct(company=origin.pop("replica_group"), **origin)
+        made = record.provenance
+        origin = {name: getattr(made, name) for name in _Origin.model_fields}
+        fields["provenance"] = ProvenanceV1.model_construct(company=made.replica_group, **origin)
         return RecordV1.model_construct(**{"schema": fields.pop("schema_"), **fields})
 
 
