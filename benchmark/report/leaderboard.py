@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from benchmark.claims import papers as published
-from benchmark.claims.observations import all_gathered, gathered
+from benchmark.claims.observations import Observations, all_gathered, gathered
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols import Protocol, load_earlier
 from benchmark.records.store import Store
@@ -61,19 +61,23 @@ def render(
     pages |= {f"claims/{p.paper.key}.md": claims_page(p, own, seen) for p, own in decided if own or silent(p)}
     measured = [each for each in seen.values() if has_records(each)]
     pages |= {f"protocols/{page_name(each.protocol.id)}.md": protocol_page(each, papers) for each in measured}
-    pictures = {each.protocol.id: found for each in measured if (found := trade_off(each))}
-    for protocol, found in pictures.items():
-        made[f"{folder}/protocols/{page_name(protocol)}.svg"] = trade_off_svg(protocol, found)
-        pages[f"protocols/{page_name(protocol)}.md"] += f"\n![Accuracy against bits]({page_name(protocol)}.svg)\n"
     for each in measured:
         page = page_name(each.protocol.id)
-        for number, picture in enumerate(curve_pictures(store, each), start=1):
-            made[f"{folder}/protocols/{page}-curves-{number}.svg"] = curves_svg(each.protocol.id, picture)
-            pages[f"protocols/{page}.md"] += f"\n![{picture.title}]({page}-curves-{number}.svg)\n"
+        for name, title, text in _pictures(store, each, page):
+            made[f"{folder}/protocols/{name}"] = text
+            pages[f"protocols/{page}.md"] += f"\n![{title}]({name})\n"
     for name, text in pages.items():
         up = "../" * (len(folder.parts) + name.count("/"))
         made[f"{folder}/{name}"] = f"{_heading(board, up, extra)}\n{text}"
     return made
+
+
+def _pictures(store: Store, seen: Observations, page: str) -> Iterator[tuple[str, str, str]]:
+    """File name, title and SVG of what a protocol's page ends with."""
+    if bits := trade_off(seen):
+        yield f"{page}.svg", "Accuracy against bits", trade_off_svg(seen.protocol.id, bits)
+    for number, picture in enumerate(curve_pictures(store, seen), start=1):
+        yield f"{page}-curves-{number}.svg", picture.title, curves_svg(seen.protocol.id, picture)
 
 
 def _heading(board: Path, up: str, extra: Sequence[Store]) -> str:
