@@ -14,6 +14,7 @@ from benchmark.planning.select import Selection, patterns_of, selection_of
 from benchmark.plugins.registry import locate, plugin_files
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, behind, cells_of
+from benchmark.protocols.methods import MethodSpec
 from benchmark.records import submissions
 from benchmark.records.store import Store
 from benchmark.records.submissions import Submission, method_name
@@ -132,11 +133,19 @@ def _has_its_file(pair: tuple[Protocol, str], files: Mapping[str, Path]) -> bool
     return method not in protocol.added or protocol.added[method].pruner in files
 
 
+def _pruning_methods(selection: Selection) -> list[MethodSpec]:
+    """What a selection prunes by, with what its controls and analyses rest on."""
+    return [
+        protocol.pruning_method(name)
+        for protocol, method in selection
+        if method != DENSE
+        for name in behind(protocol, method)
+    ]
+
+
 def say_confined(selection: Selection, picked: Chosen) -> None:
     """Say how pruners are confined that are not of this repository, if there are any."""
-    methods = [(protocol, name) for protocol, method in selection if method != DENSE
-               for name in behind(protocol, method)]  # fmt: skip
-    specs = [protocol.pruning_method(method) for protocol, method in methods]
+    specs = _pruning_methods(selection)
     pruners = [locate(spec.pruner, picked.files) for spec in specs]
     hooks = [locate(spec.hook.name, picked.files, kind="hook") for spec in specs if spec.hook]
     if all(source.of_this_repository for source in (*pruners, *hooks)):
@@ -151,12 +160,7 @@ def _finished(pair: tuple[Protocol, str], store: Store) -> bool:
 
 
 def _refuse_unused(facts: Sequence[PluginFacts], selection: Selection) -> None:
-    specs = [
-        protocol.pruning_method(name)
-        for protocol, method in selection
-        if method != DENSE
-        for name in behind(protocol, method)
-    ]
+    specs = _pruning_methods(selection)
     used = {spec.pruner for spec in specs} | {spec.hook.name for spec in specs if spec.hook}
     for plugin in facts:
         if plugin.name not in used:
