@@ -185,19 +185,19 @@ def fetched(selection: Selection, needed: Collection[str]) -> Selection:
     What needs no data now, because nothing of it is planned, stays, and none is fetched for it. Raises
     EnvironmentProblem, exit code 3, if nothing of what is needed can be had.
     """
-    selected, selection = selection, [pair for pair in selection if pair[0].key in needed]
-    usable, missing = with_data(selection)
+    asked = [pair for pair in selection if pair[0].key in needed]
+    usable, missing = with_data(asked)
     if not missing:
-        return selected
+        return selection
     names = " and ".join(missing)
-    skipped = len(protocols_in(selection)) - len(protocols_in(usable))
+    skipped = len(protocols_in(asked)) - len(protocols_in(usable))
     cause = missing[next(iter(missing))].cause
     folder = f"Where the data lies, run LOTTERYBENCH_DATA=FOLDER lotterybench run, FOLDER with {expected(missing)}"
     if not usable:
         problem = f"{cause}; nothing else was selected"
         raise EnvironmentProblem(f"data set {names} under {data_root()}", problem, f"{folder}. {WITHOUT_DATA}")
     click.echo(f"Skipped {counted(skipped, 'protocol')}: data set {names} under {data_root()}: {cause}. {folder}.")
-    return [pair for pair in selected if pair in usable or pair[0].key not in needed]
+    return [pair for pair in selection if pair[0].key not in needed or pair[0].data.name not in missing]
 
 
 def expected(names: Iterable[str]) -> str:
