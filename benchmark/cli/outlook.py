@@ -49,6 +49,11 @@ class Outlook:
     nothing: str = ""
 
     @property
+    def state(self) -> str:
+        """What its cells are: all that is left, or the part that is planned."""
+        return "planned" if self.nothing else "left"
+
+    @property
     def unit(self) -> str:
         """What is counted in hours: core or GPU."""
         return unit_of(self.device)
@@ -89,22 +94,19 @@ def show_purchases(bought: Purchases, unit: str, as_json: bool = False) -> None:
         ]  # fmt: skip
         click.echo(json.dumps({"expected_verdicts": round(bought.expected, 2), "bought": document}, indent=1))
         return
+    of_open = f"of {counted(bought.open_claims, 'open claim')} whose data is here."
+    if not bought.taken:
+        show_sentence(f"No verdict can be bought, {of_open}")
+        return
     rows = [
         [each.offer.claim, each.offer.seeds, f"{each.offer.chance:.0%}", each.offer.basis, len(each.cells),
          spoken(each.seconds) if each.cells else "paid above"]
         for each in bought.taken
     ]  # fmt: skip
-    if rows:
-        headings = ["claim", "seeds", "chance", "it is", "cells", f"{unit} time"]
-        show_table("Verdicts to buy", headings, rows, whole=["claim"])
-        show_sentence(CHANCE)
-    if not rows:
-        show_sentence(f"No verdict can be bought, of {counted(bought.open_claims, 'open claim')} whose data is here.")
-        return
-    show_sentence(
-        f"About {bought.expected:.1f} verdicts for {spoken(bought.seconds)} of one {unit}, "
-        f"of {counted(bought.open_claims, 'open claim')} whose data is here."
-    )
+    headings = ["claim", "seeds", "chance", "it is", "cells", f"{unit} time"]
+    show_table("Verdicts to buy", headings, rows, whole=["claim"])
+    show_sentence(CHANCE)
+    show_sentence(f"About {bought.expected:.1f} verdicts for {spoken(bought.seconds)} of one {unit}, {of_open}")
 
 
 def show_order(outlook: Outlook, first: int, as_json: bool = False) -> None:
@@ -158,7 +160,7 @@ def show_plan(
     if missing := missing_data([pair for pair in selection if pair[0].key in planned]):
         show_sentence(missing)
     left = sum(len(item.job.cells) for item in outlook.planned)
-    what = f"{counted(left, 'cell')} {'planned' if outlook.nothing else 'left'}"
+    what = f"{counted(left, 'cell')} {outlook.state}"
     time = spoken(outlook.seconds)
     here = f"{'' if time.startswith('<') else 'about '}{time} here with {counted(outlook.workers, 'worker')}"
     fits = "" if outlook.budget is None else f"; about {sum(outlook.fits):,} of them fit {_given(outlook.budget)}"
@@ -172,11 +174,13 @@ def _given(seconds: float) -> str:
 
 def _guessed(outlook: Outlook, store: Store) -> str:
     """What a GPU's time, or next to no time, is said from where no record says it; empty if records do."""
+    if outlook.device == "cpu" and outlook.seconds >= 1:
+        return ""
     planned: dict[Protocol, set[str]] = {}
     for item in outlook.planned:
         planned.setdefault(item.job.protocol, set()).add(item.job.method)
     guessed = [p for p, methods in planned.items() if not _was_timed(p, methods, store, outlook.device)]
-    if not guessed or (outlook.device == "cpu" and outlook.seconds >= 1):
+    if not guessed:
         return ""
     where = "on a GPU" if outlook.device == "cuda" else "here"
     return f"Not timed {where}, so estimated from operations: {len(guessed)} of {counted(len(planned), 'protocol')}."
@@ -246,12 +250,8 @@ def _show_rows(selection: Selection, outlook: Outlook, every: bool) -> None:
     within = f"fits {_given(outlook.budget)} x {outlook.workers}" if outlook.budget else "will run"
     names = ["protocol", "method"] if by_method else ["protocol"]
     if rows:
-        show_table(
-            "Plan",
-            [*names, "cells", (outlook.nothing and "planned") or "left", f"{outlook.unit} time", within],
-            rows,
-            whole=["protocol"],
-        )
+        headings = [*names, "cells", outlook.state, f"{outlook.unit} time", within]
+        show_table("Plan", headings, rows, whole=["protocol"])
     if more := len(groups) - len(first):
         without = sum(not sums[1] for sums in groups.values())
         which = "any" if without == more else f"{without} of them"
