@@ -35,7 +35,7 @@ def contenders(device: str, counts: Sequence[int], normalised: bool = False) -> 
         Contender("engine", device, 1, 1, count, strategy, fused)
         for count in counts
         for strategy in STRATEGIES
-        for fused in (False, True)[: 1 + normalised]
+        for fused in ((False, True) if normalised else (False,))
     ]
     return [*engine, Contender("in-memory", device), Contender("dataloader", device, threads=cores)]
 
@@ -112,6 +112,8 @@ def _ratios(rates: Sequence[Rate]) -> dict[str, float]:
 
 def _gains(rates: Sequence[Rate]) -> dict[str, float]:
     """By strategy: the engine at its best with fused batch norms over its best without (`training.fused.decisions`)."""
-    engine = [(r.contender.strategy, r.contender.fused, r.median) for r in rates if r.contender.loop == "engine"]
-    best = {key: max(rate for *own, rate in engine if tuple(own) == key) for key in {row[:2] for row in engine}}
+    best: dict[tuple[Strategy, bool], float] = {}
+    for rate in (rate for rate in rates if rate.contender.loop == "engine"):
+        key = (rate.contender.strategy, rate.contender.fused)
+        best[key] = max(rate.median, best.get(key, 0.0))
     return {f"fused / unfused, {s}": best[s, True] / best[s, False] for s in STRATEGIES if (s, True) in best}
