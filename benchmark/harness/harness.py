@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -90,6 +90,7 @@ class Harness:
         self._not_learned: dict[Cell, str] = {}  # why no mask was learned
         self.locks = JobLocks(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
+        self._hook_source = cache(partial(locate, plugins=settings.plugins, kind="hook"))
         self.masks = MaskMaker(
             protocol, store, lambda: self.dataset, self.located, settings.confinement, self._hook_source
         )
@@ -327,9 +328,6 @@ class Harness:
     def train(self, ready: Sequence[Prepared]) -> list[Outcome]:
         """Train prepared cells; see `Trainer`."""
         return self._trainer.train(ready)
-
-    def _hook_source(self, name: str) -> PluginSource:
-        return locate(name, self.settings.plugins, kind="hook")
 
     def _progress(self, cell: Cell, done: int, total: int, latest: Mapping[str, float]) -> None:
         if self.settings.placement is None:  # else the others that are trained with it go on

@@ -244,15 +244,15 @@ class MaskMaker:
 
     def confined(self, cell: Cell, learns: bool) -> Acting | None:
         """Who acts on a cell's training, or on the learning of its mask, in a process of its own; None if nobody."""
-        hook = hook_of(self.protocol, cell)
-        if cell.method == DENSE or (not learns and hook is None):
+        hook = None if learns else hook_of(self.protocol, cell)
+        if cell.method == DENSE or (hook is None and not learns):
             return None
         method = self.protocol.pruning_method(cell.method)
-        source = self._located(method.pruner) if hook is None or learns else self._located_hook(hook.name)
+        source = self._located(method.pruner) if hook is None else self._located_hook(hook.name)
         if not self.confinement.confines(source):
             return None
         target = target_of(method, self.protocol.pruning, self.protocol.level_table[cell.level])
-        if learns or hook is None:
+        if hook is None:
             return Acting("learner", source, method.parameters, target, dict)
         return Acting("hook", source, hook.parameters, target, lambda: self._parent_facts(cell))
 

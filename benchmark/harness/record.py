@@ -13,7 +13,7 @@ from benchmark.harness.analysed import Analysed
 from benchmark.harness.learned import LearnedMask, LearningCost
 from benchmark.harness.masks import FREE
 from benchmark.harness.start import hook_of, is_learning
-from benchmark.plugins.registry import PluginSource, locate
+from benchmark.plugins.registry import PluginSource
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, train_steps
 from benchmark.protocols.methods import ControlSpec, HookSpec, MethodSpec
@@ -50,7 +50,7 @@ from benchmark.utils.npz import pack
 @dataclass(frozen=True)
 class RecordContext:
     """What a record says of a cell besides what was measured. `source`: of its pruner, None for the dense network;
-    `hook`: of what acts on its training, None for what is registered."""
+    `hook`: of what acts on its training, None where nothing does."""
 
     protocol: Protocol
     cell: Cell
@@ -161,8 +161,8 @@ def _analysis_ref(protocol: Protocol, name: str) -> MethodRef:
 
 
 def _hook_ref(hook: HookSpec, source: PluginSource | None) -> HookRef:
-    digest = (source or locate(hook.name, kind="hook")).digest
-    return HookRef(name=hook.name, digest=digest, parameters=hook.parameters)
+    assert source is not None  # the harness says it wherever a hook acts
+    return HookRef(name=hook.name, digest=source.digest, parameters=hook.parameters)
 
 
 def _record(context: RecordContext, reason: str | None, replica_group: str | None = None, **found: Any) -> Record:
