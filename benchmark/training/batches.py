@@ -155,7 +155,7 @@ class Tables:
             inputs = prepare.augmented(stored, offsets, self._now["flips"].index_select(-1, places).flatten())
         return inputs.reshape(*rows.shape, *inputs.shape[1:]), self.dataset.train_labels[rows]
 
-    def coming(self, done: int, ahead: int) -> tuple[Tensor, Tensor]:
+    def coming(self, done: int, ahead: int = 0) -> tuple[Tensor, Tensor]:
         """The batch of the update `ahead` after update `done`; where the epoch ends, from its first batch on again."""
         epoch, place = divmod(done, self.per_epoch)
         step = epoch * self.per_epoch + (place + ahead) % self.per_epoch

@@ -7,6 +7,7 @@ the module are never given to an optimizer. Batch norm's running statistics move
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -164,13 +165,8 @@ class LearnedReplica:
 
     def run(self, done: int) -> Run:
         """The replica for its learner: the weights that are left are `masks`."""
-
-        def batch() -> tuple[Tensor, Tensor]:
-            self.step.tables.open(done)
-            return self.step.tables.batch(self.step.tables.size(done))
-
         network, scores = self.network, {name: score.detach() for name, score in self.network.parameters.items()}
-        rng = generators(self.replica.seed, done)
+        batch, rng = partial(self.step.tables.coming, done), generators(self.replica.seed, done)
         return Run(network.module, dict(network.left), {}, network.loss, batch, rng, scores)
 
     def apply(self, run: Run) -> bool:

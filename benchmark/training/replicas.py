@@ -10,7 +10,7 @@ stack only the order may differ in which a kernel adds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
 
@@ -246,19 +246,14 @@ class Stacked:
         for number, replica in enumerate(self.replicas):
             self._networks[number].load_state_dict(self.state(number))
 
-            def batch(number: int = number) -> tuple[Tensor, Tensor]:
-                tables.open(done)
-                inputs, labels = tables.batch(tables.size(done))
-                return inputs[number], labels[number]
-
-            def coming(ahead: int, number: int = number) -> tuple[Tensor, Tensor]:
+            def coming(ahead: int = 0, number: int = number) -> tuple[Tensor, Tensor]:
                 inputs, labels = tables.coming(done, ahead)
                 return inputs[number], labels[number]
 
-            masks, frozen, rng = dict(self._masks[number]), dict(self._frozen[number]), generators(replica.seed, done)
+            network, loss, rng = self._networks[number], self.stack.loss, generators(replica.seed, done)
+            masks, frozen = dict(self._masks[number]), dict(self._frozen[number])
             held_out = partial(tables.held_out, replica.split.validation)
-            run = Run(self._networks[number], masks, frozen, self.stack.loss, batch, rng)
-            runs.append(replace(run, coming=coming, held_out=held_out))
+            runs.append(Run(network, masks, frozen, loss, coming, rng, coming=coming, held_out=held_out))
         return runs
 
     def apply(self, runs: Sequence[Run]) -> bool:
@@ -344,14 +339,10 @@ class _Member:
             self.step.optimizer.state[parameter] = {key: _laid_out_as(parameter, t) for key, t in own.items()}
 
     def run(self, done: int) -> Run:
-        def batch() -> tuple[Tensor, Tensor]:
-            self.step.tables.open(done)
-            return self.step.tables.batch(self.step.tables.size(done))
-
-        rng, tables = generators(self.replica.seed, done), self.step.tables
-        run = Run(self.network.module, dict(self.masks), dict(self.frozen), self.network.loss, batch, rng)
-        held_out = partial(tables.held_out, self.replica.split.validation)
-        return replace(run, coming=partial(tables.coming, done), held_out=held_out)
+        tables, network, rng = self.step.tables, self.network, generators(self.replica.seed, done)
+        coming, held_out = partial(tables.coming, done), partial(tables.held_out, self.replica.split.validation)
+        masks, frozen = dict(self.masks), dict(self.frozen)
+        return Run(network.module, masks, frozen, network.loss, coming, rng, coming=coming, held_out=held_out)
 
     def apply(self, run: Run) -> bool:
         other = run.network is not self.network.module

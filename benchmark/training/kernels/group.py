@@ -7,7 +7,6 @@ order comes from the same tables as torch's, and a checkpoint has the same names
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -138,16 +137,10 @@ class Member:
         """The replica for its hooks, with a module that holds its weights."""
         self.module = self.setup.make_module(None)
         self.module.load_state_dict(self.state())
-
-        def batch() -> tuple[Tensor, Tensor]:
-            self.tables.open(done)
-            self.tables.counter.fill_(done)
-            return self.tables.batch(self.tables.size(done))
-
-        rng = generators(self.replica.seed, done)
-        run = Run(self.module, dict(self.masks), dict(self.frozen), self.setup.task.loss, batch, rng)
+        coming, rng = partial(self.tables.coming, done), generators(self.replica.seed, done)
         held_out = partial(self.tables.held_out, self.replica.split.validation)
-        return replace(run, coming=partial(self.tables.coming, done), held_out=held_out)
+        masks, frozen, loss = dict(self.masks), dict(self.frozen), self.setup.task.loss
+        return Run(self.module, masks, frozen, loss, coming, rng, coming=coming, held_out=held_out)
 
     def apply(self, run: Run) -> None:
         """Go on as a hook has left the run. Raises BadInput if it has replaced the network or the loss."""
