@@ -33,8 +33,17 @@ from benchmark.training.hooks import Hook, Hooks, Run
 from benchmark.training.kernels.engine import portable
 from benchmark.training.learner import Learner
 from benchmark.training.learning import LearnedGroup
-from benchmark.training.optim import under
-from benchmark.training.replicas import GROUPS, Outcome, Replica, ReplicaGroup, Strategy, Streams, TrainingSetup
+from benchmark.training.optim import named, under
+from benchmark.training.replicas import (
+    GROUPS,
+    Outcome,
+    Replica,
+    ReplicaGroup,
+    Strategy,
+    Streams,
+    TrainingSetup,
+    restore_after,
+)
 from benchmark.training.step import Eager, Updates
 from benchmark.utils.errors import EnvironmentProblem
 
@@ -319,20 +328,18 @@ class _Training:
             **self.group.saved(number),
         }
         for step, snapshot in snapshots.items():
-            state |= _named(f"snapshot.{step}.", snapshot)
+            state |= named(f"snapshot.{step}.", snapshot)
         if self.hooks[number]:
             run = self.group.runs(done)[number]
-            state |= _named("mask.", run.masks) | _named("frozen.", run.frozen)
+            state |= named("mask.", run.masks) | named("frozen.", run.frozen)
             for place, hook in enumerate(self.hooks[number]):
-                state |= _named(f"hook.{place}.", hook.state())
+                state |= named(f"hook.{place}.", hook.state())
         return state
 
     def _resume(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
         """Have the group, and what was measured of it, as they were; all were saved after the same update."""
         self.resumed_at = done = updates_done(saved[0])
-        self.group.restore(saved)
-        for step in self.group.steps:
-            step.tables.counter.fill_(done)
+        restore_after(done, self.group, saved)
         device, task = self.group.steps[0].tables.counter.device, self.observed.task
         self.observed = Observed.restored(saved, device, task)
         for number, state in enumerate(saved):
@@ -378,10 +385,6 @@ def _resume_hooks(hooks: Sequence[Hook], saved: Mapping[str, Tensor], run: Run) 
         held.update({key: tensor.to(device) for key, tensor in under(f"{name}.", saved).items()})
     for place, hook in enumerate(hooks):
         hook.resume(under(f"hook.{place}.", saved), run)
-
-
-def _named(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
 
 
 def _to_host(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

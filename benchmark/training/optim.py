@@ -23,6 +23,11 @@ def under(prefix: str, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
+def named(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state as a part of a file: its names begin with `prefix`, which `under` takes off again."""
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
 RATE_TYPE = {"cpu": torch.float64, "cuda": torch.float32}
 
 

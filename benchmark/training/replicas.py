@@ -149,6 +149,13 @@ class ReplicaGroup(Protocol):
         ...
 
 
+def restore_after(done: int, group: ReplicaGroup, saved: Sequence[Mapping[str, Tensor]]) -> None:
+    """Have a group as it was saved after `done` updates, and the next batch pointed at."""
+    group.restore(saved)
+    for step in group.steps:
+        step.tables.counter.fill_(done)
+
+
 def _step(
     trained: Trained,
     setup: TrainingSetup,

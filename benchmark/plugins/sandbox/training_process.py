@@ -26,7 +26,7 @@ from benchmark.training.learner import Learner
 from benchmark.training.learning import LearnedGroup
 from benchmark.training.loop import engine_for
 from benchmark.training.optim import under
-from benchmark.training.replicas import Replica, ReplicaGroup, TrainingSetup
+from benchmark.training.replicas import Replica, ReplicaGroup, TrainingSetup, restore_after
 from benchmark.training.step import Eager, Step, Updates
 
 LARGEST = 64 * 1024 * MIB  # of what the harness sends; it is trusted
@@ -122,9 +122,7 @@ class _Training:
     def _resume(self, saved: Mapping[str, Tensor], done: int) -> None:
         """Go on where a training was, as `training.loop` does."""
         self.done = done
-        self.group.restore([saved])
-        for step in self.group.steps:
-            step.tables.counter.fill_(done)
+        restore_after(done, self.group, [saved])
 
         def restored(run: Run) -> None:
             run.masks.update(under("mask.", saved))

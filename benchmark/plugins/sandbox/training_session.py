@@ -28,8 +28,8 @@ from benchmark.protocols.recipe import Recipe
 from benchmark.training.hooks import Hook, Run
 from benchmark.training.kernels.engine import portable
 from benchmark.training.learner import Learner
-from benchmark.training.optim import under
-from benchmark.training.replicas import Replica, ReplicaGroup, TrainingSetup
+from benchmark.training.optim import named, under
+from benchmark.training.replicas import Replica, ReplicaGroup, TrainingSetup, restore_after
 
 STRIDE = 200  # updates between two chances to write a checkpoint
 FLOATS = (torch.float32, torch.float64, torch.int64)  # of an optimizer's memory
@@ -210,17 +210,15 @@ class ConfinedUpdates:
         assert self.group is not None
         if not self._begun:
             run = self.group.runs(first)[0]
-            saved = {**self.group.saved(0), **_named("mask.", run.masks), **_named("frozen.", run.frozen)}
-            self.training.begin(first, {**saved, **_named("hook.", self.remembered)})
+            saved = {**self.group.saved(0), **named("mask.", run.masks), **named("frozen.", run.frozen)}
+            self.training.begin(first, {**saved, **named("hook.", self.remembered)})
             self._begun = True
         self._take_over(self._checked(*self.training.advance(last), last), last)
 
     def _take_over(self, found: Mapping[str, Tensor], done: int) -> None:
         assert self.group is not None
         try:
-            self.group.restore([found])
-            for step in self.group.steps:
-                step.tables.counter.fill_(done)
+            restore_after(done, self.group, [found])
             run = self.group.runs(done)[0]
             run.masks.update(under("mask.", found))
             run.frozen.clear()
@@ -249,7 +247,7 @@ class ConfinedUpdates:
                 self._look_at_target(parts["mask"])
         self.facts, self.remembered = dict(facts), parts.pop("hook")
         known = {f"{kind}.{name}": tensor for kind, held in parts.items() for name, tensor in held.items()}
-        return known | _named("scores.", under("scores.", sent))
+        return known | named("scores.", under("scores.", sent))
 
     def _look(self, kind: str, held: Mapping[str, Tensor], like: Mapping[str, Tensor], dtype: Any) -> None:
         alike = (list(held) and set(held) == set(like)) or (not held and not like)
@@ -283,10 +281,6 @@ class ConfinedUpdates:
             kept = sum(int(masks[name].sum()) for name in names)
             if kept != count:
                 raise self.training.ended(f"left a mask of {kept} weights where {count} are asked for")
-
-
-def _named(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
 
 
 def _not_zero(values: Tensor) -> bool:
