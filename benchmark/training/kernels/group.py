@@ -6,7 +6,7 @@ order comes from the same tables as torch's, and a checkpoint has the same names
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -23,6 +23,7 @@ from benchmark.training.kernels import optimizers, program
 from benchmark.training.kernels.layout import Bools, Floats, Layout, Shape
 from benchmark.training.optim import learning_rates, under
 from benchmark.training.replicas import Replica, TrainingSetup, generators, masked_start
+from benchmark.training.separate import SeparateReplicas
 from benchmark.training.step import Tensors
 from benchmark.utils.errors import BadInput
 
@@ -102,10 +103,31 @@ class Member:
             done += count
         self.tables.counter.fill_(last)
 
-    def metrics(self, inputs: Floats, labels: NDArray[np.int64], rows: Tensor) -> Tensor:
-        """(metrics,) means over some examples: loss in nats, accuracy in percent."""
+    @property
+    def step(self) -> Member:
+        """See `Separate`: its updates are its own."""
+        return self
+
+    def test_metrics(self) -> Tensor:
+        """See `Separate`."""
+        _, _, inputs, labels = _flat(self.setup.dataset)
+        return self._metrics(inputs, labels, np.arange(len(labels)))
+
+    def validation_metrics(self) -> Tensor:
+        """See `Separate`."""
+        return self._of_training_set(self.replica.split.validation)
+
+    def train_metrics(self) -> Tensor:
+        """See `Separate`."""
+        return self._of_training_set(self.replica.split.training)
+
+    def _of_training_set(self, rows: Tensor) -> Tensor:
+        inputs, labels, _, _ = _flat(self.setup.dataset)
+        return self._metrics(inputs, labels, np.ascontiguousarray(rows.numpy(), np.int64))
+
+    def _metrics(self, inputs: Floats, labels: NDArray[np.int64], order: NDArray[np.int64]) -> Tensor:
+        """(metrics,) means over the examples of `order`: loss in nats, accuracy in percent."""
         room, layout = self.layout.evaluation, self.layout
-        order = np.ascontiguousarray(rows.numpy(), np.int64)
         loss, right = program.evaluate(
             room.table, LOSSES["classification"], self.values["p"], layout.index, room.work, inputs,
             self.shape.widths[0], layout.used, layout.features, labels, NO_TARGETS, order, room.lanes,
@@ -117,7 +139,7 @@ class Member:
         return {name: self._read("p", name) for name in self._shapes()}
 
     def saved(self) -> Tensors:
-        """See `ReplicaGroup`. Adam's beta powers are state, with all their bits."""
+        """See `Separate`. Adam's beta powers are state, with all their bits."""
         found = {f"module.{name}": tensor for name, tensor in self.state().items()}
         for place, name in enumerate(self._shapes()):
             for key, moment in zip(("m", "v"), self.moments, strict=False):
@@ -125,7 +147,7 @@ class Member:
         return {**found, "optimizer.powers": torch.from_numpy(self.numbers[optimizers.POWER_1 :].copy())}
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """See `ReplicaGroup`."""
+        """See `Separate`."""
         memory = {name: under(f"optimizer.{place}.", saved) for place, name in enumerate(self._shapes())}
         if masks := under("mask.", saved):  # of a training whose hooks move them
             self.masks |= masks
@@ -142,8 +164,11 @@ class Member:
         masks, frozen, loss = dict(self.masks), dict(self.frozen), self.setup.task.loss
         return Run(self.module, masks, frozen, loss, coming, rng, coming=coming, held_out=held_out)
 
-    def apply(self, run: Run) -> None:
-        """Go on as a hook has left the run. Raises BadInput if it has replaced the network or the loss."""
+    def apply(self, run: Run) -> bool:
+        """Go on as a hook has left the run. Raises BadInput if it has replaced the network or the loss.
+
+        Nothing was captured, so nothing has to be captured again.
+        """
         if run.network is not self.module or run.loss != self.setup.task.loss:
             raise BadInput("a hook", "replaces the network or the loss", "Portable arithmetic has its own: use torch's")
         weights = {name: t.detach().clone() for name, t in run.network.state_dict().items()}
@@ -159,6 +184,7 @@ class Member:
         if moved:
             self._arrange()
         self._load(weights, memory)
+        return False
 
     def _run(self, done: int, within: int, count: int) -> None:
         room, layout, values = self.layout.training, self.layout, self.values
@@ -201,51 +227,11 @@ class Member:
             values[held > 0] = before[key][held > 0]
 
 
-class KernelGroup:
+class KernelGroup(SeparateReplicas[Member]):
     """Replicas one after another, each by the kernels. See `ReplicaGroup`."""
 
     def __init__(self, replicas: Sequence[Replica], setup: TrainingSetup, hooked: bool = False) -> None:  # noqa: ARG002
-        self.steps = [Member(replica, setup) for replica in replicas]
-        self._train, self._train_labels, self._test, self._test_labels = _flat(setup.dataset)
-        self._tested = torch.arange(len(self._test_labels))
-
-    def test_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        return torch.stack([each.metrics(self._test, self._test_labels, self._tested) for each in self.steps])
-
-    def validation_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        return self._of_training_set(lambda member: member.replica.split.validation)
-
-    def train_metrics(self) -> Tensor:
-        """See `ReplicaGroup`."""
-        return self._of_training_set(lambda member: member.replica.split.training)
-
-    def state(self, number: int) -> Tensors:
-        """See `ReplicaGroup`."""
-        return self.steps[number].state()
-
-    def saved(self, number: int) -> Tensors:
-        """See `ReplicaGroup`."""
-        return self.steps[number].saved()
-
-    def restore(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
-        """See `ReplicaGroup`."""
-        for member, state in zip(self.steps, saved, strict=True):
-            member.restore(state)
-
-    def runs(self, done: int) -> list[Run]:
-        """See `ReplicaGroup`."""
-        return [member.run(done) for member in self.steps]
-
-    def apply(self, runs: Sequence[Run]) -> bool:
-        """See `ReplicaGroup`. Nothing was captured, so nothing has to be captured again."""
-        for member, run in zip(self.steps, runs, strict=True):
-            member.apply(run)
-        return False
-
-    def _of_training_set(self, rows: Callable[[Member], Tensor]) -> Tensor:
-        return torch.stack([each.metrics(self._train, self._train_labels, rows(each)) for each in self.steps])
+        super().__init__([Member(replica, setup) for replica in replicas])
 
 
 class Compiled:
