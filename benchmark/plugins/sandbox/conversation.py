@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from benchmark.plugins.registry import PluginSource
 from benchmark.plugins.sandbox.confinement import Limits
@@ -28,6 +28,7 @@ from benchmark.plugins.sandbox.wire import (
     Loaded,
     Refusal,
     Reply,
+    Word,
     read_reply,
     receive,
     send,
@@ -38,7 +39,6 @@ from benchmark.utils.strict_model import Frozen
 
 GRACE_SECONDS = 0.5  # for a process whose channel has closed to be seen to end
 END_SECONDS = 10.0  # for the guard to say how a plugin process ended
-Word = Literal["pruner", "hook", "learner"]
 Wanted = TypeVar("Wanted", bound=Reply)
 
 

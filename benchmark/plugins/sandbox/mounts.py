@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SCRATCH = "/dev/shm"  # the one folder a plugin may write; a new empty one is put over the system's
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 MNT_DETACH = 2
 MOUNT_SETATTR, PIVOT_ROOT = 442, {"x86_64": 155, "aarch64": 41}

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from benchmark.datasets.dataset import Examples
@@ -23,7 +22,7 @@ from benchmark.plugins.load import FoundPruner, from_entry_point, from_source
 from benchmark.plugins.registry import GROUP
 from benchmark.plugins.sandbox.confinement import Limits, Protections, confine
 from benchmark.plugins.sandbox.mounts import SCRATCH
-from benchmark.plugins.sandbox.training_process import LARGEST, serve_training
+from benchmark.plugins.sandbox.training_process import LARGEST, NETWORK, serve_training
 from benchmark.plugins.sandbox.wire import (
     Answer,
     Begin,
@@ -40,15 +39,12 @@ from benchmark.plugins.sandbox.wire import (
     send,
     unpack,
 )
-from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Plugin, ScoringRound
 from benchmark.pruning.masks import check_masks, check_scores
 from benchmark.pruning.scorer import DirectScorer, Draw, ScoredNetwork, declared_needs, kind_of, wants_fresh
 from benchmark.training.device import configure_cpu
 from benchmark.utils.errors import BadPruner
-
-NETWORK: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
 
 
 def serve(channel: socket.socket, limits: Limits, namespaces: bool, readable: Sequence[str]) -> None:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from benchmark.plugins.registry import PluginSource
 from benchmark.plugins.sandbox.confinement import Limits
-from benchmark.plugins.sandbox.conversation import Conversation, Word
+from benchmark.plugins.sandbox.conversation import Conversation
 from benchmark.plugins.sandbox.training_process import AUGMENTATION
-from benchmark.plugins.sandbox.wire import NO_REPLY, SLACK_BYTES, Advance, BeginTraining, Trained, pack
+from benchmark.plugins.sandbox.wire import NO_REPLY, SLACK_BYTES, Advance, BeginTraining, Trained, Word, pack
 from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import Recipe
 from benchmark.training.hooks import Hook, Run
@@ -127,13 +127,13 @@ class _Sent:
         """See `Hook`."""
         self.updates.remembered = dict(state)
 
-
-class SentHook(_Sent, Hook):
-    """Stands in for a hook in another process."""
-
     def when(self, recipe: Recipe, updates_per_epoch: int) -> Iterable[int]:  # noqa: ARG002
         """See `Hook`: at the beginning, to begin."""
         return (self.updates.first,)
+
+
+class SentHook(_Sent, Hook):
+    """Stands in for a hook in another process."""
 
     def at(self, step: int, run: Run) -> None:
         """See `Hook`: what the hook over there has done before the first update."""
@@ -161,10 +161,6 @@ class SentLearner(_Sent, Learner):
     def recorded_mask(self, scores: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
         """See `Learner`: exactly the target, or `ConfinedUpdates` has refused it."""
         return {name: mask.bool() for name, mask in self.updates.shown.items()}
-
-    def when(self, recipe: Recipe, updates_per_epoch: int) -> Iterable[int]:  # noqa: ARG002
-        """See `Hook`: at the beginning, to begin."""
-        return (self.updates.first,)
 
     def at(self, step: int, run: Run) -> None:
         """See `Hook`."""

@@ -30,6 +30,7 @@ SLACK_BYTES = 64 * 1024  # safetensors' own header
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 FactName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_. -]{1,80}$")]  # goes into records
 Text = Annotated[str, Field(max_length=2000)]
+Word = Literal["pruner", "hook", "learner"]
 
 
 class BrokenAnswer(Exception):
@@ -39,11 +40,10 @@ class BrokenAnswer(Exception):
 class Load(Frozen):
     """Harness: load this plugin.
 
-    `kind`: "pruner", "hook" or "learner". Without an entry point, the payload is the source of `file`; with one, `file`
-    is the package it is in.
+    Without an entry point, the payload is the source of `file`; with one, `file` is the package it is in.
     """
 
-    kind: Literal["pruner", "hook", "learner"]
+    kind: Word
     pruner: str
     file: str
     entry_point: str | None
