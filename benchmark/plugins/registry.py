@@ -111,7 +111,7 @@ def locate(name: str, plugins: Mapping[str, Path] | None = None, kind: str = "pr
         path = plugins[name].resolve()
         source = read_plugin(path)
         return PluginSource(path.stem, _digest(f"plugin {path}", source, own=False), path, source)
-    points = [point for point in entry_points(group=GROUPS[kind]) if point.name == name]
+    points = _points(name, kind)
     if not points:
         known = names(kind)
         fix = did_you_mean(name, known) if known else f"Register one in the entry-point group {GROUPS[kind]}"
@@ -141,12 +141,10 @@ DATA_OF_RUN = ("batch", "coming", "held_out")
 def reads_data(hook: str) -> bool:
     """Whether the file of a registered hook calls anything that gives it examples, read from its source and not run;
     so said of one that is not found, too. What shares a file counts as one: classes there inherit from each other."""
-    points = [point for point in entry_points(group=GROUPS["hook"]) if point.name == hook]
-    try:
-        tree = ast.parse(_file_of(points[0], "hook")[1].read_bytes())
-    except (IndexError, BadPruner, OSError, SyntaxError, ValueError):
+    parsed = _parsed(hook, "hook")
+    if parsed is None:
         return True
-    return any(isinstance(node, ast.Attribute) and node.attr in DATA_OF_RUN for node in ast.walk(tree))
+    return any(isinstance(node, ast.Attribute) and node.attr in DATA_OF_RUN for node in ast.walk(parsed[0]))
 
 
 _ABSENT = ast.Pass()
@@ -154,12 +152,10 @@ _ABSENT = ast.Pass()
 
 def _declared(name: str, kind: str, attribute: str) -> ast.AST | None:
     """What the class of a registered plugin assigns to an attribute; `_ABSENT` if nothing, None without the class."""
-    points = [point for point in entry_points(group=GROUPS[kind]) if point.name == name]
-    try:
-        tree = ast.parse(_file_of(points[0], kind)[1].read_bytes())
-    except (IndexError, BadPruner, OSError, SyntaxError, ValueError):
+    parsed = _parsed(name, kind)
+    if parsed is None:
         return None
-    wanted = points[0].attr
+    tree, wanted = parsed
     for node in (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == wanted):
         for line in node.body:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
@@ -169,6 +165,19 @@ def _declared(name: str, kind: str, attribute: str) -> ast.AST | None:
                 return value
         return _ABSENT
     return None
+
+
+def _parsed(name: str, kind: str) -> tuple[ast.Module, str] | None:
+    """The syntax tree of the file of a registered plugin, and the name of its class; None if it is not found."""
+    try:
+        point = _points(name, kind)[0]
+        return ast.parse(_file_of(point, kind)[1].read_bytes()), point.attr
+    except (IndexError, BadPruner, OSError, SyntaxError, ValueError):
+        return None
+
+
+def _points(name: str, kind: str) -> list[EntryPoint]:
+    return [point for point in entry_points(group=GROUPS[kind]) if point.name == name]
 
 
 def _from_entry_point(point: EntryPoint, kind: str) -> PluginSource:
@@ -197,7 +206,7 @@ def _file_of(point: EntryPoint, kind: str = "pruner") -> tuple[Path, Path, tuple
 
 def same_code(name: str, source: bytes) -> bool:
     """Whether the registered pruner of a name has the code of `source`, words aside. Raises BadPruner."""
-    (point,) = [point for point in entry_points(group=GROUP) if point.name == name]
+    (point,) = _points(name, "pruner")
     own = _file_of(point)[1].read_bytes()
     return _digest(f"pruner '{name}'", own, own=True) == _digest(f"plugin '{name}'", source, own=True)
 
