@@ -15,7 +15,13 @@ from benchmark.plugins.registry import names
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 Kind = Literal["score", "mask", "hook", "learner"]
-ENTRY = {"hook": ("hooks", "hook"), "learner": ("pruners", "learner")}  # of "lotterybench.<group>", and its word
+FRAMES: dict[Kind, tuple[str, str, str]] = {
+    "score": ("pruners", "pruner", "test_score.py.txt"),
+    "mask": ("pruners", "pruner", "test_mask.py.txt"),
+    "hook": ("hooks", "hook", "test_training.py.txt"),
+    "learner": ("pruners", "learner", "test_training.py.txt"),
+}
+"""The group of "lotterybench.<group>" that it is entered in, its word, and the template of its tests."""
 
 
 def write_pruner(name: str, parent: Path, kind: Kind) -> list[Path]:
@@ -28,17 +34,18 @@ def write_pruner(name: str, parent: Path, kind: Kind) -> list[Path]:
     folder = parent / name
     if folder.exists():
         raise BadInput(str(folder), "it exists, and nothing is overwritten", "Give another name or another --to")
+    group, word, tests = FRAMES[kind]
     words = {
         "name": name,
         "cls": "".join(part.capitalize() for part in name.split("_")),
         "title": name.replace("_", " ").capitalize(),
         "dashed": name.replace("_", "-"),
-        "group": ENTRY.get(kind, ("pruners", "pruner"))[0],
-        "word": ENTRY.get(kind, ("pruners", "pruner"))[1],
+        "group": group,
+        "word": word,
     }
     targets = {
         f"{name}.py": f"{kind}.py.txt",
-        f"test_{name}.py": f"test_{kind}.py.txt",
+        f"test_{name}.py": tests,
         "pyproject.toml": "pyproject.toml.txt",
     }
     try:
