@@ -216,10 +216,14 @@ def test_isometry_holds_for_every_support() -> None:
     assert bounds.beta == pytest.approx(max(float(values[-1]) for values in spectra))
     some = sampled(gram, 3, 20, stream(0, "supports"))
     assert bounds.alpha <= some.alpha <= some.beta <= bounds.beta
+    whole = sampled(gram, 7, 1, stream(0, "supports"))
+    assert (whole.alpha, whole.beta) == pytest.approx((bounds.alpha, bounds.beta))
     assert bounds.step_size == 2 / (3 * bounds.beta)
     assert bounds.needed(5) == math.ceil(32 * (bounds.beta / bounds.alpha) ** 2 * 5)
     twice = torch.cat([dense, dense[:, :1]], 1)
     assert certified(twice.T @ twice).needed(1) == math.inf
+    small = [certified(torch.diag(torch.tensor([1.0, least], dtype=torch.float64))) for least in (1e-15, 1e-16)]
+    assert [bounds.alpha for bounds in small] == [1e-15, 0.0]
     with pytest.raises(ValueError, match="8 of 7"):
         sampled(gram, 8, 1, stream(0, "supports"))
 
