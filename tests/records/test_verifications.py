@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from ssh_keys import made_key
 from submissions import facts
 
 from benchmark import protocols
@@ -93,11 +92,7 @@ def test_a_file_that_is_another_one_takes_the_mark_away(
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     """A verifier's key."""
-    if shutil.which("ssh-keygen") is None:
-        pytest.skip("OpenSSH is not installed")
-    path = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada@home", "-f", str(path)], check=True)
-    return path
+    return made_key(tmp_path, comment="ada@home")
 
 
 def test_a_signature_is_of_the_text_and_of_a_known_key(store: Store, submission: Submission, key: Path) -> None:

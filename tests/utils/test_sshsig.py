@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from ssh_keys import made_key
 
 from benchmark.utils import sshsig
 from benchmark.utils.errors import BadInput
@@ -51,11 +50,7 @@ def test_the_vectors_of_the_rfc(key: str, message: str, signature: str) -> None:
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     """A key made by OpenSSH."""
-    if shutil.which("ssh-keygen") is None:
-        pytest.skip("OpenSSH is not installed")
-    path = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True)
-    return path
+    return made_key(tmp_path)
 
 
 def test_what_openssh_signs_is_read_and_nothing_else(key: Path) -> None:
@@ -73,10 +68,8 @@ def test_what_openssh_signs_is_read_and_nothing_else(key: Path) -> None:
             sshsig.signer_of(message, text, space)
 
 
-@pytest.mark.usefixtures("key")  # where there is OpenSSH
 def test_other_keys_are_refused_when_they_sign(tmp_path: Path) -> None:
-    other = tmp_path / "ecdsa"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", str(other)], check=True)
+    other = made_key(tmp_path, "ecdsa")
     with pytest.raises(BadInput, match="not ssh-ed25519"):
         sshsig.sign(b"a text", other, "space")
     with pytest.raises(BadInput, match="ssh-keygen cannot sign"):
