@@ -344,7 +344,8 @@ def test_what_goes_wrong_in_the_thread_is_told() -> None:
 
 def test_as_many_queues_as_branches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for before the driver is first used, and only where the user has said nothing."""
-    monkeypatch.delenv("CUDA_DEVICE_MAX_CONNECTIONS", raising=False)
+    monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", "to be taken back")  # of a variable that is not there nothing is
+    monkeypatch.delenv("CUDA_DEVICE_MAX_CONNECTIONS")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "CUDA_DEVICE_MAX_CONNECTIONS" in os.environ)
     require_device("cuda")
     assert int(os.environ["CUDA_DEVICE_MAX_CONNECTIONS"]) > BRANCHES
