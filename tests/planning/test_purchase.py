@@ -19,7 +19,7 @@ from benchmark.protocols.cells import DENSE, Cell
 from benchmark.records.store import Store
 
 RESULTS = Path(__file__).parents[2] / "results"
-A, B, C = (("p@1", Cell("imp", level, 0)) for level in (1, 2, 3))
+A, B, C, D = (("p@1", Cell("imp", level, 0)) for level in (1, 2, 3, 4))
 
 
 def offer(claim: str, chance: float, *cells: tuple[str, Cell], seeds: int = 3) -> Offer:
@@ -27,9 +27,9 @@ def offer(claim: str, chance: float, *cells: tuple[str, Cell], seeds: int = 3) -
 
 
 def market(**seconds: float) -> Market:
-    """One in which cells A, B and C cost so many seconds."""
+    """One in which cells A, B, C and D cost so many seconds."""
     made = Market({}, Store(Path("nowhere")))
-    made._price = {{"a": A, "b": B, "c": C}[name]: cost for name, cost in seconds.items()}
+    made._price = {{"a": A, "b": B, "c": C, "d": D}[name]: cost for name, cost in seconds.items()}
     return made
 
 
@@ -53,6 +53,8 @@ def test_claims_that_share_a_dear_network_are_bought_together() -> None:
     """Alone, each pays 100 s for 0.5 of a verdict, 200 a verdict; together 100 a verdict, and less than w's 150."""
     offers = [offer("w", 0.4, A), offer("x", 0.5, B), offer("y", 0.5, B)]
     assert bought(market(a=60.0, b=100.0), offers, 110.0) == [("x", 100.0), ("y", 0.0)]
+    offers = [offer("w", 0.4, A, seeds=5), offer("x", 0.5, B, C), offer("y", 0.5, B, D)]  # and a cheap one each
+    assert bought(market(a=60.0, b=100.0, c=1.0, d=1.0), offers, 110.0) == [("x", 101.0), ("y", 1.0)]
 
 
 def test_further_seeds_count_for_what_they_add() -> None:
@@ -75,15 +77,18 @@ def test_imagined_runs_have_the_mean_and_spread_of_those_there() -> None:
     records = [r for r in Store(RESULTS).records(protocol) if r.method.name == "imp" and r.cell.level == 10]
     values = [r.measured.last("test_accuracy") for r in records if r.measured]
     assert len(values) >= 5
-    drawn = []
-    for seed in range(400):
-        measured = Donors(protocol, records).world(Random(seed))(Cell("imp", 10, 99)).measured
-        assert measured is not None
-        drawn.append(measured.last("test_accuracy"))
+    donors, drawn, means = Donors(protocol, records), [], []
+    for number in range(400):
+        world = donors.world(Random(number))
+        runs = [world(Cell("imp", 10, seed)).measured for seed in range(99, 109)]
+        accuracies = [run.last("test_accuracy") for run in runs if run is not None]
+        drawn.append(accuracies[0])
+        means.append(fmean(accuracies))
     sd = stdev(values)
     expected = sd * math.sqrt(1 + 1 / len(values))
     assert fmean(drawn) == pytest.approx(fmean(values), abs=4 * expected / math.sqrt(400))
     assert stdev(drawn) == pytest.approx(expected, rel=0.15)
+    assert stdev(means) == pytest.approx(sd * math.sqrt(1 / len(values) + 1 / 10), rel=0.15), "a world has one mean"
 
 
 def test_a_look_is_a_number_of_seeds() -> None:
