@@ -46,6 +46,29 @@ class Train(Interface):
 
 
 @dataclass(frozen=True)
+class Copy:
+    """A network that was trained to the recipe's last update: its weights, and what the training took. `failure`: why
+    it was given up, if it was."""
+
+    weights: State
+    steps: int
+    examples: int
+    failure: str | None = None
+
+
+class TrainOnce(Interface):
+    """Trains as `Train` does, once for all cells of the protocol that ask for the same: copies are kept in the work
+    folder."""
+
+    def __call__(
+        self, start: Mapping[str, Tensor], masks: Masks | None = None, weight_decay: float | None = None
+    ) -> Copy:
+        """The network after the whole recipe, in the seed's own order of examples. `weight_decay`: in place of the
+        recipe's."""
+        ...
+
+
+@dataclass(frozen=True)
 class Setting:
     """One cell of an analysis protocol, ready to be measured.
 
@@ -54,7 +77,8 @@ class Setting:
     mode, on the CPU. `device`: where `train` trains. `network()`: a new one with the seed's initial weights.
     `mask(method, level)`: of a pruning method of the protocol, for this seed; level 0 keeps everything. `start(method,
     level)`: the weights before masking and the update that the final training of that cell starts from.
-    `progress(done, total)`: to be told now and then, in any unit.
+    `of_seed(seed)`: the same cell with another seed of the protocol. `progress(done, total)`: to be told now and then,
+    in any unit.
     """
 
     protocol: Protocol
@@ -67,6 +91,8 @@ class Setting:
     mask: Callable[[str, int], Masks]
     start: Callable[[str, int], tuple[State, int]]
     train: Train
+    train_once: TrainOnce
+    of_seed: Callable[[int], Setting]
     split: Callable[[], Split]
     progress: Callable[[int, int], None]
 

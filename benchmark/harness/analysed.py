@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.analyses import Analysis, Findings, checked, load_analysis
-from benchmark.analyses.setting import Setting
+from benchmark.analyses.setting import Copy, Setting
 from benchmark.datasets.dataset import Dataset
 from benchmark.harness.settings import Progress, Settings
 from benchmark.harness.start import State, initial_weights, untrained
 from benchmark.planning.priority import cells_for_one_seed
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of, learning_steps, train_steps
-from benchmark.protocols.recipe import DATASETS
+from benchmark.protocols.recipe import DATASETS, Recipe
 from benchmark.pruning.interface import Masks
 from benchmark.pruning.masks import full_masks
 from benchmark.records.store import Store
@@ -150,6 +150,8 @@ class AnalysisCells:
             mask=mask,
             start=start,
             train=partial(self._train, cell),
+            train_once=partial(self._train_once, cell),
+            of_seed=lambda seed: self._setting(replace(cell, seed=seed), networks, looked_at),
             split=lambda: self._examined.masks.split(cell.seed),
             progress=lambda done, total: self._progress(cell, done, total, {}),
         )
@@ -170,8 +172,9 @@ class AnalysisCells:
         snapshots: Sequence[int] = (),
         module: nn.Module | None = None,
         hooks: Callable[[], Sequence[Hook]] | None = None,
+        recipe: Recipe | None = None,
     ) -> Outcome:
-        """See `analyses.setting.Train`."""
+        """See `analyses.setting.Train`. `recipe`: in place of the protocol's."""
         protocol, placement = self.protocol, self.settings.placement
         seed = cell.seed if order is None else derived_seed(cell.seed, "analysis", "order", order)
         last = protocol.recipe.steps if steps is None else first_step + steps
@@ -181,10 +184,13 @@ class AnalysisCells:
         replica = Replica(seed, dict(start), masks, split, last, first_step, tuple(snapshots))
         make = partial(untrained, protocol) if module is None else partial(_copy, module)
         # The project's own kernels know the protocol's networks only.
-        recipe = protocol.recipe if module is None else protocol.recipe.model_copy(update={"arithmetic": "torch"})
+        other = recipe is not None
+        recipe = recipe or protocol.recipe
+        recipe = recipe if module is None else recipe.model_copy(update={"arithmetic": "torch"})
         setup = TrainingSetup(make, recipe, protocol.evaluation, self._dataset(), load_task(protocol.task))
         words = [protocol.digest, torch.__version__, str(cell), str(order), f"{first_step} to {last}", str(placement)]
         words += [] if module is None else [repr(module)]
+        words += [repr(recipe)] if other else []
         words += [] if hooks is None else [type(hook).__name__ for hook in hooks()]
         of = checkpoint.digest_of(words, replica.start, replica.masks)
         path = self._checkpoint_path(cell, of[:16])
@@ -195,6 +201,29 @@ class AnalysisCells:
                 [replica], setup, lambda _, *seen: self._progress(cell, *seen), placement, [file], acting
             )
         return outcome
+
+    def _train_once(
+        self, cell: Cell, start: Mapping[str, Tensor], masks: Masks | None = None, weight_decay: float | None = None
+    ) -> Copy:
+        """See `analyses.setting.TrainOnce`. Two workers that ask at once train it both, to the same bits."""
+        protocol = self.protocol
+        if weight_decay is not None:
+            recipe = protocol.recipe.model_copy(update={"weight_decay": weight_decay})
+            protocol = protocol.model_copy(update={"recipe": recipe})
+        masks = full_masks(protocol.pruning.prunable) if masks is None else masks
+        words = [self.protocol.digest, torch.__version__, str(cell.seed), repr(protocol.recipe)]
+        words.append(str(self.settings.placement))
+        of = checkpoint.digest_of(words, start, masks)
+        path = self.store.weights_path(self.protocol, Cell("copies", cell.level, cell.seed), of[:16])
+        kept = checkpoint.load_weights(path)
+        if kept is not None:
+            steps, examples = kept.pop("took").tolist()
+            return Copy(kept, steps, examples)
+        made = self._train(cell, start, masks, recipe=protocol.recipe)
+        if made.failure is None:
+            took = torch.tensor([made.steps, made.examples])
+            checkpoint.save_weights(path, {**made.weights, "took": took}, self.store.work)
+        return Copy(made.weights, made.steps, made.examples, made.failure)
 
     def _checkpoint_path(self, cell: Cell, of: str) -> Path:
         return self.store.weights_path(self.protocol, cell, f"analysis-{of}")

@@ -32,16 +32,14 @@ from benchmark.protocols.graph import (
 from benchmark.utils.strict_model import ADDED, Frozen
 
 WeightRule = Literal[
-    "glorot-normal", "kaiming-normal-fan-in", "kaiming-normal-fan-out", "lecun-normal", "pytorch-uniform"
-]
-LinearRule = Literal[
     "glorot-normal",
+    "glorot-uniform",
     "kaiming-normal-fan-in",
     "kaiming-normal-fan-out",
     "lecun-normal",
     "pytorch-uniform",
-    "normal-std-0.01",
 ]
+LinearRule = Literal[WeightRule, "normal-std-0.01"]
 BiasRule = Literal["zeros", "pytorch-uniform"]
 
 CudaStrategy = Literal["stacked", "streams"]
@@ -212,9 +210,10 @@ class BatchNormNetworkSpec(ImageNetworkSpec):
 
 
 class LeNet5Spec(ImageNetworkSpec):
-    """LeNet-5-Caffe: 20 and 50 convolutions 5x5 without padding, each max-pooled, then 500 hidden units."""
+    """Two convolutions 5x5 without padding, each max-pooled, then hidden units: 20 and 50 channels and 500 units in
+    LeNet-5-Caffe, 6 and 16 channels, 120 and 84 units in LeNet-5 (LeCun et al. 1998)."""
 
-    name: Literal["lenet-5-caffe"]
+    name: Literal["lenet-5-caffe", "lenet-5"]
     relu_after_convolutions: bool = Field(description="Caffe's and SNIP's networks have none: only the hidden layer's")
 
     family: ClassVar[str] = "lenet5"
@@ -223,24 +222,31 @@ class LeNet5Spec(ImageNetworkSpec):
     @property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
+        first, second = self.channels
         convolutions = {
-            **convolution_tensors("conv1", (20, self.input[0], 5, 5), True),
-            **convolution_tensors("conv2", (50, 20, 5, 5), True),
+            **convolution_tensors("conv1", (first, self.input[0], 5, 5), True),
+            **convolution_tensors("conv2", (second, first, 5, 5), True),
         }
-        return {**convolutions, **head_tensors((self.flat, 500, self.classes))}
+        return {**convolutions, **head_tensors(self.head)}
 
     @property
-    def flat(self) -> int:
-        """Inputs of the first linear layer."""
-        return 50 * _lenet5_side(self.input[1]) * _lenet5_side(self.input[2])
+    def channels(self) -> tuple[int, int]:
+        """Of the two convolutions."""
+        return (6, 16) if self.name == "lenet-5" else (20, 50)
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        """Inputs of the first linear layer, hidden units, classes."""
+        flat = self.channels[1] * _lenet5_side(self.input[1]) * _lenet5_side(self.input[2])
+        return flat, *((120, 84) if self.name == "lenet-5" else (500,)), self.classes
 
     @property
     def multiply_adds(self) -> int:
         """Multiplications of one forward pass of one example."""
-        channels, height, width = self.input
-        first = 20 * channels * 25 * (height - 4) * (width - 4)
-        second = 50 * 20 * 25 * ((height - 4) // 2 - 4) * ((width - 4) // 2 - 4)
-        return first + second + self.flat * 500 + 500 * self.classes
+        (channels, height, width), (one, two) = self.input, self.channels
+        first = one * channels * 25 * (height - 4) * (width - 4)
+        second = two * one * 25 * ((height - 4) // 2 - 4) * ((width - 4) // 2 - 4)
+        return first + second + sum(a * b for a, b in pairwise(self.head))
 
 
 def _lenet5_side(side: int) -> int:

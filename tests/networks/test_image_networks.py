@@ -35,6 +35,7 @@ COUNTS: list[tuple[str, dict[str, Any], int, int, int]] = [
     ("conv-4", {}, 259_776, 2_425_024, 2_425_930),
     ("conv-6", {}, 1_144_512, 2_261_184, 2_262_602),
     ("lenet-5-caffe", {}, 25_500, 430_500, 431_080),  # SNIP: 431k parameters
+    ("lenet-5", {}, 2_550, 44_190, 44_426),  # 61,706 with padding: LeCun et al. 1998 read 32x32
     # LTH's "Resnet-18": 2,560 shortcut and 640 linear weights; open_lth and Synaptic-Flow prune 270,896.
     ("resnet-20", {}, 270_256, 270_896, 272_474),
     ("resnet-20", {"shortcut": "zero-padding"}, 270_256 - 2_560, 270_896 - 2_560, 269_722),  # He et al.: 0.27M
@@ -112,17 +113,20 @@ def test_conv2_by_hand() -> None:
     assert torch.allclose(module(x), h, atol=1e-4)
 
 
-@pytest.mark.parametrize("relu", [False, True])
-def test_lenet5_by_hand_reads_flat_images(relu: bool) -> None:
-    module, state = network("lenet-5-caffe", relu_after_convolutions=relu, bias="pytorch-uniform")
+@pytest.mark.parametrize(("name", "relu"), [("lenet-5-caffe", False), ("lenet-5-caffe", True), ("lenet-5", True)])
+def test_lenet5_by_hand_reads_flat_images(name: str, relu: bool) -> None:
+    module, state = network(name, relu_after_convolutions=relu, bias="pytorch-uniform")
     x = torch.randn(2, 784, generator=stream(1, "x"))
     h = x.reshape(2, 1, 28, 28)
     for i in (1, 2):
         h = max_pool2d(conv2d(h, state[f"conv{i}.weight"], state[f"conv{i}.bias"]), 2)
         h = h.clamp(min=0) if relu else h
-    h = (h.reshape(2, 800) @ state["head.fc1.weight"].T + state["head.fc1.bias"]).clamp(min=0)
-    expected = h @ state["head.fc2.weight"].T + state["head.fc2.bias"]
-    assert torch.allclose(module(x), expected, atol=1e-4)
+    h = h.flatten(1)
+    last = sum(key.startswith("head") for key in state) // 2
+    for i in range(1, last + 1):
+        h = h @ state[f"head.fc{i}.weight"].T + state[f"head.fc{i}.bias"]
+        h = h.clamp(min=0) if i < last else h
+    assert torch.allclose(module(x), h, atol=1e-4)
 
 
 @pytest.mark.parametrize("shortcut", ["zero-padding", "convolution"])
