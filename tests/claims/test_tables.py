@@ -26,6 +26,7 @@ NUMBERS = {
     "pensia": 2 * (25 + 328 + 656),  # after the last epoch, and the largest after any
     "set": 2 * 3 + 2 * 3,  # three arms in two settings, after the last epoch, and the largest after any
     "snip": 65 + 12,  # Table 2 prints 12 differences to dense, too
+    "evci": 6,  # accuracies of LeNet-5; disagreements and ensembles stand in the claims
     "neq": 13 + 20,  # arms of four runs: by eps and at random; its ablations
     "readme-misc": 29 + 2,  # two times in minutes beside the accuracies
 }  # fmt: skip
@@ -34,6 +35,7 @@ STATEMENTS = {
     "synflow": 16 + 64 + 1 + 28 + 4,  # curves of its figures, of which GraSP's decide nothing; masks
     "zhou": 5, "tost": 1,
     "neq": 6 + 3,  # and the rows of its runs that a protocol measures
+    "evci": 6 + 5,  # and the rows of its table
     "elesedy": 8,
     "pensia": 5 + 12,  # and the runs that it measures again
     "set": 4 + 6,  # and the rows of its table
