@@ -107,8 +107,13 @@ def drawn_weight(rule: str, weight: Tensor, generator: Generator, normals: Norma
 def draw(
     module: nn.Module, rules: InitialRules, generator: Generator, normals: Normals = torch.randn
 ) -> dict[str, Tensor]:
-    """Values for every parameter and buffer of `module`, by name."""
+    """Values for every parameter and buffer of `module`, by name.
+
+    Biases by `normal-by-depth` have the deviation prod sqrt(2 / fan in) over the layers down to their own, so that a
+    chain of kaiming-normal-fan-in scales them as it scales its input (arXiv 2111.11153, Theorem 2, and its code).
+    """
     values: dict[str, Tensor] = {}
+    growth = 1.0
     for name, parameter in module.named_parameters():
         owner = module.get_submodule(name.rpartition(".")[0])
         if isinstance(owner, nn.BatchNorm2d):
@@ -119,10 +124,13 @@ def draw(
                 values[name] = torch.ones(parameter.shape) if ones else torch.rand(parameter.shape, generator=generator)
         elif name.endswith(".bias"):
             fan_in, _ = fans(values[name.removesuffix("bias") + "weight"])
-            zeros = rules.bias == "zeros"
-            values[name] = (
-                torch.zeros(parameter.shape) if zeros else uniform_by_fan_in(parameter.shape, fan_in, generator)
-            )
+            growth *= math.sqrt(2.0 / fan_in)
+            if rules.bias == "zeros":
+                values[name] = torch.zeros(parameter.shape)
+            elif rules.bias == "normal-by-depth":
+                values[name] = normals(parameter.shape, generator=generator) * growth
+            else:
+                values[name] = uniform_by_fan_in(parameter.shape, fan_in, generator)
         else:
             rule = rules.linear if isinstance(owner, nn.Linear) else rules.convolution
             values[name] = drawn_weight(rule, parameter, generator, normals)

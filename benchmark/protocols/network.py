@@ -87,7 +87,7 @@ class MlpSpec(Frozen):
     initialiser: Literal[
         "glorot-normal", "glorot-uniform", "kaiming-normal-fan-in", "lecun-normal", "normal-std-0.1", "pytorch-linear"
     ]
-    bias: Literal["zeros", "pytorch-linear"]
+    bias: Literal["zeros", "pytorch-linear", "normal-by-depth"]
     widths: tuple[int, ...] = Field(min_length=2, description="units per layer, input first")
     dropout: Annotated[DropoutSpec | None, ADDED] = None
 

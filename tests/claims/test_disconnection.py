@@ -18,7 +18,7 @@ from benchmark.claims.table_reader import results
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import Cell, axis_value
 
-RESNET = load("synflow/resnet18-cifar10-disconnection")
+RESNET, CIRCLE = load("synflow/resnet18-cifar10-disconnection"), load("plantnseek/circle")
 CLAIMS = [(c, check) for c in papers.load("synflow").claims for check in c.checks if isinstance(check, Disconnection)]
 
 
@@ -65,10 +65,19 @@ def test_connected_in_all_of_five_seeds(cut: int, expected: str) -> None:
     assert verdict(check.evaluate(seen)) == expected
 
 
-def test_records_without_the_field_do_not_count_as_connected() -> None:
+@pytest.mark.parametrize(("cut", "expected"), [(25, "reproduced"), (13, "inconclusive"), (0, "deviates")])
+def test_disconnected_where_a_paper_says_so(cut: int, expected: str) -> None:
+    """Seeds with a path count against it, as those without do against `connected`."""
+    check = rule(rule="connected", of={"method": "magnitude", "levels": [4]}, expected="disconnected")
+    seen = world(CIRCLE, "magnitude", [4], 25, lambda _level, seed: seed in CIRCLE.seeds[:cut])
+    assert verdict(check.evaluate(seen)) == expected
+
+
+@pytest.mark.parametrize("expected", ["connected", "disconnected"])
+def test_records_without_the_field_count_as_neither(expected: str) -> None:
     """Those made before it was measured."""
     records = [mask_record(RESNET, Cell("synflow", 12, seed), [1] * 21) for seed in RESNET.seeds]
-    check = rule(rule="connected", of={"method": "synflow", "levels": [12]})
+    check = rule(rule="connected", of={"method": "synflow", "levels": [12]}, expected=expected)
     assert verdict(check.evaluate(Observations(RESNET, records))) == "not measured"
 
 
@@ -94,11 +103,11 @@ def test_chance_is_read_from_the_runs(claim: Claim, check: Disconnection) -> Non
     assert check._accuracies(results("synflow", "figure-6"), protocol)[0] != ()
 
 
-def test_synflow_is_above_chance_at_every_compression_of_every_panel() -> None:
-    """What the claims of `connected` state of the released runs."""
-    claims = [c for c in papers.load("synflow").claims if any(isinstance(check, Connected) for check in c.checks)]
-    assert len(claims) == 12
-    for claim in claims:
+def test_methods_whose_claims_are_of_paths_are_above_chance_at_every_compression() -> None:
+    """What the claims of `connected` state of the released runs: SynFlow on every panel, SNIP on those of CIFAR."""
+    claims = [(c, k.of.method) for c in papers.load("synflow").claims for k in c.checks if isinstance(k, Connected)]
+    assert sorted(method for _, method in claims) == ["snip"] * 8 + ["synflow"] * 12
+    for claim, method in claims:
         chance = 100 / load(claim.protocol).network.outputs
-        runs = [r for r in results("synflow", "figure-6") if (r.setting, r.method) == (claim.setting, "synflow")]
+        runs = [r for r in results("synflow", "figure-6") if (r.setting, r.method) == (claim.setting, method)]
         assert min(value for row in runs for value in row.values) > 1.5 * chance

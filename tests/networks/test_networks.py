@@ -93,6 +93,14 @@ def test_torch_linear_draws_from_the_same_law() -> None:
         assert bound * 0.99 < float(values.abs().max()) <= bound * (1 + 1e-6)
 
 
+def test_biases_scale_with_depth_as_an_input_does() -> None:
+    """Variance 2/1, then 2/1 * 2/4000, then that times 2/4000: by hand, from widths 1, 4000, 4000, 4000."""
+    state = state_of(5, "kaiming-normal-fan-in", "normal-by-depth", (1, 4000, 4000, 4000))
+    expected = (2.0, 2 * 2 / 4000, 2 * (2 / 4000) ** 2)
+    for i, variance in enumerate(expected, start=1):
+        assert float(state[f"fc{i}.bias"].double().var()) == pytest.approx(variance, rel=0.1)
+
+
 @pytest.mark.parametrize("initialiser", ["glorot-normal", "pytorch-linear"])
 def test_initial_weights_are_a_function_of_the_stream_alone(initialiser: str) -> None:
     torch.manual_seed(1)

@@ -100,18 +100,23 @@ class FirstEmpty(_ShareOfSeeds):
 
 @RULES.register("connected")
 class Connected(_AtEveryLevel):
-    """At every level named, more than half of the masks leave a path from an input to an output."""
+    """At every level named, more than half of the masks leave a path from an input to an output, or more than half none.
+
+    `expected`: what the paper says of them.
+    """
 
     rule: Literal["connected"]
     metric: Literal["disconnected"] = "disconnected"
+    expected: Literal["connected", "disconnected"] = "connected"
 
     def holds(self, mask: MaskFacts) -> bool:
-        """Whether a path is left. Records from before it was looked at say neither."""
-        return mask.disconnected is False
+        """Whether it is as expected. Records from before it was looked at say neither."""
+        return mask.disconnected is (self.expected == "disconnected")
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
-        return f"a path is left from an input to an output in {points_text(protocol, self.of)}"
+        left = "a path is left" if self.expected == "connected" else "no path is left"
+        return f"{left} from an input to an output in {points_text(protocol, self.of)}"
 
 
 def _share(where: str, values: Sequence[bool]) -> Item:
