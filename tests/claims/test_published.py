@@ -42,15 +42,15 @@ def test_every_decidable_statement_has_its_claims() -> None:
     """By paper: claims, statements with a rule, statements."""
     found = {p.paper.key: (len(p.claims), p.with_a_rule, len(p.whole_statements)) for p in PAPERS if p.claims}
     assert found == {
-        "grasp": (31, 24, 24), "lth": (68, 44, 66), "missing-mark": (6, 2, 7), "mnist1d": (6, 6, 7),
+        "grasp": (31, 24, 24), "lth": (70, 46, 66), "missing-mark": (6, 2, 7), "mnist1d": (6, 6, 7),
         "renda2020": (8, 8, 9), "rigl": (2, 1, 3), "snip": (5, 4, 7), "stabilizing": (13, 13, 21),
-        "synflow": (126, 112, 113), "zhou": (2, 2, 5), "pensia": (14, 14, 17), "rare-gems": (16, 16, 19),
+        "synflow": (140, 126, 127), "zhou": (2, 2, 5), "pensia": (14, 14, 17), "rare-gems": (16, 16, 19),
         "set": (9, 8, 10), "escalate": (4, 4, 4), "lmc": (4, 3, 20), "svcca": (4, 4, 4), "neq": (7, 5, 9),
         "tost": (14, 1, 1), "recovery": (2, 2, 6), "elesedy": (6, 6, 8), "bingo": (3, 3, 5),
-        "evci": (12, 10, 11),
+        "evci": (12, 10, 11), "plantnseek": (12, 12, 16),
     }  # fmt: skip
     left = {entry.id for paper in PAPERS for entry in paper.not_decided}
-    of_lth = (31, *range(38, 46), *range(48, 58), *range(60, 63))
+    of_lth = (31, *range(38, 41), *range(43, 46), *range(48, 58), *range(60, 63))
     assert {f"lth-{i}" for i in of_lth} == {name for name in left if name.startswith("lth")}
     assert not any("written yet" in entry.reason for paper in PAPERS for entry in paper.not_decided)
 

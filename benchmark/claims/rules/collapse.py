@@ -100,7 +100,7 @@ class FirstEmpty(_ShareOfSeeds):
 
 @RULES.register("connected")
 class Connected(_AtEveryLevel):
-    """At every level named, more than half of the masks leave a path from an input to an output, or more than half none.
+    """At every level named, most masks leave a path from an input to an output, or most leave none.
 
     `expected`: what the paper says of them.
     """
