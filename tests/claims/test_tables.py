@@ -22,7 +22,7 @@ Lines = list[dict[str, str]]
 
 # From the index of what was collected: rows of each paper, statements of each paper.
 NUMBERS = {
-    "bingo": 4, "grasp": 146, "oes": 10, "rare-gems": 20, "recovery": 3, "rigl": 43, "snfs": 84, "stabilizing": 140,
+    "bingo": 4, "dst": 16, "grasp": 146, "oes": 10, "rare-gems": 20, "recovery": 3, "rigl": 43, "snfs": 84, "stabilizing": 140,
     "pensia": 2 * (25 + 328 + 656),  # after the last epoch, and the largest after any
     "set": 2 * 3 + 2 * 3,  # three arms in two settings, after the last epoch, and the largest after any
     "snip": 65 + 12,  # Table 2 prints 12 differences to dense, too
@@ -38,6 +38,7 @@ STATEMENTS = {
     "neq": 6 + 3,  # and the rows of its runs that a protocol measures
     "evci": 6 + 5,  # and the rows of its table
     "elesedy": 8,
+    "dst": 8,  # the conflict, rows of its table, the text to Fig. 3
     "pensia": 5 + 12,  # and the runs that it measures again
     "set": 4 + 6,  # and the rows of its table
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
