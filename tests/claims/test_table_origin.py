@@ -299,4 +299,4 @@ def test_both_shares_of_dst_stand_in_its_table() -> None:
     assert {(row.x, row.mean, row.spread) for row in carried("dst")} == table
     (text,) = (r for r in there if r["source_location"] == "text to Fig. 3")
     (conflict,) = (s for s in published.load("dst").whole_statements if s.id == "dst-1")
-    assert conflict.value == (2.48, round(100 * text["x_remaining"], 2))
+    assert conflict.value == [2.48, round(100 * text["x_remaining"], 2)]

@@ -22,7 +22,8 @@ Lines = list[dict[str, str]]
 
 # From the index of what was collected: rows of each paper, statements of each paper.
 NUMBERS = {
-    "bingo": 4, "dst": 16, "grasp": 146, "oes": 10, "rare-gems": 20, "recovery": 3, "rigl": 43, "snfs": 84, "stabilizing": 140,
+    "dst": 16,  # shares stand in the column of x
+    "bingo": 4, "grasp": 146, "oes": 10, "rare-gems": 20, "recovery": 3, "rigl": 43, "snfs": 84, "stabilizing": 140,
     "pensia": 2 * (25 + 328 + 656),  # after the last epoch, and the largest after any
     "set": 2 * 3 + 2 * 3,  # three arms in two settings, after the last epoch, and the largest after any
     "snip": 65 + 12,  # Table 2 prints 12 differences to dense, too
