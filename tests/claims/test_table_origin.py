@@ -206,6 +206,8 @@ OURS = {
     "lmc": {"lmc-mnist", "lmc-early", "lmc-lenet-dense"},  # the abstract, and a direction
     "recovery": {"recov-5", "recov-6"},  # the abstract
     "bingo": {"bingo-share", "bingo-imp-share"},  # the rows of its Table 1
+    "mehta": {"mehta-lenet-linear"}  # directions, of every way to train a target
+    | {f"mehta-lenet-{arm}-{reset}" for arm in ("full", "linear", "head") for reset in ("theta0", "random")},
 }
 
 
