@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from benchmark.datasets.augment import Preparation, drawn
 from benchmark.datasets.source import source_of
 from benchmark.protocols import Protocol
+from benchmark.protocols.analysis import ANALYSES
 from benchmark.protocols.methods import Scoring
 from benchmark.protocols.recipe import DATASETS
 from benchmark.utils.errors import BadInput
@@ -86,6 +87,8 @@ def prepared(protocol: Protocol, root: Path) -> Dataset:
         raise BadInput(
             f"{protocol.key}: data.mean", f"{spec.name} has {channels} channel(s)", "Give one value for each"
         )
+    if any(ANALYSES.get(each.analysis).makes_examples for each in protocol.analyses.values()):
+        return replace(dataset, prepare=Preparation(spec.mean, spec.std))
     wanted = network.input_shape
     classes = network.outputs
     # A flat example can be read as an image and an image as a flat example, but not one shape of image as another.

@@ -23,12 +23,14 @@ class AnalysisFacts:
     """What is known of an analysis without torch; the rest is `benchmark.analyses.analysis.Analysis`.
 
     `paper`: where it was published, in words. `units`: name of every number that it may give -> its unit. `in_updates`:
-    its parameters that count updates of a training, which a dry run shortens.
+    its parameters that count updates of a training, which a dry run shortens. `makes_examples`: whether it makes those
+    that networks read from the data set's, which then need not fit the network.
     """
 
     paper: ClassVar[str] = ""
     units: ClassVar[Mapping[str, str]]
     in_updates: ClassVar[tuple[str, ...]] = ()
+    makes_examples: ClassVar[bool] = False
 
 
 ANALYSES: Registry[type[AnalysisFacts]] = Registry(

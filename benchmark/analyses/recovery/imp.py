@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.analyses.recovery.fits import Problem
 from benchmark.analyses.recovery.planted import Planted
 from benchmark.datasets.dataset import Dataset, split
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
@@ -56,7 +57,7 @@ def counts(total: int, target: int) -> Iterator[int]:
 
 
 def pruned(
-    problem: Planted,
+    problem: Planted | Problem,
     make_module: Callable[[int | None], nn.Module],
     initial: Mapping[str, Tensor],
     target: int,
@@ -84,7 +85,7 @@ def pruned(
         yield outcome
 
 
-def _setup(problem: Planted, make_module: Callable[[int | None], nn.Module], budget: Budget) -> TrainingSetup:
+def _setup(problem: Planted | Problem, make_module: Callable[[int | None], nn.Module], budget: Budget) -> TrainingSetup:
     inputs, labels = problem.inputs.float(), problem.labels.float()
     data = Dataset("planted", inputs, labels, inputs[:1], labels[:1], 1, "")
     return TrainingSetup(make_module, budget.recipe(len(labels)), budget.evaluation, data, load_task("sparse-recovery"))
