@@ -61,6 +61,18 @@ DRAWN: Mapping[str, Drawn] = {
         "mean canonical correlation",
         first=1,
     ),
+    "feature-maps": Drawn(
+        "Similarity to the dense network's feature maps, convolution by convolution",
+        "layer",
+        "convolution",
+        {"svcca": "SVCCA"},
+        "mean canonical correlation",
+        first=1,
+    ),
+    "iht-fit": Drawn("Fit by iterative hard thresholding", "step", "steps", {"psnr": "network"}, "PSNR, dB", first=1),
+    "imp-fit": Drawn(
+        "Fit by iterative magnitude pruning", "round", "rounds of pruning", {"psnr": "network"}, "PSNR, dB", first=0
+    ),
     "iht": Drawn("Recovery by iterative hard thresholding", "step", "steps", {"psnr": "network"}, "PSNR, dB", first=1),
     "planted-imp": Drawn(
         "Recovery by iterative magnitude pruning",
@@ -124,7 +136,7 @@ def _series(store: Store, seen: Observations, analysis: str) -> list[Series]:
     methods = [method for method, spec in protocol.analyses.items() if spec.analysis == analysis]
     places = [(method, level) for method in methods for level in sorted(protocol.analyses[method].levels)]
     for method, level in places:
-        runs = _runs(store, seen, method, level)
+        runs = runs_of(store, seen, method, level)
         colour = len({line.colour for line in lines})
         for number, (array, words) in enumerate(drawn.y.items()):
             alike = _alike(runs, array)
@@ -138,7 +150,7 @@ def _series(store: Store, seen: Observations, analysis: str) -> list[Series]:
     return lines
 
 
-def _runs(store: Store, seen: Observations, method: str, level: int) -> list[dict[str, NDArray[Any]]]:
+def runs_of(store: Store, seen: Observations, method: str, level: int) -> list[dict[str, NDArray[Any]]]:
     """The curves of every seed that finished."""
     protocol, runs = seen.protocol, list[dict[str, NDArray[Any]]]()
     for seed in protocol.seeds:

@@ -25,6 +25,7 @@ from benchmark.report.curves_svg import curves_svg
 from benchmark.report.forest import forest
 from benchmark.report.forest_svg import forest_svg
 from benchmark.report.rankings import has_records
+from benchmark.report.similarity_svg import matrices, similarity_svg
 from benchmark.report.trade_off import trade_off, trade_off_svg
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
@@ -78,6 +79,8 @@ def _pictures(store: Store, seen: Observations, page: str) -> Iterator[tuple[str
         yield f"{page}.svg", "Accuracy against bits", trade_off_svg(seen.protocol.id, bits)
     for number, picture in enumerate(curve_pictures(store, seen), start=1):
         yield f"{page}-curves-{number}.svg", picture.title, curves_svg(seen.protocol.id, picture)
+    if found := matrices(store, seen):
+        yield f"{page}-layers.svg", "Similarity of layers", similarity_svg(seen.protocol, found)
 
 
 def _heading(board: Path, up: str, extra: Sequence[Store]) -> str:

@@ -22,7 +22,6 @@ Lines = list[dict[str, str]]
 
 # From the index of what was collected: rows of each paper, statements of each paper.
 NUMBERS = {
-    "dst": 16,  # shares stand in the column of x
     "bingo": 4, "grasp": 146, "oes": 10, "rare-gems": 20, "recovery": 3, "rigl": 43, "snfs": 84, "stabilizing": 140,
     "pensia": 2 * (25 + 328 + 656),  # after the last epoch, and the largest after any
     "set": 2 * 3 + 2 * 3,  # three arms in two settings, after the last epoch, and the largest after any
@@ -39,13 +38,12 @@ STATEMENTS = {
     "neq": 6 + 3,  # and the rows of its runs that a protocol measures
     "evci": 6 + 5,  # and the rows of its table
     "elesedy": 8,
-    "dst": 8,  # the conflict, rows of its table, the text to Fig. 3
     "pensia": 5 + 12,  # and the runs that it measures again
     "set": 4 + 6,  # and the rows of its table
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
     "grasp": 2 + 22,  # and the rows of its tables
     "stabilizing": 8 + 13,  # and its tables, Lenet's not decided
-    "rigl": 1 + 2, "snfs": 0, "bingo": 3 + 2, "mehta": 11 + 7, "oes": 0, "readme-misc": 1, "abstract-only": 6,
+    "rigl": 1 + 2, "snfs": 0, "bingo": 3 + 2, "mehta": 11, "oes": 0, "readme-misc": 1, "abstract-only": 6,
     "recovery": 4 + 2,  # and the abstract
     "mnist1d": 5 + 2,  # and its two curves
     "escalate": 4,  # arithmetic and directions; its ratios are in abstract-only

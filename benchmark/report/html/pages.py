@@ -30,6 +30,7 @@ from benchmark.report.html.overview import by_verdict
 from benchmark.report.html.series import layer_map, learning, line, published_lines
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
+from benchmark.report.similarity_svg import matrices, similarity_svg
 from benchmark.report.taxonomy import is_control
 from benchmark.report.trade_off import trade_off, trade_off_svg
 
@@ -203,6 +204,7 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "masks": facts.masks(seen),
         "analyses": facts.analyses(seen),
         "analysis_curves": [Markup(curves_svg(protocol.id, found)) for found in curve_pictures(site.store, seen)],
+        "matrices": Markup(similarity_svg(protocol, alike)) if (alike := matrices(site.store, seen)) else "",
         "trade_off": Markup(trade_off_svg(protocol.id, bits)) if (bits := trade_off(seen)) else "",
         "methods": [
             (method, method_words(protocol, method), facts.kind_words(seen, method), method in measured)
