@@ -21,7 +21,7 @@ from benchmark.datasets.dataset import Examples
 from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores, ScoringRound
 from benchmark.pruning.topk import keep_top
-from benchmark.training.hooks import GathersScores, Hook, MovingMasks, Run
+from benchmark.training.hooks import CountsLeft, GathersScores, Hook, MovingMasks, Run
 from benchmark.training.learner import Learner, annealed, event_steps, highest, straight_through
 from benchmark.utils.errors import BadInput
 
@@ -32,6 +32,7 @@ __all__ = [
     "CompressedLayer",
     "Compressor",
     "Cost",
+    "CountsLeft",
     "Examples",
     "GathersScores",
     "Hook",

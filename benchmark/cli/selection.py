@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.planning.plan import plan
-from benchmark.planning.select import Selection, patterns_of, selection_of
+from benchmark.planning.select import Selection, patterns_of, selection_of, with_sources
 from benchmark.plugins.registry import locate, plugin_files
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, behind, cells_of
@@ -85,7 +85,7 @@ def chosen(only: Sequence[str], store: Store, plugins: Sequence[Path], given: Se
         return {*own, DENSE} if own else set(protocol.all_methods) | {DENSE}
 
     names = {fact.name: method_name(fact.name, fact.parameters) for fact in facts}
-    selection = selection_of([_exact(pattern, names) for pattern in patterns_of(only)], widened, meant)
+    selection = with_sources(selection_of([_exact(pattern, names) for pattern in patterns_of(only)], widened, meant))
     waiting = [pair for pair in selection if not _has_its_file(pair, files) and not _finished(pair, store)]
     usable = [pair for pair in selection if pair not in waiting]
     used = [added[p.key, m] for p, m in usable if (p.key, m) in added]

@@ -62,14 +62,18 @@ def dry_run(protocol: Protocol, method: str, steps: int, plugins: Mapping[str, P
 
 
 def shortened(protocol: Protocol, steps: int) -> Protocol:
-    """The protocol with `steps` updates, looked at before and after, little held out; its digest is its own."""
+    """The protocol with `steps` updates, looked at before and after, little held out; its digest is its own.
+
+    So are those it takes masks from, whose networks are trained on the same data as its own.
+    """
     recipe = protocol.recipe.model_copy(update={"steps": steps})
     when = {"first": 0, "every": steps, "test_every": steps}
     evaluation = EvaluationSpec.model_validate({**protocol.evaluation.model_dump(), **when})
     methods = {name: _shorter(spec, steps, protocol.recipe.steps) for name, spec in protocol.methods.items()}
     data = protocol.data.model_copy(update={"validation": min(protocol.data.validation, 60)})
     fields: dict[str, Any] = {"recipe": recipe, "evaluation": evaluation, "methods": methods, "data": data}
-    return protocol.model_copy(update=fields)
+    sources = {name: shortened(source, steps) for name, source in protocol.mask_sources.items()}
+    return protocol.model_copy(update=fields).with_mask_sources(sources)
 
 
 def _shorter(spec: Any, steps: int, whole: int) -> Any:

@@ -45,6 +45,7 @@ from benchmark.harness.start import (
     weights_missing,
 )
 from benchmark.harness.trainer import Trainer
+from benchmark.harness.transferred import SourceNetworks
 from benchmark.planning.cost import Throughput, replicas_in, too_many_in
 from benchmark.planning.plan import Job, expected_seconds
 from benchmark.plugins.registry import PluginSource, locate
@@ -91,9 +92,9 @@ class Harness:
         self.locks = JobLocks(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
         self._hook_source = cache(partial(locate, plugins=settings.plugins, kind="hook"))
-        self.masks = MaskMaker(
-            protocol, store, lambda: self.dataset, self.located, settings.confinement, self._hook_source
-        )
+        self.sources = SourceNetworks(protocol, store, settings, partial(Harness, dataset=dataset), self._progress)
+        data, given = lambda: self.dataset, self.sources.given
+        self.masks = MaskMaker(protocol, store, data, self.located, settings.confinement, self._hook_source, given)
         self._trainer = Trainer(protocol, store, settings, lambda: self.dataset, self.masks, self._progress)
 
     @cached_property
@@ -158,6 +159,8 @@ class Harness:
                 if cell.method in self.protocol.analyses:
                     self._record_analysis(cell)
                     continue
+                while not self.sources.ready(cell):
+                    yield None
                 with ExitStack() as locks:
                     yield from self._networks_before(cell, {job}, beside, locks)
                     yield from self._learning_before(cell, job, beside)
@@ -246,19 +249,32 @@ class Harness:
         """A cell's trained network, every parameter and buffer: from the work folder, or trained now with all that it
         follows from. Kept there only if `Settings.keep` says so. Raises NeedFailed if it cannot be had, OutOfTime.
         """
+        while not self.obtain(cell):
+            time.sleep(WAIT_SECONDS)
+        return self.masks.trained(Weights(cell))
+
+    def obtain(self, cell: Cell, network: bool = True) -> bool:
+        """Have a cell's trained network on disk, or its mask alone, made now if need be; False while others make it.
+
+        Raises as `final_weights`.
+        """
         wanted, needed = Weights(cell), Job(self.protocol, (cell,))
+        mask_is_there = cell.method == DENSE or 0 < cell.level <= self.masks.levels_on_disk(cell)
+        if self.masks.on_disk(wanted) if network else mask_is_there:
+            return True
         with ExitStack() as locks:
-            while not self.masks.on_disk(wanted):
-                if locks.enter_context(self.locks.hold(needed)):
-                    self._refuse_failed(cell)
-                    self._train_before(cell, needed.name, locks)
-                    prepared = self._prepare(cell, ())
-                    self.finish(prepared, self.train([prepared])[0])
-                    break
-                time.sleep(WAIT_SECONDS)
+            if not locks.enter_context(self.locks.hold(needed)):
+                return False
+            self._refuse_failed(cell)
+            self._train_before(cell, needed.name, locks)
+            if not network:
+                self.masks.make(cell)
+                return True
+            prepared = self._prepare(cell, ())
+            self.finish(prepared, self.train([prepared])[0])
         if not self.masks.on_disk(wanted):
             self._refuse_failed(cell)
-        return self.masks.trained(wanted)
+        return True
 
     def made_mask(self, cell: Cell) -> Masks:
         """A cell's mask, made now if need be, with the networks before it. Raises as `final_weights`, or BadPruner."""
@@ -347,8 +363,9 @@ class Harness:
             return
         self._keep_weights(cell, outcome)
         if not self.settled(cell):
-            learned = self.masks.learned(cell)
-            record = finished_record(self._context(cell), ready.masks, ready.prune_cost, outcome, learned)
+            learned, given = self.masks.learned(cell), self.sources.given(cell)
+            source = None if given is None else given.source
+            record = finished_record(self._context(cell), ready.masks, ready.prune_cost, outcome, learned, source)
             self._write_at_last(cell, record, None if outcome.failure else curves_of(outcome.history))
         self._weights_path(cell, "checkpoint").unlink(missing_ok=True)
         before = Cell(cell.method, cell.level - 1, cell.seed)

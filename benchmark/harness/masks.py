@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol as Interface
 
 import torch
 from torch import Generator, Tensor
@@ -76,6 +77,26 @@ class Confinement:
         return self.all or not source.of_this_repository
 
 
+class GivenMask(Interface):
+    """What a cell takes from another protocol; see `harness.transferred.Transferred`."""
+
+    @property
+    def masks(self) -> Masks:
+        """The mask."""
+
+    @property
+    def start(self) -> State:
+        """Weights before masking."""
+
+    @property
+    def cost(self) -> PruneCost:
+        """What making the mask took."""
+
+
+def _nothing_given(_cell: Cell) -> None:
+    return None
+
+
 def _registered_hook(name: str) -> PluginSource:
     return locate(name, kind="hook")
 
@@ -83,7 +104,8 @@ def _registered_hook(name: str) -> PluginSource:
 class MaskMaker:
     """Masks and starting weights of one protocol's cells.
 
-    `dataset()` gives the data; `located(pruner)` the pruner's source, `located_hook(hook)` the hook's.
+    `dataset()` gives the data; `located(pruner)` the pruner's source, `located_hook(hook)` the hook's; `given(cell)`
+    what a cell takes from another protocol, None for most.
     """
 
     def __init__(
@@ -94,9 +116,11 @@ class MaskMaker:
         located: Callable[[str], PluginSource],
         confinement: Confinement = Confinement(),
         located_hook: Callable[[str], PluginSource] = _registered_hook,
+        given: Callable[[Cell], GivenMask | None] = _nothing_given,
     ) -> None:
         self.protocol, self.store, self.confinement = protocol, store, confinement
         self._dataset, self._located, self._located_hook = dataset, located, located_hook
+        self._given = given
         self._scores: dict[tuple[str, int], Scored] = {}
 
     def split(self, seed: int) -> Split:
@@ -106,6 +130,9 @@ class MaskMaker:
     def start(self, cell: Cell) -> tuple[State, int]:
         """(weights before masking, update at which training starts). Raises NeedFailed if they are not on disk."""
         start = start_of(self.protocol, cell)
+        given = self._given(cell)
+        if given is not None and start == Start():  # a control that initialises again takes the mask alone
+            return dict(given.start), start.first_step
         weights = self._weights(start, cell.seed)
         if cell.method != DENSE and self.protocol.pruning_method(cell.method).schedule.values == "signed-constant":
             weights = signed_constants(weights, self.protocol.pruning.prunable)
@@ -154,6 +181,8 @@ class MaskMaker:
         if cell.method == DENSE or (hook and hook.starts == "dense"):
             return full_masks(self.protocol.pruning.prunable), FREE
         like, spec = masked_like(self.protocol, cell), self.protocol.method(cell.method)
+        if (given := self._given(cell)) is not None:
+            return self._shuffled(cell, given.masks), given.cost
         if learned_like(self.protocol, cell):
             return self._learned_mask(cell), FREE
         if isinstance(spec, ControlSpec) and spec.inverted is not None:

@@ -15,7 +15,7 @@ from benchmark.harness.masks import FREE
 from benchmark.harness.start import hook_of, is_learning
 from benchmark.plugins.registry import PluginSource
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, train_steps
+from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, source_of, started_from, train_steps
 from benchmark.protocols.methods import ControlSpec, HookSpec, MethodSpec
 from benchmark.pruning.connectivity import connectivity
 from benchmark.pruning.interface import Masks
@@ -37,6 +37,7 @@ from benchmark.records.schema import (
     ProtocolRef,
     Record,
     ScoreFacts,
+    SourceRef,
 )
 from benchmark.tasks import Task, load_task
 from benchmark.training.device import capability, described, device_name, driver
@@ -129,6 +130,10 @@ def _mask_train_steps(protocol: Protocol, cell: Cell) -> int:
     if isinstance(spec, ControlSpec):
         return _mask_train_steps(protocol, Cell(spec.of, cell.level, cell.seed))
     assert isinstance(spec, MethodSpec)  # an analysis trains nothing under a mask of its own
+    if (taken := source_of(protocol, cell)) is not None:
+        source, of = taken
+        own = started_from(protocol, cell) == of  # else the networks before the mask hold all that was trained
+        return _mask_train_steps(source, of) + (train_steps(source, of) if own else 0)
     if spec.schedule.scores == "initial":
         return learning_steps(protocol, cell)
     steps = protocol.recipe.steps
@@ -251,8 +256,10 @@ def finished_record(
     prune_cost: PruneCost,
     outcome: Outcome,
     learned: LearnedMask | None = None,
+    source: SourceRef | None = None,
 ) -> Record:
-    """The record of a training that ended, well or diverged. `learned`: where its mask, or its parent's, comes from."""
+    """The record of a training that ended, well or diverged. `learned`: where its mask, or its parent's, comes from;
+    `source`: the network of another protocol that it takes mask and weights from."""
     cost = _cost(
         prune_cost,
         _mask_train_steps(context.protocol, context.cell),
@@ -264,7 +271,7 @@ def finished_record(
         evaluation_cpu_seconds=round(outcome.evaluation_cpu_seconds, 3),
     )
     facts = outcome.hook_facts or (dict(learned.facts) if learned else None) or None
-    return _of_outcome(context, outcome, masks, cost, facts)
+    return _of_outcome(context, outcome, masks, cost, facts, source)
 
 
 def learned_record(context: RecordContext, masks: Masks, outcome: Outcome) -> Record:
@@ -279,11 +286,17 @@ def learned_record(context: RecordContext, masks: Masks, outcome: Outcome) -> Re
 
 
 def _of_outcome(
-    context: RecordContext, outcome: Outcome, masks: Masks, cost: CostFacts, hook_facts: dict[str, float] | None
+    context: RecordContext,
+    outcome: Outcome,
+    masks: Masks,
+    cost: CostFacts,
+    hook_facts: dict[str, float] | None,
+    source: SourceRef | None = None,
 ) -> Record:
     curves = None if outcome.failure else sha256(curves_of(outcome.history))
     facts = {
         "mask": mask_facts(context.protocol, outcome.masks or masks),
+        "source": source,
         "hook_facts": hook_facts,
         "measured": measured(outcome, load_task(context.protocol.task)),
         "cost": cost,

@@ -210,7 +210,23 @@ def plan(
         for tier, cells in _ranked(protocol, methods_of[protocol], done, (wanted or {}).get(protocol.id, {}), priority):
             planned.append(PlannedJob(Job(protocol, cells), expected(cells), tier[0]))
     # Stable: else in the order above.
-    return sorted(planned, key=lambda item: (item.tier, training_work(item.job.protocol)))
+    ordered = sorted(planned, key=lambda item: (item.tier, training_work(item.job.protocol)))
+    return sources_first(ordered)
+
+
+def sources_first(planned: Sequence[PlannedJob]) -> list[PlannedJob]:
+    """The same jobs, what others take masks from in front of these, and as much wanted as they are.
+
+    A worker that comes to a target first makes its source then; this order makes sources where all workers share them.
+    """
+    tiers: dict[str, int] = {}  # by the key of a source
+    for item in planned:
+        for source in item.job.protocol.mask_sources.values():
+            tiers[source.key] = min(item.tier, tiers.get(source.key, item.tier))
+    if not tiers:
+        return list(planned)
+    raised = [replace(i, tier=min(i.tier, tiers.get(i.job.protocol.key, i.tier))) for i in planned]
+    return sorted(raised, key=lambda item: (item.tier, bool(item.job.protocol.mask_sources)))
 
 
 def only_recorded(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:

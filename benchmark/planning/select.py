@@ -16,7 +16,7 @@ from benchmark.planning.cost import CostModel
 from benchmark.planning.plan import Narrowed, PlannedJob, Shard, only_recorded, part, plan
 from benchmark.planning.priority import Wanted, open_claims, status_of, wanted, wanted_methods
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import method_names, select
+from benchmark.protocols.cells import DENSE, method_names, select, source_cells
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput, EnvironmentProblem, did_you_mean
 from benchmark.utils.files import DEFAULT_RESULTS
@@ -100,6 +100,18 @@ def selection_of(
             raise BadInput(f"'{pattern}'", "matches no protocol or method", _hint(pattern, known, widened))
         selection.update(dict.fromkeys(matched))
     return list(selection)
+
+
+def with_sources(selection: Selection) -> Selection:
+    """The same selection, and in front of it what its methods with `masks_from` take masks from, if not selected."""
+    selected = {(protocol.key, method) for protocol, method in selection}
+    added: dict[tuple[str, str], tuple[Protocol, str]] = {}
+    for pair in selection:
+        for source, cells in source_cells(*pair).items():
+            for method in (DENSE, *sorted({cell.method for cell in cells} - {DENSE})):
+                if (source.key, method) not in selected:
+                    added[source.key, method] = (source, method)
+    return [*added.values(), *selection]
 
 
 def _hint(pattern: str, known: list[Protocol], widened: Callable[[Protocol], Protocol]) -> str:

@@ -15,6 +15,8 @@ from typing import Protocol as Interface
 from benchmark.protocols.analysis import AnalysisSpec
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Schedule
 from benchmark.protocols.protocol import Protocol
+from benchmark.protocols.transfer import MasksFrom, source_level
+from benchmark.utils.errors import BadInput
 
 DENSE = "dense"
 
@@ -113,6 +115,43 @@ def learning_steps(protocol: Protocol, cell: Cell) -> int:
     return learning.of(protocol).steps if learning and protocol.level_table[cell.level].kept else 0
 
 
+def source_of(protocol: Protocol, cell: Cell) -> tuple[Protocol, Cell] | None:
+    """The protocol and the cell whose mask a cell takes, where its method has `masks_from`; None elsewhere.
+
+    Raises BadInput if the source was not loaded: a document from elsewhere than a file names it, and does not hold it.
+    """
+    if cell.method == DENSE or cell.method in protocol.analyses:
+        return None
+    taken = protocol.pruning_method(cell.method).masks_from
+    if taken is None:
+        return None
+    source = protocol.mask_sources.get(taken.protocol)
+    if source is None:
+        raise BadInput(f"protocol {protocol.id}", f"{taken.protocol} was not loaded", "Load the protocol from its file")
+    level = source_level(protocol, taken, source, cell.level)
+    assert level is not None  # checked when it was loaded
+    return source, Cell(taken.method if level else DENSE, level, cell.seed)
+
+
+def started_from(protocol: Protocol, cell: Cell) -> Cell | None:
+    """The source's cell whose trained weights a cell starts from; None where it starts from others."""
+    found = source_of(protocol, cell)
+    if found is None:
+        return None
+    taken = protocol.pruning_method(cell.method).masks_from
+    of = {"trained": Cell(DENSE, 0, cell.seed), "fine-tuned": found[1]}
+    return of.get(taken.reset) if taken else None
+
+
+def source_cells(protocol: Protocol, method: str) -> dict[Protocol, set[Cell]]:
+    """By source protocol, every cell whose network or mask a method's cells take; empty for most methods."""
+    found: dict[Protocol, set[Cell]] = {}
+    for cell in cells_of(protocol, method):
+        if (taken := source_of(protocol, cell)) is not None:
+            found.setdefault(taken[0], set()).add(taken[1])
+    return found
+
+
 class Priority(Interface):
     """Which cells are wanted most; see `planning.priority`."""
 
@@ -172,6 +211,8 @@ def _pruning_words(protocol: Protocol, spec: MethodSpec) -> str:
         after = ", the masked initial network as it is, not trained"
     after += ", weights as signed constants" if s.values == "signed-constant" else ""
     hook = "" if spec.hook is None else f", then '{spec.hook.name}' while training"
+    if spec.masks_from:
+        return f"{_source_words(spec.masks_from)}{hook}"
     if spec.learning:
         steps = f"{spec.learning.of(protocol).steps:,} updates"
         of = f"'{spec.pruner}'{f' ({parameters})' if parameters else ''}"
@@ -180,6 +221,18 @@ def _pruning_words(protocol: Protocol, spec: MethodSpec) -> str:
         f"scores of '{spec.pruner}'{f' ({parameters})' if parameters else ''} at {s.scores} weights{kept}, "
         f"{spec.allocation} cut, {rounds_words(s)}{after if protocol.trains else ''}{hook}"
     )
+
+
+def _source_words(taken: MasksFrom) -> str:
+    starts = {
+        "trained": "the trained dense weights there",
+        "theta0": "the initial weights there",
+        "fine-tuned": "the weights of the pruned network there",
+        "random": "weights drawn anew",
+    }
+    level = "" if taken.level is None else f" at level {taken.level}"
+    head = f", {' and '.join(taken.head)} initialised" if taken.head else ""
+    return f"masks of {taken.method}{level} of {taken.protocol}, final training from {starts[taken.reset]}{head}"
 
 
 def rounds_words(schedule: Schedule) -> str:

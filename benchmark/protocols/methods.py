@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from benchmark.protocols.recipe import Recipe
+from benchmark.protocols.transfer import MasksFrom
 from benchmark.utils.errors import did_you_mean
 from benchmark.utils.strict_model import ADDED, Frozen
 
@@ -114,7 +115,8 @@ class MethodSpec(Frozen):
     """A pruner with its schedule, and a hook on the training of what it leaves, if any.
 
     With `learning`, the pruner is a learner: its mask follows from a training of its own, before the network's; with
-    `training: none` that is all, and the network is the initial weights under the learned mask.
+    `training: none` that is all, and the network is the initial weights under the learned mask. With `masks_from`,
+    masks and starting weights are another protocol's, and `pruner` and `allocation` say what made the masks there.
     """
 
     pruner: str
@@ -126,6 +128,7 @@ class MethodSpec(Frozen):
     schedule: Schedule
     hook: Annotated[HookSpec | None, ADDED] = None
     learning: Annotated[LearningSpec | None, ADDED] = None
+    masks_from: Annotated[MasksFrom | None, ADDED] = None
     levels: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)]
     later: tuple[int, ...] = Field(default=(), description="levels measured once all else is done")
 
@@ -158,6 +161,8 @@ class MethodSpec(Frozen):
         """Why a protocol that trains final networks, or none, cannot have this method; None if it can."""
         if not trains and (self.schedule.scores, self.schedule.restart) != ("initial", 0):
             return "measures: masks trains nothing: scores: initial and restart: 0"
+        if not trains and self.masks_from:
+            return "measures: masks trains nothing, and masks_from is for networks to be trained"
         if not trains and self.learning:
             return "measures: masks trains nothing, and a learner's scores are trained"
         if not trains and self.schedule.training == "none":
@@ -175,16 +180,27 @@ class MethodSpec(Frozen):
             raise ValueError(f"methods.{name}: a hook acts while a network is trained, and this protocol trains none")
         if self.learning:
             self._check_learning(name)
+        if self.masks_from:
+            self._check_transfer(name)
         if protocol.trains and isinstance(restart, int) and restart >= steps:
             raise ValueError(f"methods.{name}: restart {restart} is not before the last of {steps} steps")
         if self.allocation != "layerwise" and self.schedule.layer_counts == "of-levels":
             raise ValueError(f"methods.{name}: layer_counts: of-levels needs allocation: layerwise")
         if self.allocation == "by-pruner" and self.schedule.scored == "once-for-all-levels":
             raise ValueError(f"methods.{name}: allocation: by-pruner asks for budgets level by level")
-        if self.allocation == "layerwise" and not self.is_chain and self.schedule.layer_counts == "of-one-round":
+        cut_here = self.masks_from is None and self.schedule.layer_counts == "of-one-round"
+        if self.allocation == "layerwise" and not self.is_chain and cut_here:
             for level in protocol.measured_levels(name):
                 if protocol.level_table[level].one_shot_counts is None:
                     raise ValueError(f"methods.{name}: level {level} cannot be reached in one round with layer_rates")
+
+    def _check_transfer(self, name: str) -> None:
+        if self.schedule != Schedule(rounds=1, scores="initial", restart=0) or self.learning or self.keep != "highest":
+            raise ValueError(
+                f"methods.{name}: masks_from gives mask and start: rounds: 1, scores: initial, restart: 0, no learning"
+            )
+        if self.hook and self.hook.starts != "masked":
+            raise ValueError(f"methods.{name}: masks_from gives the mask that training starts with: starts: masked")
 
     def _check_learning(self, name: str) -> None:
         schedule = self.schedule

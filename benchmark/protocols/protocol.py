@@ -22,11 +22,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from benchmark.protocols.analysis import AnalysisSpec
+from benchmark.protocols.checks import check_batch_norm, check_levels, check_measures
 from benchmark.protocols.levels import Level, LevelRule, materialise
 from benchmark.protocols.methods import ControlSpec, MethodSpec, PruningSpec
 from benchmark.protocols.network import SETS, MlpSpec, NetworkSpec, prunable
-from benchmark.protocols.recipe import DATASETS, NO_EVALUATION, NO_TRAINING, DataSpec, EvaluationSpec, Recipe
+from benchmark.protocols.recipe import NO_EVALUATION, NO_TRAINING, DataSpec, EvaluationSpec, Recipe
 from benchmark.protocols.statistics import StatisticsSpec
+from benchmark.protocols.transfer import with_sources
 from benchmark.protocols.validation import explained
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import BadInput, did_you_mean
@@ -83,6 +85,7 @@ class Protocol(Frozen):
 
     _path: Path | None = PrivateAttr(default=None)
     _added: dict[str, MethodSpec] = PrivateAttr(default_factory=dict)
+    _mask_sources: dict[str, Protocol] = PrivateAttr(default_factory=dict)
 
     @property
     def argument(self) -> str:
@@ -117,6 +120,22 @@ class Protocol(Frozen):
     def key(self) -> str:
         """`id@version`, the name of the results folder."""
         return f"{self.id}@{self.version}"
+
+    @property
+    def pruning_methods(self) -> dict[str, MethodSpec]:
+        """The protocol's own methods that are neither controls nor analyses."""
+        return {name: spec for name, spec in self.methods.items() if isinstance(spec, MethodSpec)}
+
+    @property
+    def mask_sources(self) -> dict[str, Protocol]:
+        """The protocols that methods with `masks_from` take masks from, by the name that these give them."""
+        return dict(self._mask_sources)
+
+    def with_mask_sources(self, sources: Mapping[str, Protocol]) -> Self:
+        """The same document, with the protocols that its `masks_from` name."""
+        wider = self.model_copy()
+        wider._mask_sources = dict(sources)
+        return wider
 
     @property
     def added(self) -> dict[str, MethodSpec]:
@@ -232,60 +251,6 @@ class Protocol(Frozen):
         return self
 
 
-def check_measures(protocol: Protocol) -> None:
-    """Recipe, evaluation, data and methods go with what the protocol measures. Raises ValueError."""
-    check_analyses(protocol)
-    examined = protocol.examined
-    for name, given in {
-        "recipe": protocol.recipe != NO_TRAINING,
-        "evaluation": protocol.evaluation != NO_EVALUATION,
-    }.items():
-        if examined.trains and not given:
-            raise ValueError(f"{name}: the field is missing; only a protocol with measures: masks trains nothing")
-        if not examined.trains and given:
-            raise ValueError(f"{name}: a protocol with measures: masks trains nothing; leave it out")
-    if examined.trains and not DATASETS.get(protocol.data.name).has_test_set:
-        raise ValueError(
-            f"data.name: '{protocol.data.name}' has no test set, so only a protocol with measures: masks can use it"
-        )
-    for name, spec in examined.all_methods.items():
-        if not isinstance(spec, AnalysisSpec) and (why := spec.unfit_for(trains=examined.trains)):
-            raise ValueError(f"methods.{name}: {why}")
-
-
-def check_analyses(protocol: Protocol) -> None:
-    """Analyses stand where they are measured, and only there. Raises ValueError."""
-    if protocol.measures != "analysis":
-        for name in protocol.analyses:
-            raise ValueError(f"methods.{name}: an analysis needs measures: analysis")
-        return
-    if not protocol.analyses:
-        raise ValueError("methods: measures: analysis needs a method with analysis: NAME")
-    if protocol.dense_seeds:
-        raise ValueError("dense_seeds: measures: analysis has no dense networks of its own")
-    if protocol.evaluation != NO_EVALUATION and protocol.recipe == NO_TRAINING:
-        raise ValueError("evaluation: goes with a recipe; give both, or neither where nothing is trained")
-
-
-def check_levels(protocol: Protocol, name: str) -> None:
-    """Every level of a method is one of the protocol's, and stands there once. Raises ValueError."""
-    wanted, last = protocol.measured_levels(name), len(protocol.level_table) - 1
-    first = 0 if name in protocol.analyses else 1
-    if wrong := [level for level in wanted if not first <= level <= last]:
-        raise ValueError(f"methods.{name}: level {wrong[0]} is outside {first}..{last}")
-    if len(set(wanted)) != len(wanted):
-        raise ValueError(f"methods.{name}: a level stands twice")
-
-
-def check_batch_norm(protocol: Protocol) -> None:
-    """What is said of batch norm fits the network. Raises ValueError."""
-    has = protocol.network.has_batch_norm
-    if has == (protocol.pruning.scoring.batch_norm == "network-has-none"):
-        raise ValueError(f"pruning.scoring.batch_norm: the network {'has' if has else 'has no'} batch norm")
-    if has != (protocol.pruning.rewound == "weights-biases-and-batch-norm"):
-        raise ValueError(f"pruning.rewound: the network {'has' if has else 'has no'} batch norm to rewind")
-
-
 def parse(document: Any, name: str) -> Protocol:
     """Validate a parsed YAML document. Raises BadInput naming file, field, cause and fix."""
     if not isinstance(document, dict):
@@ -301,7 +266,7 @@ def parse(document: Any, name: str) -> Protocol:
 
 def load_file(path: Path) -> Protocol:
     """Read one protocol file. Raises BadInput."""
-    protocol = parse(read_document(path), str(path))
+    protocol = with_sources(parse(read_document(path), str(path)), path)
     if not path.is_relative_to(protocols_folder()):
         protocol._path = path
     return protocol

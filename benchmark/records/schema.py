@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from benchmark.protocols.cells import Cell
+from benchmark.protocols.transfer import Reset
 from benchmark.records import canonical
 from benchmark.records.machine import Machine
 from benchmark.utils.errors import BadInput
@@ -74,6 +75,20 @@ class MethodRef(Frozen):
     parameters: dict[str, bool | int | float | str]
     hook: Annotated[HookRef | None, ADDED] = None
     analysis: Annotated[AnalysisRef | None, ADDED] = None
+
+
+class SourceRef(Frozen):
+    """The network of another protocol, at the record's seed, whose mask a training took.
+
+    `reset`: see `benchmark.protocols.transfer.MasksFrom`; `weights_sha256`: of trained weights, where it has some.
+    """
+
+    protocol: ProtocolRef
+    method: str
+    level: Count
+    reset: Reset
+    mask_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
 
 
 class CellRef(Frozen):
@@ -239,6 +254,9 @@ class _Layout(Frozen):
     reason: str | None
     mask: MaskFacts | None
     scores: Annotated[ScoreFacts | None, ADDED] = None
+    source: Annotated[SourceRef | None, ADDED] = Field(
+        default=None, description="where its mask comes from, if not here"
+    )
     hook_facts: Annotated[dict[str, float] | None, ADDED] = Field(
         default=None, description="what a hook counted: mask_moves, weights_ever_left, dense_gradients, ..."
     )

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmark.claims.observations import metric_of, reported_metric
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, title, train_steps
+from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, source_of, title, train_steps
 from benchmark.protocols.methods import MethodSpec
 from benchmark.records import submissions
 from benchmark.records.masks import Bits, NestedMasks, mask_digest, nested_masks_in
@@ -72,6 +72,7 @@ def contradictions(
     else:
         yield from _against_levels(protocol, cell, record.mask)
         yield from _steps(protocol, cell, record.cost)
+        yield from _against_source(protocol, record)
         yield from _own_figures(record.measured) if record.measured else _own_scores(protocol, record)
         if mask is not None:
             yield from _against_mask(protocol, record.mask, mask)
@@ -118,6 +119,24 @@ def _steps(protocol: Protocol, cell: Cell, cost: CostFacts) -> Iterator[str]:
         before = protocol.recipe.steps if isinstance(spec, MethodSpec) and spec.schedule.scores == "trained" else 0
         if cost.mask_train_steps != before:
             yield f"{cost.mask_train_steps} steps for its mask, the method takes {before}"
+
+
+def _against_source(protocol: Protocol, record: Record) -> Iterator[str]:
+    cell = cell_of(record)
+    taken, named = source_of(protocol, cell), record.source
+    if taken is None or named is None:
+        if named is not None or taken is not None:
+            yield "it names a source of its mask, and the protocol none" if named else "it names no source of its mask"
+        return
+    source, of = taken
+    if (named.protocol.digest, named.method, named.level) != (source.digest, of.method, of.level):
+        yield f"its mask is of {named.protocol.id} {named.method} level {named.level}, the protocol's of {title(of)}"
+    spec, own = protocol.pruning_method(cell.method), protocol.method(cell.method)
+    if spec.masks_from is not None and named.reset != spec.masks_from.reset:
+        yield f"its reset is {named.reset}, the protocol's {spec.masks_from.reset}"
+    takes_it_as_it_is = isinstance(own, MethodSpec) and own.hook is None
+    if takes_it_as_it_is and record.mask is not None and record.mask.sha256 != named.mask_sha256:
+        yield "its mask is not the one that it names of its source"
 
 
 def _own_figures(figures: Measured) -> Iterator[str]:

@@ -8,7 +8,7 @@ pure function of tensors on the device, so it can be captured as a CUDA graph.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, pi
 from types import MappingProxyType
@@ -43,7 +43,8 @@ class Run:
     the replica's own random generator for this step. `scores`: what a learner trains in the weights' place, per
     prunable tensor; empty where weights are trained. `coming(k)`: the batch of the update k after the next, where the
     epoch ends from its first one on again. `held_out()`: inputs and labels of the validation examples, as the split
-    orders them.
+    orders them. `extra_parameters`: leaves of the hook's own, by name, that the optimizer trains with the network's as
+    long as they are there; `network` or `loss` has to compute with the very tensors.
     """
 
     network: nn.Module
@@ -55,6 +56,7 @@ class Run:
     scores: dict[str, Tensor] = field(default_factory=dict)
     coming: Callable[[int], tuple[Tensor, Tensor]] = _no_batch
     held_out: Callable[[], tuple[Tensor, Tensor]] = _nothing_held_out
+    extra_parameters: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Hook(ABC):
@@ -92,7 +94,8 @@ class Hook(ABC):
 
     def resume(self, state: Mapping[str, Tensor], run: Run) -> None:  # noqa: B027 - most hooks remember nothing
         """Go on from `state` in a new process. Whoever has changed `run.network` or `run.loss` changes it again here;
-        weights, masks and frozen entries are those of the checkpoint already."""
+        weights, masks and frozen entries are those of the checkpoint already. So do `run.extra_parameters` become, once
+        tensors of their names and shapes are put there, whatever these hold."""
 
 
 class GathersScores(Hook):
@@ -110,6 +113,15 @@ class GathersScores(Hook):
     @abstractmethod
     def forward_passes(self) -> int:
         """Of a batch each, that the scores have taken."""
+
+
+class CountsLeft(Hook):
+    """Decides itself how many weights are left, whatever density is asked for, and counts them as it trains."""
+
+    @property
+    @abstractmethod
+    def left(self) -> Sequence[Sequence[int]]:
+        """After each epoch, by tensor in the order of masks, how many weights compute."""
 
 
 class MovingMasks(Hook):

@@ -178,10 +178,11 @@ class LearnedReplica:
         if (
             run.network is not network.module
             or run.loss is not network.loss
+            or run.extra_parameters
             or any(m.any() for m in run.frozen.values())
         ):
             raise BadInput(
-                "a learner", "changes the network, its loss or what is frozen", "Change scores and masks only"
+                "a learner", "changes the network, its loss, what is frozen or trained", "Change scores and masks only"
             )
         moved = {name: mask for name, mask in run.masks.items() if not torch.equal(mask, network.left[name])}
         self.step.move_masks(moved)

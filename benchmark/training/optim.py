@@ -62,10 +62,15 @@ def make_optimizer(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.
     )
     if isinstance(optimizer, ShrinkingSGD):
         optimizer.shrinks_by = recipe.weight_decay
-    if recipe.momentum:
+    begin_velocity(optimizer, parameters)
+    return optimizer
+
+
+def begin_velocity(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
+    """A velocity of zero for each of these parameters, where the optimizer has momentum."""
+    if optimizer.defaults.get("momentum"):
         for parameter in parameters:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
 
 
 class ShrinkingSGD(torch.optim.SGD):

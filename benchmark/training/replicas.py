@@ -264,8 +264,10 @@ class Stacked:
         return runs
 
     def apply(self, runs: Sequence[Run]) -> bool:
-        """See `ReplicaGroup`. Raises BadInput if a hook has replaced a network, or the loss of one replica only."""
+        """See `ReplicaGroup`. Raises BadInput if a hook has replaced a network, or the loss of one replica only, or
+        brings parameters."""
         other = any(run.network is not network for run, network in zip(runs, self._networks, strict=True))
+        other = other or any(run.extra_parameters for run in runs)
         if other or any(run.loss is not runs[0].loss for run in runs):
             raise BadInput("a hook", "changed one network or loss of a stack, which has one of each", "Use streams")
         changed = self.stack.loss is not runs[0].loss or any(run.frozen for run in runs) or any(self._frozen)
@@ -336,7 +338,7 @@ class _Member:
             for name, (tensor, shaped) in self.step.optimizer_state(place).items():
                 wide = self.columns.restore({parameter: tensor})[parameter] if self.columns and shaped else tensor
                 found[f"optimizer.{place}.{name}"] = wide.clone()
-        return found
+        return found | self.step.extra.saved()
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
         self.network.module.load_state_dict(self._narrow(under("module.", saved)))
@@ -344,18 +346,22 @@ class _Member:
             whole = under(f"optimizer.{place}.", saved)
             own = {key: self._narrow({name: t})[name] if t.dim() == parameter.dim() else t for key, t in whole.items()}
             self.step.optimizer.state[parameter] = {key: _laid_out_as(parameter, t) for key, t in own.items()}
+        self.step.extra.restore(saved)
 
     def run(self, done: int) -> Run:
         tables, network, rng = self.step.tables, self.network, generators(self.replica.seed, done)
         coming, held_out = partial(tables.coming, done), partial(tables.held_out, self.replica.split.validation)
         masks, frozen = dict(self.masks), dict(self.frozen)
-        return Run(network.module, masks, frozen, network.loss, coming, rng, coming=coming, held_out=held_out)
+        run = Run(network.module, masks, frozen, network.loss, coming, rng, coming=coming, held_out=held_out)
+        run.extra_parameters = dict(self.step.extra.held)
+        return run
 
     def apply(self, run: Run) -> bool:
         other = run.network is not self.network.module
         if other:
             self.network.adopt(run.network)
         changed = other or self.network.loss is not run.loss or bool(run.frozen) or bool(self.frozen)
+        changed = self.step.extra.train(run.extra_parameters) or changed
         self.network.loss, self.masks, self.frozen = run.loss, run.masks, run.frozen
         self.step.move_masks(run.masks)
         self.step.freeze(run.frozen)

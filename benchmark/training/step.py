@@ -17,6 +17,7 @@ from torch.func import functional_call, vmap
 from benchmark.networks.layers import dropouts, give_words
 from benchmark.training.batches import Tables
 from benchmark.training.device import arithmetic
+from benchmark.training.extra import ExtraParameters
 from benchmark.training.fused.layers import fuse
 from benchmark.training.optim import updating
 from benchmark.training.stacked_layers import stackable
@@ -150,6 +151,7 @@ class Step:
         moving: bool = False,
     ) -> None:
         self.trained, self.tables, self.optimizer, self.rates = trained, tables, optimizer, rates
+        self.extra = ExtraParameters(optimizer, trained.parameters)
         self._update = updating(optimizer)
         # A mask of ones changes nothing: skip the multiplication.
         own = trained.parameters  # a mask is laid out in memory as its parameter, and so as the gradient
@@ -176,6 +178,7 @@ class Step:
             self._update()
         for parameter in self.trained.parameters.values():
             parameter.grad = None
+        self.extra.drop_gradients()
         tables.counter.add_(1)
 
     def move_masks(self, masks: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,9 @@ def test_every_decidable_statement_has_its_claims() -> None:
         "renda2020": (8, 8, 9), "rigl": (2, 1, 3), "snip": (5, 4, 7), "stabilizing": (13, 13, 21),
         "synflow": (140, 126, 127), "zhou": (2, 2, 5), "pensia": (14, 14, 17), "rare-gems": (16, 16, 19),
         "set": (9, 8, 10), "escalate": (4, 4, 4), "lmc": (4, 3, 20), "svcca": (7, 7, 7), "neq": (7, 5, 9),
-        "tost": (14, 1, 1), "recovery": (4, 4, 8), "elesedy": (6, 6, 8), "bingo": (3, 3, 5),
+        "tost": (14, 1, 1), "recovery": (4, 4, 8), "elesedy": (6, 6, 8), "bingo": (3, 3, 5), "dst": (10, 7, 8),
         "evci": (12, 10, 11), "plantnseek": (12, 12, 16),
+        "mehta": (12, 10, 18),
     }  # fmt: skip
     left = {entry.id for paper in PAPERS for entry in paper.not_decided}
     of_lth = (31, *range(38, 41), *range(43, 46), *range(48, 58), *range(60, 63))
@@ -217,7 +219,12 @@ def test_published_runs_by_hand() -> None:
     tickets = by_id["mnist1d-curve-imp"].published_runs(PROTOCOLS["mnist1d/mlp"])
     assert tickets == {level: TABLE["imp", level] for level in range(100)}
     panel = PROTOCOLS["synflow/vgg11-tiny"]
-    assert by_id["synflow-fig6-vgg11-tiny-snip"].published_runs(panel)[12] == (0.5, 5.23, 6.79)
+    snip = by_id["synflow-fig6-vgg11-tiny-snip"].published_runs(panel)
+    assert 12 not in snip  # its runs there are 0.5, 5.23 and 6.79 %
+    runs = {row.x: row.values for row in published.results("synflow", "figure-6")
+            if (row.setting, row.method) == ("tinyimagenet-vgg11_bn", "snip")}  # fmt: skip
+    assert runs[3.0] == (0.5, 5.23, 6.79)
+    assert all(snip[level] == runs[level / 4] for level in snip)
     dense = by_id["synflow-fig6-vgg11-tiny-dense"].published_runs(panel)
     by_pruner = (166.76, 166.45, 167.03, 166.85, 167.59)  # random, magnitude, SNIP, GraSP, SynFlow at 10^0
     assert sum(dense[0]) == pytest.approx(sum(by_pruner))
@@ -296,3 +303,16 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
     path.write_text("- 1\n")
     with pytest.raises(BadInput, match=r"list\.yaml"):
         published.load_file(path)
+
+
+def test_curves_of_synflow_leave_out_what_is_known_worse_than_the_margin_and_nothing_else() -> None:
+    """By the sample deviation of three runs; every other level from 1 on is compared."""
+    for claim, rule in of(Curve):
+        protocol = PROTOCOLS[claim.protocol]
+        if protocol.paper.key != "synflow" or rule.of.method == "dense":
+            continue
+        levels = tuple(range(1, len(protocol.levels.densities) + 1))
+        whole = rule.model_copy(update={"of": rule.of.model_copy(update={"levels": levels})})
+        margin = protocol.statistics.margins.accuracy_points
+        known = [lv for lv, runs in whole.published_runs(protocol).items() if statistics.stdev(runs) <= margin]
+        assert sorted(known) == sorted(listed(rule.of.levels)), claim.id

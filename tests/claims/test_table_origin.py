@@ -204,8 +204,10 @@ OURS = {
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
     "rare-gems": {"rg-t2-drop"},
     "lmc": {"lmc-mnist", "lmc-early", "lmc-lenet-dense"},  # the abstract, and a direction
-    "recovery": {"recov-5", "recov-6"},  # the abstract
+    "recovery": {"recov-5", "recov-6", "recov-7", "recov-8"},  # the abstract; images
     "bingo": {"bingo-share", "bingo-imp-share"},  # the rows of its Table 1
+    "mehta": {"mehta-lenet-linear"}  # directions, of every way to train a target
+    | {f"mehta-lenet-{arm}-{reset}" for arm in ("full", "linear", "head") for reset in ("theta0", "random")},
 }
 
 
@@ -288,3 +290,15 @@ def test_mnist1d_is_carried() -> None:
         for method in ("imp", "random"):
             assert final[method, fact["sparsity"]] == fact[f"{method}_final"]
     assert {claim["id"] for claim in there["claims"]} <= {s.id for s in published.load("mnist1d").statements}
+
+
+def test_both_shares_of_dst_stand_in_its_table() -> None:
+    """Rows by density and mean; the text's 7.87 % is no row of the table, and stands in a statement."""
+    with (SHARED / "dst-2005.06870.yaml").open(encoding="utf-8") as file:
+        there = yaml.safe_load(file)["results"]
+    table = {(r["kept_pct"] if r["method"] == "DST" else 100.0, r["mean"], r["std"])
+             for r in there if r["source_location"] == "Table 1"}  # fmt: skip
+    assert {(row.x, row.mean, row.spread) for row in carried("dst")} == table
+    (text,) = (r for r in there if r["source_location"] == "text to Fig. 3")
+    (conflict,) = (s for s in published.load("dst").whole_statements if s.id == "dst-1")
+    assert conflict.value == [2.48, round(100 * text["x_remaining"], 2)]

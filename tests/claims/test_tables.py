@@ -22,6 +22,7 @@ Lines = list[dict[str, str]]
 
 # From the index of what was collected: rows of each paper, statements of each paper.
 NUMBERS = {
+    "dst": 16,  # shares stand in the column of x
     "bingo": 4, "grasp": 146, "oes": 10, "rare-gems": 20, "recovery": 3, "rigl": 43, "snfs": 84, "stabilizing": 140,
     "pensia": 2 * (25 + 328 + 656),  # after the last epoch, and the largest after any
     "set": 2 * 3 + 2 * 3,  # three arms in two settings, after the last epoch, and the largest after any
@@ -31,20 +32,22 @@ NUMBERS = {
     "readme-misc": 29 + 2,  # two times in minutes beside the accuracies
 }  # fmt: skip
 STATEMENTS = {
-    "lth": 66, "missing-mark": 7, "lmc": 17 + 3, "svcca": 4, "rare-gems": 4 + 15,  # its abstract; rows of its tables
+    "lth": 66, "missing-mark": 7, "lmc": 17 + 3, "svcca": 4 + 3,
+    "rare-gems": 4 + 15,  # its abstract; rows of its tables
     "synflow": 16 + 64 + 1 + 28 + 4 + 8 + 6,  # curves of its figures, of which GraSP's decide nothing; masks
     "plantnseek": 12 + 4,  # collapse by task and method
     "zhou": 5, "tost": 1,
     "neq": 6 + 3,  # and the rows of its runs that a protocol measures
     "evci": 6 + 5,  # and the rows of its table
     "elesedy": 8,
+    "dst": 8,  # the conflict, rows of its table, the text to Fig. 3
     "pensia": 5 + 12,  # and the runs that it measures again
     "set": 4 + 6,  # and the rows of its table
     "snip": 4 + 3,  # and its Table 1, a network each, and Fig. 3
     "grasp": 2 + 22,  # and the rows of its tables
     "stabilizing": 8 + 13,  # and its tables, Lenet's not decided
-    "rigl": 1 + 2, "snfs": 0, "bingo": 3 + 2, "mehta": 11, "oes": 0, "readme-misc": 1, "abstract-only": 6,
-    "recovery": 4 + 2,  # and the abstract
+    "rigl": 1 + 2, "snfs": 0, "bingo": 3 + 2, "mehta": 11 + 7, "oes": 0, "readme-misc": 1, "abstract-only": 6,
+    "recovery": 4 + 2 + 2,  # and the abstract; images
     "mnist1d": 5 + 2,  # and its two curves
     "escalate": 4,  # arithmetic and directions; its ratios are in abstract-only
     "renda2020": 9,  # orders of its plot data, and its accuracies, which decide nothing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -15,7 +15,7 @@ from benchmark.planning.batching import Batch, costs_of, packed
 from benchmark.planning.cost import CostModel, Throughput, this_device
 from benchmark.planning.plan import PlannedJob
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import Cell
+from benchmark.protocols.cells import Cell, source_cells
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.training.device import device_name
@@ -91,6 +91,7 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
     """
     costs, budget = costs_of(jobs, store), Budget(options.deadline, options.seconds)
     harnesses: dict[str, Harness] = {}
+    taken = _taken_from({item.job.protocol for item in jobs})
     longest = inf if options.seconds is None or options.device != "cpu" else options.seconds
     waiting = [item for item in jobs if item.seconds <= longest * len(item.job.cells)]
     while waiting:
@@ -100,7 +101,8 @@ def work(jobs: Sequence[PlannedJob], store: Store, options: Options, events: Eve
                 return  # a look at each of thousands of jobs would take minutes
             protocol = batch.jobs[0].job.protocol
             if protocol.key not in harnesses:
-                harnesses[protocol.key] = _harness(protocol, store, options, events, costs, budget)
+                keep = taken.get(protocol.key, frozenset()).__contains__
+                harnesses[protocol.key] = _harness(protocol, store, options, events, costs, budget, keep)
             harness = harnesses[protocol.key]
             harness.tries.left = 0
             try:
@@ -136,8 +138,24 @@ def placement_for(protocol: Protocol, device: str) -> Placement | None:
     return Placement("cuda", strategy, fused_on(name, strategy, protocol.recipe.precision))
 
 
+def _taken_from(protocols: Iterable[Protocol]) -> dict[str, frozenset[Cell]]:
+    """By the key of a source protocol, its cells whose trained networks others of these start from."""
+    found: dict[str, frozenset[Cell]] = {}
+    for protocol in protocols:
+        for method in protocol.pruning_methods:
+            for source, cells in source_cells(protocol, method).items():
+                found[source.key] = found.get(source.key, frozenset()) | cells
+    return found
+
+
 def _harness(
-    protocol: Protocol, store: Store, options: Options, events: Events, costs: CostModel, budget: Budget
+    protocol: Protocol,
+    store: Store,
+    options: Options,
+    events: Events,
+    costs: CostModel,
+    budget: Budget,
+    keep: Callable[[Cell], bool],
 ) -> Harness:
     def recorded(cell: Cell, record: Record) -> None:
         budget.end_promise()
@@ -150,6 +168,7 @@ def _harness(
         second_tries=options.second_tries,
         checkpoint_seconds=options.checkpoint_seconds,
         placement=placement_for(protocol, options.device),
+        keep=keep,
         may_start=budget.fits,
         on_progress=lambda cell, done, total, latest: events.progress(protocol, cell, done, total, latest),
         on_record=recorded,

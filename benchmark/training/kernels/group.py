@@ -165,11 +165,12 @@ class Member:
         return Run(self.module, masks, frozen, loss, coming, rng, coming=coming, held_out=held_out)
 
     def apply(self, run: Run) -> bool:
-        """Go on as a hook has left the run. Raises BadInput if it has replaced the network or the loss.
+        """Go on as a hook has left the run. Raises BadInput if it has replaced the network or the loss, or brings
+        parameters.
 
         Nothing was captured, so nothing has to be captured again.
         """
-        if run.network is not self.module or run.loss != self.setup.task.loss:
+        if run.network is not self.module or run.loss != self.setup.task.loss or run.extra_parameters:
             raise BadInput("a hook", "replaces the network or the loss", "Portable arithmetic has its own: use torch's")
         weights = {name: t.detach().clone() for name, t in run.network.state_dict().items()}
         memory: dict[str, dict[str, Tensor]] = {
