@@ -11,6 +11,7 @@ from benchmark.claims.observations import Observations, score_slope
 from benchmark.claims.wording import number
 from benchmark.protocols.cells import axis_value, density_text
 from benchmark.records.schema import Record
+from benchmark.report.taxonomy import examples_scored, taxonomy
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def _standing(seen: Observations, method: str) -> MaskStanding:
             by_seed.setdefault(seed, {})[level] = group[0]
     empty = {s: {lv: r.mask.collapsed_layers for lv, r in own.items() if r.mask} for s, own in by_seed.items()}
     first = Counter(layer for own in empty.values() for layer in next((gone for gone in own.values() if gone), ()))
-    wanted = _wanted(seen, method)
+    wanted, kind = _wanted(seen, method), taxonomy(seen, method)
     every = [record for own in by_seed.values() for record in own.values()]
     once = [r for r in every if r.scores and r.scores.rounds == 1]
     slopes = [slope for r in once if (slope := score_slope(r)) is not None]
@@ -62,7 +63,7 @@ def _standing(seen: Observations, method: str) -> MaskStanding:
         {layer: first[layer] for layer in order},
         max(errors, default=None),
         fmean(slopes) if slopes else None,
-        fmean(costs) if (costs := [r.cost.prune_examples for r in every if r.cost]) else 0.0,
+        fmean(costs) if (costs := [examples_scored(kind, r.cost) for r in every if r.cost]) else 0.0,
     )
 
 

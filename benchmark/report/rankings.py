@@ -18,7 +18,15 @@ from benchmark.claims.wording import number
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, cells_of, density_text, method_names, unit_name
 from benchmark.records.schema import CostFacts, Record
-from benchmark.report.taxonomy import COST_GROUPS, CostGroup, Taxonomy, is_control, ranked_methods, taxonomy
+from benchmark.report.taxonomy import (
+    COST_GROUPS,
+    CostGroup,
+    Taxonomy,
+    examples_scored,
+    is_control,
+    ranked_methods,
+    taxonomy,
+)
 
 
 @dataclass(frozen=True)
@@ -112,28 +120,29 @@ def standing(seen: Observations, method: str, level: int, rank: int | None = Non
     if not values:
         return None
     steps = list(seen.by_seed("early-stop-step", (method, level)).values())
+    kind = None if method == DENSE else taxonomy(seen, method)
     return Standing(
         method,
         level,
         statistics.estimate(list(values.values()), seen.resolution(metric)),
         statistics.estimate(steps, seen.resolution("early-stop-step")) if steps else None,
         rank,
-        _costs([r for (m, lv, _), group in seen.records.items() if (m, lv) == (method, level) for r in group]),
+        _costs([r for (m, lv, _), group in seen.records.items() if (m, lv) == (method, level) for r in group], kind),
         seen.marks.get(method),
-        None if method == DENSE else taxonomy(seen, method),
+        kind,
         method != DENSE and is_control(seen.protocol, method),
     )
 
 
-def _costs(records: Sequence[Record]) -> Costs | None:
+def _costs(records: Sequence[Record], kind: Taxonomy | None) -> Costs | None:
     found = [record.cost for record in records if record.cost is not None and record.status == "finished"]
     if not found:
         return None
     return Costs(
         fmean(c.mask_train_steps for c in found),
         fmean(c.train_steps for c in found),
-        fmean(c.prune_examples for c in found),
-        fmean(c.prune_examples + _mask_training(c.mask_train_examples, c, c.train_examples) for c in found),
+        fmean(examples_scored(kind, c) for c in found),
+        fmean(examples_scored(kind, c) + _mask_training(c.mask_train_examples, c, c.train_examples) for c in found),
         fmean(c.prune_seconds + _mask_training(c.mask_train_seconds, c, c.train_seconds) for c in found),
     )
 

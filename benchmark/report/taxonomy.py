@@ -17,6 +17,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Schedule
 from benchmark.protocols.needs import OF_TRAINED
+from benchmark.records.schema import CostFacts
 
 Decided = Literal["before training", "after a training", "over several trainings", "during training"]
 Data = Literal["no data", "few examples", "training set", "not declared"]
@@ -69,6 +70,12 @@ class Taxonomy:
         if self.data == "no data" or self.data == "few examples":  # noqa: PLR1714 - a checker of types narrows this
             return self.data
         return "whole training set"
+
+
+def examples_scored(kind: Taxonomy | None, cost: CostFacts) -> int:
+    """Examples that a pruner scored with. Of a method without data none: what went through its network, SynFlow's ones
+    in every round, are no examples, though the record counts them as it counts passes."""
+    return 0 if kind is not None and kind.data == "no data" else cost.prune_examples
 
 
 def taxonomy(seen: Observations, method: str) -> Taxonomy:

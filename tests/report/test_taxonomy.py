@@ -22,8 +22,17 @@ from benchmark.plugins.registry import locate, names, reads_data
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import Cell
 from benchmark.pruning.masks import full_masks
+from benchmark.records.schema import CostFacts
 from benchmark.records.store import Store
-from benchmark.report.taxonomy import COST_GROUPS, THETA0, Taxonomy, is_control, ranked_methods, taxonomy
+from benchmark.report.taxonomy import (
+    COST_GROUPS,
+    THETA0,
+    Taxonomy,
+    examples_scored,
+    is_control,
+    ranked_methods,
+    taxonomy,
+)
 from benchmark.training.replicas import Outcome
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import NeedFailed
@@ -227,3 +236,15 @@ def test_a_pruner_of_which_nothing_is_declared_is_not_called_free_of_data(protoc
     unknown = protocol.model_copy(update={"methods": {"mine": spec}})
     kind = taxonomy(Observations(unknown, []), "mine")
     assert (kind.data, kind.cost_group) == ("not declared", "whole training set")
+
+
+def test_a_method_without_data_scored_no_examples() -> None:
+    """SynFlow's hundred passes of ones are recorded as a hundred examples; SNIP's examples are examples."""
+    cost = CostFacts(
+        train_steps=1, train_examples=1, train_seconds=1.0, train_cpu_seconds=1.0, mask_train_steps=0,
+        prune_seconds=1.0, prune_forward_passes=100, prune_backward_passes=100, prune_examples=100,
+    )  # fmt: skip
+    seen = Observations(protocols.load("suite/mlp-mnist1d"), [])
+    scored = {method: examples_scored(taxonomy(seen, method), cost) for method in ("synflow", "snip")}
+    assert scored == {"synflow": 0, "snip": 100}
+    assert examples_scored(None, cost) == 100

@@ -255,16 +255,18 @@ class Front:
         return ["## All pages\n", f"{guide} Protocols: {', '.join(links) or 'none is measured'}.\n"]
 
     def _claims(self, room: int) -> str:
-        """Claims by paper, under the anchors that they had when this file held them: those of which something is
-        measured, and the others as far as `room` bytes allow."""
+        """Claims by paper, under the anchors that they had when this file held them, as far as `room` bytes allow:
+        first those of which something is measured."""
         shown = [(paper, found) for paper, found in self.papers if found]
-        known = {d.claim for _, found in shown for d in found if any(check.is_known for check in d.checks)}
-        room -= len(self._claim_links(shown, known).encode())
-        for name in (d.claim for _, found in shown for d in found if d.claim not in known):
+        decisions = [d for _, found in shown for d in found]
+        measured_first = sorted(decisions, key=lambda d: not any(check.is_known for check in d.checks))
+        room -= len(self._claim_links(shown, set()).encode())
+        named: set[str] = set()
+        for name in (d.claim for d in measured_first):
             room -= len(_anchors([name]))
             if room > 0:
-                known.add(name)
-        return self._claim_links(shown, known)
+                named.add(name)
+        return self._claim_links(shown, named)
 
     def _claim_links(self, shown: Sequence[tuple[Published, Sequence[Decision]]], claims: set[str]) -> str:
         links = []
