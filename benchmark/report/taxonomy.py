@@ -7,6 +7,7 @@ tests/report/test_taxonomy.py holds the answers against what methods do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -17,6 +18,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Schedule
 from benchmark.protocols.needs import OF_TRAINED
+from benchmark.protocols.transfer import Reset
 from benchmark.records.schema import CostFacts
 
 Decided = Literal["before training", "after a training", "over several trainings", "during training"]
@@ -84,14 +86,29 @@ def taxonomy(seen: Observations, method: str) -> Taxonomy:
     spec, own = protocol.pruning_method(method), protocol.methods.get(method)
     submission = seen.submissions.get(method)
     needs = submission.needs if submission else declared(spec.pruner)
-    decided = _decided(spec, needs)
+    decided = _decided(_that_decides(protocol, spec), needs)
     data: Data = "training set"
     if decided == "before training" and not (spec.hook and sees_data(spec.hook.name)):
         data = DATA.get(needs or "", "not declared")
-    weights = _weights(spec.schedule)
+    weights = OF_SOURCE[spec.masks_from.reset] if spec.masks_from else _weights(spec.schedule)
     if isinstance(own, ControlSpec) and own.control == "reinitialise":
         weights = "another draw"
     return Taxonomy(decided, data, weights, _mask(spec))
+
+
+OF_SOURCE: Mapping[Reset, str] = {
+    "trained": "trained on the source",
+    "theta0": THETA0,
+    "fine-tuned": "pruned and trained on the source",
+    "random": "another draw",
+}
+"""What the body of a network starts from that takes another protocol's masks."""
+
+
+def _that_decides(protocol: Protocol, spec: MethodSpec) -> MethodSpec:
+    """The method by which a mask is found: the source's, where masks are taken from one."""
+    taken = spec.masks_from
+    return spec if taken is None else protocol.mask_sources[taken.protocol].pruning_methods[taken.method]
 
 
 def _decided(spec: MethodSpec, needs: str | None) -> Decided:
