@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 class Train(Interface):
     """Trains one network by the protocol's recipe, on the device of the run, with the harness's one loop."""
 
-    def __call__(
+    def __call__(  # noqa: PLR0913, PLR0917 - each one is asked by some analysis
         self,
         start: Mapping[str, Tensor],
         masks: Masks | None = None,
@@ -33,14 +33,16 @@ class Train(Interface):
         snapshots: Sequence[int] = (),
         module: nn.Module | None = None,
         hooks: Callable[[], Sequence[Hook]] | None = None,
+        data: Dataset | None = None,
     ) -> Outcome:
         """The outcome of updates `first_step` + 1 to `first_step` + `steps` of the recipe.
 
         `start`: weights before masking, every parameter and buffer by name. `masks`: None for the whole network.
         `order`: names another order of examples, and other draws of augmentation and dropout, than the seed's own,
         which is None. `steps`: None for all up to the recipe's last. `snapshots`: updates after which weights are kept,
-        in the outcome's `snapshots`. `hooks`: makes new ones, that act on this training. A training that diverged has a
-        `failure`. It is resumed where it was killed.
+        in the outcome's `snapshots`. `hooks`: makes new ones, that act on this training. `data`: other examples than
+        the protocol's, as many (`Setting.data_of`). A training that diverged has a `failure`. It is resumed where it
+        was killed.
         """
         ...
 
@@ -72,6 +74,7 @@ class TrainOnce(Interface):
 class Setting:
     """One cell of an analysis protocol, ready to be measured.
 
+    `data_of(name)`: another data set, on the CPU, of the same shapes, prepared as the protocol says.
     `density`, `counts`: of the level; weights that layerwise pruning leaves there, by layer (what each tensor keeps is
     the mask's). `data`: on the CPU; None where `data.name` is none. `networks`: what `needs` asked for, masked, in eval
     mode, on the CPU. `device`: where `train` trains. `network()`: a new one with the seed's initial weights.
@@ -95,6 +98,7 @@ class Setting:
     of_seed: Callable[[int], Setting]
     split: Callable[[], Split]
     progress: Callable[[int, int], None]
+    data_of: Callable[[str], Dataset]
 
     @property
     def seed(self) -> int:

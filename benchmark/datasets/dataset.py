@@ -25,7 +25,7 @@ RANDOM_EXAMPLES = 20_000  # more than any cache holds, less than a second to mak
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples for scoring. `inputs`: (n, *input shape), float; `labels`: (n,), int64."""
+    """Training examples for scoring. `inputs`: (n, *input shape), float; `labels`: (n,), int64, or images, float."""
 
     inputs: Tensor
     labels: Tensor
@@ -38,6 +38,7 @@ class Examples:
 class Dataset:
     """Training and test parts in memory. Inputs (n, *shape), float32 or, for images, uint8; labels (n,) int64.
 
+    Labels may be images instead, (n, channels, height, width) float32; `classes` is then how many channels they have.
     `prepare` turns stored inputs into what networks read; as loaded it only makes bytes floats in [0, 1].
     """
 
@@ -69,7 +70,7 @@ def load(name: str, root: Path) -> Dataset:
         torch.from_numpy(train_y),
         torch.from_numpy(test_x),
         torch.from_numpy(test_y),
-        int(train_y.max(initial=-1)) + 1,
+        train_y.shape[1] if DATASETS.get(name).labels_are_images else int(train_y.max(initial=-1)) + 1,
         digest,
     )
 
@@ -95,8 +96,9 @@ def prepared(protocol: Protocol, root: Path) -> Dataset:
     if prod(wanted) != prod(shape) or (len(wanted) == len(shape) and wanted != shape):
         raise BadInput(f"{protocol.key}: network", f"reads {wanted}, but {spec.name} holds {shape}", "Make them agree")
     if classes != dataset.classes:
+        what = "image channels" if DATASETS.get(spec.name).labels_are_images else "classes"
         raise BadInput(
-            f"{protocol.key}: network", f"has {classes} classes, {spec.name} {dataset.classes}", "Make them agree"
+            f"{protocol.key}: network", f"has {classes} {what}, {spec.name} {dataset.classes}", "Make them agree"
         )
     return replace(dataset, prepare=Preparation(spec.mean, spec.std, spec.augmentation))
 
@@ -107,6 +109,8 @@ def random_dataset(protocol: Protocol, examples: int = RANDOM_EXAMPLES) -> Datas
     rng = np.random.default_rng(0)
     classes = network.outputs
     shape = network.input_shape
+    if DATASETS.get(spec.name).labels_are_images:
+        return _random_images(shape, classes)
     flat = len(shape) == 1 or DATASETS.get(spec.name).flat
     pixels = rng.integers(0, 256, (examples + 1000, *shape), dtype=np.uint8)
     inputs = torch.from_numpy(pixels)
@@ -115,6 +119,13 @@ def random_dataset(protocol: Protocol, examples: int = RANDOM_EXAMPLES) -> Datas
     prepare = Preparation(spec.mean, spec.std, spec.augmentation)
     parts = (stored[:examples], labels[:examples], stored[examples:], labels[examples:])
     return Dataset("random", *parts, classes, "random", prepare)
+
+
+def _random_images(shape: tuple[int, ...], channels: int) -> Dataset:
+    """One image of random pixels, clean and noisy alike, behind random inputs of this shape."""
+    rng = torch.Generator().manual_seed(0)
+    inputs, image = torch.rand(1, *shape, generator=rng), torch.rand(1, channels, *shape[1:], generator=rng)
+    return Dataset("random", inputs, image, inputs, image, channels, "random")
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Arrays = tuple[NDArray[Any], NDArray[np.int64], NDArray[Any], NDArray[np.int64], str]
-    """Training inputs (n, *shape), float32 or uint8, and labels (n,); those of the test set; `digest_of` what was read.
+    Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], str]
+    """Training inputs (n, *shape), float32 or uint8, and labels (n,), int64, or images, float32; those of the test set;
+    `digest_of` what was read.
 
     Images are (n, channels, height, width). A data set without a test set gives arrays of no rows.
     """

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmark.analyses import Analysis, Findings, checked, load_analysis
 from benchmark.analyses.setting import Copy, Setting
-from benchmark.datasets.dataset import Dataset
+from benchmark.datasets.dataset import Dataset, prepared
 from benchmark.harness.settings import Progress, Settings
 from benchmark.harness.start import State, initial_weights, untrained
 from benchmark.planning.priority import cells_for_one_seed
@@ -154,7 +154,12 @@ class AnalysisCells:
             of_seed=lambda seed: self._setting(replace(cell, seed=seed), networks, looked_at),
             split=lambda: self._examined.masks.split(cell.seed),
             progress=lambda done, total: self._progress(cell, done, total, {}),
+            data_of=self._data_of,
         )
+
+    def _data_of(self, name: str) -> Dataset:
+        spec = self.protocol.data.model_copy(update={"name": name})
+        return prepared(self.protocol.model_copy(update={"data": spec}), self.settings.data_root)
 
     def _initial(self, seed: int) -> nn.Module:
         module = untrained(self.protocol)
@@ -172,6 +177,7 @@ class AnalysisCells:
         snapshots: Sequence[int] = (),
         module: nn.Module | None = None,
         hooks: Callable[[], Sequence[Hook]] | None = None,
+        data: Dataset | None = None,
         recipe: Recipe | None = None,
     ) -> Outcome:
         """See `analyses.setting.Train`. `recipe`: in place of the protocol's."""
@@ -187,11 +193,12 @@ class AnalysisCells:
         other = recipe is not None
         recipe = recipe or protocol.recipe
         recipe = recipe if module is None else recipe.model_copy(update={"arithmetic": "torch"})
-        setup = TrainingSetup(make, recipe, protocol.evaluation, self._dataset(), load_task(protocol.task))
+        setup = TrainingSetup(make, recipe, protocol.evaluation, data or self._dataset(), load_task(protocol.task))
         words = [protocol.digest, torch.__version__, str(cell), str(order), f"{first_step} to {last}", str(placement)]
         words += [] if module is None else [repr(module)]
         words += [repr(recipe)] if other else []
         words += [] if hooks is None else [type(hook).__name__ for hook in hooks()]
+        words += [] if data is None else [data.digest]
         of = checkpoint.digest_of(words, replica.start, replica.masks)
         path = self._checkpoint_path(cell, of[:16])
         file = CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)
@@ -243,18 +250,20 @@ class _LookedAt:
     """Counts the updates behind the networks and masks that a cell was given, each network once."""
 
     def __init__(self, examined: Protocol) -> None:
-        self._examined, self._cells = examined, set[Cell]()
+        self._examined, self._cells, self._masks = examined, set[Cell](), set[Cell]()
 
     def network(self, cell: Cell) -> None:
         """A final network, with all that led to it."""
         self._cells.update(cells_for_one_seed(self._examined, [(cell.method, cell.level)]))
 
     def mask(self, cell: Cell) -> None:
-        """A mask: what led to it, without its own network."""
+        """A mask: what led to it, learning included, without its own network."""
         behind = cells_for_one_seed(self._examined, [(cell.method, cell.level)])
         self._cells.update(c for c in behind if (c.method, c.level) != (cell.method, cell.level))
+        self._masks.add(cell)
 
     @property
     def updates(self) -> int:
         """Of weights and of scores."""
-        return sum(train_steps(self._examined, c) + learning_steps(self._examined, c) for c in self._cells)
+        trained = sum(train_steps(self._examined, c) for c in self._cells)
+        return trained + sum(learning_steps(self._examined, c) for c in self._cells | self._masks)

@@ -123,6 +123,8 @@ def little_data(protocol: Protocol, scored: bool = True) -> tuple[Dataset, str]:
         words = f"some examples of {name} from {source.sample}"
     else:
         whole, words = random_dataset(protocol, 100 * _classes(protocol)), f"RANDOM PIXELS: {name} is not here"
+    if source.labels_are_images:
+        return whole, words
     per_class = max(60 if protocol.data.validation else 12, protocol.pruning.scoring.examples_per_class)
     if not scored:
         per_class = 2 + -(-(min(protocol.data.validation, 60) + protocol.recipe.batch_size) // _classes(protocol))

@@ -8,7 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from benchmark.protocols.network import BatchNormSpec, DropoutSpec
+from benchmark.protocols.network import DropoutSpec
+from benchmark.protocols.network_rules import BatchNormSpec
 
 _LOW = 0xFFFFFFFF
 
@@ -72,6 +73,25 @@ def dropout(spec: DropoutSpec | None, *places: str) -> nn.Module:
 def batch_norm(spec: BatchNormSpec, channels: int) -> nn.BatchNorm2d:
     """Batch normalisation of (n, channels, h, w)."""
     return nn.BatchNorm2d(channels, eps=spec.epsilon, momentum=spec.momentum)
+
+
+class ImageNorm(nn.BatchNorm2d):
+    """Batch norm of a network whose one example is one image: by that image's statistics in evaluation too.
+
+    So released code of Deep Image Prior evaluates: the network stays in train mode. A network that has not been trained
+    is the map of the initial statistics, mean 0 and variance 1, in evaluation: on a constant input, such as SynFlow's,
+    the image's own would leave nothing.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(x)
+        assert self.num_batches_tracked is not None  # it keeps count unless told not to
+        trained = self.num_batches_tracked.clamp(max=1).to(x.dtype)  # no branch: a graph may hold this
+        mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+        scale = self.weight / torch.sqrt(trained * variance + (1 - trained) + self.eps)
+        shift = self.bias - trained * mean * scale
+        return x * scale[:, None, None] + shift[:, None, None]
 
 
 def norm_relu(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Tensor:

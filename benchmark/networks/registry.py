@@ -14,7 +14,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import InitialRules, NetworkSpec
+from benchmark.protocols.network import NetworkSpec
+from benchmark.protocols.network_rules import InitialRules
 from benchmark.utils.errors import BadInput
 from benchmark.utils.registry import Registry
 from benchmark.utils.seeding import portable_normals

@@ -17,7 +17,8 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.levels import Level, exponential_totals
 from benchmark.protocols.methods import MethodSpec, PruningSpec, Schedule, Scoring
 from benchmark.protocols.needs import examples_of
-from benchmark.protocols.network import BatchNormSpec, VggSpec
+from benchmark.protocols.network import VggSpec
+from benchmark.protocols.network_rules import BatchNormSpec
 from benchmark.pruning.schedule import prune
 from benchmark.pruning.scorer import ScoredNetwork, declared_needs
 from benchmark.utils.seeding import stream

@@ -15,9 +15,12 @@ from typing import Final, Literal
 INPUT: Final = "input"
 
 Shapes = dict[str, tuple[int, ...]]
-Kind = Literal["convolution", "shortcut", "linear", "bias"]
+Kind = Literal["convolution", "shortcut", "linear", "bias", "norm"]
 Tensors = dict[str, tuple[Kind, tuple[int, ...]]]
-"""Name -> (kind, shape) of every tensor but batch norm's, in the order of the module's parameters."""
+"""Name -> (kind, shape) of every tensor but batch norm's, in the order of the module's parameters.
+
+Of image generators, whose batch norms are pruned too, batch norm's scales and shifts are there as well: kind norm.
+"""
 
 
 @dataclass(frozen=True)

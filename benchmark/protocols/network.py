@@ -8,13 +8,13 @@ shapes in order, multiply-adds, rules of initial values, how replicas are best t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from benchmark.protocols.generators import DeepDecoderSpec, HourglassSpec
 from benchmark.protocols.graph import (
     INPUT,
     Edge,
@@ -29,36 +29,15 @@ from benchmark.protocols.graph import (
     sequence,
     weight_names,
 )
+from benchmark.protocols.network_rules import (
+    BatchNormSpec,
+    BiasRule,
+    CudaStrategy,
+    InitialRules,
+    LinearRule,
+    WeightRule,
+)
 from benchmark.utils.strict_model import ADDED, Frozen
-
-WeightRule = Literal[
-    "glorot-normal",
-    "glorot-uniform",
-    "kaiming-normal-fan-in",
-    "kaiming-normal-fan-out",
-    "lecun-normal",
-    "pytorch-uniform",
-]
-LinearRule = Literal[WeightRule, "normal-std-0.01"]
-BiasRule = Literal["zeros", "pytorch-uniform"]
-
-CudaStrategy = Literal["stacked", "streams"]
-"""How replicas are trained side by side on CUDA: as one network, or each on a stream of its own.
-
-Nothing has been measured on a GPU yet: `lotterybench speed` measures both on the device at hand. Until then the choice
-follows from what the two do. Small layers leave a GPU idle, so making each kernel larger must win: stack. Large
-convolutions fill it alone, and grouped convolutions have fewer fast kernels than plain ones in channels_last: streams.
-"""
-
-
-@dataclass(frozen=True)
-class InitialRules:
-    """Names of the rules that draw each kind of tensor; `scale` is batch norm's, whose shift starts at 0."""
-
-    convolution: str
-    linear: str
-    bias: str
-    scale: Literal["ones", "uniform-0-1"] = "ones"
 
 
 class DropoutSpec(Frozen):
@@ -144,14 +123,6 @@ def _usual(spec: DropoutSpec | None) -> DropoutSpec | None:
     if spec is not None and not spec.is_usual:
         raise ValueError("scaled and errors: other than usual in fully connected networks only")
     return spec
-
-
-class BatchNormSpec(Frozen):
-    """Batch normalisation after every convolution; shifts start at 0, running mean and variance at 0 and 1."""
-
-    scale: Literal["ones", "uniform-0-1"]
-    momentum: float = Field(gt=0, le=1, description="weight of the newest batch in the running statistics")
-    epsilon: float = Field(gt=0)
 
 
 class ImageNetworkSpec(Frozen):
@@ -413,8 +384,11 @@ class ResNetSpec(BatchNormNetworkSpec):
         return total + channels * self.classes
 
 
-FAMILIES = (MlpSpec, LeNet5Spec, ConvSpec, VggSpec, ResNetSpec)
-NetworkSpec = Annotated[MlpSpec | LeNet5Spec | ConvSpec | VggSpec | ResNetSpec, Field(discriminator="name")]
+FAMILIES = (MlpSpec, LeNet5Spec, ConvSpec, VggSpec, ResNetSpec, HourglassSpec, DeepDecoderSpec)
+NetworkSpec = Annotated[
+    MlpSpec | LeNet5Spec | ConvSpec | VggSpec | ResNetSpec | HourglassSpec | DeepDecoderSpec,
+    Field(discriminator="name"),
+]
 NETWORK_NAMES = tuple(
     name
     for family in FAMILIES
@@ -425,8 +399,9 @@ SETS: dict[str, tuple[Kind, ...]] = {
     "weights": ("convolution", "shortcut", "linear"),
     "weights-and-biases": ("convolution", "shortcut", "linear", "bias"),
     "convolutions": ("convolution",),
+    "parameters": ("convolution", "shortcut", "linear", "bias", "norm"),
 }
-"""What `pruning.prunable` may name instead of listing tensors; batch norm's are never among them.
+"""What `pruning.prunable` may name instead of listing tensors; batch norm's are among `parameters` of generators only.
 
 `convolutions` leaves out the 1x1 convolutions of shortcuts, as The Lottery Ticket Hypothesis does.
 """

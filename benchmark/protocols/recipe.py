@@ -110,17 +110,18 @@ class DataFacts:
 
     `generated`: made on the spot, not from files, and not of pixels. `flat`: an example is a vector. `has_test_set`:
     without one, only a protocol that trains nothing can use it. `has_examples`: without any, only pruners that need
-    nothing can be asked.
+    nothing can be asked. `labels_are_images`: an example's label is an image in [0, 1] and no class; inputs are floats.
     """
 
     generated: ClassVar[bool] = False
     flat: ClassVar[bool] = False
     has_test_set: ClassVar[bool] = True
     has_examples: ClassVar[bool] = True
+    labels_are_images: ClassVar[bool] = False
 
 
 DATASETS: Registry[type[DataFacts]] = Registry(
-    "data set", "benchmark.datasets", besides=("augment", "cifar_lossless", "dataset", "source")
+    "data set", "benchmark.datasets", besides=("augment", "cifar_lossless", "dataset", "noisy_image", "source")
 )
 """Every data set by name, each in the module of that name, which loads neither torch nor numpy."""
 
@@ -179,7 +180,9 @@ class DataSpec(Frozen):
         facts = DATASETS.get(self.name)
         if facts.generated and (self.scaling != "as-generated" or self.augmentation):
             raise ValueError(f"{self.name} is generated: scaling: as-generated, no augmentation")
-        if not facts.generated and self.scaling == "as-generated":
+        if facts.labels_are_images and (self.scaling != "as-generated" or self.augmentation):
+            raise ValueError(f"{self.name} holds images in [0, 1]: scaling: as-generated, no augmentation")
+        if not (facts.generated or facts.labels_are_images) and self.scaling == "as-generated":
             raise ValueError(f"{self.name} holds pixels: scaling is unit-interval or standardised")
         if facts.flat and self.augmentation:
             raise ValueError(f"{self.name} is held as flat vectors: no augmentation")

@@ -73,6 +73,14 @@ DRAWN: Mapping[str, Drawn] = {
     "imp-fit": Drawn(
         "Fit by iterative magnitude pruning", "round", "rounds of pruning", {"psnr": "network"}, "PSNR, dB", first=0
     ),
+    "denoising": Drawn(
+        "PSNR while a generator fits a noisy image",
+        "step",
+        "updates",
+        {"psnr": "to the clean image"},
+        "PSNR, dB",
+        first=1,
+    ),
     "iht": Drawn("Recovery by iterative hard thresholding", "step", "steps", {"psnr": "network"}, "PSNR, dB", first=1),
     "planted-imp": Drawn(
         "Recovery by iterative magnitude pruning",

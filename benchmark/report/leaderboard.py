@@ -24,6 +24,8 @@ from benchmark.report.board.protocol_pages import protocol_page
 from benchmark.report.curves_svg import curves_svg
 from benchmark.report.forest import forest
 from benchmark.report.forest_svg import forest_svg
+from benchmark.report.image_strip import TITLE as IMAGES_TITLE
+from benchmark.report.image_strip import denoised, strip_svg
 from benchmark.report.rankings import has_records
 from benchmark.report.similarity_svg import matrices, similarity_svg
 from benchmark.report.trade_off import trade_off, trade_off_svg
@@ -81,6 +83,8 @@ def _pictures(store: Store, seen: Observations, page: str) -> Iterator[tuple[str
         yield f"{page}-curves-{number}.svg", picture.title, curves_svg(seen.protocol.id, picture)
     if found := matrices(store, seen):
         yield f"{page}-layers.svg", "Similarity of layers", similarity_svg(seen.protocol, found)
+    if images := denoised(store, seen):
+        yield f"{page}-images.svg", IMAGES_TITLE, strip_svg(seen.protocol.id, images)
 
 
 def _heading(board: Path, up: str, extra: Sequence[Store]) -> str:

@@ -28,6 +28,7 @@ from benchmark.report.html.guides import Guide
 from benchmark.report.html.looks import Look, looks_of
 from benchmark.report.html.overview import by_verdict
 from benchmark.report.html.series import layer_map, learning, line, published_lines
+from benchmark.report.image_strip import denoised, strip_svg
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
 from benchmark.report.similarity_svg import matrices, similarity_svg
@@ -205,6 +206,7 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "analyses": facts.analyses(seen),
         "analysis_curves": [Markup(curves_svg(protocol.id, found)) for found in curve_pictures(site.store, seen)],
         "matrices": Markup(similarity_svg(protocol, alike)) if (alike := matrices(site.store, seen)) else "",
+        "images": Markup(strip_svg(protocol.id, images)) if (images := denoised(site.store, seen)) else "",
         "trade_off": Markup(trade_off_svg(protocol.id, bits)) if (bits := trade_off(seen)) else "",
         "methods": [
             (method, method_words(protocol, method), facts.kind_words(seen, method), method in measured)

@@ -1,0 +1,77 @@
+"""OES: a mask learned on one noisy image, at initialization, by Gumbel-softmax gates (Ghosh et al., ICML 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Learner, Recipe, Run
+
+
+class OptimalEyeSurgeon(Learner):
+    """Scores are logits p, 0 at first. Every update draws a gate for each parameter from the relaxed Bernoulli
+    distribution of sigmoid(p): m = sigmoid((p + l) / T), with l logistic noise and T the temperature.
+
+    That is what the released soft_quantize gives for two values, 1 and 0: the softmax of
+    (log sigmoid(p) + g1, log(1 - sigmoid(p)) + g0) / T with Gumbel noise g, since g1 - g0 is logistic. The loss is the
+    reconstruction error plus `kl` times the mean over parameters of KL(Bernoulli(sigmoid(p)), Bernoulli(p0)), with p0
+    the density asked for. The code multiplies the sum by 1e-9; `kl` = 1e-9 times its 3,008,867 parameters = 0.003 does
+    the same for a network of any size.
+
+    The mask keeps the highest p over all parameters together (global), ties as the protocol breaks them.
+    """
+
+    needs = "training set"
+    paper = "arXiv 2406.05288"
+
+    def __init__(self, kl: float = 0.003, temperature: float = 0.2) -> None:
+        if kl < 0 or temperature <= 0:
+            raise ValueError("kl is not below 0 and temperature above 0")
+        self.kl, self.temperature = kl, temperature
+        self.noise: dict[str, Tensor] = {}
+
+    def first_scores(self, weight: Tensor, rng: torch.Generator) -> Tensor:  # noqa: ARG002
+        """0: a gate is open with probability 1/2."""
+        return torch.zeros(weight.shape)
+
+    def mask(self, scores: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Learner`: the gates under this update's noise."""
+        return {name: torch.sigmoid((p + self.noise[name]) / self.temperature) * left[name]
+                for name, p in scores.items()}  # fmt: skip
+
+    def penalty(self, scores: Mapping[str, Tensor]) -> Tensor | None:
+        """See `Learner`: `kl` times the mean divergence from gates open with probability p0."""
+        size = sum(p.numel() for p in scores.values())
+        prior = sum(self.target.values()) / size
+        sums = [divergence(torch.sigmoid(p), prior).sum() for p in scores.values()]
+        return self.kl * torch.stack(sums).sum() / size
+
+    def ranking(self, scores: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
+        """See `Learner`: the logits themselves, for their sign counts. All are left until the end."""
+        return {name: p.detach() for name, p in scores.items()}
+
+    def when(self, recipe: Recipe, updates_per_epoch: int) -> Iterable[int]:  # noqa: ARG002
+        """See `Hook`: before every update, to draw its noise."""
+        return range(recipe.steps)
+
+    def at(self, step: int, run: Run) -> None:  # noqa: ARG002
+        """See `Hook`: logistic noise, log u - log(1 - u)."""
+        rng = run.rng("gates")
+        for name, p in run.scores.items():
+            u = torch.rand(p.shape, generator=rng).clamp(1e-6, 1 - 1e-6)
+            self.noise[name] = (u.log() - (1 - u).log()).to(p.device)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """See `Hook`."""
+        return dict(self.noise)
+
+    def resume(self, state: Mapping[str, Tensor], run: Run) -> None:
+        """See `Hook`."""
+        self.noise = {name: state[name].to(p.device) for name, p in run.scores.items() if name in state}
+
+
+def divergence(q: Tensor, prior: float) -> Tensor:
+    """KL(Bernoulli(q), Bernoulli(prior)), entry by entry, with the released code's 1e-6 inside its logarithms."""
+    return q * ((q + 1e-6) / prior).log() + (1 - q) * ((1 - q + 1e-6) / (1 - prior)).log()

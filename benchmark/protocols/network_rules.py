@@ -1,0 +1,47 @@
+"""What specs of networks are written with: rules of initial values, batch norm's fields, how replicas share a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from benchmark.utils.strict_model import Frozen
+
+WeightRule = Literal[
+    "glorot-normal",
+    "glorot-uniform",
+    "kaiming-normal-fan-in",
+    "kaiming-normal-fan-out",
+    "lecun-normal",
+    "pytorch-uniform",
+]
+LinearRule = Literal[WeightRule, "normal-std-0.01"]
+BiasRule = Literal["zeros", "pytorch-uniform"]
+
+CudaStrategy = Literal["stacked", "streams"]
+"""How replicas are trained side by side on CUDA: as one network, or each on a stream of its own.
+
+Nothing has been measured on a GPU yet: `lotterybench speed` measures both on the device at hand. Until then the choice
+follows from what the two do. Small layers leave a GPU idle, so making each kernel larger must win: stack. Large
+convolutions fill it alone, and grouped convolutions have fewer fast kernels than plain ones in channels_last: streams.
+"""
+
+
+@dataclass(frozen=True)
+class InitialRules:
+    """Names of the rules that draw each kind of tensor; `scale` is batch norm's, whose shift starts at 0."""
+
+    convolution: str
+    linear: str
+    bias: str
+    scale: Literal["ones", "uniform-0-1"] = "ones"
+
+
+class BatchNormSpec(Frozen):
+    """Batch normalisation after every convolution; shifts start at 0, running mean and variance at 0 and 1."""
+
+    scale: Literal["ones", "uniform-0-1"]
+    momentum: float = Field(gt=0, le=1, description="weight of the newest batch in the running statistics")
+    epsilon: float = Field(gt=0)
