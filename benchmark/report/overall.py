@@ -25,7 +25,7 @@ EXPLAINED = (
     "any rank that no significant comparison excludes; shown are the means, over places, of the lowest and the highest "
     "of these, and of how many methods. Methods are measured at different places: read shares beside the number of "
     "places (of protocols). Examples seen and seconds: what it takes to find the mask, trainings that only serve for "
-    "that and inputs that a pruner makes itself included, as means over places."
+    "that included, inputs that a pruner makes itself not, as means over places."
 )
 
 
