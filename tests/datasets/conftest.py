@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from data_files import Batches, Pixels, Server, batch, idx, md5
+from data_files import Batches, Pixels, Server, batch, idx, md5, packed_matrix
 from PIL import Image
 
-from benchmark.datasets import cifar10, fashion_mnist, tiny_imagenet
+from benchmark.datasets import cifar10, fashion_mnist, smallnorb, tiny_imagenet
 from benchmark.datasets.dataset import load
 
 
@@ -32,6 +34,20 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
     rng = np.random.default_rng(0)
     made = {name: batch(rng, 10, "labels") for name in cifar10.MD5}
     monkeypatch.setattr(cifar10, "MD5", {name: md5(content) for name, (content, _, _) in made.items()})
+    return made
+
+
+@pytest.fixture
+def norb(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Small NORB's four matrices in small, pairs of images and categories, with their digests for the real ones."""
+    rng = np.random.default_rng(0)
+    made: dict[str, Any] = {}
+    for name, count in zip(smallnorb.SHA256, (6, 6, 5, 5), strict=True):
+        categories = (np.arange(count) % 5).astype("<i4")
+        pairs = rng.integers(0, 256, (count, 2, 96, 96)).astype(np.uint8)
+        made[name] = pairs if "-dat" in name else categories
+    digests = {name: hashlib.sha256(packed_matrix(matrix)).hexdigest() for name, matrix in made.items()}
+    monkeypatch.setattr(smallnorb, "SHA256", digests)
     return made
 
 

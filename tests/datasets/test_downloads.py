@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import Batches, Server, contents, gz, md5, tarred, zipped
+from data_files import Batches, Server, contents, gz, md5, packed_matrix, tarred, zipped
 
 from benchmark.datasets.cifar10 import Cifar10
 from benchmark.datasets.dataset import load
+from benchmark.datasets.smallnorb import SmallNorb
 from benchmark.datasets.source import HubFile, fetch_from_mirror, needs_download, source_of
 from benchmark.datasets.tiny_imagenet import TinyImageNet
 from benchmark.protocols.recipe import DATASETS
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 NAMES = (
-    "cifar10", "cifar100", "cifar100-train-20-per-class", "fashion-mnist", "fashion-mnist-2000", "mnist", "mnist1d",
-    "none", "synthetic", "tiny-imagenet",
+    "cifar10", "cifar100", "cifar100-train-20-per-class", "fashion-mnist", "fashion-mnist-2000", "fashion-mnist-rgb32",
+    "mnist", "mnist1d", "none", "smallnorb", "synthetic", "tiny-imagenet",
 )  # fmt: skip
 
 
@@ -74,8 +75,23 @@ def test_fashion_and_tiny_come_from_their_homes(
     assert load("tiny-imagenet", tmp_path).classes == 2
 
 
+def test_small_norb_comes_from_its_home(
+    tmp_path: Path, norb: dict[str, Any], server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Server.files = {f"/{name}.gz": packed_matrix(matrix) for name, matrix in norb.items()}
+    monkeypatch.setattr(SmallNorb, "home", f"{server}/")
+    data = load("smallnorb", tmp_path)
+    assert (data.classes, data.train_inputs.shape, len(data.test_labels)) == (5, (6, 1, 96, 96), 5)
+    assert not needs_download("smallnorb", tmp_path)
+    first, *_ = norb
+    (tmp_path / "smallNORB" / f"{first}.gz").write_bytes(Server.files[f"/{first}.gz"][:-1])
+    load.cache_clear()
+    with pytest.raises(EnvironmentProblem, match="truncated or altered"):
+        load("smallnorb", tmp_path)
+
+
 @pytest.mark.parametrize(
-    "name", ["cifar10", "cifar100", "fashion-mnist", "tiny-imagenet", "cifar100-train-20-per-class"]
+    "name", ["cifar10", "cifar100", "fashion-mnist", "smallnorb", "tiny-imagenet", "cifar100-train-20-per-class"]
 )
 def test_without_a_network_the_way_out_is_named(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.datasets import CIFAR10, CIFAR100
@@ -85,6 +101,7 @@ def test_without_a_network_the_way_out_is_named(tmp_path: Path, name: str, monke
         monkeypatch.setattr(home, "url", nowhere)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", [nowhere])
     monkeypatch.setattr(TinyImageNet, "url", nowhere)
+    monkeypatch.setattr(SmallNorb, "home", nowhere)
     with pytest.raises(EnvironmentProblem, match="could not be downloaded") as caught:
         load(name, tmp_path)
     assert (

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from data_files import Pixels, gz, lay, md5, zipped
+from data_files import Pixels, gz, lay, md5, packed_matrix, zipped
 
-from benchmark.datasets import fashion_mnist, fashion_mnist_2000
+from benchmark.datasets import fashion_mnist, fashion_mnist_2000, smallnorb
 from benchmark.datasets.dataset import load
 from benchmark.datasets.tiny_imagenet import TinyImageNet
 from benchmark.utils.errors import EnvironmentProblem
@@ -43,6 +46,38 @@ def test_the_tutorials_part_of_fashion_mnist(
     assert data.train_labels.tolist() == fashion["train-labels-idx1-ubyte"][train[:20]].tolist()
     assert np.array_equal(data.test_inputs[:, 0].numpy(), fashion["t10k-images-idx3-ubyte"][test[:5]])
     assert data.test_labels.tolist() == fashion["t10k-labels-idx1-ubyte"][test[:5]].tolist()
+
+
+def test_fashion_mnist_in_the_shape_of_cifar(tmp_path: Path, fashion: dict[str, Pixels]) -> None:
+    lay(tmp_path / "FashionMNIST" / "raw", gz(fashion))
+    plain, wide = load("fashion-mnist", tmp_path), load("fashion-mnist-rgb32", tmp_path)
+    assert wide.test_inputs.shape == (10, 3, 32, 32)
+    for channel in range(3):
+        assert torch.equal(wide.train_inputs[:, channel, 2:30, 2:30], plain.train_inputs[:, 0])
+    assert int(wide.train_inputs.sum()) == 3 * int(plain.train_inputs.sum())  # the border is black
+    assert (wide.digest, wide.test_labels.tolist()) == (plain.digest, plain.test_labels.tolist())
+
+
+def test_small_norb_is_of_the_left_camera(tmp_path: Path, norb: dict[str, Any]) -> None:
+    lay(tmp_path / "smallNORB", {f"{name}.gz": packed_matrix(matrix) for name, matrix in norb.items()})
+    data = load("smallnorb", tmp_path)
+    pairs, categories, test_pairs, _ = norb.values()
+    assert np.array_equal(data.train_inputs[:, 0].numpy(), pairs[:, 0])
+    assert np.array_equal(data.test_inputs[:, 0].numpy(), test_pairs[:, 0])
+    assert data.train_labels.tolist() == categories.tolist()
+
+
+def test_a_matrix_of_another_type_is_refused(
+    tmp_path: Path, norb: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{name}.gz": packed_matrix(matrix) for name, matrix in norb.items()}
+    odd = gzip.compress(b"QL=\x1e" + bytes(20), mtime=0)  # single precision
+    first = next(iter(files))
+    digests = {name: hashlib.sha256({**files, first: odd}[f"{name}.gz"]).hexdigest() for name in norb}
+    monkeypatch.setattr(smallnorb, "SHA256", digests)
+    lay(tmp_path / "smallNORB", {**files, first: odd})
+    with pytest.raises(EnvironmentProblem, match="of an unknown type, 0x1e3d4c51"):
+        load("smallnorb", tmp_path)
 
 
 def test_our_checksums_are_torchvisions() -> None:
