@@ -33,7 +33,8 @@ class Denoising(Analysis):
     `psnr_final`: after the last update; `psnr_peak`: the best of all evaluations, at `peak_step`; `psnr_drop`: what
     the last is below that. `psnr_noisy`: of the noisy image itself. Densities of convolution weights, without biases
     and batch norm, whose first values make masking them cheap: of a shift or bias that is 0, or that batch norm takes
-    away again. Level 0 is the whole network. `image`: (3, height, width) bytes, what the network gives at the end.
+    away again. Level 0 is the whole network. Beside the record: PSNR by update, `density` of every convolution in the
+    network's order, and `image`, (3, height, width) bytes, what the network gives at the end.
     """
 
     paper = "Ghosh et al. 2024, Optimal Eye Surgeon, arXiv 2406.05288"
@@ -77,6 +78,7 @@ class Denoising(Analysis):
         curves: dict[str, NDArray[Any]] = {
             "step": steps.astype(np.int32),
             "psnr": psnr.astype(np.float32),
+            "density": by_layer(masks),
             "image": _image(setting.network(), outcome.weights, data),
         }
         return Findings(numbers, curves, outcome.steps, outcome.examples)
@@ -96,6 +98,11 @@ def densities(masks: Masks) -> dict[str, float]:
     if encoder := found.get("encoder_density"):
         found["decoder_to_encoder"] = found["decoder_density"] / encoder
     return found | {"weights": float(sum(int(mask.sum()) for mask in masks.values()))}
+
+
+def by_layer(masks: Masks) -> NDArray[np.float32]:
+    """(convolutions,) kept share of each one's weights, in the network's order."""
+    return np.array([float(mask.float().mean()) for mask in masks.values() if mask.dim() == 4], np.float32)
 
 
 def _share(masks: list[Tensor]) -> float | None:

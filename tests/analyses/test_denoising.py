@@ -10,7 +10,7 @@ import torch
 from made_once import run_all
 from tiny_denoising import SIDE, TinyImage, TinyTurned, denoising
 
-from benchmark.analyses.denoising import densities
+from benchmark.analyses.denoising import by_layer, densities
 from benchmark.protocols import Protocol, parse
 from benchmark.protocols.cells import Cell
 from benchmark.protocols.protocol import with_shapes
@@ -32,6 +32,7 @@ def test_densities_by_hand() -> None:
     assert densities(masks) == {
         "encoder_density": 0.25, "decoder_density": 0.5, "scale_density": 0.5, "decoder_to_encoder": 2.0, "weights": 4.0
     }  # fmt: skip
+    assert by_layer(masks).tolist() == [0.25, 1.0, 0.0]
     masks["down0a.weight"][:] = False
     assert "decoder_to_encoder" not in densities(masks)
     assert densities({"conv1.weight": torch.ones(1, 1, 1, 1, dtype=torch.bool)}) == {"weights": 1.0}
