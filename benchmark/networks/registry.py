@@ -13,8 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from benchmark.networks.planted import TICKETS, plant
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import NetworkSpec
+from benchmark.protocols.network import MlpSpec, NetworkSpec
 from benchmark.protocols.network_rules import InitialRules
 from benchmark.utils.errors import BadInput
 from benchmark.utils.registry import Registry
@@ -25,7 +26,7 @@ Normals = Callable[..., Tensor]
 """(shape, generator=...) to standard normal numbers."""
 
 FAMILIES: Registry[Callable[[Any], nn.Module]] = Registry(
-    "network family", "benchmark.networks", besides=("layers", "registry")
+    "network family", "benchmark.networks", besides=("layers", "planted", "registry")
 )
 """Name in a spec's `family` -> what makes the module of such a spec, with undefined weights."""
 
@@ -63,7 +64,11 @@ def initial_state(
 
     torch's normal numbers differ between instruction sets in the last bit; with `portable` arithmetic they do not.
     """
-    return draw(module, spec.initial_rules, generator, torch.randn if arithmetic == "torch" else portable_normals)
+    normals = torch.randn if arithmetic == "torch" else portable_normals
+    values = draw(module, spec.initial_rules, generator, normals)
+    if isinstance(spec, MlpSpec) and spec.planted:
+        values, _ = plant(values, TICKETS[spec.planted]())
+    return values
 
 
 def fans(weight: Tensor) -> tuple[int, int]:

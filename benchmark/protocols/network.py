@@ -69,6 +69,9 @@ class MlpSpec(Frozen):
     bias: Literal["zeros", "pytorch-linear", "normal-by-depth"]
     widths: tuple[int, ...] = Field(min_length=2, description="units per layer, input first")
     dropout: Annotated[DropoutSpec | None, ADDED] = None
+    planted: Annotated[Literal["circle"] | None, ADDED] = Field(
+        default=None, description="a ticket hidden in the initial weights, see benchmark/networks/planted.py"
+    )
 
     family: ClassVar[str] = "mlp"
     cuda_strategy: ClassVar[CudaStrategy] = "stacked"
@@ -116,6 +119,9 @@ class MlpSpec(Frozen):
     def _drops_where_it_can(self) -> Self:
         if self.dropout and (self.name == "residual-mlp" or self.dropout.after != "hidden-linear-layers"):
             raise ValueError("dropout: after hidden-linear-layers, and not in residual-mlp")
+        fits = len(self.widths) == 5 and (self.widths[0], self.widths[-1]) == (2, 4) and min(self.widths[1:-1]) >= 20
+        if self.planted and (self.name != "mlp" or not fits):
+            raise ValueError("planted: circle is of an mlp of widths [2, 20 or more, the same, the same, 4]")
         return self
 
 
