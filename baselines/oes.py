@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from benchmark.api import Learner, Recipe, Run
+from benchmark.api import Learner, uniforms
 
 
 class OptimalEyeSurgeon(Learner):
@@ -20,7 +20,7 @@ class OptimalEyeSurgeon(Learner):
     the density asked for. The code multiplies the sum by 1e-9; `kl` = 1e-9 times its 3,008,867 parameters = 0.003 does
     the same for a network of any size.
 
-    The mask keeps the highest p over all parameters together (global), ties as the protocol breaks them.
+    The mask keeps the highest p over all parameters together (global), of equal ones the first; the code draws.
     """
 
     needs = "training set"
@@ -30,16 +30,24 @@ class OptimalEyeSurgeon(Learner):
         if kl < 0 or temperature <= 0:
             raise ValueError("kl is not below 0 and temperature above 0")
         self.kl, self.temperature = kl, temperature
-        self.noise: dict[str, Tensor] = {}
 
     def first_scores(self, weight: Tensor, rng: torch.Generator) -> Tensor:  # noqa: ARG002
         """0: a gate is open with probability 1/2."""
         return torch.zeros(weight.shape)
 
     def mask(self, scores: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Learner`: the gates under this update's noise."""
-        return {name: torch.sigmoid((p + self.noise[name]) / self.temperature) * left[name]
-                for name, p in scores.items()}  # fmt: skip
+        """See `Learner`: the gates under this update's noise; without noise where the network is measured."""
+        return {
+            name: torch.sigmoid((p + self.noise(p, number)) / self.temperature) * left[name]
+            for number, (name, p) in enumerate(scores.items())
+        }
+
+    def noise(self, p: Tensor, number: int) -> Tensor:
+        """Logistic noise of the shape of the tensor of this number: log u - log(1 - u)."""
+        if self.words is None:
+            return torch.zeros_like(p)
+        u = uniforms(self.words, p.shape, number).clamp(1e-6, 1 - 1e-6)
+        return u.log() - (1 - u).log()
 
     def penalty(self, scores: Mapping[str, Tensor]) -> Tensor | None:
         """See `Learner`: `kl` times the mean divergence from gates open with probability p0."""
@@ -51,25 +59,6 @@ class OptimalEyeSurgeon(Learner):
     def ranking(self, scores: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
         """See `Learner`: the logits themselves, for their sign counts. All are left until the end."""
         return {name: p.detach() for name, p in scores.items()}
-
-    def when(self, recipe: Recipe, updates_per_epoch: int) -> Iterable[int]:  # noqa: ARG002
-        """See `Hook`: before every update, to draw its noise."""
-        return range(recipe.steps)
-
-    def at(self, step: int, run: Run) -> None:  # noqa: ARG002
-        """See `Hook`: logistic noise, log u - log(1 - u)."""
-        rng = run.rng("gates")
-        for name, p in run.scores.items():
-            u = torch.rand(p.shape, generator=rng).clamp(1e-6, 1 - 1e-6)
-            self.noise[name] = (u.log() - (1 - u).log()).to(p.device)
-
-    def state(self) -> Mapping[str, Tensor]:
-        """See `Hook`."""
-        return dict(self.noise)
-
-    def resume(self, state: Mapping[str, Tensor], run: Run) -> None:
-        """See `Hook`."""
-        self.noise = {name: state[name].to(p.device) for name, p in run.scores.items() if name in state}
 
 
 def divergence(q: Tensor, prior: float) -> Tensor:

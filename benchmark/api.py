@@ -18,6 +18,7 @@ from benchmark.compression.interface import (
     replace_layer,
 )
 from benchmark.datasets.dataset import Examples
+from benchmark.networks.layers import uniforms
 from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores, ScoringRound
 from benchmark.pruning.topk import keep_top
@@ -58,4 +59,5 @@ __all__ = [
     "layer_function",
     "replace_layer",
     "straight_through",
+    "uniforms",
 ]

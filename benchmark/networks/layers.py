@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,15 @@ class Dropout(nn.Module):
         if self.scaled:
             dropped = dropped / (1 - self.rate)
         return x + (dropped - x).detach() if self.straight else dropped
+
+
+def uniforms(words: Tensor, shape: Sequence[int], number: int) -> Tensor:
+    """Numbers of the unit interval, float32, of a shape: a function of two words (2,) below 2**32, of `number`, which
+    tells tensors apart, and of position. Never the units that dropout draws from the same words."""
+    first, second = _mixed(words + (number << 16 | 0xFFFF) & _LOW).unbind()
+    place = torch.arange(prod(shape), device=words.device)
+    drawn = _mixed(_mixed(place ^ first) ^ second)
+    return ((drawn.double() + 0.5) / 2**32).float().reshape(tuple(shape))
 
 
 def dropouts(module: nn.Module) -> list[Dropout]:

@@ -33,8 +33,12 @@ class Learner(Hook, Plugin):
     which weights are left: a weight that leaves them has the score 0, with no memory, from then on. `target`: how many
     weights the cell's density leaves in each group of tensors, set before the training begins; the mask that is
     recorded keeps exactly as many, those that `ranking` puts highest.
+
+    `words`: (2,) random ones of the update at hand, on its device, of which `mask` may draw by `uniforms`: so a mask
+    that is drawn anew at every update stays a pure function, which a graph can hold. None where a network is measured.
     """
 
+    words: Tensor | None = None
     needs: ClassVar[Needs] = "training set"
     paper: ClassVar[str] = ""
 

@@ -38,7 +38,9 @@ class LearnedNetwork:
 
     def losses(self, inputs: Tensor, labels: Tensor, words: Tensor) -> Tensor:
         """See `Trained`: the loss under the mask, and what the learner adds to it."""
+        self.learner.words = words
         masks = self.learner.mask(self.parameters, self.left)
+        self.learner.words = None
         give_words(self._dropouts, words)
         with arithmetic(self.precision, inputs.device.type):
             outputs = self.outputs(inputs, masks)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from baselines.oes import OptimalEyeSurgeon, divergence
 from baselines.snip_of_task import SnipOfTask
-from benchmark.api import Run
 from benchmark.datasets.dataset import Examples, Split, prepared
 from benchmark.datasets.source import data_root
 from benchmark.harness.start import initial_weights, untrained
@@ -30,26 +29,23 @@ def test_a_gate_is_the_softmax_of_the_released_code() -> None:
     logs = torch.stack([p.sigmoid().log(), (1 - p.sigmoid()).log()])
     expected = torch.softmax((logs + gumbel) / 0.2, 0)[0]
     learner = OptimalEyeSurgeon()
-    learner.noise = {"w": gumbel[0] - gumbel[1]}
+    learner.noise = lambda _p, _number: gumbel[0] - gumbel[1]  # type: ignore[method-assign]
     found = learner.mask({"w": p}, {"w": torch.ones(500, dtype=torch.bool)})["w"]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_noise_is_logistic_and_of_the_step() -> None:
-    """Mean 0, variance pi^2 / 3; the same generator gives the same noise again."""
-
-    def run() -> Run:
-        generator = torch.Generator().manual_seed(3)
-        scores = {"w": torch.zeros(20_000)}
-        return Run(torch.nn.Identity(), {}, {}, torch.sub, lambda: (p, p), lambda _: generator, scores)
-
-    p = torch.zeros(1)
-    one, other = OptimalEyeSurgeon(), OptimalEyeSurgeon()
-    one.at(0, run())
-    other.at(7, run())
-    assert torch.equal(one.noise["w"], other.noise["w"])
-    assert abs(float(one.noise["w"].mean())) < 0.065  # five standard errors
-    assert float(one.noise["w"].var()) == pytest.approx(torch.pi**2 / 3, rel=0.05)
+def test_noise_is_logistic_and_of_the_update() -> None:
+    """Mean 0, variance pi^2 / 3; a function of the update's words and the tensor, and none where nothing is trained."""
+    p, learner = torch.zeros(100, 200), OptimalEyeSurgeon()
+    assert not learner.noise(p, 0).any()
+    learner.words = torch.tensor([123456789, 4000000000])
+    noise = learner.noise(p, 0)
+    assert abs(float(noise.mean())) < 0.065  # five standard errors
+    assert float(noise.var()) == pytest.approx(torch.pi**2 / 3, rel=0.05)
+    assert torch.equal(noise, learner.noise(p, 0))
+    learner.words = learner.words + 1
+    for other in (learner.noise(p, 0), learner.noise(p, 1), noise.roll(1)):
+        assert abs(float(torch.corrcoef(torch.stack([noise.flatten(), other.flatten()]))[0, 1])) < 0.036
 
 
 def test_the_penalty_is_a_mean_divergence() -> None:
