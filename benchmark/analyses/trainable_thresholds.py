@@ -17,6 +17,7 @@ from benchmark.protocols.analysis import ANALYSES
 from benchmark.protocols.cells import Cell
 from benchmark.training.batches import batches_per_epoch
 from benchmark.training.hooks import CountsLeft, Hook
+from benchmark.training.learner import event_steps
 from benchmark.training.replicas import Outcome
 from benchmark.utils.errors import BadInput
 
@@ -30,9 +31,9 @@ class TrainableThresholds(Analysis):
     training, as the accuracy is, and both change from epoch to epoch.
 
     `epochs`: after which the numbers are taken. `further`: after which the training ends, and two of the numbers are
-    taken again; 0 for `epochs`. At a constant learning rate the longer training begins with the shorter one. `alpha`:
-    of the penalty exp(-t). `thresholds`: false trains the same network without any. The test set is looked at when the
-    protocol's evaluation says, which has to be after every epoch.
+    taken again; 0 for `epochs`. Neither goes beyond the protocol's recipe; at a constant learning rate the longer
+    training begins with the shorter one. `alpha`: of the penalty exp(-t). `thresholds`: false trains the same network
+    without any. The protocol's evaluation has to look at the test set after every epoch.
     """
 
     paper = "Liu et al. 2020, DST, arXiv 2005.06870"
@@ -79,7 +80,7 @@ class TrainableThresholds(Analysis):
         if outcome.failure:
             return Findings(dict.fromkeys(self.units, float("nan")), {}, outcome.steps, outcome.examples)
         sizes = np.array(list(setting.protocol.pruning.tensor_sizes.values()))
-        kept, last = 100 * left.sum(1) / sizes.sum(), self.epochs - 1
+        kept, last = 100 * left.sum(1) / sizes.sum(), min(self.epochs, len(left)) - 1
         best = int(accuracies[: self.epochs].argmax())
         numbers = {
             "kept": kept[last],
@@ -106,13 +107,14 @@ class TrainableThresholds(Analysis):
             made[:] = [hook]
             return [hook]
 
-        steps = self.further * per_epoch
+        steps = min(self.further * per_epoch, setting.protocol.recipe.steps)
         outcome = setting.train(setting.network().state_dict(), steps=steps, hooks=hooks if self.thresholds else None)
-        accuracies = np.array([quality["accuracy"] for quality in outcome.history.test])
-        wanted = tuple(range(per_epoch, steps + 1, per_epoch))
-        if not outcome.failure and outcome.history.test_steps != wanted:
-            cause = f"looks at the test set {len(accuracies)} times in {self.further} epochs"
+        looks = dict(zip(outcome.history.test_steps, outcome.history.test, strict=True))
+        wanted = event_steps(steps, per_epoch)
+        if not outcome.failure and (missed := [step for step in wanted if step not in looks]):
+            cause = f"does not look at the test set after {missed[0]} updates, the end of an epoch"
             raise BadInput(f"{setting.protocol.id}: evaluation", cause, f"Set first and test_every to {per_epoch}")
+        accuracies = np.array([looks[step]["accuracy"] for step in wanted if step in looks])
         if made:
             return accuracies, np.array(made[0].left), float(made[0].facts()["threshold_resets"]), outcome
         sizes = list(setting.protocol.pruning.tensor_sizes.values())

@@ -202,7 +202,7 @@ OURS = {
     | {f"synflow-largest-{name}" for name in ("lenet-300-100", "lenet-5-caffe", "conv-2", "conv-4", "conv-6", "mlp-6")},
     "lth": {"lth-64", "lth-65", "lth-bf16-dense", "lth-bf16-ticket"},  # and bf16 beside fp32
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
-    "rare-gems": {"rg-t2-drop"},
+    "rare-gems": {"rg-t2-drop", "rg-t3-order", "rgh-1", "rgh-2", "rgh-3", "rgh-4"},  # and the logs of its history
     "lmc": {"lmc-mnist", "lmc-early", "lmc-lenet-dense"},  # the abstract, and a direction
     "recovery": {"recov-5", "recov-6", "recov-7", "recov-8"},  # the abstract; images
     "bingo": {"bingo-share", "bingo-imp-share"},  # the rows of its Table 1
