@@ -174,6 +174,13 @@ def test_a_difference_between_protocols_by_hand() -> None:
     assert (check.low, check.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
 
 
+def test_each_side_of_a_difference_between_protocols_is_at_its_own_density() -> None:
+    """Level 9 of ten rounds leaves 0.9 %, level 3 of the densities listed in the other protocol 1 %."""
+    (claim,) = (c for c in published.load("plantnseek").claims if c.id == "plantnseek-multishot-lower")
+    words = claim.checks[0].statement(protocols.load(claim.protocol))
+    assert "magnitude at 0.9 % minus magnitude at 1.0 % of plantnseek/planted-circle" in words
+
+
 def test_both_sides_of_a_difference_between_protocols_are_needed() -> None:
     assert between(2.1, seeds=()).verdict == "not measured"
     assert between(2.1, seeds=(0,)).verdict == "inconclusive"

@@ -302,3 +302,29 @@ def test_both_shares_of_dst_stand_in_its_table() -> None:
     (text,) = (r for r in there if r["source_location"] == "text to Fig. 3")
     (conflict,) = (s for s in published.load("dst").whole_statements if s.id == "dst-1")
     assert conflict.value == [2.48, round(100 * text["x_remaining"], 2)]
+
+
+def test_numbers_of_evci_stand_in_its_table_and_claims() -> None:
+    """Accuracies are rows, and disagreements numbers of checks: fractions there, percent here."""
+    with (SHARED / "evci-gradient-flow-2010.03533.yaml").open(encoding="utf-8") as file:
+        there = [row for row in yaml.safe_load(file)["results"] if row["setting"] == "lenet5-mnist"]
+    rows = {(r["method"], r["mean"], r.get("std")) for r in there if r["metric"] == "test_acc"}
+    assert {(row.method, row.mean, row.spread) for row in carried("evci")} == rows
+    names = {
+        "lottery": "Lottery ticket (mask+init)", "scratch": "Scratch (mask, one fixed new init)",
+        "scratch-each": "Scratch, different inits", "restart": "Prune restart (from pruned solution)",
+        "pruned-each": "Five different pruned solutions",
+    }  # fmt: skip
+    numbers = {"test_acc": "test_accuracy", "pairwise disagreement": "pairwise_disagreement",
+               "disagreement with pruned solution": "pruned_disagreement"}  # fmt: skip
+    known = {(r["method"], numbers[r["metric"]]): r for r in there if r["metric"] in numbers}
+    checked = 0
+    for claim in published.load("evci").claims:
+        for rule in claim.checks:
+            metric = rule.metric.removeprefix("analysed/")
+            if isinstance(rule, Value) and metric != "ensemble_gain":
+                row, factor = known[names[rule.of.method], metric], 1 if metric == "test_accuracy" else 100
+                numbers_here = (rule.published.mean, rule.published.sd, rule.published.n)
+                assert numbers_here == pytest.approx((factor * row["mean"], factor * row["std"], row["n"])), claim.id
+                checked += 1
+    assert checked == 12

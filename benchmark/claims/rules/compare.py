@@ -27,7 +27,7 @@ from benchmark.claims.rules.sampling import (
 )
 from benchmark.claims.statistics import Estimate
 from benchmark.claims.wording import figures, number, points_text
-from benchmark.protocols import Protocol
+from benchmark.protocols import Protocol, load
 from benchmark.records.schema import Accuracy, Analysed, TrainedMetric
 from benchmark.utils.errors import BadInput
 
@@ -124,7 +124,8 @@ class Between(Rule):
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
-        sides = f"{points_text(protocol, self.higher)} minus {points_text(protocol, self.lower)} of {self.protocol}"
+        lower = points_text(load(self.protocol), self.lower)  # whose levels may be other densities
+        sides = f"{points_text(protocol, self.higher)} minus {lower} of {self.protocol}"
         return f"{self.metric_name}: {sides}, unpaired, {RELATIONS[self.bound]} {number(self.published)} points"
 
 
