@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from benchmark.claims.evidence import UNDECIDED, Verdict
 from benchmark.claims.observations import Observations, Point
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import DENSE, Cell, cells_of, is_chain, method_names, point_of
+from benchmark.protocols.cells import DENSE, Cell, cells_of, is_chain, method_names, point_of, source_of
 from benchmark.protocols.methods import ControlSpec, MethodSpec
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput, LotterybenchError, did_you_mean
@@ -173,15 +173,25 @@ def wanted(claims: Sequence[ClaimStatus], protocols: Sequence[Protocol], target:
         for protocol in [known[name] for name in claim.cells]:
             of_seed = {seed: (_tier(claim, number), place) for seed, number in protocol.seed_positions.items()}
             for cell in cells_needed(claim, protocol):
-                asked, tier = (protocol.key, cell), of_seed[cell.seed]
-                if tier < tiers.get(asked, UNCLAIMED):
-                    tiers[asked] = tier
+                tier = of_seed[cell.seed]
+                for asked in ((protocol.key, cell), *_of_source(protocol, cell)):
+                    if tier < tiers.get(asked, UNCLAIMED):
+                        tiers[asked] = tier
     if target is not None:
         for protocol in protocols:
             if target in method_names(protocol):
                 for cell in cells_of(protocol, target):
                     tiers.setdefault((protocol.key, cell), UNCLAIMED)
     return Wanted(tiers, target is not None)
+
+
+def _of_source(protocol: Protocol, cell: Cell) -> list[tuple[str, Cell]]:
+    """(key of protocol, cell): what is trained in a source before a cell has its mask; nothing for most methods."""
+    found = source_of(protocol, cell)
+    if found is None:
+        return []
+    source, of = found
+    return [(source.key, replace(c, seed=cell.seed)) for c in cells_for_one_seed(source, [(of.method, of.level)])]
 
 
 def _meant(target: str, claims: Iterable[ClaimStatus], protocols: Sequence[Protocol]) -> list[ClaimStatus]:

@@ -96,7 +96,7 @@ def _loaded(name: str, folder: Path, place: str) -> Protocol:
     if not re.fullmatch(protocols.VERSIONED_ID, name):
         hint = did_you_mean(name, [protocols.load(each).key for each in protocols.available() if each == name])
         raise BadInput(f"{place}.protocol", f"'{name}' is neither id@version nor a .yaml file", hint)
-    return protocols.load(name)
+    return protocols.load(name, need_lock=False)  # that there is a lock, who loads the target has asked
 
 
 def misfit(target: Protocol, method: str, taken: MasksFrom, source: Protocol) -> tuple[str, str] | None:

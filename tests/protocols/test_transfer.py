@@ -9,7 +9,7 @@ import pytest
 from transfer_protocols import PRUNABLE, source_document, taking, target_document, written
 
 from benchmark.planning.plan import plan
-from benchmark.planning.select import selection_of, with_sources
+from benchmark.planning.select import planned_for, selection_of, with_sources
 from benchmark.protocols import load, load_file
 from benchmark.protocols.cells import Cell, method_words, source_cells, source_of, started_from
 from benchmark.records.store import Store
@@ -101,3 +101,15 @@ def test_a_plan_of_the_target_has_the_source_in_front(tmp_path: Path) -> None:
     ]  # fmt: skip
     planned = plan(selection[::-1], Store(tmp_path / "results"))
     assert [item.job.protocol.id for item in planned] == ["tests/source"] * 4 + ["tests/target"] * 2
+
+
+def test_what_a_claim_wants_of_the_target_it_wants_of_the_source(tmp_path: Path) -> None:
+    """Claims rest on records of the target; the chain behind them has their tier, and no other cell of the source."""
+    target, source = load("transfer/lenet-fashion2k"), load("transfer/lenet-mnist")
+    selection = with_sources(selection_of([f"{target.id}:theta0-full"]))
+    planned = planned_for(selection, Store(tmp_path / "results"), wanted_for="mehta-11-lenet-full")
+    cells = {cell for item in planned if item.job.protocol == source for cell in item.job.cells}
+    assert {cell.level for cell in cells if cell.method == "imp"} == {*range(1, 14)}
+    assert {cell.seed for cell in cells} == {*target.seeds}
+    first = [item.job.protocol.id for item in planned]
+    assert first == sorted(first, key=[source.id, target.id].index)
