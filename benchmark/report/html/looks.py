@@ -16,10 +16,18 @@ from benchmark.protocols.methods import ControlSpec
 COLOURS = tuple(f"c{n}" for n in range(8))
 MARKERS = (
     "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "hexagon", "pentagon",
-    "hourglass",
+    "hourglass", "bowtie", "hexagram",
 )  # fmt: skip
-"""As many as have no common divisor with the colours: no two methods share both before the 89th."""
-DASHES = ("solid", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px", "20px,3px")
+"""As many as have no common divisor with the colours: no two methods share both before the 105th."""
+DASHES = (
+    "solid",
+    "longdash",
+    "longdashdot",
+    "12px,3px,2px,3px,2px,3px",
+    "20px,3px",
+    "24px,2px,2px,2px",
+    "6px,3px,16px,3px",
+)
 CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot"}
 HOOK_DASHES = ("longdash", "longdashdot", "2px,6px", "8px,2px", "12px,2px,2px,2px", "4px,8px", "16px,8px,2px,8px")
 """Of the trainings of one method's masks with hooks, of which a protocol may have several."""

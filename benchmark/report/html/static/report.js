@@ -96,6 +96,7 @@ const SHAPES = {
   circle: "M14 8a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", square: "M14 4h8v8h-8z", diamond: "M18 3l5 5l-5 5l-5 -5z",
   "triangle-up": "M18 3l5 9h-10z", "triangle-down": "M18 13l5 -9h-10z", hexagon: "M18 3l4.4 2.5v5l-4.4 2.5l-4.4 -2.5v-5z",
   pentagon: "M18 3l4.8 3.5l-1.8 5.7h-6l-1.8 -5.7z", hourglass: "M13.5 3.5h9l-9 9h9z",
+  bowtie: "M13.5 3.5v9l9 -9v9z", hexagram: "M18 2.5l1.5 2.8h3.2l-1.6 2.7l1.6 2.7h-3.2l-1.5 2.8l-1.5 -2.8h-3.2l1.6 -2.7l-1.6 -2.7h3.2z",
   cross: "M16.5 3h3v3.5h3.5v3h-3.5v3.5h-3v-3.5h-3.5v-3h3.5z",
   x: "M14 5.5l1.5 -1.5l2.5 2.5l2.5 -2.5l1.5 1.5l-2.5 2.5l2.5 2.5l-1.5 1.5l-2.5 -2.5l-2.5 2.5l-1.5 -1.5l2.5 -2.5z",
   star: "M18 2l1.6 4h4.3l-3.4 2.8l1.2 4.3l-3.7 -2.5l-3.7 2.5l1.2 -4.3l-3.4 -2.8h4.3z",
