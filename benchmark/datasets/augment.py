@@ -5,6 +5,7 @@ Which crop and flip each training image gets is drawn for a whole epoch, from th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,15 +26,22 @@ def drawn(spec: AugmentationSpec, count: int, generator: Generator) -> tuple[Ten
 
 @dataclass(frozen=True)
 class Preparation:
-    """Scaling and augmentation of one protocol. Bytes become pixel / 255; `mean` and `std` are per channel."""
+    """Scaling and augmentation of one protocol. Bytes become pixel / 255; `mean` and `std` are per channel.
+
+    `per_image`: instead, each image by its own mean and deviation over all of its values, as TensorFlow's
+    per_image_standardization: the deviation is at least 1 / sqrt(values) in units of a byte, for images of one colour.
+    """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     augmentation: AugmentationSpec | None = None
+    per_image: bool = False
 
     def __call__(self, stored: Tensor) -> Tensor:
         """Examples (n, ...) as float32. Floats without a mean come back as they are, uncopied."""
         floats = stored if stored.is_floating_point() else stored.to(torch.float32).div_(255)
+        if self.per_image:
+            return _by_itself(floats)
         if self.mean is None or self.std is None:
             return floats
         shape = (floats.dim(), floats.dtype, floats.device)
@@ -63,6 +71,14 @@ class Preparation:
         cropped = images[each[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (n, h, w, channels)
         cropped = cropped.permute(0, 3, 1, 2).contiguous()
         return self(cropped) if spec.padded_with == "black" else cropped
+
+
+def _by_itself(images: Tensor) -> Tensor:
+    """Every image (n, ...) minus its mean, over its deviation."""
+    own = tuple(range(1, images.dim()))
+    centred = images - images.mean(own, keepdim=True)
+    least = 1 / (255 * math.sqrt(images[0].numel())) if len(images) else 1.0
+    return centred / centred.square().mean(own, keepdim=True).sqrt().clamp(min=least)
 
 
 @lru_cache(maxsize=32)

@@ -89,7 +89,7 @@ def prepared(protocol: Protocol, root: Path) -> Dataset:
             f"{protocol.key}: data.mean", f"{spec.name} has {channels} channel(s)", "Give one value for each"
         )
     if any(ANALYSES.get(each.analysis).makes_examples for each in protocol.analyses.values()):
-        return replace(dataset, prepare=Preparation(spec.mean, spec.std))
+        return replace(dataset, prepare=Preparation(spec.mean, spec.std, per_image=spec.per_image))
     wanted = network.input_shape
     classes = network.outputs
     # A flat example can be read as an image and an image as a flat example, but not one shape of image as another.
@@ -100,7 +100,7 @@ def prepared(protocol: Protocol, root: Path) -> Dataset:
         raise BadInput(
             f"{protocol.key}: network", f"has {classes} {what}, {spec.name} {dataset.classes}", "Make them agree"
         )
-    return replace(dataset, prepare=Preparation(spec.mean, spec.std, spec.augmentation))
+    return replace(dataset, prepare=Preparation(spec.mean, spec.std, spec.augmentation, spec.per_image))
 
 
 def random_dataset(protocol: Protocol, examples: int = RANDOM_EXAMPLES) -> Dataset:
@@ -116,7 +116,7 @@ def random_dataset(protocol: Protocol, examples: int = RANDOM_EXAMPLES) -> Datas
     inputs = torch.from_numpy(pixels)
     stored = inputs.reshape(len(inputs), -1).float() / 255 if flat else inputs
     labels = torch.from_numpy(rng.integers(0, classes, examples + 1000))
-    prepare = Preparation(spec.mean, spec.std, spec.augmentation)
+    prepare = Preparation(spec.mean, spec.std, spec.augmentation, spec.per_image)
     parts = (stored[:examples], labels[:examples], stored[examples:], labels[examples:])
     return Dataset("random", *parts, classes, "random", prepare)
 

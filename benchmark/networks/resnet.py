@@ -11,16 +11,19 @@ from benchmark.protocols.network import ResNetSpec
 
 
 class Block(nn.Module):
-    """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)); the first convolution has the stride."""
+    """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)); the first convolution has the stride.
 
-    def __init__(self, spec: ResNetSpec, inputs: int, outputs: int, stride: int) -> None:
+    `starts`: whether it is the first block of a stage.
+    """
+
+    def __init__(self, spec: ResNetSpec, inputs: int, outputs: int, stride: int, starts: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = batch_norm(spec.batch_norm, outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = batch_norm(spec.batch_norm, outputs)
         self.stride, self.new_channels = stride, outputs - inputs
-        self.changes = stride != 1 or inputs != outputs
+        self.changes = stride != 1 or inputs != outputs or (starts and spec.first_stage == "shortcut")
         self.convolves = self.changes and spec.shortcut == "convolution"
         if self.convolves:
             self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
@@ -44,8 +47,8 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Stem, stages of blocks, the mean over all pixels, one linear layer.
 
-    Input (n, *spec.input); output (n, classes) logits. Tensors: conv, bn, stage1.block1.conv1, ..., fc. There is no
-    shortcut tensor in the first stage, whose shape does not change.
+    Input (n, *spec.input); output (n, classes) logits. Tensors: conv, bn, stage1.block1.conv1, ..., fc. There is a
+    shortcut tensor in the first stage, whose shape does not change, only where the protocol asks for it.
     """
 
     def __init__(self, spec: ResNetSpec) -> None:
@@ -59,7 +62,7 @@ class ResNet(nn.Module):
             stage = nn.Sequential()
             for position in range(1, blocks + 1):
                 stride = 2 if number > 1 and position == 1 else 1
-                stage.add_module(f"block{position}", Block(spec, channels, width, stride))
+                stage.add_module(f"block{position}", Block(spec, channels, width, stride, position == 1))
                 channels = width
             self.add_module(f"stage{number}", stage)
         self.fc = nn.Linear(channels, spec.classes)

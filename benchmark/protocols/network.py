@@ -327,12 +327,14 @@ class ResNetSpec(BatchNormNetworkSpec):
 
     ResNet-20 to -56: three stages of 16, 32 and 64 times `width` channels. ResNet-18: four stages of 64 to 512.
     `shortcut` is used where a stage starts: option A (zero-padding: every second pixel, new channels zero) or option B
-    (convolution 1x1 with batch norm).
+    (convolution 1x1 with batch norm). `first_stage: shortcut`: also where the first one does, whose shape does not
+    change, as TensorFlow's official model has it.
     """
 
     name: Literal["resnet-18", "resnet-20", "resnet-32", "resnet-44", "resnet-56"]
     width: int = Field(gt=0)
     shortcut: Literal["zero-padding", "convolution"]
+    first_stage: Annotated[Literal["identity", "shortcut"], ADDED] = "identity"
     stem: StemSpec
 
     family: ClassVar[str] = "resnet"
@@ -345,7 +347,7 @@ class ResNetSpec(BatchNormNetworkSpec):
         for number, (width, blocks) in enumerate(self.stages, start=1):
             for position in range(1, blocks + 1):
                 block = f"stage{number}.block{position}"
-                changes = channels != width or (number > 1 and position == 1)
+                changes = channels != width or (position == 1 and (number > 1 or self.first_stage == "shortcut"))
                 tensors |= convolution_tensors(f"{block}.conv1", (width, channels, 3, 3), False)
                 tensors |= convolution_tensors(f"{block}.conv2", (width, width, 3, 3), False)
                 if changes and self.shortcut == "convolution":
@@ -384,7 +386,8 @@ class ResNetSpec(BatchNormNetworkSpec):
         for number, (width, blocks) in enumerate(self.stages):
             area //= 4 if number else 1
             convolution = 9 * width * width
-            shortcut = channels * width if channels != width and self.shortcut == "convolution" else 0
+            changes = channels != width or (number == 0 and self.first_stage == "shortcut")
+            shortcut = channels * width if changes and self.shortcut == "convolution" else 0
             total += area * (9 * channels * width + shortcut + (2 * blocks - 1) * convolution)
             channels = width
         return total + channels * self.classes

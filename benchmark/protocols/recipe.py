@@ -154,16 +154,22 @@ class DataSpec(Frozen):
     """Data set, scaling and split. `validation` examples are held out of the training set.
 
     Scaling: unit-interval is pixel / 255; standardised subtracts `mean` from that and divides by `std`, one value per
-    channel, in units of the unit interval.
+    channel, in units of the unit interval; standardised-per-image subtracts each image's own mean and divides by its
+    own deviation, over all pixels and channels, after cropping and flipping.
     """
 
     name: Annotated[str, AfterValidator(_known_data_set)]
-    scaling: Literal["unit-interval", "as-generated", "standardised"]
+    scaling: Literal["unit-interval", "as-generated", "standardised", "standardised-per-image"]
     mean: Annotated[tuple[float, ...] | None, ADDED] = None
     std: Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, ADDED] = None
     augmentation: Annotated[AugmentationSpec | None, ADDED] = None
     validation: int = Field(ge=0)
     split: Literal["random-by-seed", "none"]
+
+    @property
+    def per_image(self) -> bool:
+        """Whether each image is standardised by itself."""
+        return self.scaling == "standardised-per-image"
 
     @model_validator(mode="after")
     def _split_matches(self) -> Self:
@@ -184,6 +190,8 @@ class DataSpec(Frozen):
             raise ValueError(f"{self.name} holds images in [0, 1]: scaling: as-generated, no augmentation")
         if not (facts.generated or facts.labels_are_images) and self.scaling == "as-generated":
             raise ValueError(f"{self.name} holds pixels: scaling is unit-interval or standardised")
+        if self.per_image and self.augmentation and self.augmentation.padded_with != "black":
+            raise ValueError("scaling: standardised-per-image comes after cropping, so padded_with is black")
         if facts.flat and self.augmentation:
             raise ValueError(f"{self.name} is held as flat vectors: no augmentation")
         return self

@@ -129,6 +129,17 @@ def test_lenet5_by_hand_reads_flat_images(name: str, relu: bool) -> None:
     assert torch.allclose(module(x), h, atol=1e-4)
 
 
+def test_the_first_stage_may_have_a_shortcut_of_its_own() -> None:
+    """TensorFlow's official model: 16 x 16 weights and a batch norm more, and as many multiplications a pixel."""
+    plain, own = (spec("resnet-20", first_stage=first) for first in ("identity", "shortcut"))
+    assert set(own.tensors) - set(plain.tensors) == {"stage1.block1.shortcut.weight"}
+    assert own.tensors["stage1.block1.shortcut.weight"] == ("shortcut", (16, 16, 1, 1))
+    assert own.multiply_adds - plain.multiply_adds == 16 * 16 * 32 * 32
+    block = make(own).get_submodule("stage1.block1")
+    x = torch.rand(2, 16, 4, 4)
+    assert torch.equal(block.skip(x), block.shortcut_bn(block.shortcut(x)))  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("shortcut", ["zero-padding", "convolution"])
 def test_a_resnet_without_residual_branches_is_its_shortcuts(shortcut: str) -> None:
     """With the last scale of every block at zero, ReLU of the shortcut is all that remains."""

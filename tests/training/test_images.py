@@ -87,6 +87,18 @@ def test_scaling(floats: bool) -> None:
     assert torch.allclose(flat, (stored.flatten(1).float() / 255 - 0.1307) / 0.3081, atol=1e-5)
 
 
+def test_every_image_by_its_own_mean_and_deviation() -> None:
+    """In numpy, after a crop that brings black pixels in; an image of one colour is zero."""
+    prepare = Preparation(augmentation=AugmentationSpec.model_validate(CROP), per_image=True)
+    stored = pictures().train_inputs
+    offsets, flips = torch.zeros(len(stored), 2, dtype=torch.int64), torch.zeros(len(stored), dtype=torch.bool)
+    got = prepare.augmented(stored, offsets, flips).numpy()
+    for i in range(5):
+        image = slowly(stored[i].double().numpy(), (0, 0), False, CROP, np.zeros(3))
+        assert got[i] == pytest.approx((image - image.mean()) / image.std(), abs=1e-4)
+    assert not prepare(torch.full((1, 3, 8, 8), 77, dtype=torch.uint8)).any()
+
+
 def test_pruners_see_scaled_images_without_augmentation() -> None:
     data = replace(pictures(), prepare=Preparation((0.5,) * 3, (0.2,) * 3, AugmentationSpec.model_validate(CROP)))
     chosen = scoring_examples(data, torch.arange(90), scoring(2), stream(0, "s"))

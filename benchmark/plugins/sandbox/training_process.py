@@ -55,7 +55,7 @@ class _Training:
 
     def __init__(self, begin: BeginTraining, tensors: Mapping[str, Tensor], plugin: Hook) -> None:
         recipe = Recipe.model_validate_json(begin.recipe)
-        prepare = Preparation(begin.mean, begin.std, AUGMENTATION.validate_json(begin.augmentation))
+        prepare = Preparation(begin.mean, begin.std, AUGMENTATION.validate_json(begin.augmentation), begin.per_image)
         inputs, labels = tensors["inputs"], tensors["labels"]
         data = Dataset("training", inputs, labels, inputs[:0], labels[:0], begin.classes, "", prepare)
         evaluation = EvaluationSpec.model_validate_json(begin.evaluation)  # never carried out here

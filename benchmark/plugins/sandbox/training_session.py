@@ -75,6 +75,7 @@ class ConfinedTraining(Conversation):
             augmentation=AUGMENTATION.dump_json(prepare.augmentation, by_alias=True).decode(),
             mean=prepare.mean,
             std=prepare.std,
+            per_image=prepare.per_image,
             classes=setup.dataset.classes,
             tensors=tuple(replica.start),
             prunable=tuple(replica.masks),

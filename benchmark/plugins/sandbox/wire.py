@@ -114,6 +114,7 @@ class BeginTraining(Frozen):
     augmentation: str
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    per_image: bool
     classes: int
     tensors: tuple[str, ...]
     prunable: tuple[str, ...]
