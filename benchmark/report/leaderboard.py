@@ -29,6 +29,7 @@ from benchmark.report.image_strip import denoised, strip_svg
 from benchmark.report.rankings import has_records
 from benchmark.report.similarity_svg import matrices, similarity_svg
 from benchmark.report.trade_off import trade_off, trade_off_svg
+from benchmark.report.transfer_curves import transfer_pictures
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 __all__ = ["VERDICTS", "folder_of", "problems", "render", "render_touched", "silent", "write"]
@@ -79,7 +80,8 @@ def _pictures(store: Store, seen: Observations, page: str) -> Iterator[tuple[str
     """File name, title and SVG of what a protocol's page ends with."""
     if bits := trade_off(seen):
         yield f"{page}.svg", "Accuracy against bits", trade_off_svg(seen.protocol.id, bits)
-    for number, picture in enumerate(curve_pictures(store, seen), start=1):
+    curves = [*curve_pictures(store, seen), *transfer_pictures(seen)]
+    for number, picture in enumerate(curves, start=1):
         yield f"{page}-curves-{number}.svg", picture.title, curves_svg(seen.protocol.id, picture)
     if found := matrices(store, seen):
         yield f"{page}-layers.svg", "Similarity of layers", similarity_svg(seen.protocol, found)

@@ -34,6 +34,7 @@ from benchmark.report.rankings import has_records, progress_words, shown_levels
 from benchmark.report.similarity_svg import matrices, similarity_svg
 from benchmark.report.taxonomy import is_control
 from benchmark.report.trade_off import trade_off, trade_off_svg
+from benchmark.report.transfer_curves import transfer_pictures
 
 Seen = Mapping[str, Observations]
 
@@ -204,7 +205,10 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "rankings": facts.rankings(seen, site.papers),
         "masks": facts.masks(seen),
         "analyses": facts.analyses(seen),
-        "analysis_curves": [Markup(curves_svg(protocol.id, found)) for found in curve_pictures(site.store, seen)],
+        "analysis_curves": [
+            Markup(curves_svg(protocol.id, found))
+            for found in (*curve_pictures(site.store, seen), *transfer_pictures(seen))
+        ],
         "matrices": Markup(similarity_svg(protocol, alike)) if (alike := matrices(site.store, seen)) else "",
         "images": Markup(strip_svg(protocol.id, images)) if (images := denoised(site.store, seen)) else "",
         "trade_off": Markup(trade_off_svg(protocol.id, bits)) if (bits := trade_off(seen)) else "",
