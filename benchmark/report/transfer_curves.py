@@ -63,8 +63,9 @@ def _line(seen: Observations, name: str, points: dict[float, Point], number: int
     values = {place: own for place, own in values.items() if own}
     if not values:
         return None
-    mean, low, high = (tuple(map(what, values.values())) for what in (fmean, min, max))
-    return Series(name, tuple(values), mean, low, high, min(map(len, values.values())), number, dashed=False)
+    runs = [*values.values()]
+    mean, low, high = tuple(map(fmean, runs)), tuple(map(min, runs)), tuple(map(max, runs))
+    return Series(name, tuple(values), mean, low, high, min(map(len, runs)), number, dashed=False)
 
 
 def _picture(seen: Observations, trained: str, lines: list[Series]) -> CurvePicture:
