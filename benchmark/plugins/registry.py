@@ -134,6 +134,16 @@ def moves_masks(hook: str) -> bool:
     return not (isinstance(moves, ast.Constant) and moves.value is False)
 
 
+def counts_left(hook: str) -> bool:
+    """Whether a registered hook decides by itself how many weights are left: a `CountsLeft` by its source, not run."""
+    parsed = _parsed(hook, "hook")
+    if parsed is None:
+        return False
+    tree, wanted = parsed
+    found = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == wanted)
+    return any(isinstance(base, ast.Name) and base.id == "CountsLeft" for node in found for base in node.bases)
+
+
 DATA_OF_RUN = ("batch", "coming", "held_out")
 """What a hook calls of its `Run` to see examples."""
 

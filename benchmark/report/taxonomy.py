@@ -13,7 +13,7 @@ from functools import cache
 from typing import Literal
 
 from benchmark.claims.observations import Observations
-from benchmark.plugins.registry import declared_needs, moves_masks, reads_data
+from benchmark.plugins.registry import counts_left, declared_needs, moves_masks, reads_data
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Schedule
@@ -23,6 +23,7 @@ from benchmark.records.schema import CostFacts
 
 Decided = Literal["before training", "after a training", "over several trainings", "during training"]
 Data = Literal["no data", "few examples", "training set", "not declared"]
+Moving = Literal["static", "moves", "only shrinks", "moves, count learned"]
 CostGroup = Literal["no data", "few examples", "whole training set", "several trainings"]
 
 COST_GROUPS: tuple[CostGroup, ...] = ("no data", "few examples", "whole training set", "several trainings")
@@ -37,6 +38,8 @@ DATA: dict[str, Data] = {
 
 declared = cache(declared_needs)
 """What a registered pruner says it needs, read once a process."""
+learns_count = cache(counts_left)
+"""Whether how many weights a registered hook leaves is an outcome, read once a process."""
 moves = cache(moves_masks)
 """Whether a registered hook may change masks, read once a process."""
 sees_data = cache(reads_data)
@@ -56,7 +59,7 @@ class Taxonomy:
     decided: Decided
     data: Data
     weights: str
-    mask: Literal["static", "moves", "only shrinks"]
+    mask: Moving
 
     @property
     def words(self) -> str:
@@ -135,9 +138,11 @@ def _untrained(schedule: Schedule) -> str:
     return ", not trained" if schedule.training == "none" else ""
 
 
-def _mask(spec: MethodSpec) -> Literal["static", "moves", "only shrinks"]:
+def _mask(spec: MethodSpec) -> Moving:
     if spec.hook is None or not moves(spec.hook.name):
         return "static"
+    if learns_count(spec.hook.name):
+        return "moves, count learned"
     return "only shrinks" if spec.hook.starts == "dense" else "moves"
 
 

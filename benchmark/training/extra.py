@@ -11,6 +11,7 @@ from benchmark.training.optim import begin_velocity, under
 from benchmark.utils.errors import BadInput
 
 VALUE, MEMORY = "extra.", "memory."
+"""How names in a checkpoint begin."""
 
 
 class ExtraParameters:

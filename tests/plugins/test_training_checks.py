@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from baselines.dst import Dst
 from baselines.edge_popup import EdgePopup
 from baselines.rigl import RigL
 from benchmark.api import Hook, Learner, Run
@@ -24,10 +25,11 @@ def _one_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_own_ones_pass() -> None:
-    for kind, parameters in ((RigL, {"every": 5, "until": 30}), (EdgePopup, {})):
+    for kind, parameters in ((RigL, {"every": 5, "until": 30}), (EdgePopup, {}), (Dst, {"alpha": 0.05})):
         report = training_report(kind, **parameters)  # type: ignore[arg-type]
         assert report.findings == ()
         assert ("weights stay" in report.checks) == issubclass(kind, Learner)
+        assert ("exact density" in report.checks) == (kind is not Dst), "how many it leaves is an outcome"
 
 
 class _Hook(Hook):

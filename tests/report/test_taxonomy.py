@@ -48,6 +48,7 @@ HOOKS: dict[str, dict[str, Any]] = {
         "name": "gradual-magnitude", "parameters": {"begin": 2, "end": 12, "every": 5}, "starts": "dense"
     },
     "neq": {"name": "neq", "parameters": {"every": 5, "layers": "all", "similarity": "set"}},
+    "dst": {"name": "dst", "parameters": {"alpha": 0.05}, "starts": "dense"},
     "tost": {"name": "tost", "parameters": {"activation": "gelu", "skip": 1.0, "every": 5}},
 }  # fmt: skip
 
@@ -143,7 +144,9 @@ def test_every_answer_is_given_by_some_method(protocol: Protocol) -> None:
         "before training", "after a training", "over several trainings", "during training"
     }  # fmt: skip
     assert {kind.data for kind in found} == {"no data", "few examples", "training set"}
-    assert {kind.mask for kind in found} == {"static", "moves", "only shrinks"}
+    assert {kind.mask for kind in found} == {
+        "static", "moves", "only shrinks", "moves, count learned"
+    }  # fmt: skip
     assert {kind.cost_group for kind in found} == set(COST_GROUPS)
 
 
@@ -183,6 +186,10 @@ def test_the_mask_stays_moves_or_shrinks(protocol: Protocol, harness: Watched) -
         if kind.mask == "only shrinks":
             assert all(torch.equal(before[layer], full[layer]) for layer in before)
             assert sum(int(mask.sum()) for mask in after.values()) < sum(mask.numel() for mask in after.values())
+        if kind.mask == "moves, count learned":
+            kept, asked = sum(int(mask.sum()) for mask in after.values()), protocol.level_table[3].kept
+            assert 0 < kept < sum(mask.numel() for mask in after.values()), name
+            assert kept != asked, name
         if kind.mask == "moves":
             assert {n: int(m.sum()) for n, m in before.items()} == {n: int(m.sum()) for n, m in after.items()}
 
@@ -215,7 +222,8 @@ def test_what_the_final_training_starts_from(protocol: Protocol, harness: Watche
 def test_a_hook_that_looks_at_examples_needs_data(protocol: Protocol) -> None:
     """As hooks are at work in a training: those that ask for a batch or for held-out images, and those that do not."""
     assert {hook: reads_data(hook) for hook in HOOKS} == {
-        "set": False, "set-by-sign": False, "rigl": True, "gradual-magnitude": False, "neq": True, "tost": True
+        "set": False, "set-by-sign": False, "rigl": True, "gradual-magnitude": False, "neq": True, "tost": True,
+        "dst": False,
     }  # fmt: skip
     assert reads_data("of nobody")
     assert (kinds(protocol)["neq"].data, kinds(protocol)["neq"].cost_group) == ("training set", "whole training set")

@@ -20,6 +20,7 @@ from baselines.dst import Dst, ThresholdedNetwork, above, step
 from benchmark.api import Hook, Recipe, Run
 from benchmark.networks.mlp import Mlp
 from benchmark.training.checkpoint import CheckpointFile
+from benchmark.training.extra import ExtraParameters
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica
 from benchmark.utils.errors import BadInput
@@ -269,6 +270,29 @@ def test_where_a_hook_cannot_bring_parameters() -> None:
         trained(Brings(nn.Parameter(torch.zeros(2))), placement=Placement("cpu", "stacked"))
     with pytest.raises(BadInput, match="use torch's"):
         trained(Brings(nn.Parameter(torch.zeros(2))), recipe_of(**{**SGD, "arithmetic": "portable"}))
+
+
+def test_what_nobody_brings_waits_in_checkpoints() -> None:
+    """As in the harness's process, where somebody else's hook trains in another one: handed on bit for bit."""
+    there, here = (torch.optim.SGD([nn.Parameter(torch.ones(3))], lr=0.1, momentum=0.9) for _ in range(2))
+    leaf = nn.Parameter(torch.tensor([1.0, 2.0]))
+    brought, waiting = (ExtraParameters(each, {}) for each in (there, here))
+    assert brought.train({"t.a": leaf})
+    assert not brought.train({"t.a": leaf})
+    leaf.grad = torch.tensor([3.0, -1.0])
+    there.step()
+    saved = brought.saved()
+    assert sorted(saved) == ["extra.t.a", "memory.momentum_buffer.t.a"]
+    waiting.restore(saved)
+    assert not waiting.train({})
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in waiting.saved().items())
+    again = nn.Parameter(torch.zeros(2))
+    waiting.train({"t.a": again})
+    assert torch.equal(again, leaf)
+    assert torch.equal(here.state[again]["momentum_buffer"], torch.tensor([3.0, -1.0]))
+    waiting.train({})
+    assert waiting.saved() == {}
+    assert again not in here.state
 
 
 def test_hyper_parameters_that_are_none() -> None:

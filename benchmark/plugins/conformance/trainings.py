@@ -24,7 +24,7 @@ from benchmark.plugins.conformance.cases import Case, cases
 from benchmark.plugins.conformance.checks import Finding, Report
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.training.checkpoint import CheckpointFile
-from benchmark.training.hooks import Hook
+from benchmark.training.hooks import CountsLeft, Hook
 from benchmark.training.learner import Learner
 from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
@@ -62,6 +62,12 @@ class TrainingSubject:
         """Whether it learns a mask; else it acts while weights are trained."""
         return issubclass(self.kind, Learner)
 
+    @property
+    def beside_the_point(self) -> frozenset[str]:
+        """Checks that are not made: weights move where no mask is learned, and a density may be an outcome."""
+        moving = frozenset[str]() if self.learns else frozenset({"weights stay"})
+        return moving | {"exact density"} if issubclass(self.kind, CountsLeft) else moving
+
     def make(self, case: Case) -> Hook:
         """A new instance, told to leave half of each tensor."""
         plugin = self.kind(**self.parameters)
@@ -97,7 +103,7 @@ def training_report(kind: type[Hook], **parameters: Any) -> Report:
 def training_examined(subject: TrainingSubject, tell: Callable[[str], None] = lambda _: None) -> Report:
     """Run all checks on all networks; `tell` hears the name of each check before it is made."""
     started, found = time.perf_counter(), list[Finding]()
-    names = [name for name in WHY if name != "weights stay" or subject.learns]
+    names = [name for name in WHY if name not in subject.beside_the_point]
     for case in (case for case in cases() if case.name in NETWORKS):
         tell("trains")
         try:

@@ -25,6 +25,7 @@ from benchmark.plugins.sandbox.training_process import AUGMENTATION
 from benchmark.plugins.sandbox.wire import NO_REPLY, SLACK_BYTES, Advance, BeginTraining, Trained, Word, pack
 from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import Recipe
+from benchmark.training.extra import MEMORY, VALUE
 from benchmark.training.hooks import Hook, Run
 from benchmark.training.kernels.engine import portable
 from benchmark.training.learner import Learner
@@ -244,7 +245,15 @@ class ConfinedUpdates:
                 self._look_at_target(parts["mask"])
         self.facts, self.remembered = dict(facts), parts.pop("hook")
         known = {f"{kind}.{name}": tensor for kind, held in parts.items() for name, tensor in held.items()}
-        return known | named("scores.", under("scores.", sent))
+        return known | named("scores.", under("scores.", sent)) | self._extra(sent)
+
+    def _extra(self, sent: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters that the hook brings along, and the optimizer's memory of them: handed back to it, no more."""
+        found = {name: tensor for name, tensor in sent.items() if name.startswith((VALUE, MEMORY))}
+        most = 4 * sum(tensor.numel() for tensor in self._subject.replica.start.values())
+        if any(t.dtype not in FLOATS for t in found.values()) or sum(t.numel() for t in found.values()) > most:
+            raise self.training.ended("sent parameters of its own that are no numbers, or more than four networks'")
+        return found
 
     def _look(self, kind: str, held: Mapping[str, Tensor], like: Mapping[str, Tensor], dtype: Any) -> None:
         alike = (list(held) and set(held) == set(like)) or (not held and not like)
