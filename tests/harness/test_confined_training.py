@@ -87,6 +87,51 @@ def test_a_stopped_training_goes_on_with_what_its_hook_remembers(protocol: Proto
             assert getattr(again, field) == getattr(whole[name], field), (name, field)
 
 
+BRINGS = """
+import torch
+from benchmark.api import Hook
+class Theirs(Hook):
+    moves_masks = False
+    def when(self, recipe, updates_per_epoch): return (0, recipe.steps)
+    def at(self, step, run):
+        if step == 0:
+            self.begin(run)
+        else:
+            run.extra_parameters.clear()
+    def begin(self, run):
+        self.leaf, loss = torch.nn.Parameter(torch.zeros(3)), run.loss
+        run.extra_parameters["pulled"] = self.leaf
+        run.loss = lambda outputs, labels: loss(outputs, labels) + (self.leaf - 1).square().sum()
+    def facts(self): return {"pulled_to": float(self.leaf.sum())}
+    def resume(self, state, run): self.begin(run)
+"""
+
+
+@pytest.mark.long
+def test_parameters_of_its_own_go_on_too(tiny_protocol: Protocol, tmp_path: Path) -> None:
+    """With the optimizer's memory of them, which this process only hands on."""
+    document = copy.deepcopy(tiny_protocol.document)
+    document["recipe"]["arithmetic"] = "torch"
+    methods = {"pulls": method("random", INITIAL, levels=[2], hook={"name": "set"})}
+    pulling = parse({**document, "id": "tests/pulling", "seeds": [0], "methods": methods}, "pulling.yaml")
+    (tmp_path / "pulls.py").write_text(BRINGS)
+    given: dict[str, Any] = {"plugins": {"set": tmp_path / "pulls.py"}, "checkpoint_seconds": 0.0}
+    whole = records(pulling, tmp_path / "whole", ["pulls"], **given)["pulls"]
+
+    def stop(_cell: Cell, done: int, *_: Any) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        records(pulling, tmp_path / "stopped", ["pulls"], on_progress=stop, **given)
+    again = records(pulling, tmp_path / "stopped", ["pulls"], **given)["pulls"]
+    assert (whole.status, again.status) == ("finished", "finished"), (whole.reason, again.reason)
+    assert whole.hook_facts == again.hook_facts
+    assert whole.hook_facts is not None
+    assert whole.hook_facts["pulled_to"] > 0
+    assert whole.measured == again.measured
+
+
 HOOK = """
 import os, time
 import torch
