@@ -153,7 +153,7 @@ def test_a_budget_too_small_for_one_training_runs_none(tmp_path: Path, tiny_path
         (["plan", "lth:imp"], ["For all of them write 'lth/*:imp'"]),
         (["info", "lth/lenet-mnist@7"], ["no such version", "lth/lenet-mnist@1, lth/lenet-mnist@2"]),
         (["info", "imp"], ["imp is a method of ", " more: lotterybench info "]),
-        (["info", "iht"], ["iht: protocols iht/digits-mnist, ", "iht/planted: lotterybench info iht/guarantee"]),
+        (["info", "iht"], ["iht: protocols iht/digits-mnist, ", " more: lotterybench info iht/digits-mnist"]),
         (["info", "nothing/here"], ["Known: ", " more"]),
         (["run", "--plugin", "none.py", "mnist1d/mlp"], ["none.py"]),
     ],
