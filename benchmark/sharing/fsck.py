@@ -7,6 +7,7 @@ included, and goes on after each finding. What it looks at, and what each findin
 * each record: one canonical text, in its place, of a cell that is planned, with figures that follow from each other;
 * its curves, by the sha256 that the record names; curves and masks that no record names;
 * the mask of each level of a chain, by the sha256 in its record; a chain of records without its masks;
+* a mask that was taken from another protocol's network, by the sha256 in that network's record;
 * what plugins say of themselves, and marks of verification;
 * any other file: it belongs to nothing here.
 """
@@ -19,9 +20,10 @@ from pathlib import Path
 
 from benchmark import protocols
 from benchmark.protocols import Protocol, lock
-from benchmark.protocols.cells import DENSE, is_chain, method_names
+from benchmark.protocols.cells import DENSE, is_chain, method_names, source_of, title
 from benchmark.records import submissions
 from benchmark.records.paths import ENDINGS, ResultPath, ResultPaths, file_groups
+from benchmark.records.schema import cell_of
 from benchmark.records.store import Store
 from benchmark.records.submissions import VERIFICATION_FILE
 from benchmark.records.verifications import VERIFIERS, mark_of
@@ -95,6 +97,7 @@ def _protocol(store: Store, protocol: Protocol, found: Found, seen: set[Path]) -
         else:
             _counted(group.result_paths, found)
     _masks_missing(store, paths, found)
+    _masks_taken(store, wider, found)
     _verifications(store, wider, found, seen)
 
 
@@ -139,6 +142,22 @@ def _masks_missing(store: Store, paths: Sequence[ResultPath], found: Found) -> N
         levels = [p.cell.level for p in paths if p.kind == "record" and p.cell and (p.method, p.seed) == (method, seed)]
         if max(levels) > last:
             found.wrong.append(f"{path}: ends at level {last}, and a record is of level {max(levels)}. Restore it")
+
+
+def _masks_taken(store: Store, protocol: Protocol, found: Found) -> None:
+    """Records that name another mask of their source than the source's own record does."""
+    if not protocol.mask_sources:
+        return
+    for record in store.records(protocol):
+        taken, cell = source_of(protocol, cell_of(record)), cell_of(record)
+        if taken is None or record.source is None or taken[1].method == DENSE:
+            continue
+        source = store.read(*taken)
+        if source is not None and source.mask is not None and source.mask.sha256 != record.source.mask_sha256:
+            path = store.record_path(protocol, cell)
+            found.wrong.append(
+                f"{path}: its source {taken[0].key} {title(taken[1])} has another mask. Measure it again"
+            )
 
 
 def _verifications(store: Store, protocol: Protocol, found: Found, seen: set[Path]) -> None:

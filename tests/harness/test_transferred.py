@@ -20,6 +20,7 @@ from benchmark.protocols.cells import Cell, method_names
 from benchmark.pruning.masks import tensor_mask_digest
 from benchmark.records.schema import cell_of
 from benchmark.records.store import Store
+from benchmark.sharing.fsck import fsck
 from benchmark.sharing.integrity import contradictions
 
 BODY = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
@@ -182,3 +183,22 @@ def test_the_digest_of_a_mask_is_of_its_bits(ran: tuple[Protocol, Store]) -> Non
     assert record is not None
     assert record.mask is not None
     assert record.mask.sha256 == tensor_mask_digest(masks)
+
+
+def test_fsck_holds_a_mask_against_the_sources_record(
+    ran: tuple[Protocol, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protocol, store = ran
+    copy = Store(tmp_path)
+    shutil.copytree(store.root, copy.root, ignore=shutil.ignore_patterns(".work"), dirs_exist_ok=True)
+    monkeypatch.setattr("benchmark.sharing.fsck._every_protocol", lambda _found: [source_of(protocol), protocol])
+    assert not fsck(copy).wrong
+    cell = Cell("linear", 2, 0)
+    record = copy.read(protocol, cell)
+    assert record is not None
+    assert record.source is not None
+    other = record.source.model_copy(update={"mask_sha256": "0" * 64})
+    copy.record_path(protocol, cell).write_text(record.model_copy(update={"source": other}).dumps())
+    (line,) = fsck(copy).wrong
+    assert line.startswith(str(copy.record_path(protocol, cell)))
+    assert "its source tests/source@1 imp level 2, seed 0 has another mask" in line
