@@ -37,28 +37,30 @@ class OptimalEyeSurgeon(Learner):
 
     def mask(self, scores: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Learner`: the gates under this update's noise; without noise where the network is measured."""
-        return {
-            name: torch.sigmoid((p + self.noise(p, number)) / self.temperature) * left[name]
-            for number, (name, p) in enumerate(scores.items())
-        }
+        p = flat(scores)
+        gates = torch.sigmoid((p + self.noise(p)) / self.temperature).split([each.numel() for each in scores.values()])
+        return {name: gate.reshape(left[name].shape) * left[name] for name, gate in zip(scores, gates, strict=True)}
 
-    def noise(self, p: Tensor, number: int) -> Tensor:
-        """Logistic noise of the shape of the tensor of this number: log u - log(1 - u)."""
+    def noise(self, p: Tensor) -> Tensor:
+        """Logistic noise of the shape of `p`: log u - log(1 - u)."""
         if self.words is None:
             return torch.zeros_like(p)
-        u = uniforms(self.words, p.shape, number).clamp(1e-6, 1 - 1e-6)
+        u = uniforms(self.words, p.shape).clamp(1e-6, 1 - 1e-6)
         return u.log() - (1 - u).log()
 
     def penalty(self, scores: Mapping[str, Tensor]) -> Tensor | None:
         """See `Learner`: `kl` times the mean divergence from gates open with probability p0."""
-        size = sum(p.numel() for p in scores.values())
-        prior = sum(self.target.values()) / size
-        sums = [divergence(torch.sigmoid(p), prior).sum() for p in scores.values()]
-        return self.kl * torch.stack(sums).sum() / size
+        p = flat(scores)
+        return self.kl * divergence(torch.sigmoid(p), sum(self.target.values()) / p.numel()).mean()
 
     def ranking(self, scores: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
         """See `Learner`: the logits themselves, for their sign counts. All are left until the end."""
         return {name: p.detach() for name, p in scores.items()}
+
+
+def flat(scores: Mapping[str, Tensor]) -> Tensor:
+    """(n,) the entries of all tensors: a few operations on one vector cost less than as many on each tensor."""
+    return torch.cat([p.flatten() for p in scores.values()])
 
 
 def divergence(q: Tensor, prior: float) -> Tensor:

@@ -53,10 +53,12 @@ class Dropout(nn.Module):
         return x + (dropped - x).detach() if self.straight else dropped
 
 
-def uniforms(words: Tensor, shape: Sequence[int], number: int) -> Tensor:
-    """Numbers of the unit interval, float32, of a shape: a function of two words (2,) below 2**32, of `number`, which
-    tells tensors apart, and of position. Never the units that dropout draws from the same words."""
-    first, second = _mixed(words + (number << 16 | 0xFFFF) & _LOW).unbind()
+def uniforms(words: Tensor, shape: Sequence[int]) -> Tensor:
+    """Numbers of the unit interval, float32, of a shape: a function of two words (2,) below 2**32 and of position.
+
+    Never the units that dropout draws from the same words.
+    """
+    first, second = _mixed(words + 0xFFFF & _LOW).unbind()  # no network has so many dropouts
     place = torch.arange(prod(shape), device=words.device)
     drawn = _mixed(_mixed(place ^ first) ^ second)
     return ((drawn.double() + 0.5) / 2**32).float().reshape(tuple(shape))

@@ -29,22 +29,22 @@ def test_a_gate_is_the_softmax_of_the_released_code() -> None:
     logs = torch.stack([p.sigmoid().log(), (1 - p.sigmoid()).log()])
     expected = torch.softmax((logs + gumbel) / 0.2, 0)[0]
     learner = OptimalEyeSurgeon()
-    learner.noise = lambda _p, _number: gumbel[0] - gumbel[1]  # type: ignore[method-assign]
+    learner.noise = lambda _p: gumbel[0] - gumbel[1]  # type: ignore[method-assign]
     found = learner.mask({"w": p}, {"w": torch.ones(500, dtype=torch.bool)})["w"]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_noise_is_logistic_and_of_the_update() -> None:
-    """Mean 0, variance pi^2 / 3; a function of the update's words and the tensor, and none where nothing is trained."""
+    """Mean 0, variance pi^2 / 3; a function of the update's words, and none where nothing is trained."""
     p, learner = torch.zeros(100, 200), OptimalEyeSurgeon()
-    assert not learner.noise(p, 0).any()
+    assert not learner.noise(p).any()
     learner.words = torch.tensor([123456789, 4000000000])
-    noise = learner.noise(p, 0)
+    noise = learner.noise(p)
     assert abs(float(noise.mean())) < 0.065  # five standard errors
     assert float(noise.var()) == pytest.approx(torch.pi**2 / 3, rel=0.05)
-    assert torch.equal(noise, learner.noise(p, 0))
+    assert torch.equal(noise, learner.noise(p))
     learner.words = learner.words + 1
-    for other in (learner.noise(p, 0), learner.noise(p, 1), noise.roll(1)):
+    for other in (learner.noise(p), noise.roll(1)):
         assert abs(float(torch.corrcoef(torch.stack([noise.flatten(), other.flatten()]))[0, 1])) < 0.036
 
 
