@@ -260,6 +260,8 @@ class ControlSpec(Frozen):
             raise ValueError(f"methods.{name}: inverted scores leave nothing to draw: draws: 1")
         if self.control == "invert" and (parent.is_chain or parent.schedule.scored != "for-each-level"):
             raise ValueError(f"methods.{name}: the masks of {self.of} follow from each other; write a method with keep")
+        if self.control == "invert" and parent.masks_from:
+            raise ValueError(f"methods.{name}: the masks of {self.of} are another protocol's; invert them there")
         if (self.control == "hook") != (self.hook is not None):
             raise ValueError(f"methods.{name}: hook goes with control: hook")
         once_differs = parent.schedule.rounds != 1

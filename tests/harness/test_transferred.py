@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transfer_protocols import written
+from transfer_protocols import source_document, taking, target_document, written
 
 from benchmark.harness.dry_run import dry_run
 from benchmark.harness.executors.executor import InProcess, WorkOrder
@@ -135,8 +135,6 @@ def test_another_process_at_the_source_is_waited_for(ran: tuple[Protocol, Store]
 
 
 def test_a_failed_source_fails_what_takes_from_it(tmp_path: Path) -> None:
-    from transfer_protocols import source_document
-
     wild = source_document()
     wild["recipe"] |= {"optimizer": "sgd", "learning_rate": 1e30}
     protocol, store = load_file(written(tmp_path, wild)), Store(tmp_path / "results")
@@ -202,3 +200,23 @@ def test_fsck_holds_a_mask_against_the_sources_record(
     (line,) = fsck(copy).wrong
     assert line.startswith(str(copy.record_path(protocol, cell)))
     assert "its source tests/source@1 imp level 2, seed 0 has another mask" in line
+
+
+def test_controls_take_the_mask_and_shuffle_or_start_anew(tmp_path: Path) -> None:
+    own = {"of": "trained", "draws": 1, "levels": [2]}
+    methods = {
+        "trained": taking("trained"),
+        "trained+reinit": {**own, "control": "reinitialise"},
+        "trained+shuffle": {**own, "control": "shuffle"},
+    }
+    protocol = load_file(written(tmp_path, None, target_document(methods=methods)))
+    harness = Harness(protocol, Store(tmp_path / "results"), Settings())
+    cells = {name: Cell(name, 2, 0) for name in methods}
+    assert harness.sources.ready(cells["trained"])
+    masks = {name: harness.masks.make(cell)[0]["fc1.weight"] for name, cell in cells.items()}
+    starts = {name: harness.masks.start(cell)[0]["fc1.weight"] for name, cell in cells.items()}
+    assert torch.equal(masks["trained"], masks["trained+reinit"])
+    assert not torch.equal(masks["trained"], masks["trained+shuffle"])
+    assert masks["trained"].sum() == masks["trained+shuffle"].sum()
+    assert torch.equal(starts["trained"], starts["trained+shuffle"])
+    assert not torch.equal(starts["trained"], starts["trained+reinit"])

@@ -15,6 +15,8 @@ from benchmark.protocols.cells import Cell, method_words, source_cells, source_o
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput
 
+INVERTED = {"of": "a", "control": "invert", "inverted": "every-round", "draws": 1, "levels": [2]}
+
 
 def test_levels_are_matched_by_their_weights_and_seeds_by_themselves(tmp_path: Path) -> None:
     protocol = load_file(written(tmp_path))
@@ -65,6 +67,7 @@ def test_packaged_targets_name_versions_that_are_locked() -> None:
         ({}, {"methods": {"a": taking("trained", head=["fc4"])}}, "head: there is no layer 'fc4'"),
         ({}, {"methods": {"a": {**taking("trained"), "pruner": "random"}}}, "the masks are by magnitude, global"),
         ({"seeds": [1]}, {}, "tests/source has no seed 0"),
+        ({}, {"methods": {"a": taking("trained"), "a+invert": INVERTED}}, "invert them there"),
         ({}, {"network": {"name": "mlp", "initialiser": "glorot-normal", "bias": "zeros", "widths": [12, 16, 8, 9, 4]}},
          "Name its layer in head"),
         ({}, {"methods": {"a": {**taking("trained"), "schedule": {"rounds": 2, "scores": "initial", "restart": 0}}}},
