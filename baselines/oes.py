@@ -38,8 +38,11 @@ class OptimalEyeSurgeon(Learner):
     def mask(self, scores: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Learner`: the gates under this update's noise; without noise where the network is measured."""
         p = flat(scores)
-        gates = torch.sigmoid((p + self.noise(p)) / self.temperature).split([each.numel() for each in scores.values()])
-        return {name: gate.reshape(left[name].shape) * left[name] for name, gate in zip(scores, gates, strict=True)}
+        gates, place, masks = torch.sigmoid((p + self.noise(p)) / self.temperature), 0, dict[str, Tensor]()
+        for name, score in scores.items():
+            masks[name] = gates[place : place + score.numel()].reshape(score.shape) * left[name]
+            place += score.numel()
+        return masks
 
     def noise(self, p: Tensor) -> Tensor:
         """Logistic noise of the shape of `p`: log u - log(1 - u)."""
