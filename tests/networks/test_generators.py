@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ def test_the_norm_of_one_image() -> None:
 
 
 def test_sizes_that_cannot_be_halved() -> None:
-    document = load("oes/lena-64").document
+    document = deepcopy(load("oes/lena-64").document)
     document["network"]["input"] = [32, 65, 64]
     with pytest.raises(BadInput, match=r"an image of 65 x 64 cannot be halved 3 times; cut it to multiples of 8"):
         parse(document, "odd.yaml")

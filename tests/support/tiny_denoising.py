@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class TinyTurned(TinyImage):
 
 def denoising(steps: int = 30) -> dict[str, Any]:
     """The document of oes/pepper-64 with a network of 1,139 parameters: the learned mask beside others at 60 %."""
-    document = load("oes/pepper-64").document
+    document = deepcopy(load("oes/pepper-64").document)
     document["id"], document["data"]["name"] = "tests/denoising", "tiny-image"
     document["network"] |= {"input": [CHANNELS, SIDE, SIDE], "widths": [4], "encoder_kernel": 5}
     document["pruning"]["prunable"] = "parameters"
