@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from benchmark.api import Examples, Masks, Pruner
 from benchmark.plugins.load import find, from_file
 from benchmark.plugins.registry import locate
 from benchmark.plugins.sandbox import template as template_module
+from benchmark.plugins.sandbox import wire
 from benchmark.plugins.sandbox.confinement import Limits, Protections, describe
 from benchmark.plugins.sandbox.session import Session
 from benchmark.protocols import Protocol, load
@@ -338,3 +340,28 @@ def test_network_fields_survive_the_wire() -> None:
 
     for fields in (NETWORK, image_spec("resnet-20"), image_spec("vgg-16"), load("mnist1d/mlp").network):
         assert ADAPTER.validate_json(fields.model_dump_json(by_alias=True)) == fields
+
+
+class Drip:
+    """A channel that gives two bytes at a time, whatever it is asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def recv(self, _most: int) -> bytes:
+        self.left -= 2
+        return bytes(bytearray(2))
+
+    def recv_into(self, view: memoryview) -> int:
+        view[:2] = self.recv(2)
+        return 2
+
+
+def test_an_answer_in_crumbs_takes_no_more_memory_than_it_is_long() -> None:
+    """Two bytes each, of an answer that is allowed to be long: as objects they would take twenty times as much."""
+    count = 200_000
+    tracemalloc.start()
+    assert wire._exactly(Drip(count), count, None) == bytes(count)  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * count

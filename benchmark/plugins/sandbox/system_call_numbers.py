@@ -19,11 +19,11 @@ _ALLOWED: dict[str, Numbers] = {
     "getdents64": (217, 61), "getcwd": (79, 17), "chdir": (80, 49), "fchdir": (81, 50), "umask": (95, 166),
     "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None), "unlink": (87, None), "unlinkat": (263, 35),
     "rename": (82, None), "renameat": (264, 38), "ftruncate": (77, 46), "dup": (32, 23), "dup2": (33, None),
-    "dup3": (292, 24), "pipe": (22, None), "pipe2": (293, 59), "poll": (7, None), "ppoll": (271, 73),
+    "dup3": (292, 24), "poll": (7, None), "ppoll": (271, 73),
     "select": (23, None), "pselect6": (270, 72), "epoll_create1": (291, 20), "epoll_ctl": (233, 21),
     "epoll_wait": (232, None), "epoll_pwait": (281, 22), "close_range": (436, 436), "msync": (26, 227),
     # the channel, which is open already
-    "recvfrom": (45, 207), "sendto": (44, 206), "shutdown": (48, 210), "getsockname": (51, 204),
+    "shutdown": (48, 210), "getsockname": (51, 204),
     "getpeername": (52, 205),
     # memory, waiting, time
     "brk": (12, 214), "munmap": (11, 215), "nanosleep": (35, 101), "clock_nanosleep": (230, 115),
@@ -46,6 +46,7 @@ _RULED: dict[str, Numbers] = {
     "openat": (257, 56), "mmap": (9, 222), "mprotect": (10, 226), "mremap": (25, 216), "madvise": (28, 233),
     "fcntl": (72, 25), "ioctl": (16, 29), "prctl": (157, 167), "futex": (202, 98), "getsockopt": (55, 209),
     "kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261), "renameat2": (316, 276),
+    "recvfrom": (45, 207), "sendto": (44, 206),
 }  # fmt: skip
 _FATAL: dict[str, Numbers] = {
     # other processes' memory and handles

@@ -2,7 +2,8 @@
 
 A list of permissions: memory, the files that Landlock and the mounts leave, the one channel, the clock, its own
 signals. No processes (nor threads: scores must not depend on their number), no sockets, no signals to others, no locks,
-leases, advice or attributes of files, which outlive the plugin or reach other processes through the kernel.
+leases, advice or attributes of files, which outlive the plugin or reach other processes through the kernel. No pipes
+either: each takes a number from a counter that all processes share, so thousands of them leave word for a later mask.
 
 What is not named is refused as PermissionError, so that a library may do without; numbers that no table here knows as
 "not implemented", as a kernel older than they are would. What no library of honest use makes ends the process
@@ -112,6 +113,10 @@ def _of(own_pid: int) -> dict[str, tuple[Rule, ...]]:
         "tgkill": (one_of(0, own_pid),),
         "prlimit64": (one_of(0, 0, own_pid), null(2)),  # reading its own
         "renameat2": (bits(4, 1),),  # RENAME_NOREPLACE
+        # MSG_PEEK, TRUNC, DONTWAIT, WAITALL, NOSIGNAL, on the channel. Not MSG_OOB, whose queue in Unix sockets was
+        # broken more than once, ERRQUEUE or ZEROCOPY; nor an address to send to.
+        "recvfrom": (bits(3, 0x4162),),
+        "sendto": (bits(3, 0x4040), null(4)),
     }
 
 
