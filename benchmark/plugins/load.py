@@ -8,17 +8,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from benchmark.compression.interface import Compressor
-from benchmark.plugins.registry import GROUP, OWN_PLUGINS, PluginSource, names, read_plugin, source_digest, text_digest
+from benchmark.plugins.registry import OWN_PLUGINS, PluginSource, read_plugin, registered, source_digest, text_digest
 from benchmark.pruning.interface import MaskLearner, Plugin, Pruner
 from benchmark.training.hooks import Hook
 from benchmark.training.learner import Learner
-from benchmark.utils.errors import BadInput, BadPruner, did_you_mean
+from benchmark.utils.errors import BadInput, BadPruner
 
 KINDS: dict[str, tuple[type, ...]] = {"pruner": (Pruner, MaskLearner), "learner": (Learner,), "hook": (Hook,)}
 COMPLETE = {
@@ -60,10 +60,7 @@ def find(name: str, plugins: Mapping[str, Path] | None = None) -> FoundPruner:
     """
     if plugins and name in plugins:
         return from_file(plugins[name])
-    points = [point for point in entry_points(group=GROUP) if point.name == name]
-    if not points:
-        raise BadInput(f"pruner '{name}'", "none is registered under this name", did_you_mean(name, names()))
-    return from_entry_point(points[0])
+    return from_entry_point(registered(name))
 
 
 def make_own(source: PluginSource, parameters: Mapping[str, Any], kind: str = "pruner") -> Any:

@@ -38,6 +38,7 @@ GROUPS = {
     "compressor": "lotterybench.compressors",
 }
 LONGEST_SOURCE = 64 * 1024  # bytes of a plugin file; the longest method here has 12 kB
+DISTRIBUTION = "lotterybench"
 OWN_PLUGINS = Path(__file__).resolve().parents[2] / "baselines"
 
 
@@ -111,12 +112,36 @@ def locate(name: str, plugins: Mapping[str, Path] | None = None, kind: str = "pr
         path = plugins[name].resolve()
         source = read_plugin(path)
         return PluginSource(path.stem, _digest(f"plugin {path}", source, own=False), path, source)
-    points = _points(name, kind)
-    if not points:
+    return _from_entry_point(registered(name, kind), kind)
+
+
+def registered(name: str, kind: str = "pruner") -> EntryPoint:
+    """The entry point of a name. Where packages that are installed register it too, this repository's is meant: else
+    a record named synflow would be of whatever a package calls so.
+
+    Raises BadInput if there is none, or if two packages of others have one each.
+    """
+    points = {point.value: point for point in entry_points(group=GROUPS[kind]) if point.name == name}
+    found = list(points.values())
+    if len(found) > 1:
+        found = [point for point in found if _is_ours(point, kind)] or found
+    if len(found) > 1:
+        cause = f"is registered by several packages: {', '.join(sorted(points))}"
+        raise BadInput(f"{kind} '{name}'", cause, "Uninstall all but one of them")
+    if not found:
         known = names(kind)
         fix = did_you_mean(name, known) if known else f"Register one in the entry-point group {GROUPS[kind]}"
         raise BadInput(f"{kind} '{name}'", "none is registered under this name", fix)
-    return _from_entry_point(points[0], kind)
+    return found[0]
+
+
+def _is_ours(point: EntryPoint, kind: str) -> bool:
+    """Whether this repository registers it, for code of its own."""
+    try:
+        own = _file_of(point, kind)[0].parent == OWN_PLUGINS
+    except BadPruner:
+        return False
+    return own and point.dist is not None and point.dist.name == DISTRIBUTION
 
 
 def declared_needs(name: str) -> str | None:
@@ -180,14 +205,10 @@ def _declared(name: str, kind: str, attribute: str) -> ast.AST | None:
 def _parsed(name: str, kind: str) -> tuple[ast.Module, str] | None:
     """The syntax tree of the file of a registered plugin, and the name of its class; None if it is not found."""
     try:
-        point = _points(name, kind)[0]
+        point = registered(name, kind)
         return ast.parse(_file_of(point, kind)[1].read_bytes()), point.attr
-    except (IndexError, BadPruner, OSError, SyntaxError, ValueError):
+    except (BadInput, BadPruner, OSError, SyntaxError, ValueError):
         return None
-
-
-def _points(name: str, kind: str) -> list[EntryPoint]:
-    return [point for point in entry_points(group=GROUPS[kind]) if point.name == name]
 
 
 def _from_entry_point(point: EntryPoint, kind: str) -> PluginSource:
@@ -216,8 +237,7 @@ def _file_of(point: EntryPoint, kind: str = "pruner") -> tuple[Path, Path, tuple
 
 def same_code(name: str, source: bytes) -> bool:
     """Whether the registered pruner of a name has the code of `source`, words aside. Raises BadPruner."""
-    (point,) = _points(name, "pruner")
-    own = _file_of(point)[1].read_bytes()
+    own = _file_of(registered(name))[1].read_bytes()
     return _digest(f"pruner '{name}'", own, own=True) == _digest(f"plugin '{name}'", source, own=True)
 
 

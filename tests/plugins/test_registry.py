@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import baselines.snip
 from baselines.snip import Snip
-from benchmark.plugins import load, registry
+from benchmark.plugins import registry
 from benchmark.plugins.load import find, from_file
 from benchmark.plugins.registry import names, source_digest, text_digest
 from benchmark.utils.errors import BadInput, BadPruner
@@ -96,7 +97,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 def test_an_entry_point_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("odd", "no_such_package.module:Thing", registry.GROUP)
-    monkeypatch.setattr(load, "entry_points", lambda group: [point] if group == registry.GROUP else [])
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
     with pytest.raises(BadPruner, match=r"no_such_package\.module:Thing cannot be imported"):
         find("odd")
 
@@ -155,3 +156,27 @@ def test_plugin_files_with_one_name_do_not_mix(tmp_path: Path) -> None:
         made.append(from_file(path).make({}))
     weights = type("Weights", (), {"weights": {"w": torch.ones(1)}})()
     assert [float(plugin.score(weights, None, None)["w"]) for plugin in made] == [1.0, -1.0]  # type: ignore[attr-defined]
+
+
+def test_no_installed_package_takes_the_name_of_a_method_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither with code of its own nor with another class of this repository's; two strangers are named and refused."""
+
+    def point(value: str, package: str) -> EntryPoint:
+        made = EntryPoint("snip", value, registry.GROUP)
+        vars(made)["dist"] = SimpleNamespace(name=package)
+        return made
+
+    ours, theirs = point("baselines.snip:Snip", "lotterybench"), point("stranger:Snip", "stranger")
+    mixed = point("baselines.random:Random", "stranger")
+    (tmp_path / "stranger.py").write_text(GOOD)
+    monkeypatch.syspath_prepend(tmp_path)
+    for points in ([theirs, ours], [mixed, ours], [ours, mixed, theirs]):
+        found = {registry.GROUP: points}
+        monkeypatch.setattr(registry, "entry_points", lambda group, found=found: found.get(group, []))
+        assert registry.locate("snip").of_this_repository
+        assert find("snip").kind is Snip
+        assert registry.declared_needs("snip") == "labels"
+        assert registry.same_code("snip", Path(baselines.snip.__file__).read_bytes())
+    monkeypatch.setattr(registry, "entry_points", lambda group: [theirs, mixed] if group == registry.GROUP else [])
+    with pytest.raises(BadInput, match=r"several packages: baselines\.random:Random, stranger:Snip"):
+        registry.locate("snip")
