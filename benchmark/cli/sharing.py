@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import SystemRandom
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ def submit(plugin: Path, only: Sequence[str], results: Path, settings: tuple[str
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path, dir_okay=False), metavar="BUNDLE")
 @click.option("--sample", type=click.IntRange(1), default=3, show_default=True, help="Masks, and cells, to make again.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another sample of the same bundle.")
+@click.option("--seed", type=click.IntRange(0), help="Draw an earlier verification's sample.  [default: drawn now]")
 @click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
@@ -113,7 +114,7 @@ def submit(plugin: Path, only: Sequence[str], results: Path, settings: tuple[str
 def verify(  # noqa: PLR0913, PLR0917 - one for each option
     bundle: Path,
     sample: int,
-    seed: int,
+    seed: int | None,
     results: Path | None,
     fresh_seeds: int,
     by: str | None,
@@ -142,14 +143,15 @@ def verify(  # noqa: PLR0913, PLR0917 - one for each option
         raise BadInput(str(bundle), "there is no such file", "Give the path of a bundle")
     if results is not None and not fresh_seeds:
         raise BadInput("--fresh-seeds 0", "no row is verified without seeds that its author cannot have seen", "Give 1")
-    sampling = Sampling(sample, seed, fresh_seeds)
+    # A known number would let an author try bundles until the sample misses the forged cells.
+    sampling = Sampling(sample, SystemRandom().getrandbits(32) if seed is None else seed, fresh_seeds)
     read = read_bundle(bundle)
     own = [protocols.load_file(path) for path in files]
     with TemporaryDirectory() as folder:
         checks = check(read, Path(folder) / "claimed", [*own, *protocols.load_all()])
         measured = [] if checks.reasons else _measured(checks, Path(folder), sampling, results, as_json)
         reasons = [*checks.reasons, *(reason for found in measured for reason in found.reasons)]
-        _show_verification(read, measured, reasons, as_json)
+        _show_verification(read, measured, reasons, sampling, as_json)
         if reasons:
             raise click.exceptions.Exit(EXIT_DEVIATION)
         if results is not None:
@@ -226,11 +228,14 @@ def _measured(checks: Checks, folder: Path, sampling: Sampling, results: Path | 
         ]
 
 
-def _show_verification(bundle: Bundle, measured: Sequence[Rerun], reasons: Sequence[str], as_json: bool) -> None:
+def _show_verification(
+    bundle: Bundle, measured: Sequence[Rerun], reasons: Sequence[str], sampling: Sampling, as_json: bool
+) -> None:
     if as_json:
         document: dict[str, Any] = {
             "bundle": bundle.digest,
             "verified": not reasons,
+            "seed": sampling.seed,
             "masks": sum(found.masks for found in measured),
             "cells": sum(found.cells for found in measured),
             "identical": sum(found.identical for found in measured),
@@ -243,7 +248,8 @@ def _show_verification(bundle: Bundle, measured: Sequence[Rerun], reasons: Seque
     for claim, found in zip(bundle.manifest.claims, measured, strict=False):
         click.echo(
             f"{plain(claim.protocol.id)}@{claim.protocol.version} {claim.name}: {found.masks} masks made again; "
-            f"{found.cells} cells trained again, {found.identical} identical bit for bit."
+            f"{found.cells} cells trained again, {found.identical} identical bit for bit. "
+            f"The same sample: --seed {sampling.seed}."
         )
         if found.shares:
             click.echo(

@@ -19,6 +19,7 @@ from benchmark.records import submissions
 from benchmark.records.store import Store
 from benchmark.records.verifications import mark_of
 from benchmark.report import leaderboard
+from benchmark.sharing.bundle import rerun
 from benchmark.utils.errors import BadInput, Conflict
 from benchmark.utils.files import sha256
 from benchmark.utils.npz import Array, pack, unpack_bytes
@@ -246,3 +247,21 @@ def test_a_plugin_whose_masks_come_from_elsewhere_is_refused(bundle: Path, tiny_
 def leaderboard_text(protocol: Protocol, store: Store) -> str:
     """All pages of the board of one protocol."""
     return "\n".join(leaderboard.render(store, [submissions.with_submissions(store, protocol)]).values())
+
+
+def test_nobody_knows_the_sample_before_the_bundle_is_made(
+    bundle: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a known number a forger tries bundles, by a word in environment.json, until no forged cell is looked at."""
+    keys = []
+
+    def measured(_claimed: object, _folder: Path, _sample: int, key: tuple[str, int], *_rest: object) -> rerun.Rerun:
+        keys.append(key)
+        return rerun.Rerun()
+
+    monkeypatch.setattr(rerun, "measure_again", measured)
+    said = [verified(bundle, tiny_path)["seed"] for _ in range(3)]
+    assert [seed for _, seed in keys] == said
+    assert len(set(said)) == 3
+    assert verified(bundle, tiny_path, "--seed", said[0])["seed"] == said[0] == keys[-1][1]
+    assert f"--seed {said[0]}." in invoke("verify", bundle, "--protocol", tiny_path, "--seed", said[0]).output
