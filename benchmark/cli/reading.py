@@ -239,8 +239,8 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
 def status(only: tuple[str, ...], results: Path, every: bool, watch: bool, device: Device, as_json: bool) -> None:
     """What is done, running, failed and missing, what each open verdict still costs, and where the logs are.
 
-    One screen: sums, what runs, protocols begun, verdicts that are near. Every method and claim: --all, --json, or
-    one protocol alone.
+    One screen of 24 lines: sums, what runs, protocols begun, verdicts that are near. Every method, claim, job and log:
+    --all, --json, or one protocol alone.
 
     \b
     Examples:

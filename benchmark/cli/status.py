@@ -10,11 +10,12 @@ import click
 
 from benchmark.claims.evidence import UNDECIDED
 from benchmark.cli.terminal import counted, show_sentence, show_table
+from benchmark.utils.errors import plain
 from benchmark.utils.files import spoken, two_digits
 
 Row = dict[str, Any]
 STATES = ("finished", "running", "failed", "missing")
-BEGUN, NEAR = 8, 6  # rows of protocols and of claims on one screen
+ROWS = 9  # of protocols begun and verdicts together: with 14 lines around them, 23, and a prompt, are a screen of 24
 
 
 def show_progress(document: dict[str, Any], unit: str, every: bool) -> None:
@@ -27,27 +28,28 @@ def show_progress(document: dict[str, Any], unit: str, every: bool) -> None:
     if sums["missing"] or sums["running"]:
         time = spoken(3600 * left)
         click.echo(f"{time if time.startswith('<') else f'About {time}'} of one {unit} left.")
-    _show_workers(document["workers"])
-    _show_submissions(document["submissions"])
     if every or len(protocols) == 1:
+        _show_workers(document["workers"])
+        _show_submissions(document["submissions"])
         show_table(
             "\nMethods", ["protocol", "method", *STATES, f"{unit}-hours left"], map(_values, document["methods"])
         )
         _show_claims(document["claims"], unit, len(document["claims"]))
         _show_costs(document["costs"])
         return
+    rows = ROWS - _say_who_works(document["workers"], document["submissions"])
     begun = [row for row in protocols if row["finished"] or row["running"] or row["failed"]]
     if begun:
         begun.sort(key=lambda row: (not row["running"], not row["missing"]))
         states = [state for state in STATES if sums[state]]  # a column of zeros would take room from names
-        rows = [
+        table = [
             [row["protocol"], *(row[state] for state in states), _hours_text(row[_hours(unit)], row)] for row in begun
         ]
-        show_table("\nBegun", ["protocol", *states, f"{unit}-hours left"], rows[:BEGUN], ["protocol"])
-    _show_claims(document["claims"], unit, NEAR)
-    more = [f"{counted(len(begun) - BEGUN, 'more protocol')} begun"] if len(begun) > BEGUN else []
+        show_table("\nBegun", ["protocol", *states, f"{unit}-hours left"], table[: rows - rows // 2], ["protocol"])
+    shown = min(len(begun), rows - rows // 2)
+    _show_claims(document["claims"], unit, rows - shown)
+    more = [f"{counted(len(begun) - shown, 'more protocol')} begun"] if len(begun) > shown else []
     more.append(f"{len(protocols) - len(begun)} not begun")
-    click.echo()
     show_sentence(f"{', '.join(more)}. Every method and claim: --all")
 
 
@@ -107,20 +109,35 @@ def _show_costs(costs: Iterable[Row]) -> None:
     show_table("\nExpected cost of an update here", headings[: len(rows[0])] if rows else headings, rows)
 
 
+def _say_who_works(workers: Sequence[Row], submissions: Sequence[Row]) -> int:
+    """One line for all that runs, one for Slurm, in place of their tables; how many lines these are."""
+    said = []
+    if workers:
+        first = f"{workers[0]['job']} of {workers[0]['protocol']} on {workers[0]['host']}"
+        said.append(f"{counted(len(workers), 'job')} running, {plain(first)[:44]} first. Logs: --all")
+    if submissions:
+        said.append(f"{counted(len(submissions), 'submission')} to Slurm. States and logs: --all")
+    for line in said:
+        click.echo(line)
+    return len(said)
+
+
 def _show_workers(workers: Sequence[Row]) -> None:
     if workers:
-        rows = [[row["protocol"], row["job"], row["host"], row["pid"]] for row in workers]
+        rows = [[row["protocol"], plain(row["job"]), plain(str(row["host"])), row["pid"]] for row in workers]
         show_table("\nRunning", ["protocol", "job", "host", "process"], rows)
-    for log in dict.fromkeys(row["log"] for row in workers if row["log"]):
-        click.echo(f"Log: {log}")  # not in the table, which breaks long words
+    for log in dict.fromkeys(str(row["log"]) for row in workers if row["log"]):
+        click.echo(f"Log: {plain(log)}")  # not in the table, which breaks long words
 
 
 def _show_submissions(submissions: Sequence[Row]) -> None:
     if submissions:
-        rows = [[row["job"], row["submitted"], row["tasks"], _words(row["states"])] for row in submissions]
+        rows = [
+            [plain(row["job"]), plain(row["submitted"]), row["tasks"], _words(row["states"])] for row in submissions
+        ]
         show_table("\nSlurm", ["job", "submitted", "tasks", "states"], rows)
     for row in submissions:
-        click.echo(f"Logs of job {row['job']}: {row['logs']}")
+        click.echo(plain(f"Logs of job {row['job']}: {row['logs']}"))
 
 
 def _percent(fraction: float | None) -> str:

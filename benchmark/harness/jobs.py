@@ -91,7 +91,7 @@ class SecondTries:
         """What was noted; None if nothing was, or it is not readable."""
         try:
             return Attempt(**json.loads(self._path(cell).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def _path(self, cell: Cell) -> Path:

@@ -202,9 +202,14 @@ def _parsed(name: str, number: int, content: bytes) -> Holder | None:
     """None if its maker died, or is, between creating the file and filling it."""
     try:
         facts = json.loads(content[LINE:])
-        return Holder(name, number, content[:LINE].decode().strip(), {**facts, "pid": int(facts["pid"])})
-    except (ValueError, KeyError, TypeError):
+        return Holder(name, number, content[:LINE].decode().strip(), _sound(facts))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # whatever JSON may hold
         return None
+
+
+def _sound(facts: Any) -> dict[str, Any]:
+    """The same, with what `Holder` asks for. Raises one of the errors that `_parsed` expects."""
+    return {**facts, "pid": int(facts["pid"]), "started": str(facts.get("started"))}
 
 
 def _facts() -> dict[str, Any]:

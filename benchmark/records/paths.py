@@ -14,12 +14,12 @@ from typing import Literal
 
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell, cells_of, is_chain
-from benchmark.records.submissions import NAME, SUBMISSION_FILE
-from benchmark.utils.files import CURVES_BYTES, KIB, MASKS_BYTES, RECORD_BYTES
+from benchmark.records.submissions import NAME, SUBMISSION_BYTES, SUBMISSION_FILE
+from benchmark.utils.files import CURVES_BYTES, MASKS_BYTES, RECORD_BYTES
 
 Kind = Literal["submission", "masks", "curves", "record"]
 LIMITS: dict[Kind, int] = {
-    "submission": 64 * KIB,
+    "submission": SUBMISSION_BYTES,
     "masks": MASKS_BYTES,
     "curves": CURVES_BYTES,
     "record": RECORD_BYTES,

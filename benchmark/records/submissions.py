@@ -24,7 +24,7 @@ from benchmark.records import canonical
 from benchmark.records.schema import ProtocolRef, Record
 from benchmark.records.store import Store, left_out
 from benchmark.utils.errors import BadInput
-from benchmark.utils.files import write_atomically
+from benchmark.utils.files import KIB, read_limited, read_text_limited, write_atomically
 from benchmark.utils.strict_model import Frozen
 
 Value = bool | int | float | str
@@ -34,6 +34,7 @@ SUBMISSION_FILE, VERIFICATION_FILE = "submission.json", "verification.json"
 STEM = r"[a-z0-9][a-z0-9_-]*"  # of a plugin's file; no + (a control) and no @ (a hyper-parameter)
 _VALUE = r"[A-Za-z0-9.+_-]+"  # what may stand in the name of a folder on every file system
 NAME = rf"{STEM}(?:@[A-Za-z_][A-Za-z0-9_]*={_VALUE})*"
+SUBMISSION_BYTES = 64 * KIB
 LONGEST_NAME = 150  # file systems take 255 bytes; a bundle adds to it
 
 
@@ -113,13 +114,6 @@ def parsed(kind: type[DocumentType], text: str, name: str) -> DocumentType:
         raise BadInput(name, cause, "Restore the file, or move its folder away") from error
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(str(path), f"cannot be read ({error})", "Restore it, or move its folder away") from error
-
-
 def submission_path(store: Store, protocol: Protocol, method: str) -> Path:
     """Where a method says what it is."""
     return store.folder(protocol, method) / SUBMISSION_FILE
@@ -130,7 +124,7 @@ def read(store: Store, protocol: Protocol, method: str) -> Submission | None:
     path = submission_path(store, protocol, method)
     if not path.exists():
         return None
-    found = parse(_read(path), str(path))
+    found = parse(read_text_limited(path, SUBMISSION_BYTES), str(path))
     if (found.name, f"{found.protocol.id}@{found.protocol.version}") != (method, protocol.key):
         raise BadInput(str(path), f"is about {found.name} of {found.protocol.id}", "Put it where it belongs")
     return found if found.protocol.digest == protocol.digest else None
@@ -200,7 +194,7 @@ def write(store: Store, protocol: Protocol, submission: Submission) -> None:
     refuse_changed(store, protocol, submission)
     content = submission.dumps().encode()
     path = submission_path(store, protocol, submission.name)
-    if not path.exists() or path.read_bytes() != content:
+    if not path.exists() or read_limited(path, SUBMISSION_BYTES) != content:
         write_atomically(path, content, store.work)
 
 

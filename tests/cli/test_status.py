@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from benchmark.claims.papers import load_all
 from benchmark.cli.main import cli
+from benchmark.cli.status import show_progress
 from benchmark.planning.cost import assumed, this_device
 from benchmark.planning.priority import cells_needed
 from benchmark.protocols import Protocol, load
@@ -106,11 +107,12 @@ def test_a_failed_cell_counts_as_failed(tmp_path: Path, tiny_protocol: Protocol,
 
 
 def test_many_protocols_fit_one_screen_and_all_shows_every_method(tmp_path: Path) -> None:
-    """Sums and what is begun, 24 lines of 80 characters; columns of zeros are left out; `--all` names each method."""
+    """Sums and what is begun, 23 lines of 80 characters and a prompt below them; columns of zeros are left out; `--all`
+    names each method."""
     protocol, store = load("mnist1d/mlp"), Store(tmp_path)
     keep(store, protocol, cells_of(protocol, DENSE), 0.5)
     lines = status(store).splitlines()
-    assert len(lines) <= 24
+    assert len(lines) <= 23
     assert max(map(len, lines)) <= 80
     assert "5 finished, 0 running, 0 failed" in lines[0]
     heading = next(line for line in lines if line.startswith("protocol"))
@@ -120,3 +122,31 @@ def test_many_protocols_fit_one_screen_and_all_shows_every_method(tmp_path: Path
     assert "About 1,100,000 h of one core left." in lines[1] or lines[1].endswith("00,000 h of one core left.")
     every = status(store, "mnist1d/*", "lth/*", "--all")
     assert all(f" {method} " in every for method in ("imp+reinit", "one-shot", "random"))
+
+
+def test_one_screen_whatever_is_going_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Forty protocols begun, long names, sixteen workers and three arrays: still 23 lines of 80 characters; no word of
+    a note in the results folder moves the cursor."""
+    methods = [
+        {"protocol": f"paper/network{n}-dataset", "method": "imp", "finished": n, "running": n % 2, "failed": n % 3,
+         "missing": 9, "core_hours_left": 1.0} for n in range(40)
+    ]  # fmt: skip
+    claims = [
+        {"claim": f"a-long-name-of-a-claim-{n}", "verdict": "inconclusive", "cells_left": n, "core_hours_left": n / 9,
+         "more_seeds": 2} for n in range(40)
+    ]  # fmt: skip
+    worker = {"protocol": "paper/network0-dataset", "job": "imp_seed-0", "host": "\x1b[2Jhost", "pid": 7, "log": "\x1b"}
+    note = {"job": "\x1b7", "submitted": "today", "tasks": 2, "states": {}, "logs": "\x1b/logs"}
+    told = {"methods": methods, "costs": [], "claims": claims, "workers": [worker] * 16, "submissions": [note] * 3}
+    show_progress(told, "core", every=False)
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
+    assert 20 <= len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("16 jobs running, imp_seed-0 of paper/network0-dataset") for line in lines)
+    assert "3 submissions to Slurm" in shown
+    show_progress(told, "core", every=True)
+    every = capsys.readouterr().out
+    assert every.count("imp_seed-0") == 16
+    assert "Logs of job \\x1b7: \\x1b/logs" in every
+    assert "\x1b" not in shown + every

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.cli import terminal
+from benchmark.harness.executors import slurm
 from benchmark.harness.executors.executor import InProcess, Message, WorkOrder, latest_words, title
 from benchmark.harness.executors.profile import load_profile
 from benchmark.harness.executors.slurm import ArrayTask, Slurm
@@ -93,3 +95,18 @@ def test_whoever_waits_for_slurm_hears_of_its_records(
     heard.clear()
     Slurm(load_profile(profile)).execute(order, heard.append)
     assert [message.event for message in heard] == ["submitted"], "whoever does not wait does not hear"
+
+
+def test_notes_of_submissions_that_are_none_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever JSON may hold, a pipe, and a name that moves a cursor: one line each, and no traceback."""
+    notes = {"deep": "[" * 50_000, "typed": '{"job": 7, "tasks": [], "logs": "", "submitted": ""}', "\x1b[2J": "{"}
+    for name, text in notes.items():
+        path = tmp_path / ".work" / "slurm" / name / "submission.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    (tmp_path / ".work" / "slurm" / "pipe").mkdir()
+    os.mkfifo(tmp_path / ".work" / "slurm" / "pipe" / "submission.json")
+    assert slurm.submissions(Store(tmp_path)) == []
+    said = capsys.readouterr().err
+    assert said.count("is not readable; left out") == 4
+    assert "\x1b" not in said

@@ -286,3 +286,12 @@ def test_an_id_that_was_used_again_is_another_process() -> None:
     assert since is not None
     assert not machine.surely_gone(os.getpid(), since)
     assert machine.surely_gone(os.getpid(), str(int(since) + 1))
+
+
+FACTS = ('{"pid": 1e999}', '{"pid": ' + "[" * 50_000, "[" * 50_000, '{"pid": "x"}', "[]", "9" * 9999)
+
+
+@pytest.mark.parametrize("facts", FACTS, ids=range(len(FACTS)))
+def test_whatever_stands_in_a_lease_is_no_traceback(facts: str) -> None:
+    """As `status` may meet it in somebody else's results folder."""
+    assert module._parsed("job", 1, b" " * module.LINE + facts.encode()) is None

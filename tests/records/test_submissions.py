@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -302,3 +303,15 @@ def test_plan_with_a_plugin_imports_no_torch(plugin: Path, tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.stderr.splitlines()[-1] == "False", done.stderr
     assert "mine" in done.stdout
+
+
+def test_a_submission_that_never_ends_is_not_read(tmp_path: Path) -> None:
+    """A pipe waits for its writer, a device goes on for ever: a results folder of somebody else's may hold either."""
+    for name, make in (("pipe", os.mkfifo), ("device", lambda path: path.symlink_to("/dev/zero"))):
+        store = Store(tmp_path / name)
+        path = submissions.submission_path(store, MNIST1D, "mine")
+        path.parent.mkdir(parents=True)
+        make(path)
+        with pytest.raises(BadInput, match="not a plain file"):
+            submissions.read(store, MNIST1D, "mine")
+        assert submissions.of_protocol(store, MNIST1D, sound_only=True) == {}

@@ -17,11 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from benchmark.harness.executors.executor import Listen, Message, WorkOrder, recorded_fields
 from benchmark.harness.executors.profile import Profile
 from benchmark.records.store import Store
-from benchmark.utils.errors import EnvironmentProblem
-from benchmark.utils.files import write_atomically
+from benchmark.utils.errors import BadInput, EnvironmentProblem, plain
+from benchmark.utils.files import KIB, read_limited, write_atomically
 
 OFTEN = 1_000_000  # times that a task may run into its time limit: it ends when nothing is left
 
@@ -34,6 +36,10 @@ class SubmittedArray:
     tasks: int
     logs: str
     submitted: str
+
+
+NOTE_BYTES = 64 * KIB
+_NOTE: TypeAdapter[SubmittedArray] = TypeAdapter(SubmittedArray)
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,9 @@ def submissions(store: Store) -> list[SubmittedArray]:
     found = []
     for path in sorted(store.work.glob("slurm/*/submission.json")):
         try:
-            found.append(SubmittedArray(**json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError):
-            print(f"{path} is not readable; left out", file=sys.stderr)
+            found.append(_NOTE.validate_json(read_limited(path, NOTE_BYTES)))
+        except (BadInput, ValueError):
+            print(plain(f"{path} is not readable; left out"), file=sys.stderr)
     return found
 
 
