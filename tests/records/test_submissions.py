@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,10 @@ def test_plan_with_a_plugin_imports_no_torch(plugin: Path, tmp_path: Path) -> No
 
 def test_a_submission_that_never_ends_is_not_read(tmp_path: Path) -> None:
     """A pipe waits for its writer, a device goes on for ever: a results folder of somebody else's may hold either."""
-    for name, make in (("pipe", os.mkfifo), ("device", lambda path: path.symlink_to("/dev/zero"))):
+    makers: dict[str, Callable[[Path], object]] = {
+        "pipe": os.mkfifo, "device": lambda path: path.symlink_to("/dev/zero"),
+    }  # fmt: skip
+    for name, make in makers.items():
         store = Store(tmp_path / name)
         path = submissions.submission_path(store, MNIST1D, "mine")
         path.parent.mkdir(parents=True)

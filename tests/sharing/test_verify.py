@@ -253,7 +253,7 @@ def test_nobody_knows_the_sample_before_the_bundle_is_made(
     bundle: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a known number a forger tries bundles, by a word in environment.json, until no forged cell is looked at."""
-    keys = []
+    keys: list[tuple[str, int]] = []
 
     def measured(_claimed: object, _folder: Path, _sample: int, key: tuple[str, int], *_rest: object) -> rerun.Rerun:
         keys.append(key)
