@@ -231,7 +231,7 @@ def _exactly(channel: socket.socket, count: int, deadline: float | None) -> byte
         if deadline is not None:
             channel.settimeout(max(1e-3, deadline - time.monotonic()))
         try:
-            part = channel.recv_into(memoryview(buffer[filled : filled + (1 << 20)]))
+            part = channel.recv_into(buffer[filled : filled + (1 << 20)].data)
         except TimeoutError:
             raise
         except OSError as error:
