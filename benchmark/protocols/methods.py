@@ -225,7 +225,7 @@ class ControlSpec(Frozen):
     control: Literal["reinitialise", "shuffle", "invert", "hook"]
     hook: Annotated[HookSpec | None, ADDED] = None
     inverted: Annotated[Literal["every-round", "one-shot"] | None, ADDED] = None
-    draws: int = Field(gt=0, description="independent repetitions per ticket; later ones are run last")
+    draws: int = Field(gt=0, le=1000, description="independent repetitions per ticket; later ones are run last")
     levels: tuple[int, ...] = Field(min_length=1)
 
     is_chain: ClassVar[bool] = False

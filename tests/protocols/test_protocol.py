@@ -73,6 +73,7 @@ BAD = [
     ("methods/imp+reinit/of", "ipm", "protocol", "'ipm' is not a pruning method", ""),
     ("methods/imp+reinit/of", "imp+shuffle", "protocol", "not a pruning method", ""),
     ("methods/imp+reinit/draws", 0, "methods.imp+reinit.draws", "greater than 0", ""),
+    ("methods/imp+reinit/draws", 10**9, "methods.imp+reinit.draws", "less than or equal to 1000", ""),
     ("methods/imp+reinit/drws", 1, "methods.imp+reinit.drws", "not permitted", "spelling"),
     ("methods/imp+shuffle/control", "reinitialise", "protocol", "named <method>+reinit", ""),
     ("methods/imp+shuffle/levels", [9], "protocol", "outside 1..4", ""),
