@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, zip_longest
@@ -140,12 +140,14 @@ class Front:
         rows = self._rows
         cells = [self._paper_row(*row) for row in rows[:MOST_PAPERS]]
         headings = ["claims of", *VERDICTS, "to decide the rest"]
-        rest = [
-            f"[{paper.paper.key}]({self._claims_page(paper.paper.key)})" for paper, _ in self.papers if silent(paper)
-        ]
-        rest += [f"[{paper.paper.key}]({self._claims_page(paper.paper.key)})" for paper, *_ in rows[MOST_PAPERS:]]
-        unruled = f"Papers of which no rule decides a statement: {', '.join(rest)}.\n" if rest else ""
-        return ["## Papers\n", table(headings, cells, len(headings) - 1), MISSING + unruled]
+        further = self._links("Further papers", (paper for paper, *_ in rows[MOST_PAPERS:]))
+        unruled = self._links("No rule decides a statement of", (paper for paper, _ in self.papers if silent(paper)))
+        return ["## Papers\n", table(headings, cells, len(headings) - 1), MISSING + further + unruled]
+
+    def _links(self, words: str, papers: Iterable[Published]) -> str:
+        """One line that names papers' pages; none without papers."""
+        links = [f"[{paper.paper.key}]({self._claims_page(paper.paper.key)})" for paper in papers]
+        return f"{words}: {', '.join(links)}.\n" if links else ""
 
     def _paper_row(self, paper: Published, decisions: Sequence[Decision], missing: Missing) -> list[str]:
         """The paper by key and authors, in one line that does not break: titles stand on the pages."""
