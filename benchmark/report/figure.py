@@ -101,13 +101,17 @@ def _shown_methods(seen: Observations) -> list[str]:
 
 
 def readme_figures(folder: Path, protocols: Sequence[Protocol], store: Store) -> dict[Path, Protocol]:
-    """The pictures `<paper>-<network>-<dataset>.svg` in `folder` with the protocols whose records they show: the newest
-    version of each of which a method is measured that a picture shows."""
+    """The pictures `<paper>-<network>-<dataset>.svg` in `folder` with the protocols whose records they show: of each
+    the version with most to show, of two the newer."""
     pictures: dict[Path, Protocol] = {}
+    most: dict[Path, int] = {}
     for protocol in (*load_earlier(), *protocols):
         path = folder / f"{protocol.id.replace('/', '-')}.svg"
-        if path.is_file() and (path not in pictures or _shown_methods(Observations(protocol, store.records(protocol)))):
-            pictures[path] = protocol
+        if path.is_file():
+            seen, metric = Observations(protocol, store.records(protocol)), reported_metric(protocol)
+            places = sum(len(points(seen, metric, method)) for method in _shown_methods(seen))
+            if places >= most.get(path, 0):
+                pictures[path], most[path] = protocol, places
     return pictures
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from benchmark.claims import statistics
 from benchmark.claims.observations import Observations
 from benchmark.claims.published import Published
+from benchmark.claims.rules.base import Rule, RunsRule
 from benchmark.claims.rules.cells import Points, Sample
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, axis_value, density_text
@@ -109,7 +110,7 @@ def published_lines(protocol: Protocol, metric: Metric, papers: Sequence[Publish
     """Whole published curves, and single published values, of this metric."""
     claims = [claim for paper in papers for claim in paper.claims if claim.protocol == protocol.id]
     rules = [rule for claim in claims for rule in claim.checks if rule.metric == metric]
-    curves = [(rule, rule.published_runs(protocol)) for rule in rules]
+    curves = [(rule, _everywhere(rule, protocol).published_runs(protocol)) for rule in rules]
     lines = [_published_curve(protocol, rule.points[0].method, runs) for rule, runs in curves if runs]
     known = {line.method for line in lines}
     single: dict[str, list[tuple[Points, Sample]]] = {}
@@ -117,6 +118,15 @@ def published_lines(protocol: Protocol, metric: Metric, papers: Sequence[Publish
         if rule.published_sample and rule.points[0].method not in known:
             single.setdefault(rule.points[0].method, []).append((rule.points[0], rule.published_sample))
     return [*lines, *(_published_values(protocol, method, own) for method, own in single.items())]
+
+
+def _everywhere(rule: Rule, protocol: Protocol) -> Rule:
+    """A rule on published runs as if it were of every level of its method: what was published is shown even where the
+    runs differ too much to be compared with."""
+    if not isinstance(rule, RunsRule) or rule.of.method == DENSE:
+        return rule
+    levels = protocol.measured_levels(rule.of.method)
+    return rule.model_copy(update={"of": rule.of.model_copy(update={"levels": levels})})
 
 
 def _published_curve(protocol: Protocol, method: str, runs: Mapping[int, tuple[float, ...]]) -> PublishedLine:
