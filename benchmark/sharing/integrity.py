@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.claims.observations import metric_of, reported_metric
+from benchmark.claims import papers
+from benchmark.claims.observations import ANALYSED, metric_of, reported_metric
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, is_chain, learning_steps, source_of, title, train_steps
 from benchmark.protocols.methods import MethodSpec
@@ -80,16 +81,23 @@ def contradictions(
             yield from _against_curves(protocol, record.measured, unpack_bytes(curves, CURVES_BYTES))
 
 
+@cache
+def _asked(protocol: str, method: str) -> frozenset[str]:
+    """The numbers of analyses that claims ask for of a method."""
+    claims = (claim for paper in papers.all_as_written() for claim in paper.claims if claim.protocol == protocol)
+    rules = (rule for claim in claims for rule in claim.checks if rule.is_analysed)
+    asked = (rule.metric for rule in rules if any(points.method == method for points in rule.points))
+    return frozenset(metric.removeprefix(ANALYSED) for metric in asked)
+
+
 def _against_analysis(protocol: Protocol, record: Record) -> Iterator[str]:
     spec, named = protocol.analyses[record.method.name], record.method.analysis
     if named is None or (named.name, named.of, record.method.parameters) != (spec.analysis, spec.of, spec.parameters):
         yield f"it is not of analysis {spec.analysis!r} as the protocol has it"
     if record.cost is None or not record.analysed or record.measured is not None or record.mask is not None:
         yield "it is finished without numbers of an analysis, or with figures of a training or mask"
-    if missing := sorted(protocol.statistics.margins.analysed.keys() - (record.analysed or {}).keys()):
-        other = [s for s in protocol.analyses.values() if s.analysis != spec.analysis]
-        if not other:  # else a margin may be of another analysis's number
-            yield f"it has no number {missing[0]}, which the protocol has a margin for"
+    if missing := sorted(_asked(protocol.id, record.method.name) - (record.analysed or {}).keys()):
+        yield f"it has no number {missing[0]}, which a claim asks for"
 
 
 def _against_levels(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator[str]:

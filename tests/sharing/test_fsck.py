@@ -14,9 +14,11 @@ from click.testing import CliRunner
 
 from benchmark import protocols
 from benchmark.cli.main import cli
-from benchmark.protocols import Protocol, lock
+from benchmark.protocols import Protocol, load, lock
+from benchmark.protocols.cells import Cell
 from benchmark.records.store import Store
 from benchmark.sharing.fsck import fsck
+from benchmark.sharing.integrity import contradictions
 
 ROOT = Path(__file__).parents[2]
 KEY = "rigl/lenet-mnist@1"  # few records, among them a chain's masks and curves
@@ -208,3 +210,16 @@ def test_every_committed_file_is_sound() -> None:
     found = fsck(Store(ROOT / "results"))
     assert not found.wrong
     assert found.records > 4000
+
+
+def test_what_claims_ask_of_an_analysis_must_be_there_and_nothing_else() -> None:
+    """A deep decoder has no encoder whose density its own could be compared with, and no claim asks for that."""
+    protocol = load("oes/decoder-pepper-64")
+    assert "decoder_to_encoder" in protocol.statistics.margins.analysed
+    record = Store(ROOT / "results").read(protocol, Cell("deep-decoder", 0, protocol.seeds[0]))
+    assert record is not None
+    assert record.analysed is not None
+    assert list(contradictions(protocol, record)) == []
+    left = {name: number for name, number in record.analysed.items() if name != "psnr_drop"}
+    cut = record.model_copy(update={"analysed": left})
+    assert list(contradictions(protocol, cut)) == ["it has no number psnr_drop, which a claim asks for"]
