@@ -56,6 +56,7 @@ def short_words(metric: Metric) -> str:
 
 
 MINUS = "\N{MINUS SIGN}"
+ROUNDING = 1e-12  # of float64 sums of the numbers that analyses give
 
 
 def number(x: float, digits: int = 2, sign: bool = False) -> str:
@@ -69,8 +70,8 @@ def number(x: float, digits: int = 2, sign: bool = False) -> str:
 
 
 def figures(x: float, sign: bool = False) -> str:
-    """A number of an analysis: four significant digits, whatever its size."""
-    if not math.isfinite(x) or x == 0:
+    """An analysis's number: four significant digits, whatever its size; a difference (`sign`) that is rounding is 0."""
+    if not math.isfinite(x) or x == 0 or (sign and abs(x) < ROUNDING):
         return number(x, 0)
     return f"{x:{'+' if sign else ''}.4g}".replace("-", MINUS)
 
