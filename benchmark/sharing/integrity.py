@@ -81,10 +81,13 @@ def contradictions(
             yield from _against_curves(protocol, record.measured, unpack_bytes(curves, CURVES_BYTES))
 
 
-@cache
-def _asked(protocol: str, method: str) -> frozenset[str]:
-    """The numbers of analyses that claims ask for of a method."""
-    claims = (claim for paper in papers.all_as_written() for claim in paper.claims if claim.protocol == protocol)
+def _asked(protocol: Protocol, method: str) -> frozenset[str]:
+    """The numbers that claims ask for of a method. Of a protocol without claims, those that have a margin, unless some
+    may be of another analysis."""
+    claims = [claim for paper in papers.all_as_written() for claim in paper.claims if claim.protocol == protocol.id]
+    if not claims:
+        several = len({spec.analysis for spec in protocol.analyses.values()}) > 1
+        return frozenset() if several else frozenset(protocol.statistics.margins.analysed)
     rules = (rule for claim in claims for rule in claim.checks if rule.is_analysed)
     asked = (rule.metric for rule in rules if any(points.method == method for points in rule.points))
     return frozenset(metric.removeprefix(ANALYSED) for metric in asked)
@@ -96,8 +99,8 @@ def _against_analysis(protocol: Protocol, record: Record) -> Iterator[str]:
         yield f"it is not of analysis {spec.analysis!r} as the protocol has it"
     if record.cost is None or not record.analysed or record.measured is not None or record.mask is not None:
         yield "it is finished without numbers of an analysis, or with figures of a training or mask"
-    if missing := sorted(_asked(protocol.id, record.method.name) - (record.analysed or {}).keys()):
-        yield f"it has no number {missing[0]}, which a claim asks for"
+    if missing := sorted(_asked(protocol, record.method.name) - (record.analysed or {}).keys()):
+        yield f"it has no number {missing[0]}, which a claim or margin asks for"
 
 
 def _against_levels(protocol: Protocol, cell: Cell, mask: MaskFacts) -> Iterator[str]:

@@ -27,7 +27,8 @@ NAMES = (
 
 
 def test_a_module_of_the_package_is_a_data_set_of_its_name() -> None:
-    assert DATASETS.names() == NAMES
+    own = [name for name in DATASETS.names() if DATASETS.get(name).__module__.startswith("benchmark.")]
+    assert tuple(own) == NAMES  # tests register others in the same process
     assert {name: source_of(name).name for name in NAMES} == {name: name for name in NAMES}
     with pytest.raises(BadInput, match=r"data set 'cifra10'.*cifar10"):
         source_of("cifra10")

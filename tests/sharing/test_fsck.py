@@ -222,4 +222,4 @@ def test_what_claims_ask_of_an_analysis_must_be_there_and_nothing_else() -> None
     assert list(contradictions(protocol, record)) == []
     left = {name: number for name, number in record.analysed.items() if name != "psnr_drop"}
     cut = record.model_copy(update={"analysed": left})
-    assert list(contradictions(protocol, cut)) == ["it has no number psnr_drop, which a claim asks for"]
+    assert list(contradictions(protocol, cut)) == ["it has no number psnr_drop, which a claim or margin asks for"]

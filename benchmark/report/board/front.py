@@ -27,7 +27,7 @@ MOST_OWN = 1  # statements of this suite that do not hold
 MOST_ROWS = 4  # protocols of one question
 MOST_KINDS = 8
 MOST_PAPERS = 16
-MOST_PROTOCOLS = 12  # measured ones that have a link of their own
+MOST_PROTOCOLS = 12  # that have a link of their own: those of which most is measured
 NO_BREAK = "\N{NO-BREAK SPACE}"
 PUBLISHED, OWN = (
     "Published claims",
@@ -243,10 +243,11 @@ class Front:
     def _protocols(self) -> list[str]:
         """What is measured of which protocol, under the anchors that the sections had when this file held them."""
         measured = [seen for seen in self.seen.values() if has_records(seen)]
+        most = sorted(measured, key=lambda seen: -len(seen.records))[:MOST_PROTOCOLS]
         links = [
             f'<a id="{seen.protocol.id.replace("/", "")}"></a>[{seen.protocol.id}]({self._protocol_page(seen)}) '
             f"({progress_words(seen)})"
-            for seen in measured[:MOST_PROTOCOLS]
+            for seen in most
         ]
         if len(measured) > MOST_PROTOCOLS:
             links.append(f"[{len(measured) - MOST_PROTOCOLS} more]({self.folder}/protocols)")
