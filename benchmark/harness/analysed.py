@@ -104,13 +104,7 @@ class AnalysisCells:
 
     @cached_property
     def _examined(self) -> Harness:
-        settings = replace(
-            self.settings,
-            second_tries=False,
-            keep=self._kept.__contains__,
-            on_progress=self._train_progress,
-            on_record=lambda _cell, _record: None,
-        )
+        settings = self.settings.of_inner(self._kept, self._train_progress)
         return self._harness_of(self.protocol.examined, Store(self.store.work / "networks"), settings)
 
     @cached_property
@@ -213,12 +207,11 @@ class AnalysisCells:
         self, cell: Cell, start: Mapping[str, Tensor], masks: Masks | None = None, weight_decay: float | None = None
     ) -> Copy:
         """See `analyses.setting.TrainOnce`. Two workers that ask at once train it both, to the same bits."""
-        protocol = self.protocol
+        recipe = self.protocol.recipe
         if weight_decay is not None:
-            recipe = protocol.recipe.model_copy(update={"weight_decay": weight_decay})
-            protocol = protocol.model_copy(update={"recipe": recipe})
-        masks = full_masks(protocol.pruning.prunable) if masks is None else masks
-        words = [self.protocol.digest, torch.__version__, str(cell.seed), repr(protocol.recipe)]
+            recipe = recipe.model_copy(update={"weight_decay": weight_decay})
+        masks = full_masks(self.protocol.pruning.prunable) if masks is None else masks
+        words = [self.protocol.digest, torch.__version__, str(cell.seed), repr(recipe)]
         words.append(str(self.settings.placement))
         of = checkpoint.digest_of(words, start, masks)
         path = self.store.weights_path(self.protocol, Cell("copies", cell.level, cell.seed), of[:16])
@@ -226,7 +219,7 @@ class AnalysisCells:
         if kept is not None:
             steps, examples = kept.pop("took").tolist()
             return Copy(kept, steps, examples)
-        made = self._train(cell, start, masks, recipe=protocol.recipe)
+        made = self._train(cell, start, masks, recipe=recipe)
         if made.failure is None:
             took = torch.tensor([made.steps, made.examples])
             checkpoint.save_weights(path, {**made.weights, "took": took}, self.store.work)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmark.datasets.source import data_root
@@ -40,6 +40,16 @@ class Settings:
     may_start: Callable[[float], bool] = lambda _seconds: True
     on_progress: Progress = lambda *_: None
     on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
+
+    def of_inner(self, keep: Collection[Cell], on_progress: Progress) -> Settings:
+        """Of a harness that makes, for the cells of another one, networks of which those in `keep` stay."""
+        return replace(
+            self,
+            second_tries=False,
+            keep=keep.__contains__,
+            on_progress=on_progress,
+            on_record=lambda _cell, _record: None,
+        )
 
     @property
     def device(self) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmark.harness.masks import FREE
 from benchmark.harness.settings import Progress, Settings
 from benchmark.harness.start import State, Weights, initial_weights
 from benchmark.protocols import Protocol
@@ -96,7 +97,7 @@ class SourceNetworks:
 
     def _take(self, cell: Cell, source: Protocol, of: Cell) -> Transferred:
         inner, taken = self._harness(source).masks, self._taken(cell)
-        masks, cost = (full_masks(self.protocol.pruning.prunable), None) if of.method == DENSE else inner.make(of)
+        masks, cost = (full_masks(self.protocol.pruning.prunable), FREE) if of.method == DENSE else inner.make(of)
         own = initial_weights(self.protocol, cell.seed)
         weights, network = None, started_from(self.protocol, cell)
         if network is not None:
@@ -115,7 +116,7 @@ class SourceNetworks:
             mask_sha256=tensor_mask_digest(masks),
             weights_sha256=weights,
         )
-        return Transferred(masks, start, cost or PruneCost(0.0, 0, 0, 0), named)
+        return Transferred(masks, start, cost, named)
 
     def _harness(self, source: Protocol) -> Harness:
         if source.key not in self._harnesses:
@@ -126,17 +127,11 @@ class SourceNetworks:
                 if each.key == source.key
                 for cell in cells
             )
-            settings = replace(
-                self.settings,
-                second_tries=False,
-                keep=wanted.__contains__,
-                on_progress=lambda _cell, done, total, latest: self._train_progress(done, total, latest),
-                on_record=lambda _cell, _record: None,
-            )
+            settings = self.settings.of_inner(wanted, self._train_progress)
             self._harnesses[source.key] = self._harness_of(source, self.store, settings)
         return self._harnesses[source.key]
 
-    def _train_progress(self, done: int, total: int, latest: Mapping[str, float]) -> None:
+    def _train_progress(self, _trained: Cell, done: int, total: int, latest: Mapping[str, float]) -> None:
         """Of a source network that is trained for the cell that waits for it."""
         if self._waiting is not None:
             self._progress(self._waiting, done, total, latest)
