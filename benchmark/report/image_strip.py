@@ -25,6 +25,7 @@ from benchmark.utils.npz import unpack
 TITLE = "Denoised images side by side"
 SIDE, GAP, ACROSS, TOP, WORDS = 168, 14, 4, 50, 40
 MOST_PIXELS = 128  # of a side; of larger images, as many pixels as fit, evenly spaced
+DENOISING = "denoising"
 STORED = 0xFFFF  # bytes of the longest block that deflate stores
 
 
@@ -43,7 +44,8 @@ def denoised(store: Store, seen: Observations) -> list[Denoised]:
     Raises one of `benchmark.utils.npz`'s errors for curves that cannot be read.
     """
     protocol, found = seen.protocol, list[Denoised]()
-    places = [(method, level) for method, spec in protocol.analyses.items() for level in sorted(spec.levels)]
+    specs = {method: spec for method, spec in protocol.analyses.items() if spec.analysis == DENOISING}
+    places = [(method, level) for method, spec in specs.items() for level in sorted(spec.levels)]
     for method, level in places:
         image, seed = _first(store, seen, method, level)
         if image is not None:

@@ -149,7 +149,8 @@ def _masks_taken(store: Store, protocol: Protocol, found: Found) -> None:
     if not protocol.mask_sources:
         return
     for record in store.records(protocol):
-        taken, cell = source_of(protocol, cell_of(record)), cell_of(record)
+        cell = cell_of(record)
+        taken = source_of(protocol, cell)
         if taken is None or record.source is None or taken[1].method == DENSE:
             continue
         source = store.read(*taken)
