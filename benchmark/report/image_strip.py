@@ -5,8 +5,6 @@ Only what networks gave is kept and shown: the images of the denoising papers ar
 
 from __future__ import annotations
 
-import struct
-import zlib
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from benchmark.claims.observations import Observations
 from benchmark.protocols.cells import Cell, density_text
 from benchmark.records.store import Store
+from benchmark.report.png import stored
 from benchmark.report.svg import chart
 from benchmark.utils.npz import unpack
 
@@ -26,7 +25,6 @@ TITLE = "Denoised images side by side"
 SIDE, GAP, ACROSS, TOP, WORDS = 168, 14, 4, 50, 40
 MOST_PIXELS = 128  # of a side; of larger images, as many pixels as fit, evenly spaced
 DENOISING = "denoising"
-STORED = 0xFFFF  # bytes of the longest block that deflate stores
 
 
 @dataclass(frozen=True)
@@ -87,29 +85,6 @@ def _tiles(images: list[Denoised]) -> Iterator[str]:
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """A PNG file of an image (1 or 3 channels, height, width), stored without compression.
-
-    Compressors of several versions give several files for the same image; the board's have to be the same everywhere.
-    """
+    """A PNG file of an image (1 or 3 channels, height, width), of every so many-th pixel where there are too many."""
     step = -(-max(image.shape[1:]) // MOST_PIXELS)
-    pixels = image[:, ::step, ::step].transpose(1, 2, 0)
-    height, width, channels = pixels.shape
-    lines = np.zeros((height, 1 + width * channels), np.uint8)  # the first byte of a line: no filter
-    lines[:, 1:] = pixels.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", _stored(lines.tobytes())), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _stored(data: bytes) -> bytes:
-    """A zlib stream of stored blocks (RFC 1950, 1951)."""
-    parts = [data[at : at + STORED] for at in range(0, len(data), STORED)]
-    blocks = [
-        struct.pack("<BHH", number == len(parts), len(part), len(part) ^ 0xFFFF) + part
-        for number, part in enumerate(parts, start=1)
-    ]
-    return b"\x78\x01" + b"".join(blocks) + struct.pack(">I", zlib.adler32(data))
+    return stored(image[:, ::step, ::step])

@@ -19,7 +19,8 @@ from benchmark.protocols import parse
 from benchmark.protocols.cells import Cell
 from benchmark.protocols.protocol import with_shapes
 from benchmark.records.store import Store
-from benchmark.report.image_strip import _stored, denoised, png, strip_svg
+from benchmark.report.image_strip import denoised, png, strip_svg
+from benchmark.report.png import indexed, stored_blocks
 from benchmark.utils.npz import unpack
 
 
@@ -37,7 +38,7 @@ def test_a_png_is_read_back(channels: int, height: int, width: int) -> None:
 def test_a_stream_of_several_blocks() -> None:
     """More than 65,535 bytes."""
     data = np.random.default_rng(0).bytes(150_000)
-    assert zlib.decompress(_stored(data)) == data
+    assert zlib.decompress(stored_blocks(data)) == data
 
 
 def test_every_method_has_its_image(tmp_path: Path) -> None:
@@ -61,3 +62,10 @@ def test_every_method_has_its_image(tmp_path: Path) -> None:
         words = next(one.words for one in images if one.name.startswith(method))
         assert words == f"{record.analysed['psnr_final'].value:.2f} dB, seed 0"
     assert denoised(Store(tmp_path / "empty"), Observations(protocol, [])) == []
+
+
+def test_places_in_a_palette_are_read_back() -> None:
+    shades, palette = np.array([[0, 2, 1], [1, 0, 2]], np.uint8), bytes([9, 8, 7, 40, 50, 60, 255, 0, 1])
+    with Image.open(io.BytesIO(indexed(shades, palette))) as opened:
+        found = np.asarray(opened.convert("RGB"))
+    assert found.tolist() == [[[*palette[3 * n : 3 * n + 3]] for n in row] for row in shades.tolist()]

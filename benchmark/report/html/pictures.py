@@ -1,15 +1,13 @@
 """Pictures of masks: for every layer of a chain of nested masks one image, in which a weight's shade says how long it
 stays.
 
-Images are PNG files inside the page, written here: a palette, one byte a pixel. No torch.
+Images are PNG files inside the page: a palette, one byte a pixel. No torch.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +17,7 @@ from benchmark.claims.observations import Observations
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import density_text, method_names
 from benchmark.records.store import Store
+from benchmark.report.png import indexed
 
 MOST_ROWS, MOST_COLUMNS = 96, 160  # pixels; larger layers are shown as means of blocks of weights
 SHADES = 64
@@ -84,16 +83,7 @@ def _picture(layer: str, values: NDArray[np.float64], words: str) -> Picture:
     highest = float(values.max()) or 1.0
     shades = np.minimum((values / highest * SHADES).astype(np.uint8), SHADES - 1)
     height, width = shades.shape
-    return Picture(layer, base64.b64encode(png(shades)).decode(), width, height, words)
-
-
-def png(shades: NDArray[np.uint8]) -> bytes:
-    """An image file of (height, width) places in the palette."""
-    height, width = shades.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits, a palette, nothing interlaced
-    lines = np.hstack([np.zeros((height, 1), np.uint8), shades])  # each line begins with its filter: none
-    parts = [(b"IHDR", header), (b"PLTE", palette()), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in parts)
+    return Picture(layer, base64.b64encode(indexed(shades, palette())).decode(), width, height, words)
 
 
 def palette() -> bytes:
@@ -101,7 +91,3 @@ def palette() -> bytes:
     places = np.linspace(0, len(ANCHORS) - 1, SHADES)
     channels = [np.interp(places, range(len(ANCHORS)), channel) for channel in zip(*ANCHORS, strict=True)]
     return np.stack(channels, axis=1).round().astype(np.uint8).tobytes()
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
