@@ -306,11 +306,12 @@ class Harness:
         if is_learning(self.protocol, cell):
             return self._prepare_learning(cell, beside)
         steps = train_steps(self.protocol, cell)
-        self._refuse_if_late(beside, steps)  # before a mask is made for nothing
+        work = self._throughput.dense_updates(self.protocol, cell, steps)
+        self._refuse_if_late(beside, work)  # before a mask is made for nothing
         self.masks.hooks(cell)  # new ones for each training; a mistake in them is found here, before it
         masks, prune_cost = self.masks.make(cell)
         start, first_step = self.masks.start(cell)
-        self._refuse_if_late(beside, steps)
+        self._refuse_if_late(beside, work)
         snapshots = rewind_steps(self.protocol) if cell.method == DENSE else ()
         split = self.masks.split(cell.seed)
         replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
@@ -328,9 +329,10 @@ class Harness:
         replica = Replica(cell.seed, self.masks.start(cell)[0], everything, self.masks.split(cell.seed), steps)
         return Prepared(cell, everything, FREE, replica, steps, learning.of(self.protocol), learns=True)
 
-    def _refuse_if_late(self, beside: Sequence[Prepared], trained: int = 0, learned: int = 0) -> None:
-        """`trained`, `learned`: updates of weights, or of scores, that are to be made in one round with `beside`."""
-        weights = [each.steps for each in beside if not each.learns] + [trained]
+    def _refuse_if_late(self, beside: Sequence[Prepared], trained: float = 0, learned: int = 0) -> None:
+        """`trained`, `learned`: updates of dense weights, or of scores, to be made in one round with `beside`."""
+        dense = partial(self._throughput.dense_updates, self.protocol)
+        weights = [dense(each.cell, each.steps) for each in beside if not each.learns] + [trained]
         scores = [each.steps for each in beside if each.learns] + [learned]
         seconds = self._throughput.seconds([n for n in weights if n]) + self._learning.seconds([n for n in scores if n])
         if not self.settings.may_start(seconds):
@@ -357,7 +359,8 @@ class Harness:
             group = replicas_in(outcome.replica_group)
             too_many = too_many_in(outcome.replica_group)
             throughput = self._learning if ready.learns else self._throughput
-            throughput.measured(group, group * outcome.seconds / ready.steps, too_many)
+            updates = throughput.dense_updates(self.protocol, cell, ready.steps)
+            throughput.measured(group, group * outcome.seconds / updates, too_many)
         if ready.learns:
             self._finish_learning(ready, outcome)
             return

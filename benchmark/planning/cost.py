@@ -4,6 +4,9 @@ On a GPU networks are trained side by side, so what an update takes depends on t
 is best is found by trying, and remembered in records: layers that leave a GPU idle alone fill it together, and whether
 sixteen are faster than eight depends on the network, the GPU and its memory. So as long as throughput rose by a tenth
 when the group was last doubled, it is doubled again; then the smallest group that comes near the best is used.
+
+Seconds of an update are those of a network with all its weights. Where fewer weights take less, by the portable kernels
+on a CPU, a record counts with what its update would have taken with all of them; see `savings`.
 """
 
 from __future__ import annotations
@@ -15,15 +18,19 @@ from functools import cache
 from math import log
 from statistics import median
 
+from benchmark.planning.savings import NOTHING, Saving, density_of, expected_saving, fitted
 from benchmark.protocols import Protocol
+from benchmark.protocols.cells import Cell
 from benchmark.records.provenance import cpu_name
 from benchmark.records.schema import CostFacts, Record
 from benchmark.utils.hardware import gpu_name
 
-# Only used before anything was measured. Operations per second: of one core in small matrix products, of a GPU in
-# kernels of the size that these networks have. Seconds per layer: on a GPU no update is shorter than the starts of its
+# Only used before anything was measured. Operations per second: of one core in small matrix products, by torch and by
+# the portable kernels (docs/portable.md: 1.8 and 2.2 times as fast), of a GPU in kernels of the size that these
+# networks have. Seconds per layer: on a GPU no update is shorter than the starts of its
 # kernels.
 FLOPS_PER_SECOND = 3.0e10
+PORTABLE_FLOPS_PER_SECOND = 6.0e10
 GPU_FLOPS_PER_SECOND = 2.0e13
 GPU_SECONDS_PER_LAYER = 3.0e-5
 
@@ -95,7 +102,7 @@ def strategy_in(words: str) -> str:
     return words.partition("side by side, ")[2].partition(";")[0]
 
 
-def round_seconds(wall: Wall, steps: Iterable[int]) -> float:
+def round_seconds(wall: Wall, steps: Iterable[float]) -> float:
     """One round: networks with as many updates are trained side by side, others before or after them."""
     return sum(updates * wall(replicas) for updates, replicas in Counter(steps).items())
 
@@ -125,7 +132,8 @@ def assumed(protocol: Protocol, device: str, replicas: int = 1) -> float:
     if not protocol.trains:
         return 0.0
     if kind(device) == "cpu":
-        return replicas * flops_per_step(protocol) / FLOPS_PER_SECOND
+        portable = protocol.recipe.arithmetic == "portable"
+        return replicas * flops_per_step(protocol) / (PORTABLE_FLOPS_PER_SECOND if portable else FLOPS_PER_SECOND)
     least = GPU_SECONDS_PER_LAYER * len(protocol.pruning.prunable)
     return max(least, replicas * flops_per_step(protocol) / GPU_FLOPS_PER_SECOND)
 
@@ -156,15 +164,47 @@ class Error:
 
 
 @dataclass(frozen=True)
+class _Update:
+    """Of a record: the size of its replica group, the density it was trained at, seconds of the whole group."""
+
+    replicas: int
+    density: float
+    seconds: float
+
+
+def _density(protocol: Protocol, record: Record) -> float:
+    return density_of(protocol, record.method.name, record.cell.level) if protocol.trains else 1.0
+
+
+def _saving(protocol: Protocol, device: str, updates: Sequence[_Update]) -> Saving:
+    expected = expected_saving(protocol)
+    if kind(device) != "cpu" or expected == NOTHING:
+        return NOTHING
+    seen: defaultdict[float, list[float]] = defaultdict(list)
+    for each in updates:
+        seen[each.density].append(each.seconds / each.replicas)
+    return fitted(seen)
+
+
+def _of_dense_networks(updates: Sequence[_Update], saving: Saving) -> Seen:
+    """Seconds by the size of the group, in order, as they would have been with all weights."""
+    speeds: defaultdict[int, list[float]] = defaultdict(list)
+    for each in updates:
+        speeds[each.replicas].append(each.seconds / saving.at(each.density))
+    return {replicas: tuple(sorted(seconds)) for replicas, seconds in speeds.items()}
+
+
+@dataclass(frozen=True)
 class CostModel:
     """Learned from records: seconds per update of (protocol key, device) by size of the replica group.
 
-    `learning`: the same of updates that learn a mask, which may take many times as long; one replica's share.
-    `factors`: how many times as long as assumed a device takes. `too_many`: the fewest networks that did not fit into
-    its memory.
+    `savings`: what pruned weights save of it, by (protocol key, device). `learning`: the same of updates that learn a
+    mask, which may take many times as long; one replica's share. `factors`: how many times as long as assumed a device
+    takes. `too_many`: the fewest networks that did not fit into its memory.
     """
 
     speeds: Mapping[tuple[str, str], Seen] = field(default_factory=dict)
+    savings: Mapping[tuple[str, str], Saving] = field(default_factory=dict)
     learning: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
     too_many: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -173,7 +213,7 @@ class CostModel:
     def learn(records: Mapping[Protocol, Iterable[Record]]) -> CostModel:
         """From the records of any number of protocols. On a GPU those of another strategy than today's say nothing."""
         too_many: dict[tuple[str, str], int] = {}
-        speeds: defaultdict[tuple[str, str], defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        updates: defaultdict[tuple[str, str], list[_Update]] = defaultdict(list)
         learning: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         for protocol, found in records.items():
             for record in found:
@@ -185,25 +225,29 @@ class CostModel:
                 cost = record.cost
                 if cost and cost.train_steps:
                     replicas = replicas_in(words)  # each record has its share of the seconds
-                    speeds[place][replicas].append(replicas * _seconds(cost, place[1]) / cost.train_steps)
+                    took = replicas * _seconds(cost, place[1]) / cost.train_steps
+                    updates[place].append(_Update(replicas, _density(protocol, record), took))
                 if cost and cost.mask_train_steps and cost.mask_train_seconds:
                     learning[place].append(cost.mask_train_seconds / cost.mask_train_steps)
         known = {protocol.key: protocol for protocol in records}
+        savings = {place: _saving(known[place[0]], place[1], found) for place, found in updates.items()}
+        speeds = {place: _of_dense_networks(found, savings[place]) for place, found in updates.items()}
         factors: defaultdict[str, list[float]] = defaultdict(list)
         for (key, device), sizes in speeds.items():
             if known[key].trains:
                 found_here = [median(v) / assumed(known[key], device, n) for n, v in sizes.items()]
                 factors[device].append(median(found_here))
         return CostModel(
-            {key: {n: tuple(sorted(v)) for n, v in sizes.items()} for key, sizes in speeds.items()},
+            speeds,
+            savings,
             dict(learning),
             {device: median(values) for device, values in factors.items() if median(values) > 0},
             too_many,
         )
 
     def seconds_per_step(self, protocol: Protocol, device: str | None = None, replicas: int = 1) -> float:
-        """Of a whole replica group: measured on this device; else on one of its kind, corrected by what both do; else
-        from operations. A size that was not measured is expected from the one nearest to it."""
+        """Of a whole replica group of dense networks: measured on this device; else on one of its kind, corrected by
+        what both do; else from operations. A size that was not measured is expected from the one nearest to it."""
         device = device or this_device()
         guess = assumed(protocol, device, replicas)
         if own := self.speeds.get((protocol.key, device)):
@@ -215,6 +259,15 @@ class CostModel:
             if key == protocol.key and kind(other) == kind(device) and other in self.factors
         ]  # fmt: skip
         return median(elsewhere) if elsewhere else guess * self.factors.get(device, 1.0)
+
+    def saving(self, protocol: Protocol, device: str | None = None) -> Saving:
+        """What pruned weights save: measured on this device, else on another of its kind, else as is usual."""
+        device = device or this_device()
+        if kind(device) != "cpu":
+            return NOTHING
+        here = self.savings.get((protocol.key, device))
+        others = (each for (key, d), each in self.savings.items() if key == protocol.key and kind(d) == "cpu")
+        return here or next(others, expected_saving(protocol))
 
     def learning_seconds_per_step(self, protocol: Protocol, device: str | None = None) -> float:
         """Of a mask that is learned: measured on this device, else on others of its kind, else as weights take."""
@@ -239,7 +292,7 @@ class CostModel:
         return seconds
 
     def share(self, protocol: Protocol, device: str | None = None) -> float:
-        """What an update of one network takes of the device, in a replica group of the size that it is given there."""
+        """What an update of one dense network takes of the device, in a replica group of the size it is given there."""
         wall = self.wall(protocol, device)
         width = self.widths(protocol, device).width if kind(device or this_device()) == "cuda" else 1
         return wall(width) / width
@@ -292,14 +345,19 @@ def _median_without(values: Sequence[float], left_out: int) -> float:
 class Throughput:
     """Of one protocol in one process. Nothing is known at first if no model is given.
 
-    `widths`: on a GPU, how many are trained side by side; it grows with what is measured.
+    `widths`: on a GPU, how many are trained side by side; it grows with what is measured. `saving`: what pruned
+    weights save; updates are counted here as so many of a dense network.
     """
 
-    def __init__(self, expected: Wall | None = None, widths: Widths | None = None) -> None:
-        self.widths = widths
+    def __init__(self, expected: Wall | None = None, widths: Widths | None = None, saving: Saving = NOTHING) -> None:
+        self.widths, self.saving = widths, saving
         self._expected: Wall = expected if expected and expected(1) > 0 else float
         # The median of a few runs: one that was held up by a busy machine must not end the budget early.
         self._ratios = deque([1.0 if self._expected is expected else 0.0], maxlen=5)
+
+    def dense_updates(self, protocol: Protocol, cell: Cell, steps: int) -> float:
+        """How many updates of the dense network take as long as so many of a cell's."""
+        return steps * self.saving.at(density_of(protocol, cell.method, cell.level))
 
     def measured(self, replicas: int, seconds_per_step: float, too_many: int | None = None) -> None:
         """A training of a replica group took so long for each update; `too_many` did not fit before."""
@@ -307,6 +365,6 @@ class Throughput:
             self.widths = self.widths.measured(replicas, seconds_per_step, too_many)
         self._ratios.append(seconds_per_step / self._expected(replicas))
 
-    def seconds(self, steps: Sequence[int]) -> float:
+    def seconds(self, steps: Sequence[float]) -> float:
         """Of trainings side by side, with so many updates each."""
         return median(self._ratios) * round_seconds(self._expected, steps)

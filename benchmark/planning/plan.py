@@ -12,6 +12,7 @@ from statistics import median
 from typing import Self
 
 from benchmark.planning.cost import FLOPS_PER_SECOND, CostModel, this_device, training_work
+from benchmark.planning.savings import density_of
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import (
     DENSE,
@@ -143,6 +144,7 @@ def expected_seconds(
         return _analysis_seconds(protocol, records)
     costs = costs or CostModel.learn({protocol: records})
     speed, learning = costs.share(protocol, device), costs.learning_seconds_per_step(protocol, device)
+    saving = costs.saving(protocol, device)
     taken: dict[str, list[float]] = {}
     for record in records:
         if not protocol.trains and record.cost:
@@ -152,7 +154,8 @@ def expected_seconds(
     def trained(method: str, level: int) -> float:
         cell = Cell(method, level, 0)  # a control takes the mask that its parent has learned
         own = method != DENSE and not isinstance(protocol.method(method), ControlSpec)
-        return speed * train_steps(protocol, cell) + (learning * learning_steps(protocol, cell) if own else 0.0)
+        part = saving.at(density_of(protocol, method, level))
+        return speed * part * train_steps(protocol, cell) + (learning * learning_steps(protocol, cell) if own else 0.0)
 
     def seconds(cells: Sequence[Cell]) -> float:
         if protocol.trains:

@@ -177,4 +177,5 @@ def _harness(
     widths = costs.widths(protocol, place) if options.device == "cuda" else None
     learned = costs.learning_seconds_per_step(protocol, place)
     learning = Throughput(lambda replicas: replicas * learned)
-    return Harness(protocol, store, settings, Throughput(costs.wall(protocol, place), widths), learning=learning)
+    throughput = Throughput(costs.wall(protocol, place), widths, costs.saving(protocol, place))
+    return Harness(protocol, store, settings, throughput, learning=learning)
