@@ -100,7 +100,19 @@ def prepared(protocol: Protocol, root: Path) -> Dataset:
         raise BadInput(
             f"{protocol.key}: network", f"has {classes} {what}, {spec.name} {dataset.classes}", "Make them agree"
         )
+    if spec.labels == "random-on-training-set":
+        labels = random_labels(len(dataset.train_labels), classes)
+        dataset = replace(dataset, train_labels=labels)
     return replace(dataset, prepare=Preparation(spec.mean, spec.std, spec.augmentation, spec.per_image))
+
+
+def random_labels(examples: int, classes: int) -> Tensor:
+    """A class for each of so many training examples, (examples,) int64, whatever they show: the same for all seeds.
+
+    Their random order and not they are drawn, so that all classes are equally frequent and none is a better guess.
+    """
+    even = torch.arange(examples) % classes
+    return even[torch.randperm(examples, generator=stream(0, "random labels"))]
 
 
 def random_dataset(protocol: Protocol, examples: int = RANDOM_EXAMPLES) -> Dataset:
@@ -157,14 +169,21 @@ def split(dataset: Dataset, validation: int, seed: int) -> Split:
     return Split(order[validation:], order[:validation])
 
 
-def scoring_examples(dataset: Dataset, rows: Tensor, scoring: Scoring, rng: Generator) -> Examples:
+def scoring_examples(
+    dataset: Dataset, rows: Tensor, scoring: Scoring, rng: Generator, count: int | None = None
+) -> Examples:
     """Training examples to score on, drawn without replacement from `rows`: the same of every class, class by class,
-    or as many from all. Raises BadInput if there are too few.
+    or as many from all; or `count` from all, where a method says how many. Draws of one `rng` contain each other.
+    Raises BadInput if there are too few.
     """
+    if count is not None and count > len(rows):
+        cause = f"data set {dataset.name} has {len(rows)} training examples"
+        raise BadInput(f"a method's examples {count}", cause, "Score on fewer")
     if scoring.draw == "balanced-from-training-set":
         picked = _balanced(dataset, rows, scoring.examples_per_class, rng)
     else:
-        picked = rows[torch.randperm(len(rows), generator=rng)[: scoring.examples_per_class * dataset.classes]]
+        wanted = scoring.examples_per_class * dataset.classes if count is None else count
+        picked = rows[torch.randperm(len(rows), generator=rng)[:wanted]]
     stored, prepare = dataset.train_inputs[picked], dataset.prepare
     if scoring.augmentation == "as-in-training" and prepare.augmentation is not None:
         inputs = prepare.augmented(stored, *drawn(prepare.augmentation, len(picked), rng))

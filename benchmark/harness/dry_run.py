@@ -27,6 +27,7 @@ from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput
 
+FEW_EXAMPLES = 100  # scored where a method says how many
 TEST_EXAMPLES = 200
 """Smaller forms of data sets, for when the whole is not there."""
 
@@ -96,6 +97,8 @@ def _shorter(spec: Any, steps: int, whole: int) -> Any:
             for name, value in spec.hook.parameters.items()
         }
         changed["hook"] = spec.hook.model_copy(update={"parameters": parameters})
+    if spec.examples is not None:
+        changed["examples"] = min(spec.examples, FEW_EXAMPLES)
     if spec.learning is not None:
         changed["learning"] = spec.learning.model_copy(update={"steps": steps})
     return spec.model_copy(update=changed)

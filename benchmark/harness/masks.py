@@ -362,15 +362,15 @@ class MaskMaker:
 
             with Session(source, spec.parameters, self.confinement.limits) as session:
                 needs = session.needs
-                scored, examples = self._scored_network(needs, seed, weights), self._examples(needs, seed)
-                draw = partial(self._examples, needs, seed)
+                draw = partial(self._examples, needs, seed, count=spec.examples)
+                scored, examples = self._scored_network(needs, seed, weights), draw()
                 session.begin(self.protocol.network, names, scored, examples, rng, draw)
                 yield session
         else:
             plugin: Plugin = make_own(source, spec.parameters)
             needs = declared_needs(plugin, spec.pruner)
-            scored, examples = self._scored_network(needs, seed, weights), self._examples(needs, seed)
-            draw = partial(self._examples, needs, seed)
+            draw = partial(self._examples, needs, seed, count=spec.examples)
+            scored, examples = self._scored_network(needs, seed, weights), draw()
             yield DirectScorer(plugin, spec.pruner, names, scored, examples, rng, draw)
 
     def _scored_network(self, needs: Needs, seed: int, weights: State) -> ScoredNetwork:
@@ -387,15 +387,15 @@ class MaskMaker:
         network.module.train(self.protocol.pruning.scoring.batch_norm == "train")
         return network
 
-    def _examples(self, needs: Needs, seed: int, number: int = 1) -> Examples | None:
+    def _examples(self, needs: Needs, seed: int, number: int = 1, count: int | None = None) -> Examples | None:
         """What a pruner declares it needs, and no more. `number`: of the round; each has a draw of its own, of which
-        most pruners are given the first in all rounds."""
+        most pruners are given the first in all rounds. `count`: of examples, where the method says it."""
         shown = examples_of(needs)
         if shown is None:
             return None
         rng = stream(seed, "scoring examples", *(() if number == 1 else (number,)))
         scoring = self.protocol.pruning.scoring
-        examples = scoring_examples(self._dataset(), self.split(seed).training, scoring, rng)
+        examples = scoring_examples(self._dataset(), self.split(seed).training, scoring, rng, count)
         inputs = self._precise(examples.inputs)
         return Examples(inputs, torch.full_like(examples.labels, -1) if shown == "inputs" else examples.labels)
 

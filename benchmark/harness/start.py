@@ -114,9 +114,9 @@ def network_before(protocol: Protocol, cell: Cell) -> Cell:
 
 def start_of(protocol: Protocol, cell: Cell) -> Start:
     """What a cell's training starts from, as its schedule says: rewinding, fine-tuning, initialising again."""
-    if cell.method == DENSE:
+    spec = None if cell.method == DENSE else protocol.method(cell.method)
+    if spec is None or (isinstance(spec, ControlSpec) and spec.control == "reset"):
         return Start()
-    spec = protocol.method(cell.method)
     if isinstance(spec, ControlSpec) and spec.control == "reinitialise":
         return Start(purpose=("reinit", cell.draw))
     schedule = protocol.pruning_method(cell.method).schedule

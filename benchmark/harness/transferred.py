@@ -12,9 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Generator
+
 from benchmark.harness.masks import FREE
 from benchmark.harness.settings import Progress, Settings
 from benchmark.harness.start import State, Weights, initial_weights
+from benchmark.networks.registry import deviation
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, source_cells, source_of, started_from
 from benchmark.protocols.transfer import MasksFrom
@@ -23,6 +27,7 @@ from benchmark.pruning.masks import full_masks, tensor_mask_digest
 from benchmark.pruning.schedule import PruneCost
 from benchmark.records.schema import ProtocolRef, SourceRef
 from benchmark.records.store import Store
+from benchmark.utils.seeding import portable_normals, stream
 
 if TYPE_CHECKING:
     from benchmark.harness.harness import Harness
@@ -38,6 +43,30 @@ def weights_digest(state: State) -> str:
         digest.update(name.encode())
         digest.update(state[name].detach().contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def disturbed(source: Protocol, weights: State, amount: float, rng: Generator) -> State:
+    """Initial weights with normal noise on every prunable tensor, of `amount` times the deviation that its rule of
+    initial values has (arXiv 1803.03635, Appendix F.7). The same `rng` gives the same directions for all amounts."""
+    normals = torch.randn if source.recipe.arithmetic == "torch" else portable_normals
+    rules, moved = source.network.initial_rules, dict(weights)
+    for name in source.pruning.prunable:
+        if source.network.tensors[name][0] in ("convolution", "shortcut", "linear"):
+            rule = rules.linear if source.network.tensors[name][0] == "linear" else rules.convolution
+            noise = normals(weights[name].shape, generator=rng) * (amount * deviation(rule, weights[name]))
+            moved[name] = weights[name] + noise
+    return moved
+
+
+def resampled(weights: State, masks: Masks, rng: Generator) -> State:
+    """Weights whose masked tensors hold values drawn with replacement from what their mask leaves of them
+    (arXiv 1803.03635, Appendix F.3); a tensor of which nothing is left stays."""
+    drawn = dict(weights)
+    for name, mask in masks.items():
+        left = weights[name][mask]
+        if len(left):
+            drawn[name] = left[torch.randint(len(left), tuple(mask.shape), generator=rng)]
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -105,6 +134,10 @@ class SourceNetworks:
             weights = weights_digest(body)
         elif taken.reset == "theta0":
             body = initial_weights(source, cell.seed)
+            if taken.noise:
+                body = disturbed(source, body, taken.noise, stream(cell.seed, "noise", cell.level))
+        elif taken.reset == "resampled":
+            body = resampled(initial_weights(source, cell.seed), masks, stream(cell.seed, "resampled", cell.level))
         else:
             body = initial_weights(self.protocol, cell.seed, RANDOM)
         start = {name: own[name] if name.rpartition(".")[0] in taken.head else body[name] for name in own}

@@ -97,11 +97,11 @@ def train_steps(protocol: Protocol, cell: Cell) -> int:
         return 0
     if cell.method == DENSE:
         return protocol.recipe.steps
-    if protocol.level_table[cell.level].kept == 0:
+    schedule, spec = protocol.pruning_method(cell.method).schedule, protocol.method(cell.method)
+    if protocol.level_table[cell.level].kept == 0 or schedule.training == "none":
         return 0
-    schedule = protocol.pruning_method(cell.method).schedule
-    if schedule.training == "none":
-        return 0
+    if isinstance(spec, ControlSpec) and spec.control == "reset":
+        return protocol.recipe.steps
     if schedule.restart == "trained":
         return schedule.retrain_steps or protocol.recipe.steps
     return protocol.recipe.steps - schedule.restart
@@ -198,6 +198,8 @@ def _control_words(spec: ControlSpec) -> str:
         return f"masks by the scores of {spec.of} turned around {of}"
     if spec.hook is not None:
         return f"the masks of {spec.of}, '{spec.hook.name}' while training"
+    if spec.control == "reset":
+        return f"the masks of {spec.of}, final training from step 0"
     what = "with newly drawn weights" if spec.control == "reinitialise" else "permuted within layers"
     return f"the masks of {spec.of} {what}, {spec.draws} draws per mask"
 
@@ -229,9 +231,11 @@ def _source_words(taken: MasksFrom) -> str:
         "theta0": "the initial weights there",
         "fine-tuned": "the weights of the pruned network there",
         "random": "weights drawn anew",
+        "resampled": "values drawn from the initial weights there that the mask leaves",
     }
     level = "" if taken.level is None else f" at level {taken.level}"
-    head = f", {' and '.join(taken.head)} initialised" if taken.head else ""
+    head = f" with noise of {taken.noise:g} deviations" if taken.noise else ""
+    head += f", {' and '.join(taken.head)} initialised" if taken.head else ""
     return f"masks of {taken.method}{level} of {taken.protocol}, final training from {starts[taken.reset]}{head}"
 
 

@@ -129,6 +129,9 @@ class MethodSpec(Frozen):
     hook: Annotated[HookSpec | None, ADDED] = None
     learning: Annotated[LearningSpec | None, ADDED] = None
     masks_from: Annotated[MasksFrom | None, ADDED] = None
+    examples: Annotated[int | None, ADDED] = Field(
+        default=None, gt=0, description="so many are scored, drawn at random, in place of those of pruning.scoring"
+    )
     levels: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)]
     later: tuple[int, ...] = Field(default=(), description="levels measured once all else is done")
 
@@ -182,6 +185,8 @@ class MethodSpec(Frozen):
             self._check_learning(name)
         if self.masks_from:
             self._check_transfer(name)
+        if self.examples:
+            self._check_examples(name, protocol)
         if protocol.trains and isinstance(restart, int) and restart >= steps:
             raise ValueError(f"methods.{name}: restart {restart} is not before the last of {steps} steps")
         if self.allocation != "layerwise" and self.schedule.layer_counts == "of-levels":
@@ -193,6 +198,12 @@ class MethodSpec(Frozen):
             for level in protocol.measured_levels(name):
                 if protocol.level_table[level].one_shot_counts is None:
                     raise ValueError(f"methods.{name}: level {level} cannot be reached in one round with layer_rates")
+
+    def _check_examples(self, name: str, protocol: Protocol) -> None:
+        if protocol.pruning.scoring.draw != "at-random-from-training-set":
+            raise ValueError(f"methods.{name}: examples are drawn at random: scoring.draw: at-random-from-training-set")
+        if self.learning or self.masks_from:
+            raise ValueError(f"methods.{name}: examples are those a pruner scores, and none scores here")
 
     def _check_transfer(self, name: str) -> None:
         if self.schedule != Schedule(rounds=1, scores="initial", restart=0) or self.learning or self.keep != "highest":
@@ -213,8 +224,9 @@ class MethodSpec(Frozen):
 
 
 class ControlSpec(Frozen):
-    """A method that takes another's mask, or scores: `reinitialise` redraws the weights, `shuffle` permutes within
-    layers, `invert` keeps what the scores say should go, `hook` trains the mask with a hook.
+    """A method that takes another's mask, or scores: `reinitialise` redraws the weights, `reset` puts back the initial
+    ones where the mask was found by training on, `shuffle` permutes within layers, `invert` keeps what the scores say
+    should go, `hook` trains the mask with a hook.
 
     `hook`: of `control: hook`; the parent has none, or the one whose counts in the same cell this one is given.
     `inverted`: which scores are turned around, those of "every-round" or, "one-shot", those of the whole network, from
@@ -222,7 +234,7 @@ class ControlSpec(Frozen):
     """
 
     of: str
-    control: Literal["reinitialise", "shuffle", "invert", "hook"]
+    control: Literal["reinitialise", "reset", "shuffle", "invert", "hook"]
     hook: Annotated[HookSpec | None, ADDED] = None
     inverted: Annotated[Literal["every-round", "one-shot"] | None, ADDED] = None
     draws: int = Field(gt=0, le=1000, description="independent repetitions per ticket; later ones are run last")
@@ -249,23 +261,34 @@ class ControlSpec(Frozen):
         elif parent.hook:
             raise ValueError(f"methods.{name}: the mask of '{self.of}' is only there when its training has ended")
         elif name != f"{self.of}+{'reinit' if self.control == 'reinitialise' else self.control}":
-            raise ValueError(f"methods.{name}: a control is named <method>+reinit, <method>+shuffle or <method>+invert")
+            raise ValueError(f"methods.{name}: a control is named <method>+reinit, +reset, +shuffle or +invert")
         if missing := set(self.levels) - set(protocol.measured_levels(self.of)):
             raise ValueError(f"methods.{name}: level {min(missing)} is not measured by {self.of}")
         if self.control == "reinitialise" and (parent.schedule.restart, parent.schedule.weights) != (0, "rewound"):
             raise ValueError(f"methods.{name}: new weights start at step 0, but {self.of} restarts elsewhere")
-        if (self.control == "invert") != (self.inverted is not None):
-            raise ValueError(f"methods.{name}: inverted goes with control: invert")
-        if self.control == "invert" and self.draws != 1:
-            raise ValueError(f"methods.{name}: inverted scores leave nothing to draw: draws: 1")
-        if self.control == "invert" and (parent.is_chain or parent.schedule.scored != "for-each-level"):
-            raise ValueError(f"methods.{name}: the masks of {self.of} follow from each other; write a method with keep")
-        if self.control == "invert" and parent.masks_from:
-            raise ValueError(f"methods.{name}: the masks of {self.of} are another protocol's; invert them there")
+        if self.control == "reset":
+            self._check_reset(name, parent)
         if (self.control == "hook") != (self.hook is not None):
             raise ValueError(f"methods.{name}: hook goes with control: hook")
-        once_differs = parent.schedule.rounds != 1
-        if self.inverted == "one-shot" and not once_differs:
+        if (self.control == "invert") != (self.inverted is not None):
+            raise ValueError(f"methods.{name}: inverted goes with control: invert")
+        if self.control == "invert":
+            self._check_invert(name, parent)
+
+    def _check_reset(self, name: str, parent: MethodSpec) -> None:
+        if not parent.is_chain or parent.schedule.restart != "trained":
+            raise ValueError(f"methods.{name}: {self.of} starts every round anew: rounds: levels, restart: trained")
+        if self.draws != 1:
+            raise ValueError(f"methods.{name}: a seed has one draw of initial weights: draws: 1")
+
+    def _check_invert(self, name: str, parent: MethodSpec) -> None:
+        if self.draws != 1:
+            raise ValueError(f"methods.{name}: inverted scores leave nothing to draw: draws: 1")
+        if parent.is_chain or parent.schedule.scored != "for-each-level":
+            raise ValueError(f"methods.{name}: the masks of {self.of} follow from each other; write a method with keep")
+        if parent.masks_from:
+            raise ValueError(f"methods.{name}: the masks of {self.of} are another protocol's; invert them there")
+        if self.inverted == "one-shot" and parent.schedule.rounds == 1:
             raise ValueError(f"methods.{name}: {self.of} has one round: inverted: every-round")
 
     def _check_hook(self, name: str, parent: MethodSpec) -> None:

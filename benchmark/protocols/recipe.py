@@ -156,6 +156,9 @@ class DataSpec(Frozen):
     Scaling: unit-interval is pixel / 255; standardised subtracts `mean` from that and divides by `std`, one value per
     channel, in units of the unit interval; standardised-per-image subtracts each image's own mean and divides by its
     own deviation, over all pixels and channels, after cropping and flipping.
+
+    `labels: random-on-training-set`: every training example, held-out ones too, has a class drawn at random, once for
+    all seeds and evenly, whatever it shows (Zhang et al. 2017, arXiv 1611.03530); test examples keep theirs.
     """
 
     name: Annotated[str, AfterValidator(_known_data_set)]
@@ -165,6 +168,7 @@ class DataSpec(Frozen):
     augmentation: Annotated[AugmentationSpec | None, ADDED] = None
     validation: int = Field(ge=0)
     split: Literal["random-by-seed", "none"]
+    labels: Annotated[Literal["true", "random-on-training-set"], ADDED] = "true"
 
     @property
     def per_image(self) -> bool:
@@ -192,6 +196,8 @@ class DataSpec(Frozen):
             raise ValueError(f"{self.name} holds pixels: scaling is unit-interval or standardised")
         if self.per_image and self.augmentation and self.augmentation.padded_with != "black":
             raise ValueError("scaling: standardised-per-image comes after cropping, so padded_with is black")
+        if facts.labels_are_images and self.labels != "true":
+            raise ValueError(f"{self.name} has images as labels: labels: true")
         if facts.flat and self.augmentation:
             raise ValueError(f"{self.name} is held as flat vectors: no augmentation")
         return self

@@ -12,18 +12,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmark.utils.errors import BadInput, did_you_mean
-from benchmark.utils.strict_model import Frozen
+from benchmark.utils.strict_model import ADDED, Frozen
 
 if TYPE_CHECKING:
     from benchmark.protocols.protocol import Protocol
 
 
-Reset = Literal["theta0", "trained", "fine-tuned", "random"]
+Reset = Literal["theta0", "trained", "fine-tuned", "random", "resampled"]
 
 
 class MasksFrom(Frozen):
@@ -33,9 +33,11 @@ class MasksFrom(Frozen):
     document, filled in where it is left out. `level`: the source's level whose mask is taken; absent = for each level
     of the target the one that leaves as many weights, of which 0 is the dense network. `reset`: the body starts from
     the weights of the source's dense network at the end of its training ("trained", Mehta's late reset), from those it
-    began with ("theta0"), from those of the very network whose mask it is ("fine-tuned"), or from weights that neither
-    the source nor the target's dense network began with ("random"). `head`: layers of the target that the source does
-    not give: they start as those of the target's dense network, whatever the reset.
+    began with ("theta0"), from those of the very network whose mask it is ("fine-tuned"), from weights that neither
+    the source nor the target's dense network began with ("random"), or from values drawn with replacement, tensor by
+    tensor, from the initial weights that the mask leaves ("resampled"). `noise`: normal numbers are added to initial
+    weights, of so many times the deviation that these were drawn with. `head`: layers of the target that the source
+    does not give: they start as those of the target's dense network, whatever the reset.
     """
 
     protocol: str
@@ -43,7 +45,14 @@ class MasksFrom(Frozen):
     method: str
     level: int | None = Field(default=None, ge=0)
     reset: Reset
+    noise: Annotated[float | None, ADDED] = Field(default=None, gt=0)
     head: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _initial_weights_are_disturbed(self) -> Self:
+        if self.noise is not None and self.reset != "theta0":
+            raise ValueError(f"noise is added to initial weights: reset: theta0, not {self.reset}")
+        return self
 
 
 _LOADING: ContextVar[tuple[str, ...]] = ContextVar("protocols whose sources are being loaded", default=())
@@ -133,6 +142,9 @@ def _other_network(target: Protocol, taken: MasksFrom, source: Protocol) -> tupl
             return f"{source.id} has no {name} of shape {list(shape)}", "Name its layer in head, or take another source"
     if target.network.family != source.network.family or target.network.has_batch_norm != source.network.has_batch_norm:
         return f"{source.id} is on another network, {source.network.name}", "Take a source on the target's network"
+    rules = source.network.initial_rules
+    if taken.noise and (other := [each for each in (rules.convolution, rules.linear) if "normal" not in each]):
+        return f"noise is in deviations of normal weights, those of {source.id} are {other[0]}", "Leave noise out"
     return None
 
 

@@ -18,7 +18,7 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE
 from benchmark.protocols.methods import ControlSpec, MethodSpec, Schedule
 from benchmark.protocols.needs import OF_TRAINED
-from benchmark.protocols.transfer import Reset
+from benchmark.protocols.transfer import MasksFrom, Reset
 from benchmark.records.schema import CostFacts
 
 Decided = Literal["before training", "after a training", "over several trainings", "during training"]
@@ -93,9 +93,11 @@ def taxonomy(seen: Observations, method: str) -> Taxonomy:
     data: Data = "training set"
     if decided == "before training" and not (spec.hook and sees_data(spec.hook.name)):
         data = DATA.get(needs or "", "not declared")
-    weights = OF_SOURCE[spec.masks_from.reset] if spec.masks_from else _weights(spec.schedule)
+    weights = _taken(spec.masks_from) if spec.masks_from else _weights(spec.schedule)
     if isinstance(own, ControlSpec) and own.control == "reinitialise":
         weights = "another draw"
+    if isinstance(own, ControlSpec) and own.control == "reset":
+        weights = THETA0
     return Taxonomy(decided, data, weights, _mask(spec))
 
 
@@ -104,8 +106,13 @@ OF_SOURCE: Mapping[Reset, str] = {
     "theta0": THETA0,
     "fine-tuned": "pruned and trained on the source",
     "random": "another draw",
+    "resampled": "another draw",
 }
 """What the body of a network starts from that takes another protocol's masks."""
+
+
+def _taken(taken: MasksFrom) -> str:
+    return OF_SOURCE[taken.reset] + (" with noise" if taken.noise else "")
 
 
 def _that_decides(protocol: Protocol, spec: MethodSpec) -> MethodSpec:

@@ -201,6 +201,7 @@ OURS = {
     | {"synflow-fig7-one-round", *(f"synflow-fig4-{scores}" for scores in ("synflow", "magnitude", "random"))}
     | {f"synflow-largest-{name}" for name in ("lenet-300-100", "lenet-5-caffe", "conv-2", "conv-4", "conv-6", "mlp-6")},
     "lth": {"lth-64", "lth-65", "lth-bf16-dense", "lth-bf16-ticket"},  # and bf16 beside fp32
+    "snip": {"snip-figure-3-trend"},  # of two rows
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
     "rare-gems": {"rg-t2-drop", "rg-t3-order", "rgh-1", "rgh-2", "rgh-3", "rgh-4"},  # and the logs of its history
     "lmc": {"lmc-mnist", "lmc-early", "lmc-lenet-dense"},  # the abstract, and a direction

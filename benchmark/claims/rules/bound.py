@@ -1,4 +1,5 @@
-"""A number of an analysis below, above or between bounds that a statement itself gives: no margin is added."""
+"""A number of an analysis, or an accuracy, below, above or between bounds that a statement itself gives: no margin is
+added."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from benchmark.claims.rules.cells import Points
 from benchmark.claims.rules.sampling import values_by_seed, where
 from benchmark.claims.wording import figures, points_text
 from benchmark.protocols import Protocol
-from benchmark.records.schema import Analysed
+from benchmark.records.schema import Accuracy, Analysed
 
 
 @RULES.register("bound")
@@ -24,7 +25,7 @@ class Bound(Rule):
     """The number lies below `below` and above `above`, at every level named: one-sided t tests over seeds."""
 
     rule: Literal["bound"]
-    metric: Analysed
+    metric: Accuracy | Literal["train-accuracy"] | Analysed
     of: Points
     below: float | None = None
     above: float | None = None

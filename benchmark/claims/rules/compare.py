@@ -32,7 +32,9 @@ from benchmark.records.schema import Accuracy, Analysed, TrainedMetric
 from benchmark.utils.errors import BadInput
 
 Bound = Literal["equal", "at-least", "above"]
-RELATIONS: Mapping[Bound, str] = {"equal": "equals", "at-least": "is at least", "above": "is more than"}
+RELATIONS: Mapping[str, str] = {
+    "equal": "equals", "at-least": "is at least", "above": "is more than", "below": "is less than",
+}  # fmt: skip
 
 
 @RULES.register("difference")
@@ -75,7 +77,8 @@ class Difference(Rule):
 
 @RULES.register("between")
 class Between(Rule):
-    """Difference of one cell here and one in another protocol, in points: as `difference`, but not paired.
+    """Difference of one cell here and one in another protocol, in points: as `difference`, but not paired, and maybe
+    below `published`, without a margin, since `higher` is always of the claim's own protocol.
 
     Networks of two protocols share no draws, so the seeds of each side are a sample of its own (Welch).
     """
@@ -86,7 +89,7 @@ class Between(Rule):
     lower: Points
     protocol: str = Field(description="id of the protocol of `lower`; `higher` is of the claim's own")
     published: float
-    bound: Bound
+    bound: Bound | Literal["below"]
 
     @model_validator(mode="after")
     def _single_cells(self) -> Self:
@@ -118,6 +121,8 @@ class Between(Rule):
         )
         low = self.published - (0.0 if self.bound == "above" else margin)
         high = self.published + margin if self.bound == "equal" else math.inf
+        if self.bound == "below":
+            low, high = -math.inf, self.published
         gap = statistics.difference(here, there)
         item = Item(where(observations, self.higher.cells), gap, low, high)
         return Evidence((item,), self.scale, min(seeds, key=len), failures)

@@ -28,7 +28,7 @@ DASHES = (
     "24px,2px,2px,2px",
     "6px,3px,16px,3px",
 )
-CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot"}
+CONTROL_DASHES = {"reinitialise": "dot", "shuffle": "dash", "invert": "dashdot", "reset": "2px,2px"}
 HOOK_DASHES = ("longdash", "longdashdot", "2px,6px", "8px,2px", "12px,2px,2px,2px", "4px,8px", "16px,8px,2px,8px")
 """Of the trainings of one method's masks with hooks, of which a protocol may have several."""
 USUAL = ("imp", "snip", "synflow", "grasp", "magnitude", "random", "one-shot", "rigl")
