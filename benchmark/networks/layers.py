@@ -9,8 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from benchmark.protocols.network import DropoutSpec
-from benchmark.protocols.network_rules import BatchNormSpec
+from benchmark.protocols.network_rules import BatchNormSpec, DropoutSpec
 
 _LOW = 0xFFFFFFFF
 

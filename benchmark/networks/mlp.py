@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from benchmark.networks.layers import dropout, dropouts
 from benchmark.networks.registry import FAMILIES
-from benchmark.protocols.network import DropoutSpec, MlpSpec
+from benchmark.protocols.network import MlpSpec
+from benchmark.protocols.network_rules import DropoutSpec
 
 
 class Mlp(nn.Module):

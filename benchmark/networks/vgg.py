@@ -7,17 +7,17 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from benchmark.networks.layers import Head, batch_norm, norm_relu
 from benchmark.networks.registry import FAMILIES
-from benchmark.protocols.network import VggSpec
+from benchmark.protocols.network import VggShapedSpec
 
 
 @FAMILIES.register("vgg")
 class Vgg(nn.Module):
-    """Five groups of 3x3 convolution, batch norm, ReLU; 2x2 max-pools between groups, the head's pool after the last.
+    """Groups of 3x3 convolution, batch norm, ReLU; 2x2 max-pools between groups, the head's pool after the last.
 
     Input (n, *spec.input); output (n, classes) logits. Tensors: conv1, bn1, conv2, ..., head.fc.
     """
 
-    def __init__(self, spec: VggSpec) -> None:
+    def __init__(self, spec: VggShapedSpec) -> None:
         super().__init__()
         self.sizes = [len(group) for group in spec.groups]
         channels = spec.input[0]

@@ -78,10 +78,10 @@ def grouped_tensors(groups: tuple[tuple[int, ...], ...], channels: int, bias: bo
 
 def grouped_multiply_adds(size: tuple[int, int, int], groups: tuple[tuple[int, ...], ...]) -> int:
     """Multiplications of 3x3 convolutions in groups with 2x2 pools between, on an image (channels, height, width)."""
-    channels, area, total = size[0], size[1] * size[2], 0
+    (channels, height, width), total = size, 0
     for group in groups:
-        for width in group:
-            total += 9 * channels * width * area
-            channels = width
-        area //= 4
+        for filters in group:
+            total += 9 * channels * filters * height * width
+            channels = filters
+        height, width = height // 2, width // 2
     return total

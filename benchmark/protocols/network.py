@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import prod
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from benchmark.protocols.generators import DeepDecoderSpec, HourglassSpec
 from benchmark.protocols.graph import (
@@ -33,30 +33,12 @@ from benchmark.protocols.network_rules import (
     BatchNormSpec,
     BiasRule,
     CudaStrategy,
+    DropoutSpec,
     InitialRules,
     LinearRule,
     WeightRule,
 )
 from benchmark.utils.strict_model import ADDED, Frozen
-
-
-class DropoutSpec(Frozen):
-    """Units set to zero at random while training, the others scaled by 1 / (1 - rate).
-
-    `scaled: pre-activations-of-evaluation`: units are not scaled while training; evaluation multiplies what the layers
-    behind them compute, biases included, by 1 - rate. `errors: to-all-units`: back-propagation does not know which
-    units were dropped. Both are what the released code of SET does.
-    """
-
-    rate: float = Field(gt=0, lt=1)
-    after: Literal["hidden-linear-layers", "pools-and-hidden-linear-layers"]
-    scaled: Annotated[Literal["units-of-training", "pre-activations-of-evaluation"], ADDED] = "units-of-training"
-    errors: Annotated[Literal["to-units-left", "to-all-units"], ADDED] = "to-units-left"
-
-    @property
-    def is_usual(self) -> bool:
-        """Whether it is the dropout that every framework has."""
-        return self.scaled == "units-of-training" and self.errors == "to-units-left"
 
 
 class MlpSpec(Frozen):
@@ -268,14 +250,12 @@ _VGG_CONVOLUTIONS = {
 }
 
 
-class VggSpec(BatchNormNetworkSpec):
-    """VGG with batch norm: five groups of 3x3 convolutions, 2x2 max-pools between them, `last_pool` after them.
+class VggShapedSpec(BatchNormNetworkSpec):
+    """Groups of 3x3 convolutions with batch norm, 2x2 max-pools between them, `last_pool` after them, linear layers.
 
-    CIFAR heads are one linear layer after average-2x2 (open_lth, SynFlow, Liu et al., GraSP). Tiny-ImageNet's is
-    max-2x2 with hidden layers of 1024 and dropout in SynFlow's code.
+    Pools leave out a last row or column that makes no pair.
     """
 
-    name: Literal["vgg-11", "vgg-13", "vgg-16", "vgg-19"]
     convolution_bias: bool
     last_pool: Literal["average-2x2", "average-4x4", "max-2x2"]
     hidden: tuple[int, ...] = Field(description="units of hidden linear layers")
@@ -291,14 +271,14 @@ class VggSpec(BatchNormNetworkSpec):
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """Channels of the convolutions between max-pools."""
-        counts = _VGG_CONVOLUTIONS[self.name]
-        return tuple((width,) * count for width, count in zip((64, 128, 256, 512, 512), counts, strict=True))
+        raise NotImplementedError
 
     @property
     def head(self) -> tuple[int, ...]:
         """Inputs of the first linear layer, hidden units, classes."""
-        pool = int(self.last_pool[-1])
-        return 512 * (self.input[1] // 16 // pool) * (self.input[2] // 16 // pool), *self.hidden, self.classes
+        pooled = 2 ** (len(self.groups) - 1) * int(self.last_pool[-1])
+        flat = self.groups[-1][-1] * (self.input[1] // pooled) * (self.input[2] // pooled)
+        return flat, *self.hidden, self.classes
 
     @property
     def multiply_adds(self) -> int:
@@ -312,6 +292,36 @@ class VggSpec(BatchNormNetworkSpec):
         if self.dropout is not None and self.dropout.after != "hidden-linear-layers":
             raise ValueError("dropout.after: VGG drops after hidden-linear-layers only")
         return self
+
+
+class VggSpec(VggShapedSpec):
+    """The five groups of Simonyan & Zisserman, 64 to 512 channels.
+
+    CIFAR heads are one linear layer after average-2x2 (open_lth, SynFlow, Liu et al., GraSP). Tiny-ImageNet's is
+    max-2x2 with hidden layers of 1024 and dropout in SynFlow's code.
+    """
+
+    name: Literal["vgg-11", "vgg-13", "vgg-16", "vgg-19"]
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Channels of the convolutions between max-pools."""
+        counts = _VGG_CONVOLUTIONS[self.name]
+        return tuple((width,) * count for width, count in zip((64, 128, 256, 512, 512), counts, strict=True))
+
+
+class SmallVggSpec(VggShapedSpec):
+    """A VGG for small images, with as many groups and channels as `widths` says."""
+
+    name: Literal["small-vgg"]
+    widths: tuple[Annotated[tuple[PositiveInt, ...], Field(min_length=1)], ...] = Field(
+        min_length=1, description="channels of each group's convolutions"
+    )
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Channels of the convolutions between max-pools."""
+        return self.widths
 
 
 class StemSpec(Frozen):
@@ -393,9 +403,9 @@ class ResNetSpec(BatchNormNetworkSpec):
         return total + channels * self.classes
 
 
-FAMILIES = (MlpSpec, LeNet5Spec, ConvSpec, VggSpec, ResNetSpec, HourglassSpec, DeepDecoderSpec)
+FAMILIES = (MlpSpec, LeNet5Spec, ConvSpec, VggSpec, SmallVggSpec, ResNetSpec, HourglassSpec, DeepDecoderSpec)
 NetworkSpec = Annotated[
-    MlpSpec | LeNet5Spec | ConvSpec | VggSpec | ResNetSpec | HourglassSpec | DeepDecoderSpec,
+    MlpSpec | LeNet5Spec | ConvSpec | VggSpec | SmallVggSpec | ResNetSpec | HourglassSpec | DeepDecoderSpec,
     Field(discriminator="name"),
 ]
 NETWORK_NAMES = tuple(

@@ -1,13 +1,13 @@
-"""What specs of networks are written with: rules of initial values, batch norm's fields, how replicas share a GPU."""
+"""What specs of networks are written with: rules of initial values, batch norm, dropout, how replicas share a GPU."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from benchmark.utils.strict_model import Frozen
+from benchmark.utils.strict_model import ADDED, Frozen
 
 WeightRule = Literal[
     "glorot-normal",
@@ -45,3 +45,22 @@ class BatchNormSpec(Frozen):
     scale: Literal["ones", "uniform-0-1"]
     momentum: float = Field(gt=0, le=1, description="weight of the newest batch in the running statistics")
     epsilon: float = Field(gt=0)
+
+
+class DropoutSpec(Frozen):
+    """Units set to zero at random while training, the others scaled by 1 / (1 - rate).
+
+    `scaled: pre-activations-of-evaluation`: units are not scaled while training; evaluation multiplies what the layers
+    behind them compute, biases included, by 1 - rate. `errors: to-all-units`: back-propagation does not know which
+    units were dropped. Both are what the released code of SET does.
+    """
+
+    rate: float = Field(gt=0, lt=1)
+    after: Literal["hidden-linear-layers", "pools-and-hidden-linear-layers"]
+    scaled: Annotated[Literal["units-of-training", "pre-activations-of-evaluation"], ADDED] = "units-of-training"
+    errors: Annotated[Literal["to-units-left", "to-all-units"], ADDED] = "to-units-left"
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is the dropout that every framework has."""
+        return self.scaled == "units-of-training" and self.errors == "to-units-left"

@@ -47,6 +47,8 @@ COUNTS: list[tuple[str, dict[str, Any], int, int, int]] = [
     ("vgg-19", {"convolution_bias": False}, 20_018_880, 20_024_000, 20_035_018),  # LTH: 20.0M, 5,120 of output
     ("vgg-11", {}, 9_217_728, 9_222_848, 9_231_114),
     ("vgg-13", {}, 9_402_048, 9_407_168, 9_416_010),
+    # 9 (16 + 16 32 + 32 64 + 64 64), 64 10 to the classes; 176 scales and shifts, 10 biases.
+    ("small-vgg", {"input": (1, 28, 28), "widths": ((16,), (32,), (64, 64))}, 60_048, 65_808, 66_170),
 ]
 
 
@@ -82,6 +84,7 @@ def test_synflows_vgg16_has_the_published_tensors() -> None:
         ("resnet-18", {"input": (3, 64, 64), "stem": {"kernel": 7, "stride": 2, "max_pool": "3x3-stride-2"}}),
         ("vgg-11", {"input": (3, 64, 64), "classes": 200, "last_pool": "max-2x2", "hidden": (1024, 1024)}),
         ("vgg-11", {"input": (3, 64, 64), "classes": 200, "last_pool": "average-4x4"}),
+        ("small-vgg", {"input": (1, 29, 31), "last_pool": "max-2x2"}),  # pools leave out what makes no pair
         ("conv-2", {"input": (1, 28, 28)}),
     ],
 )
@@ -204,6 +207,8 @@ def test_initial_state_holds_buffers_and_named_rules() -> None:
     ("name", "changes", "says"),
     [
         ("vgg-16", {"input": (3, 16, 16)}, "too small"),
+        ("small-vgg", {"input": (1, 7, 28)}, "input 7x28 is too small for last_pool average-2x2"),
+        ("small-vgg", {"widths": ((16,), ())}, "widths"),
         ("resnet-20", {"shortcut": "none"}, "shortcut"),
         ("conv-2", {"dropout": {"rate": 1.0, "after": "hidden-linear-layers"}}, "rate"),
         ("vgg-11", {"dropout": {"rate": 0.5, "after": "pools-and-hidden-linear-layers"}}, "hidden-linear-layers only"),

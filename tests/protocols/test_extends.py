@@ -23,6 +23,7 @@ FAMILIES = [
     spec("conv-6", input=(3, 64, 64)),
     spec("vgg-11", convolution_bias=False),
     spec("vgg-16", classes=200, hidden=(1024, 1024), input=(3, 64, 64), last_pool="max-2x2"),
+    spec("small-vgg", input=(1, 28, 28)),
     spec("resnet-20", shortcut="zero-padding"),
     spec("resnet-32", width=2),
     spec("resnet-18", stem={"kernel": 7, "stride": 2, "max_pool": "3x3-stride-2"}),

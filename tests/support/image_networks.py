@@ -25,8 +25,10 @@ OWN: dict[str, dict[str, Any]] = {
     "lenet": {"input": (1, 28, 28), "relu_after_convolutions": False},
     "conv": {"dropout": None},
     "vgg": {"convolution_bias": True, "batch_norm": NORM, "last_pool": "average-2x2", "hidden": (), "dropout": None},
+    "small": {"convolution_bias": False, "batch_norm": NORM, "widths": ((4,), (6, 6), (8,)), "last_pool": "average-2x2",
+              "hidden": (), "dropout": None},
     "resnet": {"width": 1, "shortcut": "convolution", "stem": STEM, "batch_norm": NORM},
-}
+}  # fmt: skip
 
 
 def spec(name: str, **changes: Any) -> NetworkSpec:

@@ -17,7 +17,8 @@ from benchmark.api import Run
 from benchmark.networks.layers import Dropout, dropouts
 from benchmark.networks.mlp import DropoutMlp
 from benchmark.protocols import load, parse
-from benchmark.protocols.network import ConvSpec, DropoutSpec, MlpSpec
+from benchmark.protocols.network import ConvSpec, MlpSpec
+from benchmark.protocols.network_rules import DropoutSpec
 from benchmark.protocols.recipe import Recipe
 from benchmark.tasks import load_task
 from benchmark.training.optim import make_optimizer, updating
