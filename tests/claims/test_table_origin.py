@@ -210,8 +210,9 @@ OURS = {
     | {f"oes-{name}" for name in ("transfer-imp", "dense-falls", "decoder-denser", "lena", "lena-denser", "larger")}
     | {f"oes-{name}" for name in ("deep-decoder", "nb-sparse", "nb-dense", "nb-decoder")},
     "bingo": {"bingo-share", "bingo-imp-share"},  # the rows of its Table 1
-    "mehta": {"mehta-lenet-linear"}  # directions, of every way to train a target
-    | {f"mehta-lenet-{arm}-{reset}" for arm in ("full", "linear", "head") for reset in ("theta0", "random")},
+    "mehta": {"mehta-lenet-linear", "mehta-grey-linear"}  # directions, of every way to train a target
+    | {f"mehta-lenet-{arm}-{reset}" for arm in ("full", "linear", "head") for reset in ("theta0", "random")}
+    | {f"mehta-grey-{arm}-{reset}" for arm in ("full", "linear") for reset in ("theta0", "random")},
 }
 
 

@@ -15,6 +15,7 @@ import torch
 from data_files import Batches, Pixels, batch, contents, lay, md5, real
 
 from benchmark.datasets import cifar10, cifar100, cifar_lossless
+from benchmark.datasets.cifar10_grey28 import grey_middle
 from benchmark.datasets.dataset import load
 from benchmark.datasets.source import cache_root, needs_download
 from benchmark.utils.errors import EnvironmentProblem
@@ -31,6 +32,30 @@ def test_cifar10_from_torchvisions_layout(tmp_path: Path, batches: Batches) -> N
     assert data.train_labels.tolist() == [x for i in range(1, 6) for x in batches[f"data_batch_{i}"][2]]
     assert np.array_equal(data.test_inputs.numpy(), batches["test_batch"][1])
     assert (data.classes, data.input_shape) == (10, (3, 32, 32))
+
+
+def test_luma_by_hand() -> None:
+    """Of a 5 x 6 image one row and two columns are left; weights 0.299, 0.587 and 0.114, halves up."""
+    image = np.zeros((1, 3, 5, 6), np.uint8)
+    image[0, :, 2, 2] = 255, 0, 0  # 76.245
+    image[0, :, 2, 3] = 100, 200, 50  # 29.9 + 117.4 + 5.7 = 153
+    image[0, :, 1, 2] = 255  # border
+    assert grey_middle(image).tolist() == [[[[76, 153]]]]
+    white = np.full((1, 3, 5, 5), 255, np.uint8)
+    assert grey_middle(white).tolist() == [[[[255]]]]
+    half = np.zeros((1, 3, 5, 5), np.uint8)
+    half[0, :, 2, 2] = 1, 0, 100  # 0.299 + 11.4 = 11.699
+    assert grey_middle(half).tolist() == [[[[12]]]]
+
+
+def test_grey_cifar10_has_mnists_shape(tmp_path: Path, batches: Batches) -> None:
+    lay(tmp_path / "cifar-10-batches-py", contents(batches))
+    grey, colour = load("cifar10-grey28", tmp_path), load("cifar10", tmp_path)
+    assert grey.train_inputs.shape == (10, 1, 28, 28)
+    luma = (colour.test_inputs.double() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)[:, 2:30, 2:30]
+    assert float((grey.test_inputs[:, 0] - luma).abs().max()) <= 0.5 + 1e-9
+    assert (grey.test_labels.tolist(), grey.input_shape) == (colour.test_labels.tolist(), (1, 28, 28))
+    assert grey.digest != colour.digest
 
 
 def test_cifar100_has_fine_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
