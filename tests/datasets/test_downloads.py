@@ -21,7 +21,8 @@ from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 NAMES = (
     "cifar10", "cifar10-grey28", "cifar100", "cifar100-train-20-per-class", "circle", "fashion-mnist",
-    "fashion-mnist-2000", "fashion-mnist-rgb32", "lena-64", "mnist", "mnist1d", "none", "pepper-128", "pepper-512", "pepper-64", "smallnorb",
+    "fashion-mnist-2000", "fashion-mnist-rgb32", "lena-64", "mnist", "mnist1d", "none",
+    "pepper-128", "pepper-512", "pepper-64", "smallnorb",
     "synthetic", "tiny-imagenet",
 )  # fmt: skip
 
