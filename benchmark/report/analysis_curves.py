@@ -73,6 +73,22 @@ DRAWN: Mapping[str, Drawn] = {
     "imp-fit": Drawn(
         "Fit by iterative magnitude pruning", "round", "rounds of pruning", {"psnr": "network"}, "PSNR, dB", first=0
     ),
+    "iht-classes": Drawn(
+        "Digits told apart by iterative hard thresholding",
+        "step",
+        "steps",
+        {"test_accuracy": "test images"},
+        "accuracy, %",
+        first=1,
+    ),
+    "imp-classes": Drawn(
+        "Digits told apart by iterative magnitude pruning",
+        "round",
+        "rounds of pruning",
+        {"test_accuracy": "test images"},
+        "accuracy, %",
+        first=0,
+    ),
     "denoising": Drawn(
         "PSNR while a generator fits a noisy image",
         "step",

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from fitted import SIDE, digits, measured
 
 from benchmark.analyses import load_analysis
 from benchmark.analyses.recovery.fits import Problem, image, two_digits
-from benchmark.analyses.setting import Setting
 from benchmark.datasets.dataset import Dataset, prepared
-from benchmark.harness.start import initial_weights
-from benchmark.networks.registry import make
 from benchmark.protocols import Protocol, load, parse
 from benchmark.protocols.analysis import AnalysisSpec
-from benchmark.protocols.cells import Cell
 from benchmark.utils.errors import BadInput
-
-SIDE = 6
-
-
-def digits(examples: int = 60) -> Dataset:
-    """Images of 6 x 6 pixels: of digit c, row c % 6 is bright and the others noise."""
-    rng = torch.Generator().manual_seed(0)
-
-    def part(count: int) -> tuple[Tensor, Tensor]:
-        labels = torch.arange(count) % 10
-        images = 0.1 * torch.rand(count, SIDE, SIDE, generator=rng)
-        images[torch.arange(count), labels % SIDE] += 0.8
-        return images.flatten(1), labels
-
-    return Dataset("digits", *part(examples), *part(1100), 10, "")
 
 
 def rng() -> torch.Generator:
@@ -83,26 +62,6 @@ def small(of: str, width: int) -> Protocol:
         "levels": {"rule": "listed", "densities": [16 / (4 * width), 4 / (4 * width)]},
     }
     return parse({**document, **changed}, "small.yaml")
-
-
-def measured(protocol: Protocol, level: int, analysis: str, **parameters: Any) -> tuple[dict[str, float], Any, int]:
-    spec = AnalysisSpec(analysis=analysis, parameters=parameters, levels=(level,))
-
-    def never(*_: Any, **__: Any) -> Any:
-        raise AssertionError("nothing is trained by the loop or masked")
-
-    def network() -> torch.nn.Module:
-        module = make(protocol.network)
-        module.load_state_dict(initial_weights(protocol, 0))
-        return module
-
-    cell = Cell("x", level, protocol.seeds[0])
-    done = lambda *_: None  # noqa: E731
-    rest = dict.fromkeys((each.name for each in fields(Setting)), never)
-    own = {"protocol": protocol, "cell": cell, "spec": spec, "data": digits(), "network": network, "progress": done}
-    setting = Setting(**{**rest, **own})
-    found = load_analysis(spec).measure(setting)
-    return dict(found.numbers), found.curves, found.updates
 
 
 def test_digits_are_told_apart_by_few_weights() -> None:

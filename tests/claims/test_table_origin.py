@@ -205,7 +205,7 @@ OURS = {
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},
     "rare-gems": {"rg-t2-drop", "rg-t3-order", "rgh-1", "rgh-2", "rgh-3", "rgh-4"},  # and the logs of its history
     "lmc": {"lmc-mnist", "lmc-early", "lmc-lenet-dense"},  # the abstract, and a direction
-    "recovery": {"recov-5", "recov-6", "recov-7", "recov-8"},  # the abstract; images
+    "recovery": {"recov-5", "recov-6", "recov-7", "recov-8", "recov-9"},  # the abstract; images
     "oes": {f"oes-{i}" for i in range(1, 5)}  # whatever its protocols and demo notebooks are asked
     | {f"oes-{name}" for name in ("transfer-imp", "dense-falls", "decoder-denser", "lena", "lena-denser", "larger")}
     | {f"oes-{name}" for name in ("deep-decoder", "nb-sparse", "nb-dense", "nb-decoder")},

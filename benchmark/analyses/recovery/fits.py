@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -34,6 +35,8 @@ class Problem:
     inputs: Tensor
     labels: Tensor
     held_out: tuple[Tensor, Tensor] | None
+
+    task: ClassVar[str] = "sparse-recovery"
 
     def test_accuracy(self, outputs: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Percent of the held-out examples on the right side of the boundary, by name; nothing if none are."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.analyses.recovery.classes import Classes
 from benchmark.analyses.recovery.fits import Problem
 from benchmark.analyses.recovery.planted import Planted
 from benchmark.datasets.dataset import Dataset, split
@@ -57,7 +58,7 @@ def counts(total: int, target: int) -> Iterator[int]:
 
 
 def pruned(
-    problem: Planted | Problem,
+    problem: Planted | Problem | Classes,
     make_module: Callable[[int | None], nn.Module],
     initial: Mapping[str, Tensor],
     target: int,
@@ -85,10 +86,13 @@ def pruned(
         yield outcome
 
 
-def _setup(problem: Planted | Problem, make_module: Callable[[int | None], nn.Module], budget: Budget) -> TrainingSetup:
-    inputs, labels = problem.inputs.float(), problem.labels.float()
+def _setup(
+    problem: Planted | Problem | Classes, make_module: Callable[[int | None], nn.Module], budget: Budget
+) -> TrainingSetup:
+    inputs, labels = problem.inputs.float(), problem.labels
+    labels = labels.float() if labels.is_floating_point() else labels
     data = Dataset("planted", inputs, labels, inputs[:1], labels[:1], 1, "")
-    return TrainingSetup(make_module, budget.recipe(len(labels)), budget.evaluation, data, load_task("sparse-recovery"))
+    return TrainingSetup(make_module, budget.recipe(len(labels)), budget.evaluation, data, load_task(problem.task))
 
 
 def fused(weights: Mapping[str, Tensor]) -> Tensor:

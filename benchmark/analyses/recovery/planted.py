@@ -10,7 +10,7 @@ stored in float32. Solvers compute in float64, so no fit is better than the roun
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -33,6 +33,8 @@ class Planted:
     weights: Tensor
     inputs: Tensor
     labels: Tensor
+
+    task: ClassVar[str] = "sparse-recovery"
 
     @property
     def peak(self) -> float:
