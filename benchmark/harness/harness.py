@@ -21,7 +21,7 @@ from benchmark.datasets.dataset import prepared as prepared_data
 from benchmark.harness.analysed import AnalysisCells
 from benchmark.harness.jobs import JobLocks, Rounds, SecondTries
 from benchmark.harness.learned import LearnedMask, why_refused
-from benchmark.harness.masks import FREE, MaskMaker
+from benchmark.harness.masks import FREE, MaskMaker, nothing_given
 from benchmark.harness.record import (
     RecordContext,
     analysed_record,
@@ -83,7 +83,7 @@ class Harness:
     ) -> None:
         self.protocol, self.store, self.settings = protocol, store, settings
         self._throughput, self._learning = throughput or Throughput(), learning or Throughput()
-        self._given = dataset
+        self._dataset, self._inner = dataset, partial(Harness, dataset=dataset)
         self._mask_seconds: dict[str, float] = {}  # by method, of its last mask
         self._watch = ScoreWatch(protocol.pruning)
         self._located: dict[str, PluginSource] = {}
@@ -92,21 +92,23 @@ class Harness:
         self.locks = JobLocks(store, protocol)
         self.tries = SecondTries(store, protocol, settings.second_tries)
         self._hook_source = cache(partial(locate, plugins=settings.plugins, kind="hook"))
-        self.sources = SourceNetworks(protocol, store, settings, partial(Harness, dataset=dataset), self._progress)
-        data, given = lambda: self.dataset, self.sources.given
+        transfers = any(spec.masks_from for spec in protocol.pruning_methods.values())
+        self.sources = SourceNetworks(protocol, store, settings, self._inner, self._progress) if transfers else None
+        data, given = lambda: self.dataset, self.sources.given if self.sources else nothing_given
         self.masks = MaskMaker(protocol, store, data, self.located, settings.confinement, self._hook_source, given)
-        self._trainer = Trainer(protocol, store, settings, lambda: self.dataset, self.masks, self._progress)
+        self._trainer = Trainer(protocol, store, settings, data, self.masks, self._progress)
 
     @cached_property
     def analyses(self) -> AnalysisCells:
         """What measures the cells of a protocol's analyses; most protocols have none."""
-        inner = partial(Harness, dataset=self._given)
-        return AnalysisCells(self.protocol, self.store, self.settings, lambda: self.dataset, inner, self._progress)
+        return AnalysisCells(
+            self.protocol, self.store, self.settings, lambda: self.dataset, self._inner, self._progress
+        )
 
     @cached_property
     def dataset(self) -> Dataset:
         """The protocol's data, loaded once."""
-        return self._given or prepared_data(self.protocol, self.settings.data_root)
+        return self._dataset or prepared_data(self.protocol, self.settings.data_root)
 
     def run(self, job: Job) -> bool:
         """Run a job's unfinished cells; False if another process has the job or something it needs. See `run_jobs`."""
@@ -159,7 +161,7 @@ class Harness:
                 if cell.method in self.protocol.analyses:
                     self._record_analysis(cell)
                     continue
-                while not self.sources.ready(cell):
+                while self.sources and not self.sources.ready(cell):
                     yield None
                 with ExitStack() as locks:
                     yield from self._networks_before(cell, {job}, beside, locks)
@@ -366,7 +368,7 @@ class Harness:
             return
         self._keep_weights(cell, outcome)
         if not self.settled(cell):
-            learned, given = self.masks.learned(cell), self.sources.given(cell)
+            learned, given = self.masks.learned(cell), self.masks.given(cell)
             source = None if given is None else given.source
             record = finished_record(self._context(cell), ready.masks, ready.prune_cost, outcome, learned, source)
             self._write_at_last(cell, record, None if outcome.failure else curves_of(outcome.history))

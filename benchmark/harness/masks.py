@@ -55,6 +55,7 @@ from benchmark.pruning.schedule import (
 )
 from benchmark.pruning.scorer import DirectScorer, ScoredNetwork, Scorer, declared_needs
 from benchmark.records.masks import NestedMasks
+from benchmark.records.schema import SourceRef
 from benchmark.records.store import Store
 from benchmark.training.checkpoint import load_weights
 from benchmark.training.hooks import Hook
@@ -92,9 +93,13 @@ class GivenMask(Interface):
     def cost(self) -> PruneCost:
         """What making the mask took."""
 
+    @property
+    def source(self) -> SourceRef:
+        """Where all is from."""
 
-def _nothing_given(_cell: Cell) -> None:
-    return None
+
+def nothing_given(_cell: Cell) -> None:
+    """What a cell takes whose protocol takes no masks of another one."""
 
 
 def _registered_hook(name: str) -> PluginSource:
@@ -116,11 +121,11 @@ class MaskMaker:
         located: Callable[[str], PluginSource],
         confinement: Confinement = Confinement(),
         located_hook: Callable[[str], PluginSource] = _registered_hook,
-        given: Callable[[Cell], GivenMask | None] = _nothing_given,
+        given: Callable[[Cell], GivenMask | None] = nothing_given,
     ) -> None:
         self.protocol, self.store, self.confinement = protocol, store, confinement
         self._dataset, self._located, self._located_hook = dataset, located, located_hook
-        self._given = given
+        self.given = given
         self._scores: dict[tuple[str, int], Scored] = {}
 
     def split(self, seed: int) -> Split:
@@ -130,7 +135,7 @@ class MaskMaker:
     def start(self, cell: Cell) -> tuple[State, int]:
         """(weights before masking, update at which training starts). Raises NeedFailed if they are not on disk."""
         start = start_of(self.protocol, cell)
-        given = self._given(cell)
+        given = self.given(cell)
         if given is not None and start == Start():  # a control that initialises again takes the mask alone
             return dict(given.start), start.first_step
         weights = self._weights(start, cell.seed)
@@ -181,7 +186,7 @@ class MaskMaker:
         if cell.method == DENSE or (hook and hook.starts == "dense"):
             return full_masks(self.protocol.pruning.prunable), FREE
         like, spec = masked_like(self.protocol, cell), self.protocol.method(cell.method)
-        if (given := self._given(cell)) is not None:
+        if (given := self.given(cell)) is not None:
             return self._shuffled(cell, given.masks), given.cost
         if learned_like(self.protocol, cell):
             return self._learned_mask(cell), FREE

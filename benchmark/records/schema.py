@@ -16,9 +16,9 @@ from pydantic import Field, ValidationError
 from benchmark.protocols.cells import Cell
 from benchmark.protocols.transfer import Reset
 from benchmark.records import canonical
-from benchmark.records.machine import Machine
+from benchmark.records.provenance import Origin, Provenance
 from benchmark.utils.errors import BadInput
-from benchmark.utils.strict_model import ADDED, Frozen, without_unused
+from benchmark.utils.strict_model import ADDED, Count, Frozen, without_unused
 
 
 def cell_of(record: Record) -> Cell:
@@ -26,7 +26,6 @@ def cell_of(record: Record) -> Cell:
     return Cell(record.method.name, record.cell.level, record.cell.seed, record.cell.draw)
 
 
-Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]  # 30 years
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Accuracy = Literal["early-stop-accuracy", "last-accuracy", "best-accuracy"]
@@ -213,36 +212,6 @@ class CostFacts(Frozen):
     prune_inner_steps: Annotated[Count | None, ADDED] = None
 
 
-class _Origin(Frozen):
-    """Who made the record, with what: the part that both schemas spell alike."""
-
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")] | None
-    dirty: bool | None
-    python: str
-    packages: dict[str, str]
-    platform: str
-    device: str
-    driver: str | None
-    threads: Count
-    precision: str
-    data_digest: str
-    finished_utc: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
-
-
-class Provenance(_Origin):
-    """Who made the record, with what."""
-
-    replica_group: Annotated[str | None, ADDED] = Field(
-        default=None, description="how it was trained beside others, if it was"
-    )
-    arithmetic: Annotated[str | None, ADDED] = Field(
-        default=None, description="what trained, where the protocol asks for portable arithmetic"
-    )
-    machine: Annotated[Machine | None, ADDED] = Field(
-        default=None, description="what bits hang on; of records made before there was this, it is not known"
-    )
-
-
 class _Layout(Frozen):
     """The fields of a record file in their order; the schemas differ in what `measured` and `provenance` hold."""
 
@@ -266,7 +235,7 @@ class _Layout(Frozen):
     )
     cost: CostFacts | None
     curves_sha256: str | None
-    provenance: _Origin
+    provenance: Origin
 
 
 class Record(_Layout):
@@ -364,7 +333,7 @@ class MeasuredV1(Frozen):
         )
 
 
-class ProvenanceV1(_Origin):
+class ProvenanceV1(Origin):
     """Schema 1: another name for the replica group."""
 
     company: Annotated[str | None, ADDED] = None
@@ -389,7 +358,7 @@ class RecordV1(_Layout):
         """A record that came from schema 1, as its file spells it."""
         fields = {**record.__dict__, "measured": record.measured and MeasuredV1.of(record.measured)}
         made = record.provenance
-        origin = {name: getattr(made, name) for name in _Origin.model_fields}
+        origin = {name: getattr(made, name) for name in Origin.model_fields}
         fields["provenance"] = ProvenanceV1.model_construct(company=made.replica_group, **origin)
         return RecordV1.model_construct(**{"schema": fields.pop("schema_"), **fields})
 

@@ -7,29 +7,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from benchmark.claims import papers as published
-from benchmark.claims.observations import Observations, all_gathered, gathered
+from benchmark.claims.observations import all_gathered, gathered
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols import Protocol, load_earlier
 from benchmark.records.store import Store
-from benchmark.report.analysis_curves import curve_pictures
 from benchmark.report.board.claims_pages import claims_page, silent
 from benchmark.report.board.front import VERDICTS, Front, page_name
 from benchmark.report.board.guide import guide_page
 from benchmark.report.board.markdown import GENERATED, aligned
 from benchmark.report.board.protocol_pages import protocol_page
-from benchmark.report.curves_svg import curves_svg
+from benchmark.report.drawings import drawings
 from benchmark.report.forest import forest
 from benchmark.report.forest_svg import forest_svg
-from benchmark.report.image_strip import TITLE as IMAGES_TITLE
-from benchmark.report.image_strip import denoised, strip_svg
 from benchmark.report.rankings import has_records
-from benchmark.report.similarity_svg import matrices, similarity_svg
-from benchmark.report.trade_off import trade_off, trade_off_svg
-from benchmark.report.transfer_curves import transfer_pictures
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 __all__ = ["VERDICTS", "folder_of", "problems", "render", "render_touched", "silent", "write"]
@@ -67,26 +61,14 @@ def render(
     pages |= {f"protocols/{page_name(each.protocol.id)}.md": protocol_page(each, papers) for each in measured}
     for each in measured:
         page = page_name(each.protocol.id)
-        for name, title, text in _pictures(store, each, page):
-            made[f"{folder}/protocols/{name}"] = text
-            pages[f"protocols/{page}.md"] += f"\n![{title}]({name})\n"
+        for drawing in drawings(store, each):
+            name = f"{page}{drawing.suffix}.svg"
+            made[f"{folder}/protocols/{name}"] = drawing.svg
+            pages[f"protocols/{page}.md"] += f"\n![{drawing.title}]({name})\n"
     for name, text in pages.items():
         up = "../" * (len(folder.parts) + name.count("/"))
         made[f"{folder}/{name}"] = f"{_heading(board, up, extra)}\n{text}"
     return made
-
-
-def _pictures(store: Store, seen: Observations, page: str) -> Iterator[tuple[str, str, str]]:
-    """File name, title and SVG of what a protocol's page ends with."""
-    if bits := trade_off(seen):
-        yield f"{page}.svg", "Accuracy against bits", trade_off_svg(seen.protocol.id, bits)
-    curves = [*curve_pictures(store, seen), *transfer_pictures(seen)]
-    for number, picture in enumerate(curves, start=1):
-        yield f"{page}-curves-{number}.svg", picture.title, curves_svg(seen.protocol.id, picture)
-    if found := matrices(store, seen):
-        yield f"{page}-layers.svg", "Similarity of layers", similarity_svg(seen.protocol, found)
-    if images := denoised(store, seen):
-        yield f"{page}-images.svg", IMAGES_TITLE, strip_svg(seen.protocol.id, images)
 
 
 def _heading(board: Path, up: str, extra: Sequence[Store]) -> str:

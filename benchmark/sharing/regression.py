@@ -1,6 +1,6 @@
 """Making a fixed set of fast cells again and comparing them with their committed records.
 
-On the versions and machine of the record (`records.machine`) everything must be the same to the bit. Elsewhere
+On the versions and machine of the record (`records.provenance`) everything must be the same to the bit. Elsewhere
 arithmetic rounds differently, and what must hold is stated here: `random` masks, whose scores are drawn and not
 computed, are the same to the bit with the same torch; of other masks the totals are the same, and a layer keeps a
 number of weights that differs by at most `LAYER_TOLERANCE` of its size; losses of the first updates agree within
@@ -28,8 +28,8 @@ from benchmark.plugins.registry import locate
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, title
 from benchmark.pruning.schedule import layer_groups
-from benchmark.records.provenance import provenance
-from benchmark.records.schema import Provenance, Record
+from benchmark.records.provenance import Provenance, provenance
+from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.sharing.derive import RegressionResult
 from benchmark.sharing.remeasure import cell_again, mask_again, same_machine

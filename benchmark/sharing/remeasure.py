@@ -17,7 +17,8 @@ from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell
 from benchmark.records.masks import mask_digest
-from benchmark.records.schema import Provenance, Record, cell_of
+from benchmark.records.provenance import Provenance
+from benchmark.records.schema import Record, cell_of
 from benchmark.records.store import Store
 
 if TYPE_CHECKING:

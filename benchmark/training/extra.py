@@ -48,11 +48,6 @@ class ExtraParameters:
             self._take_up(name)
         return True
 
-    def drop_gradients(self) -> None:
-        """After an update."""
-        for leaf in self.held.values():
-            leaf.grad = None
-
     def saved(self) -> dict[str, Tensor]:
         """What `restore` takes: values as `extra.<name>`, and `memory.<what the optimizer calls it>.<name>`."""
         found = dict(self._stored)

@@ -8,6 +8,7 @@ that dropout follows from come from tables on the device, by a counter that lies
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -19,7 +20,7 @@ from benchmark.training.batches import Tables
 from benchmark.training.device import arithmetic
 from benchmark.training.extra import ExtraParameters
 from benchmark.training.fused.layers import fuse
-from benchmark.training.optim import updating
+from benchmark.training.optim import parameters_of, updating
 from benchmark.training.stacked_layers import stackable
 
 Tensors = dict[str, Tensor]
@@ -151,7 +152,6 @@ class Step:
         moving: bool = False,
     ) -> None:
         self.trained, self.tables, self.optimizer, self.rates = trained, tables, optimizer, rates
-        self.extra = ExtraParameters(optimizer, trained.parameters)
         self._update = updating(optimizer)
         # A mask of ones changes nothing: skip the multiplication.
         own = trained.parameters  # a mask is laid out in memory as its parameter, and so as the gradient
@@ -176,10 +176,14 @@ class Step:
             self._update_all_but_frozen()
         else:
             self._update()
-        for parameter in self.trained.parameters.values():
+        for parameter in parameters_of(self.optimizer):
             parameter.grad = None
-        self.extra.drop_gradients()
         tables.counter.add_(1)
+
+    @cached_property
+    def extra(self) -> ExtraParameters:
+        """What hooks have it train beside the network; most trainings never ask."""
+        return ExtraParameters(self.optimizer, self.trained.parameters)
 
     def move_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Other masks from here on: what they leave out becomes exactly zero, with the optimizer's memory of it."""

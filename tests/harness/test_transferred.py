@@ -212,6 +212,7 @@ def test_controls_take_the_mask_and_shuffle_or_start_anew(tmp_path: Path) -> Non
     protocol = load_file(written(tmp_path, None, target_document(methods=methods)))
     harness = Harness(protocol, Store(tmp_path / "results"), Settings())
     cells = {name: Cell(name, 2, 0) for name in methods}
+    assert harness.sources is not None
     assert harness.sources.ready(cells["trained"])
     masks = {name: harness.masks.make(cell)[0]["fc1.weight"] for name, cell in cells.items()}
     starts = {name: harness.masks.start(cell)[0]["fc1.weight"] for name, cell in cells.items()}

@@ -11,6 +11,7 @@ from benchmark.planning.priority import ClaimStatus, status_of
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of, method_names
 from benchmark.protocols.methods import Scoring
+from benchmark.records.provenance import Provenance
 from benchmark.records.schema import (
     RECORD_SCHEMA,
     CellRef,
@@ -19,7 +20,6 @@ from benchmark.records.schema import (
     MethodRef,
     MetricValues,
     ProtocolRef,
-    Provenance,
     Record,
 )
 from benchmark.records.store import Store

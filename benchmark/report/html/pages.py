@@ -20,21 +20,16 @@ from benchmark.claims.wording import metric_words
 from benchmark.protocols.cells import DENSE, density_text, method_names, method_words
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
-from benchmark.report.analysis_curves import curve_pictures
 from benchmark.report.analysis_tables import numbers_of
-from benchmark.report.curves_svg import curves_svg
+from benchmark.report.drawings import drawings
 from benchmark.report.html import charts, compare, facts, overview, pictures
 from benchmark.report.html.guides import Guide
 from benchmark.report.html.looks import Look, looks_of
 from benchmark.report.html.overview import by_verdict
 from benchmark.report.html.series import layer_map, learning, line, published_lines
-from benchmark.report.image_strip import denoised, strip_svg
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
-from benchmark.report.similarity_svg import matrices, similarity_svg
 from benchmark.report.taxonomy import is_control
-from benchmark.report.trade_off import trade_off, trade_off_svg
-from benchmark.report.transfer_curves import transfer_pictures
 
 Seen = Mapping[str, Observations]
 
@@ -205,13 +200,7 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "rankings": facts.rankings(seen, site.papers),
         "masks": facts.masks(seen),
         "analyses": facts.analyses(seen),
-        "analysis_curves": [
-            Markup(curves_svg(protocol.id, found))
-            for found in (*curve_pictures(site.store, seen), *transfer_pictures(seen))
-        ],
-        "matrices": Markup(similarity_svg(protocol, alike)) if (alike := matrices(site.store, seen)) else "",
-        "images": Markup(strip_svg(protocol.id, images)) if (images := denoised(site.store, seen)) else "",
-        "trade_off": Markup(trade_off_svg(protocol.id, bits)) if (bits := trade_off(seen)) else "",
+        "drawings": [Markup(drawing.svg) for drawing in drawings(site.store, seen)],
         "methods": [
             (method, method_words(protocol, method), facts.kind_words(seen, method), method in measured)
             for method in method_names(protocol)

@@ -10,8 +10,8 @@ from builders import PROVENANCE
 from record_documents import document_of, text_of
 
 from benchmark.protocols import Protocol
-from benchmark.records import machine
-from benchmark.records.machine import moving_variables, this_machine
+from benchmark.records import provenance
+from benchmark.records.provenance import moving_variables, this_machine
 from benchmark.records.schema import parse
 from benchmark.sharing.remeasure import same_machine
 
@@ -35,12 +35,12 @@ def test_what_the_kernel_says_of_the_first_processor(tmp_path: Path, monkeypatch
         folder.mkdir(parents=True)
         for name, value in (("level", level), ("type", kind), ("size", size)):
             (folder / name).write_text(f"{value}\n")
-    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(machine, "CACHES", tmp_path / "cache")
+    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(provenance, "CACHES", tmp_path / "cache")
     found = this_machine("AVX2")
     assert (found.vendor, found.family, found.model, found.stepping) == ("AuthenticAMD", "25", "1", "1")
     assert (found.instructions, found.caches) == ("avx avx2 fma", "1 Data 32K, 2 Unified 512K")
-    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "nowhere")
+    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "nowhere")
     assert this_machine(None).family is None
 
 
