@@ -17,7 +17,7 @@ BIN     := .venv/bin
 # Hundreds of processes start; none is to compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: reproduce fmt test test-long test-gpu-shim gpu-first regression leaderboard report clean
+.PHONY: reproduce fmt test types tests test-long test-gpu-shim gpu-first regression leaderboard report clean
 .DELETE_ON_ERROR:
 
 reproduce: .venv/installed
@@ -29,8 +29,14 @@ reproduce: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	@# mypy has one process, which takes the time that tests wait for theirs.
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+types: .venv/installed
+	$(BIN)/mypy
+
+tests: .venv/installed
 	$(BIN)/pytest -n auto --dist worksteal
 
 # Layout and import order, as `make test` wants them.

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import acting_hooks
 import torch
 from image_data import CROP
-from image_networks import COMMON, NORM, STEM, spec
+from image_networks import COMMON, NORM, STEM, ThinConv, ThinResNet, ThinVgg, spec
 
 from benchmark.api import Run
 from benchmark.datasets.augment import Preparation
 from benchmark.datasets.dataset import Dataset, Split
 from benchmark.networks import initial_state, make
 from benchmark.protocols import Protocol
-from benchmark.protocols.network import ConvSpec, MlpSpec, NetworkSpec, ResNetSpec, VggSpec
+from benchmark.protocols.network import MlpSpec, NetworkSpec
 from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.training.hooks import Hooks
 from benchmark.training.loop import Learners, Placement, train
@@ -27,38 +27,6 @@ RESIDUAL = {**SMALL, "name": "resnet-20", "width": 1, "batch_norm": NORM}
 POOLED = {"kernel": 3, "stride": 1, "max_pool": "3x3-stride-2"}
 EVERYWHERE = {"rate": 0.5, "after": "pools-and-hidden-linear-layers"}
 ROWS, BATCH = 11, 4  # two whole batches and one of three
-
-
-class ThinVgg(VggSpec):
-    """A VGG with 4 channels."""
-
-    @property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        return ((4,), (4,), (4,), (4, 4), (4,))
-
-    @property
-    def head(self) -> tuple[int, ...]:
-        return (4, 6, self.classes)
-
-
-class ThinConv(ConvSpec):
-    """Conv-2 with 4 channels and hidden layers of 8."""
-
-    @property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        return ((4, 4),)
-
-    @property
-    def head(self) -> tuple[int, ...]:
-        return (4 * 4 * 4, 8, 8, self.classes)
-
-
-class ThinResNet(ResNetSpec):
-    """Two stages of a block each."""
-
-    @property
-    def stages(self) -> tuple[tuple[int, int], ...]:
-        return ((4, 1), (8, 1))
 
 
 def mlp(name: Any, *widths: int) -> MlpSpec:

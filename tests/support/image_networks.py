@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from benchmark.networks import initial_state, make
-from benchmark.protocols.network import NetworkSpec
+from benchmark.protocols.network import ConvSpec, NetworkSpec, ResNetSpec, VggSpec
 from benchmark.utils.seeding import stream
 
 ADAPTER: TypeAdapter[NetworkSpec] = TypeAdapter(NetworkSpec)
@@ -29,6 +29,38 @@ OWN: dict[str, dict[str, Any]] = {
               "hidden": (), "dropout": None},
     "resnet": {"width": 1, "shortcut": "convolution", "stem": STEM, "batch_norm": NORM},
 }  # fmt: skip
+
+
+class ThinVgg(VggSpec):
+    """A VGG with 4 channels."""
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        return ((4,), (4,), (4,), (4, 4), (4,))
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        return (4, 6, self.classes)
+
+
+class ThinConv(ConvSpec):
+    """Conv-2 with 4 channels and hidden layers of 8."""
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        return ((4, 4),)
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        return (4 * 4 * 4, 8, 8, self.classes)
+
+
+class ThinResNet(ResNetSpec):
+    """Two stages of a block each."""
+
+    @property
+    def stages(self) -> tuple[tuple[int, int], ...]:
+        return ((4, 1), (8, 1))
 
 
 def spec(name: str, **changes: Any) -> NetworkSpec:

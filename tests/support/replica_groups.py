@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from image_data import CROP, pictures
-from image_networks import COMMON, network, spec
+from image_networks import COMMON, OWN, ThinConv, ThinResNet
 from torch import Tensor
 
 from benchmark.api import Masks
 from benchmark.datasets.augment import Preparation
 from benchmark.datasets.dataset import Dataset, Split
 from benchmark.harness.harness import Harness
-from benchmark.networks import make
+from benchmark.networks import initial_state, make
 from benchmark.planning.batching import Batch
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
@@ -24,6 +24,7 @@ from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.training.checkpoint import CheckpointFile
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
+from benchmark.utils.seeding import stream
 
 
 def run_batch(harness: Harness, batch: Batch) -> list[Job]:
@@ -35,9 +36,10 @@ def run_batch(harness: Harness, batch: Batch) -> list[Job]:
 SMALL: dict[str, Any] = {**COMMON, "input": (3, 8, 8), "classes": 4}
 
 
+EVERYWHERE = {"rate": 0.5, "after": "pools-and-hidden-linear-layers"}
 NETWORKS: dict[str, NetworkSpec] = {
-    "conv-2": spec("conv-2", **{**SMALL, "dropout": {"rate": 0.5, "after": "pools-and-hidden-linear-layers"}}),
-    "resnet-20": spec("resnet-20", **{**SMALL, "shortcut": "zero-padding"}),
+    "conv-2": ThinConv.model_validate({**SMALL, "name": "conv-2", "dropout": EVERYWHERE}),
+    "resnet-20": ThinResNet.model_validate({**SMALL, **OWN["resnet"], "name": "resnet-20", "shortcut": "zero-padding"}),
 }
 
 
@@ -60,7 +62,7 @@ def replicas_of(name: str, count: int, **changes: Any) -> list[Replica]:
     """Different seeds, weights, masks and rows; the second is dense."""
     made = []
     for seed in range(count):
-        _, state = network(name, seed, **NETWORKS[name].model_dump(exclude={"name"}))
+        state = initial_state(make(NETWORKS[name]), NETWORKS[name], stream(seed, "init"))
         rng = torch.Generator().manual_seed(seed)
         order = torch.randperm(90, generator=rng)
         names = [n for n, t in state.items() if n.endswith("weight") and t.dim() > 1]

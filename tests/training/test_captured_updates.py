@@ -11,6 +11,7 @@ import pytest
 import torch
 from captured_trials import NETWORKS, Freezing, Moving, Trial, trial
 from imitated_graphs import NotToBeCaptured, Replayed
+from pairs import pairs
 from torch import Tensor
 
 from baselines.edge_popup import EdgePopup
@@ -53,9 +54,7 @@ def differing(one: Sequence[Outcome], other: Sequence[Outcome]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("strategy", ["stacked", "streams"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "strategy", "precision"), pairs(NETWORKS, ["stacked", "streams"], ["fp32", "bf16"]))
 def test_graphs_repeat_what_eager_updates_do(
     tiny_protocol: Protocol, replayed: Any, name: str, strategy: Any, precision: str
 ) -> None:

@@ -45,7 +45,7 @@ def test_all_but_the_head_stays(tiny_protocol: Protocol, batch_norm: Any) -> Non
     statistics = {name for name in moved if "running_" in name or name.endswith("tracked")}
     assert moved - statistics == {"fc.weight", "fc.bias"}
     assert bool(statistics) == (batch_norm == "batch")
-    own = 64 * 4 + 4
+    own = 8 * 4 + 4
     every = sum(parameter.numel() for parameter in make(NETWORKS[NAME]).parameters())
     assert hook.facts() == {"parameters_trained": own, "parameters_frozen": every - own}
 

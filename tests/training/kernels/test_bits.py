@@ -15,6 +15,7 @@ import pytest
 import torch
 from acting_hooks import Stop, stop_at
 from mlp_training import RECIPES, digest, network, recipe, replica, setup
+from pairs import pairs
 
 from benchmark.protocols.network import MlpSpec
 from benchmark.training.checkpoint import CheckpointFile
@@ -122,9 +123,9 @@ def test_nor_does_the_callers_floating_point_mode() -> None:
         torch.set_flush_denormal(False)
 
 
-@pytest.mark.parametrize("batch", [1, 7, 8, 16, 60, 64, 100, 128])
-@pytest.mark.parametrize("density", [1.0, 0.6, 0.05])
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize(
+    ("spec", "density", "batch"), pairs(SPECS, [1.0, 0.6, 0.05], [1, 7, 8, 16, 60, 64, 100, 128]), ids=str
+)
 def test_both_forms_agree(spec: MlpSpec, density: float, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By surviving weights or densely, whatever the mask and however the batch fills the lanes."""
     found = set()
