@@ -101,9 +101,8 @@ class Harness:
     @cached_property
     def analyses(self) -> AnalysisCells:
         """What measures the cells of a protocol's analyses; most protocols have none."""
-        return AnalysisCells(
-            self.protocol, self.store, self.settings, lambda: self.dataset, self._inner, self._progress
-        )
+        data, inner = lambda: self.dataset, self._inner
+        return AnalysisCells(self.protocol, self.store, self.settings, data, inner, self._progress)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -139,8 +138,7 @@ class Harness:
     def _is_confined(self, method: str) -> bool:
         if method == DENSE or method in self.protocol.analyses:
             return False
-        spec = self.protocol.pruning_method(method)
-        return self.settings.confinement.confines(self.located(spec.pruner))
+        return self.settings.confinement.confines(self.located(self.protocol.pruning_method(method).pruner))
 
     def experiment(self, job: str, cells: list[Cell], beside: Sequence[Prepared]) -> Experiment:
         """What a job, whose lock is held, has to train, network by network; None while others make what it needs.
