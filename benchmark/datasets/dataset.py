@@ -186,7 +186,7 @@ def scoring_examples(
         picked = rows[torch.randperm(len(rows), generator=rng)[:wanted]]
     stored, prepare = dataset.train_inputs[picked], dataset.prepare
     if scoring.augmentation == "as-in-training" and prepare.augmentation is not None:
-        inputs = prepare.augmented(stored, *drawn(prepare.augmentation, len(picked), rng))
+        inputs = prepare.augmented(stored, *drawn(prepare.augmentation, len(picked), stored.shape, rng))
     else:
         inputs = prepare(stored)
     return Examples(inputs, dataset.train_labels[picked])

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from benchmark.datasets.augment import drawn
 from benchmark.networks import build
 from benchmark.perf.workload import Workload
 from benchmark.training.cuda_graphs import LONG, WARM_UPS
@@ -143,9 +144,12 @@ def _indexed(workload: Workload, device: str) -> Iterator[tuple[Tensor, Tensor]]
             if spec is None:
                 yield dataset.prepare(stored), dataset.train_labels[rows]
                 continue
-            offsets = torch.randint(0, 2 * spec.crop_padding + 1, (len(rows), 2), device=device)
+            if spec.resized is None:
+                crops = torch.randint(0, 2 * spec.crop_padding + 1, (len(rows), 2), device=device)
+            else:
+                crops = drawn(spec, len(rows), stored.shape, torch.default_generator)[0].to(device)
             flips = torch.rand(len(rows), device=device) < 0.5
-            yield dataset.prepare.augmented(stored, offsets, flips), dataset.train_labels[rows]
+            yield dataset.prepare.augmented(stored, crops, flips), dataset.train_labels[rows]
 
 
 class _ImageExamples(TorchDataset[tuple[Tensor, int]]):
@@ -164,7 +168,11 @@ class _ImageExamples(TorchDataset[tuple[Tensor, int]]):
         self.labels = data.train_labels.tolist()
         steps: list[Any] = []
         if spec.augmentation is not None:
-            steps.append(transforms.RandomCrop(shape[-1], spec.augmentation.crop_padding))
+            resized = spec.augmentation.resized
+            if resized is None:
+                steps.append(transforms.RandomCrop(shape[-1], spec.augmentation.crop_padding))
+            else:
+                steps.append(transforms.RandomResizedCrop(shape[-1], resized.area, resized.aspect))
             steps += [transforms.RandomHorizontalFlip()] if spec.augmentation.flip != "none" else []
         steps.append(transforms.ToTensor())
         if spec.mean is not None:

@@ -12,6 +12,12 @@ from benchmark.utils.strict_model import ADDED, Frozen
 Unit = Literal["step", "epoch"]
 
 
+def _rising_from_above_0(ends: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < ends[0] <= ends[1]:
+        raise ValueError(f"{list(ends)} is no range of numbers above 0, lowest first")
+    return ends
+
+
 class Drops(Frozen):
     """The learning rate is multiplied by `factor` from each of these steps or epochs on (both counted from 0)."""
 
@@ -132,6 +138,29 @@ def _known_data_set(name: str) -> str:
     return name
 
 
+Range = Annotated[tuple[float, float], AfterValidator(_rising_from_above_0)]
+
+
+class ResizedCropSpec(Frozen):
+    """Crops of random size and shape, enlarged to the image's by bilinear interpolation (RandomResizedCrop, Szegedy et
+    al. 2015, arXiv 1409.4842; drawn as torchvision draws).
+
+    Of an image's `area` a share is drawn evenly, of the `aspect`, width over height, the logarithm. What does not fit
+    into the image is drawn again, ten times in all; then the whole image is taken.
+    """
+
+    area: Range
+    aspect: Range
+
+    @model_validator(mode="after")
+    def _of_an_image(self) -> Self:
+        if self.area[1] > 1:
+            raise ValueError(f"area: {self.area[1]:g} of an image is more than there is")
+        if not self.aspect[0] <= 1 <= self.aspect[1]:
+            raise ValueError("aspect: a range around 1, so that a whole image is among the crops")
+        return self
+
+
 class AugmentationSpec(Frozen):
     """What training images go through, drawn anew for every image and epoch; evaluation sees them as stored.
 
@@ -142,11 +171,16 @@ class AugmentationSpec(Frozen):
     padded_with: Literal["black", "mean"] = Field(description="pixel 0, or the value that standardisation maps to 0")
     flip: Literal["horizontal-half", "none"]
     order: Literal["crop-then-flip", "flip-then-crop"]
+    resized: Annotated[ResizedCropSpec | None, ADDED] = None
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
-        if self.crop_padding == 0 and self.flip == "none":
+        if self.crop_padding == 0 and self.flip == "none" and self.resized is None:
             raise ValueError("neither crops nor flips: leave augmentation out")
+        if self.crop_padding and self.resized:
+            raise ValueError("crop_padding: 0, where crops are resized")
+        if self.order != "crop-then-flip" and self.resized:
+            raise ValueError("order: crop-then-flip, where crops are resized")
         return self
 
 

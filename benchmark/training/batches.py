@@ -40,7 +40,7 @@ class ReplicaExamples:
     seed: int
 
     def tables(self, recipe: Recipe, dataset: Dataset, epoch: int) -> dict[str, Tensor]:
-        """All that is random in one epoch: order (m,), offsets (m, 2) and flips (m,), dropout (updates, 2)."""
+        """All that is random in one epoch: order (m,), crops (m, 2 or 4) and flips (m,), dropout (updates, 2)."""
         order = self.rows
         if recipe.order == "shuffled-each-epoch":
             order = order[torch.randperm(len(order), generator=stream(self.seed, "order", epoch))]
@@ -48,8 +48,9 @@ class ReplicaExamples:
         words = torch.randint(0, 2**32, (updates, 2), generator=stream(self.seed, "dropout", epoch))
         tables = {"order": order, "dropout": words}
         if dataset.prepare.augmentation is not None:
-            offsets, flips = augmentation_table(dataset.prepare.augmentation, self.seed, epoch, len(order))
-            tables |= {"offsets": offsets, "flips": flips}
+            spec, shape = dataset.prepare.augmentation, dataset.input_shape
+            crops, flips = augmentation_table(spec, self.seed, epoch, len(order), shape)
+            tables |= {"crops": crops, "flips": flips}
         return tables
 
 
@@ -151,8 +152,9 @@ class Tables:
         if prepare.augmentation is None:
             inputs = prepare(stored)
         else:
-            offsets = self._now["offsets"].index_select(-2, places).reshape(-1, 2)
-            inputs = prepare.augmented(stored, offsets, self._now["flips"].index_select(-1, places).flatten())
+            crops = self._now["crops"].index_select(-2, places)
+            crops = crops.reshape(-1, crops.shape[-1])
+            inputs = prepare.augmented(stored, crops, self._now["flips"].index_select(-1, places).flatten())
         return inputs.reshape(*rows.shape, *inputs.shape[1:]), self.dataset.train_labels[rows]
 
     def coming(self, done: int, ahead: int = 0) -> tuple[Tensor, Tensor]:

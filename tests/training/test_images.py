@@ -51,7 +51,7 @@ def test_augmentation_is_its_definition(order: str, padded_with: str) -> None:
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
     prepare = Preparation(mean, std, AugmentationSpec.model_validate(fields))
     stored = pictures().train_inputs
-    offsets, flips = augmentation_table(prepare.augmentation, 0, 0, len(stored))  # type: ignore[arg-type]
+    offsets, flips = augmentation_table(prepare.augmentation, 0, 0, len(stored), stored.shape)  # type: ignore[arg-type]
     assert set(offsets.flatten().tolist()) == {0, 1, 2, 3, 4}
     assert 20 < int(flips.sum()) < 70
     got = prepare.augmented(stored, offsets, flips).numpy()
@@ -66,12 +66,14 @@ def test_augmentation_is_its_definition(order: str, padded_with: str) -> None:
 
 def test_tables_are_drawn_per_seed_and_epoch() -> None:
     fields = AugmentationSpec.model_validate(CROP)
-    tables = [augmentation_table(fields, seed, epoch, 50)[0] for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    tables = [
+        augmentation_table(fields, seed, epoch, 50, (3, 8, 8))[0] for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0))
+    ]
     assert torch.equal(tables[0], tables[3])
     assert not torch.equal(tables[0], tables[1])
     assert not torch.equal(tables[0], tables[2])
     flat = AugmentationSpec.model_validate({**CROP, "flip": "none"})
-    assert not augmentation_table(flat, 0, 0, 50)[1].any()
+    assert not augmentation_table(flat, 0, 0, 50, (3, 8, 8))[1].any()
 
 
 @pytest.mark.parametrize("floats", [False, True])
@@ -199,7 +201,7 @@ def test_training_reads_augmented_batches(tiny_protocol: Protocol) -> None:
     module, start = network("conv-2", **SMALL)
     outcome = go(tiny_protocol, data, recipe_of(tiny_protocol), fields, Replica(5, start, {}, rows, 1))[0]
     batch = torch.randperm(90, generator=stream(5, "order", 0))[:16]
-    offsets, flips = augmentation_table(prepare.augmentation, 5, 0, 90)  # type: ignore[arg-type]
+    offsets, flips = augmentation_table(prepare.augmentation, 5, 0, 90, (3, 8, 8))  # type: ignore[arg-type]
     seen = [
         slowly(data.train_inputs[row].double().numpy() / 255, offsets[i].tolist(), bool(flips[i]), CROP, np.zeros(3))
         for i, row in enumerate(batch.tolist())
