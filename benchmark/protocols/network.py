@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import prod
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from benchmark.protocols.generators import DeepDecoderSpec, HourglassSpec
 from benchmark.protocols.graph import (
@@ -36,6 +36,8 @@ from benchmark.protocols.network_rules import (
     DropoutSpec,
     InitialRules,
     LinearRule,
+    StemSpec,
+    UsualDropout,
     WeightRule,
 )
 from benchmark.utils.strict_model import ADDED, Frozen
@@ -107,16 +109,10 @@ class MlpSpec(Frozen):
         return self
 
 
-def _usual(spec: DropoutSpec | None) -> DropoutSpec | None:
-    if spec is not None and not spec.is_usual:
-        raise ValueError("scaled and errors: other than usual in fully connected networks only")
-    return spec
-
-
 class ImageNetworkSpec(Frozen):
     """What all networks on images state. `input` is (channels, height, width)."""
 
-    input: tuple[int, int, int]
+    input: tuple[PositiveInt, PositiveInt, PositiveInt]
     classes: int = Field(gt=1)
     initialiser: WeightRule = Field(description="of convolution weights")
     linear_initialiser: LinearRule
@@ -150,8 +146,20 @@ class ImageNetworkSpec(Frozen):
         """See `graph`: one layer after another, but for ResNets."""
         return sequence(weight_names(self.tensors))
 
+    @property
+    def least_side(self) -> int:
+        """Pixels of height and of width below which its pools leave nothing of an image."""
+        return 1
+
     def reading(self, inputs: int) -> Self:  # noqa: ARG002
         """The network itself: features can be left out in front of a fully connected layer only."""
+        return self
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        (_, height, width), least = self.input, self.least_side
+        if min(height, width) < least:
+            raise ValueError(f"input: an image of {height} x {width} is too small, take {least} x {least} or more")
         return self
 
 
@@ -177,6 +185,11 @@ class LeNet5Spec(ImageNetworkSpec):
 
     family: ClassVar[str] = "lenet5"
     cuda_strategy: ClassVar[CudaStrategy] = "stacked"
+
+    @property
+    def least_side(self) -> int:
+        """16 pixels: less 4, halved, less 4, halved, is one."""
+        return 16
 
     @property
     def tensors(self) -> Tensors:
@@ -216,15 +229,20 @@ class ConvSpec(ImageNetworkSpec):
     """LTH's Conv-2, Conv-4, Conv-6: pairs of 3x3 convolutions, a max-pool after each, two hidden layers of 256."""
 
     name: Literal["conv-2", "conv-4", "conv-6"]
-    dropout: Annotated[DropoutSpec | None, AfterValidator(_usual)]
+    dropout: UsualDropout
 
     family: ClassVar[str] = "conv"
 
     @property
     def head(self) -> tuple[int, ...]:
         """Inputs of the first linear layer, hidden units, classes."""
-        side = 2 ** len(self.groups)
+        side = self.least_side
         return self.groups[-1][-1] * (self.input[1] // side) * (self.input[2] // side), 256, 256, self.classes
+
+    @property
+    def least_side(self) -> int:
+        """One pixel after each pool."""
+        return int(2 ** len(self.groups))
 
     @property
     def tensors(self) -> Tensors:
@@ -259,7 +277,7 @@ class VggShapedSpec(BatchNormNetworkSpec):
     convolution_bias: bool
     last_pool: Literal["average-2x2", "average-4x4", "max-2x2"]
     hidden: tuple[int, ...] = Field(description="units of hidden linear layers")
-    dropout: Annotated[DropoutSpec | None, AfterValidator(_usual)]
+    dropout: UsualDropout
 
     family: ClassVar[str] = "vgg"
 
@@ -276,9 +294,14 @@ class VggShapedSpec(BatchNormNetworkSpec):
     @property
     def head(self) -> tuple[int, ...]:
         """Inputs of the first linear layer, hidden units, classes."""
-        pooled = 2 ** (len(self.groups) - 1) * int(self.last_pool[-1])
-        flat = self.groups[-1][-1] * (self.input[1] // pooled) * (self.input[2] // pooled)
+        side = self.least_side
+        flat = self.groups[-1][-1] * (self.input[1] // side) * (self.input[2] // side)
         return flat, *self.hidden, self.classes
+
+    @property
+    def least_side(self) -> int:
+        """One pixel after the last pool."""
+        return int(2 ** (len(self.groups) - 1)) * int(self.last_pool[-1])
 
     @property
     def multiply_adds(self) -> int:
@@ -286,9 +309,7 @@ class VggShapedSpec(BatchNormNetworkSpec):
         return grouped_multiply_adds(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
 
     @model_validator(mode="after")
-    def _something_left(self) -> Self:
-        if self.head[0] == 0:
-            raise ValueError(f"input {self.input[1]}x{self.input[2]} is too small for last_pool {self.last_pool}")
+    def _drops_where_it_can(self) -> Self:
         if self.dropout is not None and self.dropout.after != "hidden-linear-layers":
             raise ValueError("dropout.after: VGG drops after hidden-linear-layers only")
         return self
@@ -322,14 +343,6 @@ class SmallVggSpec(VggShapedSpec):
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """Channels of the convolutions between max-pools."""
         return self.widths
-
-
-class StemSpec(Frozen):
-    """The first convolution of a ResNet. CIFAR: 3, 1, none. ImageNet: 7, 2, 3x3-stride-2."""
-
-    kernel: Literal[3, 7]
-    stride: Literal[1, 2]
-    max_pool: Literal["none", "3x3-stride-2"]
 
 
 class ResNetSpec(BatchNormNetworkSpec):

@@ -1,11 +1,11 @@
-"""What specs of networks are written with: rules of initial values, batch norm, dropout, how replicas share a GPU."""
+"""What specs of networks are written with: initial values, batch norm, dropout, stems, how replicas share a GPU."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from benchmark.utils.strict_model import ADDED, Frozen
 
@@ -64,3 +64,21 @@ class DropoutSpec(Frozen):
     def is_usual(self) -> bool:
         """Whether it is the dropout that every framework has."""
         return self.scaled == "units-of-training" and self.errors == "to-units-left"
+
+
+def _usual(spec: DropoutSpec | None) -> DropoutSpec | None:
+    if spec is not None and not spec.is_usual:
+        raise ValueError("scaled and errors: other than usual in fully connected networks only")
+    return spec
+
+
+UsualDropout = Annotated[DropoutSpec | None, AfterValidator(_usual)]
+"""Dropout of networks on images, or none."""
+
+
+class StemSpec(Frozen):
+    """The first convolution of a ResNet. CIFAR: 3, 1, none. ImageNet: 7, 2, 3x3-stride-2."""
+
+    kernel: Literal[3, 7]
+    stride: Literal[1, 2]
+    max_pool: Literal["none", "3x3-stride-2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import ceil, log2
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn.functional import conv2d
 
 from baselines.escalate import Escalate, decomposed, quantised, recomposed, ternary, two_stage
 from benchmark.compression.interface import budget_for, compressed
+from benchmark.pruning.interface import Network
 from benchmark.utils.errors import BadInput
 
 KERNELS = torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -142,8 +144,17 @@ def test_one_threshold_for_all_layers(threshold: str) -> None:
     assert found.bits() > 920 - 8
 
 
+def _needed(compressor: Escalate, whole: Network) -> int:
+    """What the error names as the least of bits."""
+    with pytest.raises(BadInput) as caught:
+        compressor.compress(whole, 1)
+    return int(re.findall(r"needs (\d+) for", str(caught.value))[0])
+
+
 def test_what_cannot_be_done_is_said() -> None:
     whole = network()
+    least = _needed(Escalate(), whole)
+    assert Escalate().compress(whole, least).bits() == least  # what the error says can be had, can be
     with pytest.raises(BadInput, match=r"budget of 20 bits: escalate needs \d{3,} for one coefficient in every layer"):
         Escalate().compress(whole, 20)
     with pytest.raises(BadInput, match=r"no 5x5 kernels to decompose: its kernels have sides \[3\]. Set `kernel`"):

@@ -207,8 +207,12 @@ def test_initial_state_holds_buffers_and_named_rules() -> None:
     ("name", "changes", "says"),
     [
         ("vgg-16", {"input": (3, 16, 16)}, "too small"),
-        ("small-vgg", {"input": (1, 7, 28)}, "input 7x28 is too small for last_pool average-2x2"),
+        ("small-vgg", {"input": (1, 7, 28)}, "an image of 7 x 28 is too small, take 8 x 8 or more"),
         ("small-vgg", {"widths": ((16,), ())}, "widths"),
+        ("lenet-5", {"input": (1, 15, 28)}, "an image of 15 x 28 is too small, take 16 x 16 or more"),
+        ("lenet-5-caffe", {"input": (1, 3, 3)}, "16 x 16"),  # two sides below nothing would multiply to something
+        ("conv-6", {"input": (3, 32, 7)}, "take 8 x 8 or more"),
+        ("resnet-20", {"input": (3, 0, 32)}, "greater than 0"),
         ("resnet-20", {"shortcut": "none"}, "shortcut"),
         ("conv-2", {"dropout": {"rate": 1.0, "after": "hidden-linear-layers"}}, "rate"),
         ("vgg-11", {"dropout": {"rate": 0.5, "after": "pools-and-hidden-linear-layers"}}, "hidden-linear-layers only"),
