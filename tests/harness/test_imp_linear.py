@@ -34,14 +34,14 @@ def imp_order(tiny: Protocol, features: Array, target: Array, per_round: int) ->
     )
     densities = [left / d for left in range(d - per_round, 0, -per_round)]
     levels = materialise(ListedDensities(rule="listed", densities=densities), {"fc1": d}, {})
-    x, y, masks, dropped = torch.tensor(features), torch.tensor(target), None, []
-    step = float(rows / np.linalg.eigvalsh(features.T @ features)[-1])
+    gram, along, masks, dropped = features.T @ features / rows, features.T @ target / rows, None, []
+    step = 1 / np.linalg.eigvalsh(gram)[-1]
     alive = torch.ones(d, dtype=torch.bool)
     for level in levels[1:]:
-        w = torch.full((d,), 0.3, dtype=torch.float64) * alive
+        w = np.full(d, 0.3) * alive.numpy()
         for _ in range(4000):
-            w = (w - step * x.T @ (x @ w - y) / rows) * alive
-        state = {"fc1.weight": w[None].float(), "fc1.bias": torch.zeros(1)}
+            w = (w - step * (gram @ w - along)) * alive.numpy()
+        state = {"fc1.weight": torch.tensor(w[None]).float(), "fc1.bias": torch.zeros(1)}
         subject = ScoredNetwork(Mlp((d, 1)), state, (d,), 1)
         plugin = find("magnitude").make({})
         masks, _ = prune(plugin, spec, pruning, level, subject, None, torch.Generator(), masks)
