@@ -320,7 +320,7 @@ def test_verdicts_board_and_figure_import_no_torch() -> None:
         "from benchmark import protocols as protocol\nfrom benchmark.claims import verdicts\n"
         "from benchmark.report import figure, leaderboard\n"
         "from benchmark.records.store import Store\n"
-        "store, known = Store(pathlib.Path('nowhere')), [protocol.load(i) for i in ('mnist1d/mlp', 'lth/lenet-mnist')]\n"
+        "store, known = Store(pathlib.Path('nowhere')), [protocol.load(i) for i in ('mnist1d/mlp', 'snip/mlp')]\n"
         "verdicts.to_json(verdicts.decide(store, known))\n"
         "leaderboard.render(store, known)\n"
         "print('torch' in sys.modules, 'matplotlib' in sys.modules)"

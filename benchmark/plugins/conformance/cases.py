@@ -84,7 +84,7 @@ class Case:
         module = deepcopy(_module(self, seed)).to(dtype).train(self.training)
         values = {name: value.clone() for name, value in module.state_dict().items()}
         kept = masks or self.full_masks()
-        initial = deepcopy(_module(self, seed + INITIAL)).state_dict()  # as if training had come to `values`
+        initial = _module(self, seed + INITIAL).state_dict()  # as if training had come to `values`
         return Network(
             module,
             Masked(self.prunable, values, kept),
@@ -92,7 +92,7 @@ class Case:
             MappingProxyType({name: mask.clone() for name, mask in kept.items()}),
             self.input_shape,
             CLASSES,
-            initial=MappingProxyType({name: initial[name].to(dtype) for name in self.prunable}),
+            initial=MappingProxyType({name: initial[name].to(dtype, copy=True) for name in self.prunable}),
             recipe=RECIPE,
         )
 
