@@ -16,7 +16,7 @@ from benchmark.records.store import Store
 from benchmark.training.kernels.engine import missing
 from benchmark.utils.npz import unpack
 
-STEPS = 2000  # of LeNet; an epoch has 917
+STEPS = 1000  # of LeNet; an epoch has 917
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -68,7 +68,11 @@ def test_mnist1d(cell: Cell, tmp_path: Path) -> None:
     agree(*measured_again("mnist1d/mlp", cell, tmp_path), points=5.0)
 
 
-@pytest.mark.parametrize("cell", [Cell("dense", 0, 5), Cell("random", 98, 5), Cell("imp", 91, 5)], ids=str)
+@pytest.mark.parametrize(
+    "cell",
+    [Cell("dense", 0, 5), Cell("random", 98, 5), pytest.param(Cell("imp", 91, 5), marks=pytest.mark.long)],
+    ids=str,
+)
 def test_portable_cells_have_the_same_bits_on_every_machine(cell: Cell, tmp_path: Path) -> None:
     if missing() is not None:  # compiles; in a decorator every test process would
         pytest.skip("NOT CHECKED: the portable kernels cannot run here")
@@ -80,7 +84,7 @@ def test_portable_cells_have_the_same_bits_on_every_machine(cell: Cell, tmp_path
 @pytest.mark.data
 @pytest.mark.slow
 def test_lenet_dense(tmp_path: Path) -> None:
-    """The first two epochs of a committed dense network; under a constant rate what follows changes nothing in them."""
+    """A committed dense network into its second epoch; under a constant rate what follows changes nothing in them."""
     if needs_download("mnist", data_root()):
         pytest.skip("MNIST is not under LOTTERYBENCH_DATA")
     protocol, cell = load("lth/lenet-mnist@1"), Cell("dense", 0, 0)
@@ -94,7 +98,7 @@ def test_lenet_dense(tmp_path: Path) -> None:
     theirs, ours = unpack(committed.curves_path(protocol, cell)), unpack(here.curves_path(short, cell))
     looks = int((theirs["steps"] <= STEPS).sum())
     assert ours["steps"].tolist() == theirs["steps"][:looks].tolist()
-    assert looks == 21
+    assert looks == 11
     if same_machine(first, again) and (ours["validation_loss"] == theirs["validation_loss"][:looks]).all():
         return
     # Other bits are allowed, other learning is not: networks of different seeds differ by up to 0.04 here.

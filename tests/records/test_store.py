@@ -138,11 +138,12 @@ def test_every_committed_record_is_the_same_in_schema_2() -> None:
         text = path.read_text(encoding="utf-8")
         record = parse(text, str(path))
         assert record.dumps() == text
+        if record.schema_ == RECORD_SCHEMA:  # what follows would read the same text again
+            continue
         renewed = record.model_copy(update={"schema_": RECORD_SCHEMA})
         again = parse(renewed.dumps(), str(path))
         assert (again, again.fingerprint()) == (renewed, record.fingerprint())
-        if record.schema_ == SCHEMA_1:
-            assert RecordV1.of(again.model_copy(update={"schema_": SCHEMA_1})).record() == record
+        assert RecordV1.of(again.model_copy(update={"schema_": SCHEMA_1})).record() == record
 
 
 def test_a_failed_record_has_a_fingerprint_too(document: dict[str, Any]) -> None:
