@@ -14,9 +14,11 @@ import torch
 
 from benchmark.perf.workload import Workload
 from benchmark.protocols import Protocol
+from benchmark.protocols.protocol import PORTABLE_FAMILIES
 from benchmark.pruning.interface import Masks
 from benchmark.training.device import cpu_settings
 from benchmark.training.kernels import engine
+from benchmark.training.kernels.group import shape_of
 from benchmark.training.loop import engine_for
 from benchmark.training.replicas import TrainingSetup
 from benchmark.utils.errors import BadInput, EnvironmentProblem
@@ -40,10 +42,10 @@ class Compared:
 def compare(protocol: Protocol, turns: int) -> tuple[list[Compared], float]:
     """Both engines at every density, and the core's peak in operations a second.
 
-    Raises BadInput if the protocol's network is not fully connected, EnvironmentProblem if kernels cannot run here.
+    Raises BadInput if the kernels do not train the protocol's network, EnvironmentProblem if they cannot run here.
     """
-    if protocol.network.family != "mlp":
-        raise BadInput(f"{protocol.key} --part kernels", "the kernels train fully connected networks", "Name an MLP")
+    if protocol.network.family not in PORTABLE_FAMILIES:
+        raise BadInput(f"{protocol.key} --part kernels", "the kernels train MLPs and LeNet-5", "Name such a network")
     if (why := engine.missing()) is not None:
         raise EnvironmentProblem("--part kernels", why, "Install numba")
     with cpu_settings():
@@ -60,9 +62,8 @@ def _at(density: float, workload: Workload, peak: float, turns: int) -> Compared
             seconds[name].append(_thread_seconds(run) / UPDATES)
     kernels, torchs = (median(seconds[name][1:]) for name in ("portable", "torch"))  # the first turn warms up
     # Forward, backward and gradient of every surviving weight; nothing goes back to the inputs.
-    shapes = list(workload.protocol.network.tensors.values())
-    weights = [size for kind, shape in shapes if kind == "linear" for size in [shape[0] * shape[1]]]
-    operations = density * workload.recipe.batch_size * (6 * sum(weights) - 2 * weights[0])
+    layers = shape_of(workload.module(None)).multiply_adds
+    operations = density * workload.recipe.batch_size * (6 * sum(layers) - 2 * layers[0])
     return Compared(density, kernels, torchs, operations / kernels / peak)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from statistics import median
 
 from benchmark.protocols import Protocol
@@ -48,7 +49,7 @@ def density_of(protocol: Protocol, method: str, level: int) -> float:
     if method == DENSE or level == 0 or (isinstance(spec, MethodSpec) and spec.hook and spec.hook.starts == "dense"):
         return 1.0
     found = protocol.level_table[level]
-    everything = max(protocol.network.multiply_adds, found.prunable)  # of fully connected layers: their weights
+    everything = sum(prod(shape) for kind, shape in protocol.network.tensors.values() if kind != "bias")
     return 1.0 - (found.prunable - found.kept) / everything
 
 

@@ -36,6 +36,7 @@ from benchmark.utils.strict_model import ADDED, Frozen, without_unused
 
 ID = r"[a-z0-9]+/[a-z0-9-]+"
 VERSIONED_ID = ID + r"@[1-9][0-9]*"
+PORTABLE_FAMILIES = ("mlp", "lenet5")  # that benchmark/training/kernels trains
 METHOD_NAME = r"[a-z0-9][a-z0-9+-]*"  # also the name of a folder of records
 
 
@@ -243,8 +244,10 @@ class Protocol(Frozen):
         if (self.evaluation.early_stop == "none") != (self.data.validation == 0):
             raise ValueError("evaluation.early_stop is none exactly where data.validation is 0")
         check_batch_norm(self)
-        if self.recipe.arithmetic == "portable" and self.network.family != "mlp":
-            raise ValueError(f"recipe.arithmetic: portable is for fully connected networks, not {self.network.name}")
+        if self.recipe.arithmetic == "portable" and self.network.family not in PORTABLE_FAMILIES:
+            raise ValueError(
+                f"recipe.arithmetic: portable is for fully connected networks and LeNet-5, not {self.network.name}"
+            )
         drops = isinstance(self.network, MlpSpec) and self.network.dropout
         if self.recipe.arithmetic == "portable" and (self.task != "classification" or drops):
             raise ValueError("recipe.arithmetic: portable is for task: classification without dropout")

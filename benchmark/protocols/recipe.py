@@ -82,7 +82,7 @@ class Recipe(Frozen):
     arithmetic: Annotated[Literal["torch", "portable"], ADDED] = Field(
         default="torch",
         description="torch: bits are those of the machine at hand; portable: a fixed order of sums and own functions "
-        "on a CPU, the same bits on every machine (fully connected networks in fp32 only)",
+        "on a CPU, the same bits on every machine (fully connected networks and LeNet-5, in fp32 only)",
     )
 
     @model_validator(mode="after")

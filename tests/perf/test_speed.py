@@ -153,7 +153,7 @@ def test_the_kernels_are_timed_beside_torch(tiny_path: Path, monkeypatch: pytest
 
 def test_kernels_are_for_fully_connected_networks() -> None:
     outcome = CliRunner().invoke(cli, ["speed", "lth/conv2-cifar10", "--part", "kernels"])
-    assert "the kernels train fully connected networks" in f"{outcome.output} {outcome.exception}"
+    assert "the kernels train MLPs and LeNet-5" in f"{outcome.output} {outcome.exception}"
 
 
 @pytest.mark.parametrize(

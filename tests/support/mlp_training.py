@@ -1,9 +1,10 @@
-"""Small fully connected networks, their data and recipes, for portable arithmetic and for torch's."""
+"""Small networks, fully connected or LeNet-5, their data and recipes, for portable arithmetic and for torch's."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from benchmark.datasets.dataset import Dataset, Split
 from benchmark.networks import initial_state, make
-from benchmark.protocols.network import MlpSpec
+from benchmark.protocols.network import LeNet5Spec, MlpSpec
 from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.training.replicas import Replica, TrainingSetup
 from benchmark.utils.seeding import stream
@@ -33,10 +34,21 @@ def network(*widths: int, shortcuts: bool = False) -> MlpSpec:
     })  # fmt: skip
 
 
-def data(spec: MlpSpec) -> Dataset:
+def lenet5(name: str, *size: int, relu: bool = True) -> LeNet5Spec:
+    """A LeNet-5 for small images of (channels, height, width), whose biases are not zero."""
+    return LeNet5Spec.model_validate({
+        "name": name, "input": size, "classes": 10, "initialiser": "pytorch-uniform",
+        "linear_initialiser": "pytorch-uniform", "bias": "pytorch-uniform", "relu_after_convolutions": relu,
+    })  # fmt: skip
+
+
+Spec = MlpSpec | LeNet5Spec
+
+
+def data(spec: Spec) -> Dataset:
     """Made-up examples; the label is the largest of the first features, so that there is something to learn."""
     rng = torch.Generator().manual_seed(5)
-    inputs = torch.rand((ROWS + 20 + 70, spec.widths[0]), generator=rng) * 2 - 1
+    inputs = torch.rand((ROWS + 20 + 70, prod(spec.input_shape)), generator=rng) * 2 - 1
     labels = inputs[:, : spec.outputs].argmax(1)
     held = ROWS + 20
     return Dataset("made", inputs[:held], labels[:held], inputs[held:], labels[held:], spec.outputs, "")
@@ -51,7 +63,7 @@ def recipe(batch: int = 16, steps: int = 30, **fields: Any) -> Recipe:
     })  # fmt: skip
 
 
-def setup(spec: MlpSpec, how: Recipe | None = None) -> TrainingSetup:
+def setup(spec: Spec, how: Recipe | None = None) -> TrainingSetup:
     """Looks every five updates."""
     looks = EvaluationSpec.model_validate({
         "first": 0, "every": 5, "test_every": 10, "test_at_validation_minima": True, "reported": "last",
@@ -60,7 +72,7 @@ def setup(spec: MlpSpec, how: Recipe | None = None) -> TrainingSetup:
     return TrainingSetup(lambda _: make(spec), how or recipe(), looks, data(spec))
 
 
-def replica(spec: MlpSpec, density: float = 1.0, seed: int = 0, last: int = 30, **fields: Any) -> Replica:
+def replica(spec: Spec, density: float = 1.0, seed: int = 0, last: int = 30, **fields: Any) -> Replica:
     """A network under a random mask of weights and biases."""
     rng = torch.Generator().manual_seed(seed)
     state = initial_state(make(spec), spec, stream(seed, "init"), "portable")

@@ -7,7 +7,7 @@ order comes from the same tables as torch's, and a checkpoint has the same names
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache, partial, singledispatch
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmark.datasets.dataset import Dataset
+from benchmark.networks.lenet5 import LeNet5
 from benchmark.networks.mlp import Mlp, ResidualMlp
 from benchmark.protocols.recipe import Recipe
 from benchmark.training.batches import ReplicaExamples, Tables
 from benchmark.training.hooks import Run
 from benchmark.training.kernels import optimizers, program
+from benchmark.training.kernels.front import Convolution
 from benchmark.training.kernels.layout import Bools, Floats, Layout, Shape
 from benchmark.training.optim import learning_rates, under
 from benchmark.training.replicas import Replica, TrainingSetup, generators, masked_start
@@ -28,6 +30,7 @@ from benchmark.training.step import Tensors
 from benchmark.utils.errors import BadInput
 
 STRIDE = 50  # updates between two safe points: at most about 0.2 s
+STRIDE_ON_IMAGES = 10  # as long with convolutions
 LOSSES = {"classification": 0}
 MOMENTS: dict[int, tuple[str, ...]] = {
     optimizers.ADAM: ("exp_avg", "exp_avg_sq"),
@@ -38,12 +41,32 @@ MOMENTS: dict[int, tuple[str, ...]] = {
 NO_TARGETS = np.zeros(1, np.float32)
 
 
+@singledispatch
 def shape_of(module: nn.Module) -> Shape:
-    """Widths and shortcuts of a module of family `mlp`."""
-    assert isinstance(module, Mlp)  # protocols with portable arithmetic have no other networks
+    """What a module is to the kernels. Raises BadInput for families that they do not train; protocols with portable
+    arithmetic have none of these."""
+    raise BadInput(type(module).__name__, "is no network that the portable kernels train", "Use arithmetic: torch")
+
+
+@shape_of.register
+def _(module: Mlp) -> Shape:
+    return Shape(_widths(module), isinstance(module, ResidualMlp))
+
+
+@shape_of.register
+def _(module: LeNet5) -> Shape:
+    size, convolutions = module.shape, list[Convolution]()
+    for name in ("conv1", "conv2"):
+        filters, channels, side, _ = module.get_parameter(f"{name}.weight").shape
+        convolutions.append(Convolution(name, channels, filters, side, size[1], size[2], module.relu))
+        size = (filters, (size[1] - side + 1) // 2, (size[2] - side + 1) // 2)
+    return Shape(_widths(module.head), convolutions=tuple(convolutions))
+
+
+def _widths(module: nn.Module) -> tuple[int, ...]:
+    """Of its linear layers, inputs first."""
     weights = [t for name, t in module.named_parameters() if name.endswith("weight")]
-    widths = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
-    return Shape(widths, isinstance(module, ResidualMlp))
+    return (weights[0].shape[1], *(weight.shape[0] for weight in weights))
 
 
 @lru_cache(maxsize=2)
@@ -127,11 +150,18 @@ class Member:
 
     def _metrics(self, inputs: Floats, labels: NDArray[np.int64], order: NDArray[np.int64]) -> Tensor:
         """(metrics,) means over the examples of `order`: loss in nats, accuracy in percent."""
-        room, layout = self.layout.evaluation, self.layout
-        loss, right = program.evaluate(
-            room.table, LOSSES["classification"], self.values["p"], layout.index, room.work, inputs,
-            self.shape.widths[0], layout.used, layout.features, labels, NO_TARGETS, order, room.lanes,
-        )  # fmt: skip
+        room, layout, p = self.layout.evaluation, self.layout, self.values["p"]
+        given = inputs, self.shape.inputs, layout.used, layout.features, labels
+        if self.shape.convolutions:
+            from benchmark.training.kernels import convolutional
+
+            loss, right = convolutional.evaluate(
+                room.front, room.table, p, layout.index, room.work, *given, order, room.lanes
+            )
+        else:
+            loss, right = program.evaluate(
+                room.table, LOSSES["classification"], p, layout.index, room.work, *given, NO_TARGETS, order, room.lanes
+            )
         return torch.tensor([loss / len(order), 100.0 * right / len(order)], dtype=torch.float64)
 
     def state(self) -> Tensors:
@@ -190,12 +220,22 @@ class Member:
     def _run(self, done: int, within: int, count: int) -> None:
         room, layout, values = self.layout.training, self.layout, self.values
         inputs, labels, _, _ = _flat(self.setup.dataset)
-        program.train(
-            room.table, self.kind, LOSSES["classification"], self.numbers, self.rates[done : done + count],
-            values["p"], values["m"], values["v"], layout.mask, layout.gradients, layout.index, room.work,
-            inputs, self.shape.widths[0], layout.used, layout.features, labels, NO_TARGETS,
-            np.ascontiguousarray(self.tables.order.numpy()), within * layout.batch, layout.batch, room.lanes,
-        )  # fmt: skip
+        rates = self.rates[done : done + count]
+        state = values["p"], values["m"], values["v"], layout.mask, layout.gradients
+        given = inputs, self.shape.inputs, layout.used, layout.features, labels
+        batches = np.ascontiguousarray(self.tables.order.numpy()), within * layout.batch, layout.batch, room.lanes
+        if self.shape.convolutions:
+            from benchmark.training.kernels import convolutional
+
+            convolutional.train(
+                room.front, room.table, self.kind, self.numbers, rates, *state, layout.sums, layout.index, room.work,
+                *given, *batches,
+            )  # fmt: skip
+        else:
+            program.train(
+                room.table, self.kind, LOSSES["classification"], self.numbers, rates, *state, layout.index, room.work,
+                *given, NO_TARGETS, *batches,
+            )  # fmt: skip
 
     def _arrange(self) -> None:
         masks: dict[str, Bools] = {name: mask.numpy() for name, mask in self.masks.items()}
@@ -236,12 +276,11 @@ class KernelGroup(SeparateReplicas[Member]):
 
 
 class Compiled:
-    """Updates in compiled runs of up to `STRIDE`, one replica after another. See `Updates`."""
-
-    stride = STRIDE
+    """Updates in compiled runs of up to `stride`, one replica after another. See `Updates`."""
 
     def __init__(self, steps: Sequence[Member]) -> None:
         self._steps = steps
+        self.stride = STRIDE_ON_IMAGES if any(step.shape.convolutions for step in steps) else STRIDE
 
     def __call__(self, first: int, last: int) -> None:
         """See `Updates`."""

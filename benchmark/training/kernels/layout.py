@@ -1,4 +1,6 @@
-"""A fully connected network as the kernels read it: flat arrays, and the table that says what lies where.
+"""A network as the kernels read it: flat arrays, and the table that says what lies where of its linear layers.
+
+What lies where of convolutions in front of them, `front` says.
 
 Each layer's weights are held densely or by surviving weights, whichever is faster at its density; both give the same
 bits (see `products`), so nothing but time depends on the choice.
@@ -12,6 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmark.training.kernels.front import Convolution, Front
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -40,24 +44,39 @@ def aligned(count: int) -> Floats:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is: `widths`, inputs first; `shortcuts`: whether hidden layers but the first add their input."""
+    """What a network is: `widths` of linear layers, inputs first; `shortcuts`: whether hidden ones but the first add
+    their input; `convolutions` in front of them."""
 
     widths: tuple[int, ...]
     shortcuts: bool = False
+    convolutions: tuple[Convolution, ...] = ()
+
+    @property
+    def inputs(self) -> int:
+        """Numbers of an example."""
+        return self.convolutions[0].pixels if self.convolutions else self.widths[0]
 
     @property
     def names(self) -> list[tuple[str, str]]:
-        """Names of weight and bias of each layer."""
-        return [(f"fc{i}.weight", f"fc{i}.bias") for i in range(1, len(self.widths))]
+        """Names of weight and bias of each linear layer."""
+        prefix = "head.fc" if self.convolutions else "fc"
+        return [(f"{prefix}{i}.weight", f"{prefix}{i}.bias") for i in range(1, len(self.widths))]
+
+    @property
+    def multiply_adds(self) -> list[int]:
+        """Of one forward pass of one example, layer by layer."""
+        return [each.multiply_adds for each in self.convolutions] + [a * b for a, b in pairwise(self.widths)]
 
 
 @dataclass(frozen=True)
 class Room:
-    """Activations and their gradients for batches of up to `lanes` examples, and the table that goes with them."""
+    """Activations and their gradients for batches of up to `lanes` examples, and the tables that go with them: of
+    convolutions, if any, and of linear layers."""
 
     lanes: int
     table: Integers
     work: Floats
+    front: Integers
 
 
 class Layout:
@@ -71,22 +90,28 @@ class Layout:
         from benchmark.training.kernels import program as p
 
         self.shape, self.batch, depth = shape, batch, len(shape.widths) - 1
-        self.table: Integers = np.zeros((depth, p.TABLE_COLUMNS), np.int64)
+        # What convolutions end with is a layer without weights: below the linear ones, which ask it for nothing else.
+        below = 1 if shape.convolutions else 0
+        self.table: Integers = np.zeros((below + depth, p.TABLE_COLUMNS), np.int64)
+        self.table[:below, p.UNITS] = shape.widths[0]
+        self.table[:below, p.ROWS] = padded(shape.widths[0], 4)
         self._places: dict[str, tuple[Integers, Integers]] = {}
         self._pools: list[Integers] = []
         self._indexed = self._size = room = 0
-        used = np.arange(shape.widths[0])
-        for layer, (inputs, units) in enumerate(pairwise(shape.widths)):
+        self._front = Front(shape.convolutions, masks, self._reserve, self._pool, dense_from)
+        self._places |= self._front.places
+        used = np.arange(shape.inputs)
+        for layer, (inputs, units) in enumerate(pairwise(shape.widths), start=below):
             row = self.table[layer]
-            weight, bias = shape.names[layer]
+            weight, bias = shape.names[layer - below]
             mask = masks.get(weight, np.ones((units, inputs), np.bool_))
             row[p.UNITS], row[p.ROWS] = units, padded(units, 4)
             row[p.INPUTS], row[p.COLUMNS] = inputs, padded(inputs, 12)
             row[p.SPARSE] = mask.mean() < (DENSE_FROM if dense_from is None else dense_from)
             row[p.MASKED] = not row[p.SPARSE] and not mask.all()
             row[p.BIAS_MASKED] = bias in masks and not masks[bias].all()
-            row[p.HIDDEN] = layer < depth - 1
-            row[p.SHORTCUT] = shape.shortcuts and 0 < layer < depth - 1
+            row[p.HIDDEN] = layer < below + depth - 1
+            row[p.SHORTCUT] = shape.shortcuts and below < layer < below + depth - 1
             if row[p.SPARSE] and layer == 0:
                 # Features that no weight survives for are left out. The order of the others stays, so sums do.
                 used = np.flatnonzero(mask.any(0))
@@ -98,7 +123,8 @@ class Layout:
             room = max(room, 4 * int(row[p.COLUMNS]), int(row[p.WEIGHTS]) * int(row[p.SPARSE]) + 16, units + 16)
         self.features, self.used = len(used), self._pool(used)
         self.index: Integers = np.concatenate(self._pools)
-        self.gradients = aligned(room)
+        self.gradients = aligned(max(room, self._front.gradients))
+        self.sums = aligned(self._front.sums)
         self.training = self._room(padded(batch, 8))
         self.evaluation = self._room(EVALUATED)
         self.mask = self.empty()
@@ -174,14 +200,18 @@ class Layout:
 
         table, at = self.table.copy(), padded(self.shape.widths[0], 12) * lanes
         for layer in range(len(table)):
+            below = layer == 0 and bool(self.shape.convolutions)  # in front of all others, at 0
             units = padded(int(table[layer, p.UNITS]), 12) * lanes
             for column in (p.ACTIVE, p.OUTPUT, p.DELTA, p.ERROR):
+                if below and column in {p.ACTIVE, p.OUTPUT}:
+                    continue
                 if column == p.OUTPUT and not table[layer, p.SHORTCUT]:
                     table[layer, column] = table[layer, p.ACTIVE]
                     continue
                 table[layer, column] = at
                 at += units
-        return Room(lanes, table, aligned(at))
+        front, at = self._front.room(lanes, at)
+        return Room(lanes, table, aligned(at), front)
 
 
 def _starts(numbers: Integers, count: int) -> Integers:

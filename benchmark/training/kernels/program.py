@@ -1,7 +1,8 @@
 """Training and evaluation of a network, compiled: whole runs of updates without a return to Python.
 
 A network is data, not code: one table of integers says where each layer lies in flat arrays (see `layout`), so two
-compiled functions serve every depth, width, batch size, mask, optimizer and loss, and are compiled once.
+compiled functions serve every depth, width, batch size, mask, optimizer and loss, and are compiled once. Networks with
+convolutions have another two, see `convolutional`.
 """
 
 # mypy: ignore-errors
@@ -70,8 +71,8 @@ TABLE_COLUMNS = 23
 
 
 @inner
-def _gather(work, index, used, features, data, width, order, first, count, lanes):
-    """work[feature][lane] = data[order[first + lane]][index[used + feature]]; lanes beyond `count` are zero."""
+def gather(work, to, index, used, features, data, width, order, first, count, lanes):
+    """work[to:], [feature][lane], = data[order[first + lane]][index[used + feature]]; lanes beyond `count` are zero."""
     like = zeros(8)
     for b in range(0, lanes, 8):
         if b + 8 <= count:
@@ -81,20 +82,21 @@ def _gather(work, index, used, features, data, width, order, first, count, lanes
                 order[at + 4] * width, order[at + 5] * width, order[at + 6] * width, order[at + 7] * width,
             )  # fmt: skip
             for j in range(features):
-                store(work, j * lanes + b, collect8(like, data, base, scalar(index, used + j)))
+                store(work, to + j * lanes + b, collect8(like, data, base, scalar(index, used + j)))
         else:
             for j in range(features):
                 for lane in range(b, b + 8):
-                    work[j * lanes + lane] = (
+                    work[to + j * lanes + lane] = (
                         data[order[first + lane] * width + scalar(index, used + j)] if lane < count else np.float32(0.0)
                     )
 
 
 @inner
-def _forward(table, p, index, work, lanes):
+def forward(table, first, p, index, work, lanes):
+    """Layers `first` and on: ACTIVE and OUTPUT of each. Their inputs begin at work[0]."""
     like = zeros(8)
     x = 0
-    for layer in range(table.shape[0]):
+    for layer in range(first, table.shape[0]):
         units, z, bias = table[layer, UNITS], table[layer, ACTIVE], table[layer, BIAS]
         for r in range(units):
             value = spread(like, scalar(p, bias + r))
@@ -121,7 +123,7 @@ def _forward(table, p, index, work, lanes):
 
 
 @inner
-def _errors(table, layer, p, index, work, lanes):
+def errors(table, layer, p, index, work, lanes):
     """ERROR and DELTA of the layer below `layer`, from DELTA (and ERROR, over a shortcut) of `layer`."""
     like = zeros(8)
     used, e = table[layer, INPUTS], table[layer - 1, ERROR]
@@ -148,7 +150,7 @@ def _errors(table, layer, p, index, work, lanes):
 
 
 @inner
-def _learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes):
+def learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes):
     """Gradients of one layer's parameters, and the optimizer's step, dense weights four rows at a time: their
     gradients are still in the cache when they are used."""
     x = 0 if layer == 0 else table[layer - 1, OUTPUT]
@@ -190,8 +192,8 @@ def train(
     z, d, outputs = table[top, ACTIVE], table[top, DELTA], table[top, UNITS]
     for step in range(rates.size):
         count = min(batch, order.size - first)
-        _gather(work, index, used, features, data, width, order, first, count, lanes)
-        _forward(table, p, index, work, lanes)
+        gather(work, 0, index, used, features, data, width, order, first, count, lanes)
+        forward(table, 0, p, index, work, lanes)
         if loss == 0:
             softmax_gradient(work, z, outputs, lanes, labels, order, first, count, work, d)
         else:
@@ -200,8 +202,8 @@ def train(
         numbers[RATE] = rates[step]
         for layer in range(top, -1, -1):
             if layer > 0:
-                _errors(table, layer, p, index, work, lanes)
-            _learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes)
+                errors(table, layer, p, index, work, lanes)
+            learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes)
         first += count
     leave_float_mode(mode)
 
@@ -218,8 +220,8 @@ def evaluate(table, loss, p, index, work, data, width, used, features, labels, t
     total, right = 0.0, 0
     for first in range(0, order.size, lanes):
         count = min(lanes, order.size - first)
-        _gather(work, index, used, features, data, width, order, first, count, lanes)
-        _forward(table, p, index, work, lanes)
+        gather(work, 0, index, used, features, data, width, order, first, count, lanes)
+        forward(table, 0, p, index, work, lanes)
         if loss == 0:
             lost, found = cross_entropy(work, z, outputs, lanes, labels, order, first, count, work, room)
             total += lost

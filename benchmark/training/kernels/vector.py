@@ -127,6 +127,18 @@ def _zero_unless_positive(builder, h, x):
     return builder.select(builder.fcmp_ordered("<=", h, _constant(h, 0.0)), _constant(x, 0.0), x)
 
 
+def _larger_or_nan(builder, x, y):
+    return builder.select(builder.or_(builder.fcmp_ordered(">", y, x), builder.fcmp_unordered("uno", y, y)), y, x)
+
+
+def _where_equal(builder, x, y, z):
+    return builder.select(builder.fcmp_ordered("==", x, y), z, _constant(z, 0.0))
+
+
+def _unless_equal(builder, x, y, z):
+    return builder.select(builder.fcmp_ordered("==", x, y), _constant(z, 0.0), z)
+
+
 add = _lanewise(lambda b, x, y: b.fadd(x, y), 2)
 sub = _lanewise(lambda b, x, y: b.fsub(x, y), 2)
 mul = _lanewise(lambda b, x, y: b.fmul(x, y), 2)
@@ -134,6 +146,9 @@ div = _lanewise(lambda b, x, y: b.fdiv(x, y), 2)
 sqrt = _lanewise(lambda b, x: _call(b, "sqrt", x.type, [x]), 1)
 fma = _lanewise(lambda b, x, y, z: _call(b, "fma", x.type, [x, y, z]), 3)  # x * y + z, rounded once
 larger = _lanewise(lambda b, x, y: b.select(b.fcmp_ordered(">", y, x), y, x), 2)  # y if y > x, else x
+larger_or_nan = _lanewise(_larger_or_nan, 2)  # y if y > x or y is nan, else x: any nan stays
+where_equal = _lanewise(_where_equal, 3)  # z where x = y, else 0
+unless_equal = _lanewise(_unless_equal, 3)  # 0 where x = y, else z
 at_least = _lanewise(lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), y, x), 2)  # y if x < y, else x: nan stays
 relu = _lanewise(lambda b, x: _zero_unless_positive(b, x, x), 1)  # nan stays nan
 where_positive = _lanewise(_zero_unless_positive, 2)  # x where h > 0 (or is nan), else 0

@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from float64_training import batches_of, in_float64, member_of
 from mlp_training import RECIPES, data, network, recipe, replica, setup
 from pairs import pairs
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmark.networks import make
 from benchmark.protocols.network import MlpSpec
 from benchmark.training.loop import train
-from benchmark.training.replicas import Replica, masked_start
+from benchmark.training.replicas import masked_start
 from benchmark.utils.seeding import portable_normals, stream
-
-if TYPE_CHECKING:
-    from benchmark.training.kernels.group import Member
 
 SPECS = [network(33, 17, 9, 5), network(33, 17, 17, 17, 5, shortcuts=True), network(5, 3)]
 DENSITIES = [1.0, 0.6, 0.1]
-
-
-def in_float64(spec: MlpSpec, one: Replica, fields: Mapping[str, Any], batches: list[Tensor]) -> dict[str, Tensor]:
-    """The weights that torch's own optimizers reach in float64, one update for each batch of rows."""
-    module, examples = make(spec).double(), data(spec)
-    module.load_state_dict({name: tensor.double() for name, tensor in masked_start(one).items()})
-    if fields["optimizer"] == "adam":
-        kind: Any = torch.optim.Adam
-        options = {}
-    else:
-        kind, options = torch.optim.SGD, {name: fields[name] for name in ("momentum", "nesterov") if name in fields}
-    decay = fields["weight_decay"]
-    optimizer = kind(module.parameters(), lr=fields["learning_rate"], weight_decay=decay, **options)
-    for step, rows in enumerate(batches):
-        optimizer.param_groups[0]["lr"] = fields["learning_rate"] * (0.5 if step >= 17 else 1.0)
-        optimizer.zero_grad()
-        cross_entropy(module(examples.train_inputs[rows].double()), examples.train_labels[rows]).backward()
-        for name, parameter in module.named_parameters():
-            assert parameter.grad is not None
-            parameter.grad *= one.masks[name]
-        optimizer.step()
-    return {name: tensor.detach() for name, tensor in module.state_dict().items()}
-
-
-def member_of(one: Replica, spec: MlpSpec, **fields: Any) -> Member:
-    """Imported here: who first does so compiles the kernels, while other processes run other tests."""
-    from benchmark.training.kernels.group import Member
-
-    return Member(one, setup(spec, recipe(**fields)))
-
-
-def batches_of(member: Member, updates: int) -> list[Tensor]:
-    """The rows of every batch."""
-    found, size = list[Tensor](), member.setup.recipe.batch_size
-    for step in range(updates):
-        member.tables.open(step)
-        found.append(member.tables.order.split(size)[step % member.tables.per_epoch].clone())
-    return found
 
 
 @pytest.mark.parametrize("density", DENSITIES)

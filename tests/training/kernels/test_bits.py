@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from acting_hooks import Stop, stop_at
+from compiled_targets import TARGETS, compiled_for, features_here, in_process, tell
 from mlp_training import RECIPES, digest, network, recipe, replica, setup
 from pairs import pairs
 
@@ -35,22 +31,6 @@ GOLDEN = {
 }
 """What every machine gives; change it only together with `engine.REVISION`."""
 
-TARGETS = {
-    "haswell": "+avx,+avx2,+fma,+bmi,+bmi2,+sse4.2,-avx512f,-avx512vl",
-    "znver4": "+avx,+avx2,+fma,+bmi,+bmi2,+sse4.2,+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd",
-    "skylake-avx512": "+avx,+avx2,+fma,+bmi,+bmi2,+sse4.2,+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd",
-    "x86-64": "+sse2,-avx,-avx2,-fma,-avx512f",
-}
-
-
-def features_here() -> set[str]:
-    """What the processor can do, in the kernel's words."""
-    try:
-        words = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return set()
-    return set(next((line for line in words.splitlines() if line.startswith("flags")), "").split())
-
 
 def trained() -> dict[str, str]:
     """Digests of initial weights and of three trainings, and a loss to its last bit."""
@@ -67,19 +47,7 @@ def main() -> None:
     """Print digests and which registers the machine code uses; with an argument, only compile."""
     from benchmark.training.kernels import program
 
-    text = "".join(program.train.inspect_asm().values())
-    uses = {word: word in text for word in ("%zmm", "%ymm", "vfmadd", "fmaf")}
-    print(json.dumps({"uses": uses, "digests": trained() if len(sys.argv) == 1 else None}))
-
-
-def in_process(*arguments: str, **environment: str) -> Any:
-    """What `main` prints in another process."""
-    paths = os.pathsep.join([str(Path(__file__).parents[2] / "support"), *sys.path])
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments], env={**os.environ, "PYTHONPATH": paths, **environment},
-        capture_output=True, text=True, check=True, timeout=600,
-    )  # fmt: skip
-    return json.loads(done.stdout.splitlines()[-1])
+    tell(program.train, trained)
 
 
 def test_they_are_what_every_machine_gives() -> None:
@@ -91,22 +59,15 @@ def test_they_are_what_every_machine_gives() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_gives_them(target: str, tmp_path: Path) -> None:
     """Compiled for processors with AVX-512, with AVX2, and without fused multiply-add; the machine code differs."""
-    runs = not target.endswith(("znver4", "skylake-avx512")) or {"avx512f", "avx512vl"} <= features_here()
-    cache = {} if "NUMBA_CACHE_DIR" in os.environ else {"NUMBA_CACHE_DIR": str(tmp_path)}
-    only = () if runs else ("compile",)
-    found = in_process(*only, NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES=TARGETS[target], **cache)
-    uses = found["uses"]
-    assert uses["%zmm"] == ("avx512" in TARGETS[target].replace("-avx512", ""))
-    assert uses["%ymm"] == uses["vfmadd"] == (target != "x86-64")
-    assert uses["fmaf"] == (target == "x86-64")
-    if not runs:
+    found = compiled_for(target, __file__, tmp_path)
+    if found is None:
         pytest.skip(f"NOT RUN: compiled for {target}, whose instructions this processor lacks")
-    assert found["digests"] == GOLDEN
+    assert found == GOLDEN
 
 
 def test_no_setting_of_torch_or_its_libraries_matters() -> None:
     settings = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2"}
-    assert in_process(**settings)["digests"] == GOLDEN
+    assert in_process(__file__, **settings)["digests"] == GOLDEN
 
 
 def test_nor_does_the_callers_floating_point_mode() -> None:
