@@ -1,4 +1,7 @@
-"""LeNet-5 by the kernels: what torch computes, the same bits in both forms, for every target, alone or resumed."""
+"""LeNet-5 by the kernels: what torch computes, the same bits in both forms, for every target, alone or resumed.
+
+Compiling takes half a minute once, so what needs it is in `make test-long`; no locked protocol rests on it yet.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,7 @@ def main() -> None:
     tell(convolutional.train, trained)
 
 
+@pytest.mark.long
 def test_they_are_what_every_machine_gives() -> None:
     assert trained() == GOLDEN
 
@@ -68,6 +72,7 @@ def test_every_target_gives_them(target: str, tmp_path: Path) -> None:
     assert found == GOLDEN
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_gradients_are_torchs(spec: LeNet5Spec, density: float) -> None:
@@ -84,6 +89,7 @@ def test_gradients_are_torchs(spec: LeNet5Spec, density: float) -> None:
         assert exact.abs().max() > 1e-4 or density < 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["momentum", "adam"])
 @pytest.mark.parametrize("density", [1.0, 0.3])
 def test_a_hundred_updates_are_torchs(density: float, kind: str) -> None:
@@ -100,6 +106,7 @@ def test_a_hundred_updates_are_torchs(density: float, kind: str) -> None:
         assert not tensor[~one.masks[name]].any()
 
 
+@pytest.mark.long
 def test_metrics_are_the_tasks() -> None:
     outcome = train([replica(SPECS[1], 0.6)], setup(SPECS[1]))[0]
     module, examples = make(SPECS[1]).double(), data(SPECS[1])
@@ -110,6 +117,7 @@ def test_metrics_are_the_tasks() -> None:
     assert outcome.history.test[-1]["accuracy"] == pytest.approx(float(right))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("density", "batch"), [(1.0, 1), (0.6, 25), (0.05, 60), (0.05, 8)])
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_both_forms_agree(spec: LeNet5Spec, density: float, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +133,7 @@ def test_both_forms_agree(spec: LeNet5Spec, density: float, batch: int, monkeypa
     assert len(found) == 1
 
 
+@pytest.mark.long
 def test_resumed_or_in_company_is_uninterrupted(tmp_path: Path) -> None:
     spec, how = SPECS[0], recipe(BATCH, steps=20)
     several = [replica(spec, density, seed, last=20) for seed, density in enumerate((1.0, 0.2))]
@@ -139,6 +148,7 @@ def test_resumed_or_in_company_is_uninterrupted(tmp_path: Path) -> None:
     assert resumed.history == whole[1].history
 
 
+@pytest.mark.long
 def test_the_least_that_masks_keep() -> None:
     """Nothing at all stays a network; a weight for each tensor learns."""
     spec = SPECS[0]
@@ -153,6 +163,7 @@ def test_the_least_that_masks_keep() -> None:
     assert outcome.weights["head.fc3.bias"][-1] != one.start["head.fc3.bias"][-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dense_from", [0.0, 2.0])
 @pytest.mark.parametrize("value", [1e30, float("nan")])
 def test_weights_that_overflow_are_noticed(value: float, dense_from: float, monkeypatch: pytest.MonkeyPatch) -> None:
