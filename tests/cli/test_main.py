@@ -63,7 +63,8 @@ def test_reading_verbs_never_import_torch(tmp_path: Path) -> None:
 
 
 def test_json_forms_are_json(tmp_path: Path) -> None:
-    for arguments in (["list"], ["info", "mnist1d/mlp"], ["plan"], ["status"], ["info", "lth"], ["score"]):
+    one = "mnist1d/mlp"
+    for arguments in (["list"], ["info", one], ["plan", one], ["status", one], ["info", "lth"], ["score"]):
         place = ["--results", str(tmp_path)] if arguments[0] in {"plan", "status", "score"} else []
         result = invoke(*arguments, "--json", *place)
         assert json.loads(result.stdout), arguments
