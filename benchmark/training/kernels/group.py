@@ -21,7 +21,7 @@ from benchmark.protocols.recipe import Recipe
 from benchmark.training.batches import ReplicaExamples, Tables
 from benchmark.training.hooks import Run
 from benchmark.training.kernels import optimizers, program
-from benchmark.training.kernels.front import Convolution
+from benchmark.training.kernels.image_layout import Convolution
 from benchmark.training.kernels.layout import Bools, Floats, Layout, Shape
 from benchmark.training.optim import learning_rates, under
 from benchmark.training.replicas import Replica, TrainingSetup, generators, masked_start
@@ -153,9 +153,9 @@ class Member:
         room, layout, p = self.layout.evaluation, self.layout, self.values["p"]
         given = inputs, self.shape.inputs, layout.used, layout.features, labels
         if self.shape.convolutions:
-            from benchmark.training.kernels import convolutional
+            from benchmark.training.kernels import image_program
 
-            loss, right = convolutional.evaluate(
+            loss, right = image_program.evaluate(
                 room.front, room.table, p, layout.index, room.work, *given, order, room.lanes
             )
         else:
@@ -225,9 +225,9 @@ class Member:
         given = inputs, self.shape.inputs, layout.used, layout.features, labels
         batches = np.ascontiguousarray(self.tables.order.numpy()), within * layout.batch, layout.batch, room.lanes
         if self.shape.convolutions:
-            from benchmark.training.kernels import convolutional
+            from benchmark.training.kernels import image_program
 
-            convolutional.train(
+            image_program.train(
                 room.front, room.table, self.kind, self.numbers, rates, *state, layout.sums, layout.index, room.work,
                 *given, *batches,
             )  # fmt: skip

@@ -1,6 +1,6 @@
 """A network as the kernels read it: flat arrays, and the table that says what lies where of its linear layers.
 
-What lies where of convolutions in front of them, `front` says.
+What lies where of convolutions in front of them, `image_layout` says.
 
 Each layer's weights are held densely or by surviving weights, whichever is faster at its density; both give the same
 bits (see `products`), so nothing but time depends on the choice.
@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.kernels.front import Convolution, Front
+from benchmark.training.kernels.image_layout import Convolution, ImageLayout
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -98,7 +98,7 @@ class Layout:
         self._places: dict[str, tuple[Integers, Integers]] = {}
         self._pools: list[Integers] = []
         self._indexed = self._size = room = 0
-        self._front = Front(shape.convolutions, masks, self._reserve, self._pool, dense_from)
+        self._front = ImageLayout(shape.convolutions, masks, self._reserve, self._pool, dense_from)
         self._places |= self._front.places
         used = np.arange(shape.inputs)
         for layer, (inputs, units) in enumerate(pairwise(shape.widths), start=below):

@@ -2,7 +2,7 @@
 
 A network is data, not code: one table of integers says where each layer lies in flat arrays (see `layout`), so two
 compiled functions serve every depth, width, batch size, mask, optimizer and loss, and are compiled once. Networks with
-convolutions have another two, see `convolutional`.
+convolutions have another two, see `image_program`.
 """
 
 # mypy: ignore-errors

@@ -1,5 +1,5 @@
-"""The products of a convolutional layer by surviving weights, and max-pools. See `convolutions`, whose sums have the
-same order and the same bits.
+"""The products of a convolutional layer by surviving weights, and max-pools. See `dense_convolutions`, whose sums have
+the same order and the same bits.
 
 Forward a row of outputs is held in registers while the taps that a filter has left are added; backward each weight adds
 a row of errors to a row of pixels, which stay in the first-level cache; a gradient is a dot product of such rows, eight
@@ -10,7 +10,7 @@ weights of a filter at a time.
 from __future__ import annotations
 
 from benchmark.training.kernels.cache import inner
-from benchmark.training.kernels.convolutions import store4
+from benchmark.training.kernels.dense_convolutions import store4
 from benchmark.training.kernels.vector import (
     fma,
     fmas,

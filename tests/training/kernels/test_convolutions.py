@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from benchmark.networks import make
 from benchmark.protocols.network import LeNet5Spec
 from benchmark.training.checkpoint import CheckpointFile
-from benchmark.training.kernels import front, layout
+from benchmark.training.kernels import image_layout, layout
 from benchmark.training.loop import train
 from benchmark.training.replicas import masked_start
 from benchmark.utils.errors import BadInput
@@ -51,9 +51,9 @@ def trained() -> dict[str, str]:
 
 def main() -> None:
     """Print digests and which registers the machine code uses; with an argument, only compile."""
-    from benchmark.training.kernels import convolutional
+    from benchmark.training.kernels import image_program
 
-    tell(convolutional.train, trained)
+    tell(image_program.train, trained)
 
 
 @pytest.mark.long
@@ -125,7 +125,7 @@ def test_both_forms_agree(spec: LeNet5Spec, density: float, batch: int, monkeypa
     found = set()
     one = replica(spec, density, last=4)
     for dense_from in (0.0, 2.0):
-        monkeypatch.setattr(front, "DENSE_FROM", dense_from)
+        monkeypatch.setattr(image_layout, "DENSE_FROM", dense_from)
         monkeypatch.setattr(layout, "DENSE_FROM", dense_from)
         outcome = train([one], setup(spec, recipe(batch, steps=4)))[0]
         assert outcome.failure is None
@@ -168,7 +168,7 @@ def test_the_least_that_masks_keep() -> None:
 @pytest.mark.parametrize("value", [1e30, float("nan")])
 def test_weights_that_overflow_are_noticed(value: float, dense_from: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """nan passes every max-pool."""
-    monkeypatch.setattr(front, "DENSE_FROM", dense_from)
+    monkeypatch.setattr(image_layout, "DENSE_FROM", dense_from)
     one = replica(SPECS[0], 0.8)
     start = {name: tensor * value if "conv" in name else tensor for name, tensor in one.start.items()}
     outcome = train([replace(one, start=start)], setup(SPECS[0]))[0]

@@ -1,4 +1,4 @@
-"""The three products of a convolutional layer, each in a dense and in a sparse form, and max-pools.
+"""The three products of a convolutional layer of dense weights, and what `sparse_convolutions` has in common with them.
 
 Square kernels move over images by one pixel without padding, so there is nothing to multiply but surviving weights.
 Images of a few examples side by side are an array [channel][row][column][lane], pixels one after another: what one tap
@@ -11,8 +11,8 @@ an input unit, once for each row of outputs:
     gradient    g[f, i, u, v] = sum over r, c and examples of d[f, r, c] * x[i, r + u, c + v]
 
 The order of sums: taps by rising channel, row and column, forward; filters, then rows and columns of taps, backward.
-Gradients add groups of examples one after another (see `front.GROUP`), and of a group row after row of outputs, each in
-eight interleaved sums over its columns * lanes numbers. Both forms keep it and have the same bits.
+Gradients add groups of examples one after another (see `image_layout.GROUP`), and of a group row after row of outputs,
+each in eight interleaved sums over its columns * lanes numbers. Both forms keep it and have the same bits.
 
 Dense weights lie as those of fully connected layers: tap k of filter f is number k * 4 + f % 4 of block f // 4. Indices
 of pixels are in images of one lane: times `lanes` they are places.

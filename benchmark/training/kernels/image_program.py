@@ -10,14 +10,15 @@ import numpy as np
 
 from benchmark.training.kernels import program as p
 from benchmark.training.kernels.cache import compiled, inner
-from benchmark.training.kernels.convolutions import (
+from benchmark.training.kernels.dense_convolutions import (
     bias_gradient,
     biases,
     dense_backward,
     dense_forward,
     dense_gradient,
 )
-from benchmark.training.kernels.front import (
+from benchmark.training.kernels.functions import cross_entropy, softmax_gradient
+from benchmark.training.kernels.image_layout import (
     BIAS,
     BIAS_MASKED,
     BIAS_SUMS,
@@ -49,7 +50,6 @@ from benchmark.training.kernels.front import (
     WEIGHTS,
     WIDTH,
 )
-from benchmark.training.kernels.functions import cross_entropy, softmax_gradient
 from benchmark.training.kernels.optimizers import RATE, advance, update
 from benchmark.training.kernels.program import errors, forward, gather, learn
 from benchmark.training.kernels.sparse_convolutions import (

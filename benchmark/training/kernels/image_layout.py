@@ -2,7 +2,8 @@
 
 A batch passes through them in groups of `GROUP` examples, whose images stay in the second-level cache from one
 convolution to the next; the last max-pool writes a group's features beside those of the others, where the linear
-layers read them all together. Groups are part of the order of sums (see `convolutions`), so `GROUP` is no setting.
+layers read them all together. Groups are part of the order of sums (see `dense_convolutions`), so `GROUP` is not a
+setting.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Convolution:
         return self.outputs * self.channels * self.size**2
 
 
-class Front:
+class ImageLayout:
     """Places of the parameters of some convolutions under masks, and their table.
 
     `reserve`: gives places of so many parameters; `pool`: takes indices in, and says where. `places`: as `Layout`'s.
