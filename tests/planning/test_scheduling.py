@@ -69,19 +69,23 @@ def test_costs_are_learned_by_device(tiny_protocol: Protocol) -> None:
 
 
 def test_updates_that_learn_a_mask_cost_their_own() -> None:
-    """A plain network: 100 updates of 0.02 s. With its mask learned: 1,502 more of 0.05 s; a control only takes it."""
+    """A dense network: 100 updates of 0.02 s. With its mask learned: 1,502 more of 0.05 s; a control only takes it.
+
+    By portable kernels an update with 27,778 of 275,000 weights takes 0.08 + 0.92 d / 0.75 of a dense one's time.
+    """
     protocol = load("suite/learners-mnist1d")
     plain, learned = _record("a", 2.0), _record("a", 2.0)
     assert learned.cost is not None
     cost = learned.cost.model_copy(update={"mask_train_steps": 10, "mask_train_seconds": 0.5})
     found = [plain, learned.model_copy(update={"cost": cost})]
     seconds = expected_seconds(protocol, found, device="a")
-    steps = protocol.recipe.steps
+    steps, part = protocol.recipe.steps, 0.08 + 0.92 * (27_778 / 275_000) / 0.75
     assert seconds([Cell("dense", 0, 500)]) == pytest.approx(0.02 * steps)
-    assert seconds([Cell("gem-miner", 3, 500)]) == pytest.approx((0.02 + 0.05) * steps)
-    assert seconds([Cell("gem-miner+shuffle", 3, 500)]) == pytest.approx(0.02 * steps)
+    assert seconds([Cell("gem-miner", 3, 500)]) == pytest.approx((0.02 * part + 0.05) * steps)
+    assert seconds([Cell("gem-miner+shuffle", 3, 500)]) == pytest.approx(0.02 * part * steps)
     assert seconds([Cell("gem-miner-untrained", 3, 500)]) == pytest.approx(0.05 * steps)
-    assert expected_seconds(protocol, [plain], device="a")([Cell("gem-miner", 3, 500)]) == pytest.approx(0.04 * steps)
+    unlearned = expected_seconds(protocol, [plain], device="a")
+    assert unlearned([Cell("gem-miner", 3, 500)]) == pytest.approx((0.02 * part + 0.02) * steps)
 
 
 def test_the_prediction_error_by_hand(tiny_protocol: Protocol) -> None:

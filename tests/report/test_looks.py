@@ -75,8 +75,14 @@ def test_no_two_methods_look_alike(looks: dict[str, Look]) -> None:
     assert len(COLOURS) * len(MARKERS) == np.lcm(len(COLOURS), len(MARKERS))
 
 
+def test_the_legend_draws_every_marker() -> None:
+    script = (resources.files("benchmark.report.html") / "static" / "report.js").read_text()
+    shapes = script[script.index("const SHAPES") : script.index("};", script.index("const SHAPES"))]
+    assert set(MARKERS) <= set(re.findall(r'"?([\w-]+)"?: "M', shapes))
+
+
 def test_a_control_looks_derived_from_its_parent(looks: dict[str, Look]) -> None:
-    dashes = {"reinit": {"dot"}, "shuffle": {"dash"}, "invert": {"dashdot"}}  # any other trains with a hook
+    dashes = {"reinit": {"dot"}, "shuffle": {"dash"}, "invert": {"dashdot"}, "reset": {"2px,2px"}}  # others have a hook
     controls = [name for name in looks if "+" in name]
     assert len(controls) > 10
     for name in controls:

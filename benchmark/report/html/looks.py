@@ -16,9 +16,9 @@ from benchmark.protocols.methods import ControlSpec
 COLOURS = tuple(f"c{n}" for n in range(8))
 MARKERS = (
     "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "hexagon", "pentagon",
-    "hourglass", "bowtie", "hexagram",
+    "hourglass", "bowtie", "hexagram", "triangle-left", "triangle-right", "octagon", "star-diamond",
 )  # fmt: skip
-"""As many as have no common divisor with the colours: no two methods share both before the 105th."""
+"""As many as have no common divisor with the colours: no two methods share both before the 137th."""
 DASHES = (
     "solid",
     "longdash",
