@@ -18,7 +18,7 @@ from torch import Generator
 from benchmark.harness.masks import FREE
 from benchmark.harness.settings import Progress, Settings
 from benchmark.harness.start import State, Weights, initial_weights
-from benchmark.networks.registry import deviation
+from benchmark.networks.registry import drawn_weight
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, source_cells, source_of, started_from
 from benchmark.protocols.transfer import MasksFrom
@@ -51,10 +51,10 @@ def disturbed(source: Protocol, weights: State, amount: float, rng: Generator) -
     normals = torch.randn if source.recipe.arithmetic == "torch" else portable_normals
     rules, moved = source.network.initial_rules, dict(weights)
     for name in source.pruning.prunable:
-        if source.network.tensors[name][0] in ("convolution", "shortcut", "linear"):
-            rule = rules.linear if source.network.tensors[name][0] == "linear" else rules.convolution
-            noise = normals(weights[name].shape, generator=rng) * (amount * deviation(rule, weights[name]))
-            moved[name] = weights[name] + noise
+        kind = source.network.tensors[name][0]
+        if kind not in ("bias", "norm"):
+            rule = rules.linear if kind == "linear" else rules.convolution
+            moved[name] = weights[name] + amount * drawn_weight(rule, weights[name], rng, normals)
     return moved
 
 

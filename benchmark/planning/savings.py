@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from statistics import median
 
@@ -49,8 +50,13 @@ def density_of(protocol: Protocol, method: str, level: int) -> float:
     if method == DENSE or level == 0 or (isinstance(spec, MethodSpec) and spec.hook and spec.hook.starts == "dense"):
         return 1.0
     found = protocol.level_table[level]
-    everything = sum(prod(shape) for kind, shape in protocol.network.tensors.values() if kind != "bias")
-    return 1.0 - (found.prunable - found.kept) / everything
+    return 1.0 - (found.prunable - found.kept) / _weights(protocol)
+
+
+@cache
+def _weights(protocol: Protocol) -> int:
+    """Of its network, prunable or not. A plan asks for every record and cell."""
+    return sum(prod(shape) for kind, shape in protocol.network.tensors.values() if kind != "bias")
 
 
 def fitted(seen: Mapping[float, Sequence[float]]) -> Saving:

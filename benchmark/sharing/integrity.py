@@ -81,6 +81,7 @@ def contradictions(
             yield from _against_curves(protocol, record.measured, unpack_bytes(curves, CURVES_BYTES))
 
 
+@cache
 def _asked(protocol: Protocol, method: str) -> frozenset[str]:
     """The numbers that claims ask for of a method. Of a protocol without claims, those that have a margin, unless some
     may be of another analysis."""

@@ -90,6 +90,18 @@ def _images_forward(front, w, index, work, group, count, lanes):
 
 
 @inner
+def _forward(front, table, w, index, work, data, width, used, features, order, first, count, lanes):
+    """From the examples order[first:], `count` of them, to the outputs of the last layer; other lanes read zeros."""
+    for group in range((lanes + GROUP - 1) // GROUP):
+        done = group * GROUP
+        side, at = min(GROUP, lanes - done), front[0, IMAGE] + group * front[0, NEXT]
+        left = max(0, min(side, count - done))
+        gather(work, at, index, used, features, data, width, order, first + done, left, side)
+        _images_forward(front, w, index, work, group, side, lanes)
+    forward(table, 1, w, index, work, lanes)
+
+
+@inner
 def _images_backward(front, w, index, work, sums, error, group, count, lanes):
     """Sums of gradients of a group, from the gradients of its features at work[error + feature * lanes]."""
     last = front.shape[0] - 1
@@ -160,13 +172,7 @@ def train(
     z, d, outputs = table[top, p.ACTIVE], table[top, p.DELTA], table[top, p.UNITS]
     for step in range(rates.size):
         count = min(batch, order.size - first)
-        for group in range((lanes + GROUP - 1) // GROUP):
-            done = group * GROUP
-            side, at = min(GROUP, lanes - done), front[0, IMAGE] + group * front[0, NEXT]
-            left = max(0, min(side, count - done))
-            gather(work, at, index, used, features, data, width, order, first + done, left, side)
-            _images_forward(front, w, index, work, group, side, lanes)
-        forward(table, 1, w, index, work, lanes)
+        _forward(front, table, w, index, work, data, width, used, features, order, first, count, lanes)
         softmax_gradient(work, z, outputs, lanes, labels, order, first, count, work, d)
         advance(kind, numbers)
         numbers[RATE] = rates[step]
@@ -196,13 +202,7 @@ def evaluate(front, table, w, index, work, data, width, used, features, labels, 
     loss, right = 0.0, 0
     for first in range(0, order.size, lanes):
         count = min(lanes, order.size - first)
-        for group in range((lanes + GROUP - 1) // GROUP):
-            done = group * GROUP
-            side, at = min(GROUP, lanes - done), front[0, IMAGE] + group * front[0, NEXT]
-            left = max(0, min(side, count - done))
-            gather(work, at, index, used, features, data, width, order, first + done, left, side)
-            _images_forward(front, w, index, work, group, side, lanes)
-        forward(table, 1, w, index, work, lanes)
+        _forward(front, table, w, index, work, data, width, used, features, order, first, count, lanes)
         lost, found = cross_entropy(work, z, outputs, lanes, labels, order, first, count, work, room)
         loss += lost
         right += found
