@@ -26,6 +26,7 @@ def test_classes_are_even_and_say_nothing_of_the_images() -> None:
     labels, order = random_labels(60_000, 10), torch.arange(60_000)
     assert torch.bincount(labels).tolist() == [6000] * 10
     assert torch.equal(labels, random_labels(60_000, 10))
+    assert labels[:10].tolist() == [1, 7, 9, 8, 6, 2, 4, 7, 9, 1], "what committed records were trained on"
     true = order % 10  # as sorted or periodic as labels can be
     agreed = (labels == true).sum().item()
     assert abs(agreed - 6000) < 4 * (60_000 * 0.1 * 0.9) ** 0.5
@@ -40,6 +41,7 @@ def changed(protocol: Protocol, **data: Any) -> Protocol:
 def test_a_protocol_draws_them_for_the_training_set_alone(tiny_protocol: Protocol, tmp_path: Any) -> None:
     true = prepared(tiny_protocol, tmp_path)
     drawn = prepared(changed(tiny_protocol, labels="random-on-training-set"), tmp_path)
+    assert torch.equal(drawn.train_labels, random_labels(len(true.train_labels), true.classes))
     assert not torch.equal(drawn.train_labels, true.train_labels)
     assert torch.equal(drawn.test_labels, true.test_labels)
     assert torch.equal(drawn.train_inputs, true.train_inputs)
