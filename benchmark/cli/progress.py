@@ -65,7 +65,7 @@ def progress_document(store: Store, selection: Selection, device: str = "cpu") -
             for holder in holders.values()
         ]
     document["claims"] = _claims(records, known, hours, unit)
-    found_states = states([each.job for each in submissions(store)])
+    found_states = states([each.job for each in submissions(store)]) or {}
     for each in submissions(store):
         mine = Counter(state for task, state in found_states.items() if task.split("_")[0] == each.job)
         document["submissions"].append({**each.__dict__, "states": dict(mine)})

@@ -126,20 +126,21 @@ def obtain_data(name: str) -> EnvironmentProblem | None:
 
 
 def fetch(name: str, root: Path) -> None:
-    """Put the files of data set `name` under `root`, from its home, else from the Hub.
+    """Put the files of data set `name` under `root`, from its home, else from the Hub; each file whole or not at all.
 
-    Raises EnvironmentProblem saying why that failed and what to do.
+    Of processes that ask at once one fetches. Raises EnvironmentProblem saying why that failed and what to do.
     """
+    from filelock import FileLock
+
     source = source_of(name)
     if source.part_of:
         fetch(source.part_of, root)
         return
     try:
-        try:
-            source.download(root)
-        except Exception:
-            if not fetch_from_mirror(name, root):
-                raise
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{name}.lock"):
+            if not source.is_present(root):
+                _fetch_beside(source, root)
     except Exception as error:  # download libraries raise many kinds; all mean that the data set is not there
         reason = _reason(error)
         raise EnvironmentProblem(
@@ -147,6 +148,25 @@ def fetch(name: str, root: Path) -> None:
             f"it is not there and could not be downloaded ({reason})",
             f"Set LOTTERYBENCH_DATA to a folder that holds {source.expected}, or connect to the network",
         ) from error
+
+
+def _fetch_beside(source: DataSource, root: Path) -> None:
+    """Fetch into a folder of its own below `root` first: download libraries write under a file's final name."""
+    beside = root / f".{source.name}.part"
+    shutil.rmtree(beside, ignore_errors=True)  # of a download that was killed
+    beside.mkdir()
+    try:
+        try:
+            source.download(beside)
+        except Exception:
+            if not fetch_from_mirror(source.name, beside):
+                raise
+        for file in sorted(path for path in beside.rglob("*") if path.is_file()):
+            target = root / file.relative_to(beside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,8 @@ needs are kept there; delete the folder to be rid of them.
 
 from __future__ import annotations
 
+import inspect
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -25,6 +27,7 @@ from benchmark.datasets.dataset import Dataset, prepared
 from benchmark.harness.settings import Progress, Settings
 from benchmark.harness.start import State, initial_weights, untrained
 from benchmark.planning.priority import cells_for_one_seed
+from benchmark.plugins.registry import source_digest
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of, learning_steps, train_steps
 from benchmark.protocols.recipe import DATASETS, Recipe
@@ -191,7 +194,7 @@ class AnalysisCells:
         words = [protocol.digest, torch.__version__, str(cell), str(order), f"{first_step} to {last}", str(placement)]
         words += [] if module is None else [repr(module)]
         words += [repr(recipe)] if other else []
-        words += [] if hooks is None else [type(hook).__name__ for hook in hooks()]
+        words += [] if hooks is None else [_identity(hook) for hook in hooks()]
         words += [] if data is None else [data.digest]
         of = checkpoint.digest_of(words, replica.start, replica.masks)
         path = self._checkpoint_path(cell, of[:16])
@@ -232,6 +235,13 @@ class AnalysisCells:
         """Of a network that is trained for the cell that is being measured."""
         if self._measuring is not None:
             self._progress(self._measuring, done, total, latest)
+
+
+def _identity(hook: Hook) -> str:
+    """A hook's code and its plain parameters: training with another is no continuation of a checkpoint."""
+    code = source_digest(inspect.getsource(sys.modules[type(hook).__module__]))
+    plain = {name: value for name, value in vars(hook).items() if isinstance(value, int | float | str | bool)}
+    return f"{type(hook).__name__} {code} {sorted(plain.items())}"
 
 
 def _copy(module: nn.Module, inputs: int | None) -> nn.Module:

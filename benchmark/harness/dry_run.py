@@ -29,7 +29,6 @@ from benchmark.utils.errors import BadInput
 
 FEW_EXAMPLES = 100  # scored where a method says how many
 TEST_EXAMPLES = 200
-"""Smaller forms of data sets, for when the whole is not there."""
 
 
 @dataclass(frozen=True)

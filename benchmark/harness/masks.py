@@ -276,15 +276,19 @@ class MaskMaker:
             raise BadPruner(f"hook '{spec.name}'", cause, "Correct its parameters") from error
         return [hook]
 
+    def acting(self, cell: Cell, learns: bool) -> PluginSource | None:
+        """The hook that acts on a cell's training, or the learner of its mask; None if nobody does."""
+        if learns:
+            return self._located(self.protocol.pruning_method(cell.method).pruner)
+        hook = hook_of(self.protocol, cell)
+        return None if hook is None else self._located_hook(hook.name)
+
     def confined(self, cell: Cell, learns: bool) -> Acting | None:
-        """Who acts on a cell's training, or on the learning of its mask, in a process of its own; None if nobody."""
-        hook = None if learns else hook_of(self.protocol, cell)
-        if cell.method == DENSE or (hook is None and not learns):
+        """Who acts so in a process of its own; None if nobody."""
+        source = self.acting(cell, learns)
+        if source is None or not self.confinement.confines(source):
             return None
-        method = self.protocol.pruning_method(cell.method)
-        source = self._located(method.pruner) if hook is None else self._located_hook(hook.name)
-        if not self.confinement.confines(source):
-            return None
+        hook, method = None if learns else hook_of(self.protocol, cell), self.protocol.pruning_method(cell.method)
         target = target_of(method, self.protocol.pruning, self.protocol.level_table[cell.level])
         if hook is None:
             return Acting("learner", source, method.parameters, target, dict)

@@ -69,7 +69,7 @@ class Trainer:
                 self.settings.confinement.limits,
                 self.settings.placement,
                 lambda _, *seen: self._progress(each.cell, *seen),
-                [self._checkpoint(each, acting.source.digest)],
+                [self._checkpoint(each)],
             )
 
     def _alike(self, ready: Sequence[Prepared], recipe: Recipe, learns: bool) -> list[Outcome]:
@@ -87,14 +87,14 @@ class Trainer:
                 learners,
             )
 
-    def _checkpoint(self, ready: Prepared, confined: str | None = None) -> CheckpointFile:
-        """`confined`: the digest of who trains in a process of its own."""
+    def _checkpoint(self, ready: Prepared) -> CheckpointFile:
         cell, replica = ready.cell, ready.replica
         words = [self.protocol.digest, torch.__version__, str(cell), f"{replica.first_step} to {replica.last_step}"]
         words += [str(self.settings.placement)] if self.settings.placement else []
         words += [arithmetic] if (arithmetic := described(self.protocol.recipe, self.settings.device)) else []
         words += ["learns a mask"] if ready.learns else []
-        words += [confined] if confined else []
+        acting = self._masks.acting(cell, ready.learns)
+        words += [acting.digest] if acting else []  # of a hook or learner that was edited, nothing is gone on with
         of = digest_of(words, replica.start, replica.masks)
         path = self.store.weights_path(self.protocol, cell, "checkpoint")
         return CheckpointFile(path, self.store.work, of, self.settings.checkpoint_seconds)

@@ -92,14 +92,17 @@ class Lease:
         """Let go. A heartbeat that hangs on a slow disk is waited for, so that it cannot undo this."""
         self._over.set()
         self._thread.join()
-        self._write(RELEASED)
+        for pause in (0.0, 0.1, 1.0):  # no later beat mends it: others would wait until they take this for dead
+            time.sleep(pause)
+            if self._write(RELEASED):
+                return
 
     def _beat(self) -> None:
         while not self._over.wait(self._interval):
             self._beats += 1
-            self._write(f"{HELD} {self._beats}")
+            self._write(f"{HELD} {self._beats}")  # if a disk is full or absent, the next beat tries again
 
-    def _write(self, words: str) -> None:
+    def _write(self, words: str) -> bool:
         try:
             descriptor = os.open(self._path, os.O_WRONLY)
             try:
@@ -107,7 +110,8 @@ class Lease:
             finally:
                 os.close(descriptor)
         except OSError:
-            pass  # a full or absent disk: the next beat tries again, and others may take over meanwhile
+            return False
+        return True
 
 
 def _line(words: str) -> bytes:
@@ -209,7 +213,10 @@ def _parsed(name: str, number: int, content: bytes) -> Holder | None:
 
 def _sound(facts: Any) -> dict[str, Any]:
     """The same, with what `Holder` asks for. Raises one of the errors that `_parsed` expects."""
-    return {**facts, "pid": int(facts["pid"]), "started": str(facts.get("started"))}
+    pid = int(facts["pid"])
+    if not 0 < pid < 2**31:
+        raise ValueError(f"{pid} is no process id")
+    return {**facts, "pid": pid, "started": str(facts.get("started"))}
 
 
 def _facts() -> dict[str, Any]:

@@ -24,6 +24,7 @@ from benchmark.utils.strict_model import ADDED, Count, Frozen
 
 PACKAGES = ("torch", "torchvision", "numpy", "mnist1d")
 SOURCES = ("benchmark", "baselines", "pyproject.toml")
+OWN_FILE = "benchmark/records/provenance.py"
 CPUINFO = Path("/proc/cpuinfo")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 PREFIXES = ("ATEN_", "MKL_", "ONEDNN_", "DNNL_", "OMP_", "CUBLAS_", "TORCH_BLAS_", "NVIDIA_TF32_")
@@ -78,7 +79,11 @@ def _git(*arguments: str) -> str | None:
     folder = Path(__file__).resolve().parents[2]
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20
+            ["git", "--no-optional-locks", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -87,7 +92,12 @@ def _git(*arguments: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def commit() -> tuple[str | None, bool | None]:
-    """(commit, whether the sources differ from it); (None, None) outside a git checkout."""
+    """(commit, whether the sources differ from it); (None, None) outside a git checkout of this project.
+
+    An installed copy may lie inside the checkout of another one, whose commit says nothing of it.
+    """
+    if _git("ls-files", "--error-unmatch", "--", OWN_FILE) is None:
+        return None, None
     head = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--", *SOURCES)
     return head, (None if head is None or changes is None else bool(changes))

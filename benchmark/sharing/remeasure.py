@@ -13,6 +13,7 @@ from math import inf, sqrt
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from benchmark.claims.statistics import quantile
 from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell
@@ -101,11 +102,6 @@ class MeanComparison:
         """Whether the 95 % interval of the mean difference lies outside the protocol's margin."""
         return abs(self.mean_difference) - self.half_width > self.margin
 
-    @property
-    def equivalent(self) -> bool:
-        """Whether the 95 % interval of the mean difference lies inside the protocol's margin."""
-        return abs(self.mean_difference) + self.half_width <= self.margin
-
     def sentence(self) -> str:
         """One line for the terminal."""
         start = f"{self.protocol}: {self.cells} cells measured again here, {self.identical} identical bit for bit"
@@ -181,9 +177,7 @@ def half_width(differences: Sequence[float], alpha: float = 0.05) -> float:
     """Of the 1 - alpha interval of the mean, by Student's t; infinite for fewer than two, which have no spread."""
     if len(differences) < 2:
         return inf
-    from scipy.stats import t
-
-    return float(t.ppf(1 - alpha / 2, len(differences) - 1)) * stdev(differences) / sqrt(len(differences))
+    return quantile(1 - alpha / 2, len(differences) - 1) * stdev(differences) / sqrt(len(differences))
 
 
 def _points(protocol: Protocol, recorded: Record, again: Record) -> float:

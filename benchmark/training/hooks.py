@@ -100,7 +100,8 @@ class Hook(ABC):
 
 class GathersScores(Hook):
     """Gathers a score of every prunable weight while a network is trained, and changes nothing: the network ends with
-    the bits that it has without the hook."""
+    the bits that it has without the hook. What its forward passes add to a batch norm's statistics, `act` takes back.
+    """
 
     moves_masks = False
 
@@ -113,6 +114,15 @@ class GathersScores(Hook):
     @abstractmethod
     def forward_passes(self) -> int:
         """Of a batch each, that the scores have taken."""
+
+
+def act(hook: Hook, step: int, run: Run) -> None:
+    """Have a hook act on a replica at a step."""
+    buffers = dict(run.network.named_buffers()) if isinstance(hook, GathersScores) else {}
+    before = {name: buffer.clone() for name, buffer in buffers.items()}
+    hook.at(step, run)
+    for name, buffer in buffers.items():
+        buffer.copy_(before[name])
 
 
 class CountsLeft(Hook):

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Literal
 
 import torch
@@ -29,7 +29,7 @@ from benchmark.training.cuda_graphs import Replay
 from benchmark.training.device import cuda_settings, many_queues, no_memory
 from benchmark.training.evaluate import Looks, Observed, Quality
 from benchmark.training.fused.decisions import WORDS as FUSED_WORDS
-from benchmark.training.hooks import Hook, Hooks, Run
+from benchmark.training.hooks import Hook, Hooks, Run, act
 from benchmark.training.kernels.engine import portable
 from benchmark.training.learner import Learner
 from benchmark.training.learning import LearnedGroup
@@ -243,16 +243,18 @@ class _Training:
                 self.updates(done, upto)
                 done = upto
                 if done < stop:
-                    self.checkpoints.offer(partial(self._saved, done))
+                    self.checkpoints.offer(self._saving(done))
             self._stop(done)
             if done < self.last and not all(self.lost):
-                self.checkpoints.offer(partial(self._saved, done))
+                self.checkpoints.offer(self._saving(done))
         with self._looks_at_networks():
             final = [None] * len(self.replicas) if all(self.lost) else self.group.train_metrics().tolist()
         states = [_to_host(self.group.state(n)) for n in range(len(self.replicas))]
         seconds = self._seconds()
         self.observed.to_host()
-        return [self._outcome(n, states[n], final[n], seconds[n]) for n in range(len(self.replicas))]
+        runs = self.group.runs(self.last) if any(self.hooks) else []
+        masks = [runs[number].masks if own else None for number, own in enumerate(self.hooks)]
+        return [self._outcome(n, states[n], final[n], seconds[n], masks[n]) for n in range(len(self.replicas))]
 
     def _stops(self, done: int) -> list[int]:
         """Steps after `done` at which something is due."""
@@ -273,13 +275,18 @@ class _Training:
     def _act(self, done: int) -> None:
         """Let the hooks act that are due."""
         due = [[hook for hook, steps in own if done in steps] for own in self.acting]
-        if any(due):
-            self._with_runs(done, lambda number, run: [hook.at(done, run) for hook in due[number]])
 
-    def _with_runs(self, done: int, act: Callable[[int, Run], object]) -> None:
+        def act_on(number: int, run: Run) -> None:
+            for hook in due[number]:
+                act(hook, done, run)
+
+        if any(due):
+            self._with_runs(done, act_on)
+
+    def _with_runs(self, done: int, work: Callable[[int, Run], object]) -> None:
         runs = self.group.runs(done)
         for number, run in enumerate(runs):
-            act(number, run)
+            work(number, run)
         if self.group.apply(runs):
             self.updates.changed()
 
@@ -317,8 +324,12 @@ class _Training:
         clock, processor, looking = (seconds / len(self.replicas) for seconds in spent)
         return [(a + clock, b + processor, c + looking) for a, b, c in self.earlier]
 
-    def _saved(self, done: int, number: int) -> dict[str, Tensor]:
-        """All that replica `number` goes on from."""
+    def _saving(self, done: int) -> Callable[[int], dict[str, Tensor]]:
+        """What gives all that a replica goes on from. For hooks, networks are built once, not once a replica."""
+        runs = cache(partial(self.group.runs, done))
+        return lambda number: self._saved(done, number, runs)
+
+    def _saved(self, done: int, number: int, runs: Callable[[], Sequence[Run]]) -> dict[str, Tensor]:
         snapshots = {step: state for (owner, step), state in self.snapshots.items() if owner == number}
         state = {
             "done": torch.tensor([done]),
@@ -330,7 +341,7 @@ class _Training:
         for step, snapshot in snapshots.items():
             state |= named(f"snapshot.{step}.", snapshot)
         if self.hooks[number]:
-            run = self.group.runs(done)[number]
+            run = runs()[number]
             state |= named("mask.", run.masks) | named("frozen.", run.frozen)
             for place, hook in enumerate(self.hooks[number]):
                 state |= named(f"hook.{place}.", hook.state())
@@ -351,7 +362,12 @@ class _Training:
             self._with_runs(done, lambda number, run: _resume_hooks(self.hooks[number], saved[number], run))
 
     def _outcome(
-        self, number: int, state: dict[str, Tensor], final: list[float] | None, seconds: tuple[float, float, float]
+        self,
+        number: int,
+        state: dict[str, Tensor],
+        final: list[float] | None,
+        seconds: tuple[float, float, float],
+        masks: Mapping[str, Tensor] | None,
     ) -> Outcome:
         """One replica's part. What came after the first loss that is not finite is not part of its history."""
         steps = sorted(step for step in self.looks.wanted if self.first <= step <= self.last)
@@ -361,7 +377,6 @@ class _Training:
             bad = self.last
         end = self.last if bad is None else bad
         tables = self.group.steps[0].tables
-        masks = self.group.runs(end)[number].masks if self.hooks[number] else None
         masks, ranking = self.learned.learned(number) if self.learned else (masks, None)
         snapshots = {s: _to_host(each) for (n, s), each in self.snapshots.items() if n == number and s <= end}
         return Outcome(

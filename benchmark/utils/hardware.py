@@ -6,6 +6,7 @@ No torch.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from functools import cache
@@ -25,7 +26,11 @@ def cores() -> int:
 
 
 def gpus() -> tuple[str, ...]:
-    """Ids of the GPUs this process may use, as CUDA_VISIBLE_DEVICES takes them."""
+    """Ids of the GPUs this process may use, as CUDA_VISIBLE_DEVICES takes them: the user's own, or their UUIDs.
+
+    Numbers would not do: CUDA counts from the fastest GPU on, `nvidia-smi` by bus, so on a machine with several kinds
+    both name different ones.
+    """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return tuple(part.strip() for part in chosen.split(",") if part.strip() not in ("", "-1"))
@@ -33,7 +38,7 @@ def gpus() -> tuple[str, ...]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(str(n) for n, line in enumerate(line for line in listed.splitlines() if line.startswith("GPU ")))
+    return tuple(re.findall(r"^GPU \d+: .*\(UUID: ([^)]+)\)", listed, re.MULTILINE))
 
 
 @cache

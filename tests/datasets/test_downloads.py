@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from data_files import Batches, Server, contents, gz, md5, packed_matrix, tarred
 from benchmark.datasets.cifar10 import Cifar10
 from benchmark.datasets.dataset import load
 from benchmark.datasets.smallnorb import SmallNorb
-from benchmark.datasets.source import HubFile, fetch_from_mirror, needs_download, source_of
+from benchmark.datasets.source import HubFile, fetch, fetch_from_mirror, needs_download, source_of
 from benchmark.datasets.tiny_imagenet import TinyImageNet
 from benchmark.protocols.recipe import DATASETS
 from benchmark.utils.errors import BadInput, EnvironmentProblem
@@ -112,6 +114,49 @@ def test_without_a_network_the_way_out_is_named(tmp_path: Path, name: str, monke
     ) in caught.value.thing  # of which the sample is a part
     assert "LOTTERYBENCH_DATA" in caught.value.fix
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_of_a_download_that_breaks_off_nothing_is_read(
+    tmp_path: Path, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The home writes a file's final name and dies; what a killed process had left is swept away as well."""
+
+    def breaks_off(_self: object, root: Path) -> None:
+        (root / "cifar-10-batches-py").mkdir()
+        for name, content in contents(batches).items():
+            (root / "cifar-10-batches-py" / name).write_bytes(content[:100])
+        raise ConnectionResetError("the network is gone")
+
+    (tmp_path / ".cifar10.part" / "older").mkdir(parents=True)
+    monkeypatch.setattr(Cifar10, "download", breaks_off)
+    with pytest.raises(EnvironmentProblem, match="the network is gone"):
+        fetch("cifar10", tmp_path)
+    assert needs_download("cifar10", tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == [".cifar10.lock"]
+
+
+def test_of_two_that_ask_at_once_one_fetches(tmp_path: Path, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, asked = threading.Barrier(2), list[Path]()
+
+    def slowly(_self: object, root: Path) -> None:
+        asked.append(root)
+        time.sleep(0.3)
+        (root / "cifar-10-batches-py").mkdir()
+        for name, content in contents(batches).items():
+            (root / "cifar-10-batches-py" / name).write_bytes(content)
+
+    def ask() -> None:
+        begun.wait()
+        fetch("cifar10", tmp_path)
+
+    monkeypatch.setattr(Cifar10, "download", slowly)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 1
+    assert not needs_download("cifar10", tmp_path)
 
 
 def test_a_hub_mirror_steps_in_at_its_pinned_revision(

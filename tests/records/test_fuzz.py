@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import yaml
 from fuzzing import PROFILE, VALUES, altered, damaged, memory_below, refused_or_read
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from record_documents import document_of, text_of
 
 from benchmark import protocols
 from benchmark.claims import papers as published
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import method_names
+from benchmark.protocols.cells import Cell, method_names
 from benchmark.records import schema as records
 from benchmark.records.masks import nested_masks_in
 from benchmark.records.paths import ResultPaths, file_groups
@@ -197,22 +197,27 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
             read_limited(path, 100)
 
 
+PARTS = ("tests", "tiny@1", "imp", "..", "", "level-01_seed-0.json", "level-01_seed-0.curves.npz", "seed-0.masks.npz")
+
+
 @PROFILE
-@given(
-    st.text(max_size=60)
-    | st.lists(st.sampled_from(["tests", "tiny@1", "imp", "..", "", "level-01_seed-0.json"])).map("/".join)
-)
+@given(st.text(max_size=60) | st.lists(st.sampled_from(PARTS), max_size=5).map("/".join))
+@example("tests/tiny@1/imp/level-01_seed-0.json")
+@example("tests/tiny@1/imp/level-01_seed-0.curves.npz")
+@example("tests/tiny@1/imp/seed-0.masks.npz")
 def test_no_path_leads_out_of_the_folder(tiny_protocol: Protocol, text: str) -> None:
     """A path is one of those that the store itself would write, or nobody's."""
-    places = ResultPaths([(tiny_protocol, method) for method in method_names(tiny_protocol)])
-    place = places.of(text)
-    if place is not None:
-        assert place.under(Path("/r")).resolve().is_relative_to("/r/tests/tiny@1")
-        store = Store(Path("/r"))
-        assert place.cell is not None
-        known = {store.record_path(tiny_protocol, place.cell), store.curves_path(tiny_protocol, place.cell)}
-        assert place.under(Path("/r")) in known
-        assert file_groups([place])[0].places == (place,)
+    known = ResultPaths([(tiny_protocol, method) for method in method_names(tiny_protocol)])
+    found, store = known.of(text), Store(Path("/r"))
+    if text.startswith("tests/tiny@1/imp/") and text.endswith(PARTS[5:]) and text.count("/") == 3:
+        assert found is not None
+    if found is not None:
+        assert found.under(store.root).resolve().is_relative_to("/r/tests/tiny@1")
+        cell = found.cell or Cell(found.method, 1, found.seed)
+        paths = {store.record_path(tiny_protocol, cell), store.curves_path(tiny_protocol, cell)}
+        paths |= {store.nested_masks_path(tiny_protocol, found.method, found.seed)}
+        assert found.under(store.root) in paths
+        assert file_groups([found])[0].result_paths == (found,)
 
 
 @PROFILE

@@ -118,6 +118,33 @@ def test_a_slow_disk_does_not_make_a_holder_look_dead(tmp_path: Path, monkeypatc
         beat(path, count)
 
 
+@pytest.mark.parametrize("pid", [10**30, -1, 0])
+def test_what_is_no_process_is_not_looked_up(tmp_path: Path, pid: int) -> None:
+    """A file that anybody may have damaged; -1 and 0 would name every process."""
+    path = foreign(tmp_path, "job")
+    facts = json.loads(path.read_bytes()[module.LINE :]) | {"pid": pid, "machine": machine.machine()}
+    path.write_bytes(module._line("held 0") + json.dumps(facts).encode())
+    assert Leases(tmp_path, QUICK, Clock()).take("job") is None
+
+
+def test_letting_go_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails twice: others have the name at once all the same, not after this process's patience."""
+    lease = Leases(tmp_path, QUICK).take("job")
+    assert lease is not None
+    write, failures = os.pwrite, [errno.EIO, errno.ESTALE]
+
+    def failing(descriptor: int, content: bytes, offset: int) -> int:
+        if failures:
+            raise OSError(failures.pop(), "the disk")
+        return write(descriptor, content, offset)
+
+    monkeypatch.setattr(os, "pwrite", failing)
+    lease.release()
+    again = Leases(tmp_path, QUICK).take("job")
+    assert again is not None
+    again.release()
+
+
 def test_only_one_of_many_takes_over(tmp_path: Path) -> None:
     """Sixteen observers agree that a holder is dead, at once, fifty times over: one has it each time."""
     for number in range(50):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,28 @@ def test_a_record_names_its_machine_and_earlier_ones_none(tiny_protocol: Protoco
     assert record.dumps() == text_of(document)
     assert record.provenance.machine is not None
     assert set(record.provenance.machine.environment) == set(moving_variables(os.environ))
+
+
+def test_the_commit_of_another_project_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed copy below the checkout of something else: git answers there, of other files."""
+
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    copy = tmp_path / "site" / provenance.OWN_FILE
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(Path(provenance.__file__).read_bytes())
+    monkeypatch.setattr(provenance, "__file__", str(copy))
+    provenance.commit.cache_clear()
+    assert provenance.commit() == (None, None)
+    shutil.copytree(tmp_path / "site" / "benchmark", tmp_path / "benchmark")
+    git("add", "benchmark")
+    git("commit", "-m", "ours")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / provenance.OWN_FILE))
+    provenance.commit.cache_clear()
+    head, dirty = provenance.commit()
+    provenance.commit.cache_clear()
+    assert (len(head or ""), dirty) == (40, False)

@@ -13,10 +13,10 @@ from replica_groups import NETWORKS, augmented, recipe_of, replicas_of
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmark.api import Hook, Run
+from benchmark.api import GathersScores, Hook, Run
 from benchmark.networks import make
 from benchmark.protocols import Protocol
-from benchmark.protocols.recipe import EvaluationSpec
+from benchmark.protocols.recipe import EvaluationSpec, Recipe
 from benchmark.training import replicas as replica_groups
 from benchmark.training.checkpoint import CheckpointFile
 from benchmark.training.hooks import Hooks
@@ -227,3 +227,31 @@ def test_killed_with_hooks(tiny_protocol: Protocol, placement: Any, tmp_path: Pa
         assert other.masks is not None
         assert all(torch.equal(one.masks[n], other.masks[n]) for n in one.masks)
         assert one.history == other.history
+
+
+class Watching(GathersScores):
+    """Looks at a batch after each update, in training mode, as a score of forward passes does."""
+
+    paper, name = "none", "watching"
+    scores: dict[str, Tensor] = {}  # noqa: RUF012
+    forward_passes = 0
+
+    def when(self, recipe: Recipe, updates_per_epoch: int) -> range:  # noqa: ARG002
+        return range(1, recipe.steps)
+
+    @torch.no_grad()
+    def at(self, step: int, run: Run) -> None:  # noqa: ARG002
+        run.network(run.batch()[0])
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS, ids=str)
+def test_gathering_scores_leaves_batch_norms_statistics_alone(tiny_protocol: Protocol, placement: Any) -> None:
+    """The network ends with the bits that it has without the hook, running means and counts of batches included."""
+    when = EvaluationSpec.model_validate({**tiny_protocol.evaluation.model_dump(), "every": 2, "test_every": 4})
+    setup = TrainingSetup(lambda _: make(NETWORKS["resnet-20"]), recipe_of(tiny_protocol), when, augmented())
+    (plain,), (watched,) = (
+        train(replicas_of("resnet-20", 1), setup, None, placement, (), hooks)
+        for hooks in (None, lambda _number: [Watching()])
+    )
+    assert any("running_mean" in name for name in plain.weights)
+    assert all(torch.equal(value, watched.weights[name]) for name, value in plain.weights.items())

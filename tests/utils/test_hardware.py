@@ -12,7 +12,8 @@ from benchmark.utils import hardware as devices
 
 TWO = """#!/bin/sh
 case "$*" in
-  -L) echo 'GPU 0: Test 9000 (UUID: a)'; echo 'GPU 1: Test 9000 (UUID: b)' ;;
+  -L) echo 'GPU 0: Test 9000 (UUID: GPU-a)'; echo '  MIG 1g.10gb Device 0: (UUID: MIG-c)'
+      echo 'GPU 1: Test 9000 (UUID: GPU-b)' ;;
   *--query-gpu=name*) echo 'Test 9000'; echo 'Test 9000' ;;
 esac
 """
@@ -34,7 +35,7 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("two_gpus")
 def test_workers_share_the_gpus_in_turn() -> None:
     shares = [devices.share_of(worker, devices.gpus()) for worker in range(3)]
-    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "1", "0"]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["GPU-a", "GPU-b", "GPU-a"]
     assert all(share["OMP_NUM_THREADS"] == "1" for share in shares)
 
 

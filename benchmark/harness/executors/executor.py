@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from typing import Protocol as Interface
+from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -102,7 +102,7 @@ class WorkOrder:
 
 def plan_path(store: Store) -> Path:
     """Where this process writes an order for its workers."""
-    return store.work / "plans" / f"{os.getpid()}-{time.monotonic_ns()}.json"
+    return store.work / "plans" / f"{uuid4().hex}.json"  # machines that share the folder have the same process ids
 
 
 @dataclass(frozen=True)

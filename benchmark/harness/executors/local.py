@@ -44,16 +44,14 @@ def run_workers(plan: Path, workers: int, listen: Listen) -> None:
     """
     messages: queue.Queue[Message | None] = queue.Queue()
     found = gpus()
-    processes = [_start(plan, share_of(number, found)) for number in range(workers)]
-    readers = [
-        threading.Thread(target=_read, args=(number, process.stdout, messages), daemon=True)
-        for number, process in enumerate(processes)
-    ]
+    processes: list[subprocess.Popen[str]] = []
     failures: dict[int, str] = {}
     try:
-        for reader in readers:
-            reader.start()
-        open_pipes = len(readers)
+        for number in range(workers):
+            processes.append(_start(plan, share_of(number, found)))
+            pipe = processes[-1].stdout
+            threading.Thread(target=_read, args=(number, pipe, messages), daemon=True).start()
+        open_pipes = workers
         while open_pipes:
             message = messages.get()
             if message is None:
@@ -64,10 +62,11 @@ def run_workers(plan: Path, workers: int, listen: Listen) -> None:
                 listen(message)
         codes = [process.wait() for process in processes]
     finally:
+        # All at once: each goes on to where it can save, and a scheduler that sent the signal gives seconds for it.
         for process in processes:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+            process.terminate()
+        for process in processes:
+            process.wait()
     for worker, code in enumerate(codes):
         if code:
             text = failures.get(worker) or (f"was killed by signal {-code}" if code < 0 else f"ended with code {code}")
@@ -80,6 +79,7 @@ def _start(plan: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
+        errors="replace",
         start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers
         env={**os.environ, **environment},
     )
@@ -87,10 +87,22 @@ def _start(plan: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
 
 def _read(worker: int, pipe: IO[str] | None, messages: queue.Queue[Message | None]) -> None:
     assert pipe is not None
-    for line in pipe:
-        try:
-            fields = json.loads(line)
-            messages.put(Message(worker, fields.pop("event"), fields))
-        except (json.JSONDecodeError, KeyError, AttributeError):
-            print(line, end="", file=sys.stderr)  # a library's own words
-    messages.put(None)
+    try:
+        for line in pipe:
+            if message := _message(worker, line):
+                messages.put(message)
+            else:
+                print(line, end="", file=sys.stderr)  # a library's own words
+    finally:
+        messages.put(None)
+
+
+def _message(worker: int, line: str) -> Message | None:
+    """What a worker says in a line; None if it is no JSON object with an event."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict) or not isinstance(event := fields.pop("event", None), str):
+        return None
+    return Message(worker, event, fields)

@@ -25,6 +25,7 @@ from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput, EnvironmentProblem, plain
 from benchmark.utils.files import KIB, read_limited, write_atomically
 
+FORGOTTEN = "Invalid job id"  # what squeue says of a job that ended long ago
 OFTEN = 1_000_000  # times that a task may run into its time limit: it ends when nothing is left
 
 
@@ -66,7 +67,7 @@ class Slurm:
         write_atomically(folder / "submission.json", note, Store(order.results).work)
         listen(Message(0, "submitted", asdict(made)))
         if self.wait:
-            while not all(state_is_final(state) for state in states([made.job]).values()):
+            while not _over(made.job):
                 time.sleep(1.0)
             self._tell(order, listen)
 
@@ -138,21 +139,42 @@ def submissions(store: Store) -> list[SubmittedArray]:
     return found
 
 
-def states(jobs: Sequence[str]) -> dict[str, str]:
+def states(jobs: Sequence[str]) -> dict[str, str] | None:
     """Slurm's word for every task of these jobs that it still knows, `<job>_<task>` -> RUNNING, PENDING, ...
 
-    Empty where there is no Slurm or it does not answer.
+    None where there is no Slurm or it does not answer.
     """
-    if not jobs or shutil.which("squeue") is None:
+    if not jobs:
         return {}
     command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={','.join(jobs)}"]
     try:
-        lines = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
-        return {}
-    return {parts[0]: parts[1] for line in lines if len(parts := line.split()) == 2}
+        return None
+    if done.returncode and FORGOTTEN not in done.stderr:
+        return None
+    return {parts[0]: parts[1] for line in done.stdout.splitlines() if len(parts := line.split()) == 2}
+
+
+def _over(job: str) -> bool:
+    """Whether no task of an array will run again. A controller that does not answer has not said so."""
+    found = states([job])
+    return found is not None and all(state_is_final(state) for state in found.values())
 
 
 def state_is_final(state: str) -> bool:
-    """Whether a task will not run again."""
-    return state not in {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD"}
+    """Whether a task will not run again: Slurm's words for that, of which it has fewer than for what goes on."""
+    return state in {
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "LAUNCH_FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "RECONFIG_FAIL",
+        "REVOKED",
+        "TIMEOUT",
+    }

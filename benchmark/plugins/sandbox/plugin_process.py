@@ -68,8 +68,8 @@ def serve(channel: socket.socket, limits: Limits, namespaces: bool, readable: Se
 
 
 def _refuse(channel: socket.socket, cause: str, fix: str) -> None:
-    words = (text[:2000].encode(errors="replace").decode() for text in (cause, fix))
-    send(channel, Refusal(cause=next(words), fix=next(words)))
+    cause, fix = (text[:2000].encode(errors="replace").decode() for text in (cause, fix))
+    send(channel, Refusal(cause=cause, fix=fix))
 
 
 def _answer(channel: socket.socket, protections: Protections) -> None:

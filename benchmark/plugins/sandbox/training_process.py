@@ -21,7 +21,7 @@ from benchmark.plugins.sandbox.wire import Advance, BeginTraining, Trained, pack
 from benchmark.protocols.network import NetworkSpec
 from benchmark.protocols.recipe import AugmentationSpec, EvaluationSpec, Recipe
 from benchmark.tasks import load_task
-from benchmark.training.hooks import Hook, Run
+from benchmark.training.hooks import Hook, Run, act
 from benchmark.training.learner import Learner
 from benchmark.training.learning import LearnedGroup
 from benchmark.training.loop import engine_for
@@ -111,7 +111,7 @@ class _Training:
 
     def _act(self, step: int) -> None:
         if step in self.due:
-            self._with_run(lambda run: self.plugin.at(step, run))
+            self._with_run(lambda run: act(self.plugin, step, run))
 
     def _with_run(self, act: Callable[[Run], object]) -> None:
         run = self._run()

@@ -6,7 +6,6 @@ of verification last.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol as Interface
+from uuid import uuid4
 
 import numpy as np
 from pydantic import ValidationError
@@ -284,7 +284,7 @@ def take_over(claimed: Claimed, store: Store, verification: Verification) -> int
         _copy(result_paths, claimed.store, store)
         write_atomically(target / VERIFICATION_FILE, content, store.work)
         return len(result_paths) + 1
-    staging = Store(store.work / "unfinished" / f"bundle-{os.getpid()}")
+    staging = Store(store.work / "unfinished" / f"bundle-{uuid4().hex}")
     shutil.rmtree(staging.root, ignore_errors=True)
     try:
         _copy(result_paths, claimed.store, staging)

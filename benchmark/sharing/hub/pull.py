@@ -15,7 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from benchmark.planning.plan import Job
 from benchmark.protocols import Protocol
+from benchmark.protocols.cells import Cell
 from benchmark.records import submissions
 from benchmark.records.masks import nested_masks_in
 from benchmark.records.paths import LIMITS, FileGroup, ResultPath, ResultPaths, file_groups, submission_at
@@ -267,12 +269,12 @@ class _Pull:
             if not write_atomically(target, content, self._store.work, replace=False) and not self._same(result_path):
                 self._refuse_differing([result_path])
             return
-        with self._store.lock(
-            result_path.protocol, f"{result_path.method}_seed-{result_path.seed}", wait=False
-        ) as mine:
+        chain = Job(result_path.protocol, (Cell(result_path.method, 1, result_path.seed),))
+        with self._store.lock(result_path.protocol, chain.name, wait=False) as mine:
             if not mine:
                 raise EnvironmentProblem(str(target), "a run is making these masks", "Pull again when it is over")
-            write_atomically(target, content, self._store.work)
+            if self._longer(result_path):  # a run may have gone on with them since this pull began
+                write_atomically(target, content, self._store.work)
 
 
 def _note(store: Store, remote: Remote, asked: str, commit: str, files: int) -> None:
