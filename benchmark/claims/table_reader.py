@@ -221,6 +221,9 @@ def results(key: str, name: str) -> tuple[Result, ...]:
     """The rows of one table of a paper. Raises BadInput if there is no such table or its file does not fit."""
     record = _record_of(key)
     names = [table.name for table in record.tables]
+    if not names:
+        fix = f"What is held: lotterybench info {key}"
+        raise BadInput(f"table '{name}' of {key}", "no table of this paper's results is held", fix)
     if name not in names:
         raise BadInput(f"table '{name}' of {key}", "there is no such table", did_you_mean(name, names))
     return read(named(record, name), record, tables_folder())

@@ -19,7 +19,8 @@ from benchmark.harness.executors.executor import Executor, InProcess, WorkOrder,
 from benchmark.harness.executors.local import Local
 from benchmark.harness.executors.profile import Profile, load_profile
 from benchmark.harness.executors.slurm import Slurm
-from benchmark.planning.plan import Narrowed, PlannedJob, Shard, speed_from
+from benchmark.planning.narrowed import Narrowed
+from benchmark.planning.plan import PlannedJob, Shard, speed_from
 from benchmark.planning.priority import Wanted
 from benchmark.planning.select import (
     Selection,
@@ -31,7 +32,7 @@ from benchmark.planning.select import (
     with_data,
 )
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import cells_of, density_text
+from benchmark.protocols.cells import density_text
 from benchmark.records.store import Store
 from benchmark.utils.errors import EXIT_DEVIATION, EXIT_USAGE, BadInput, EnvironmentProblem
 
@@ -71,6 +72,9 @@ class Execution:
         """From the values of the options. Raises BadInput for those that do not go together or cannot be read."""
         if profile and executor != "slurm":
             raise BadInput("--profile", f"means nothing to --executor {executor}", "Add --executor slurm")
+        if wait and executor != "slurm":
+            cause = f"--executor {executor} waits in any case"
+            raise BadInput("--wait", cause, "Leave it out, or add --executor slurm")
         if executor == "slurm" and profile is None:
             raise BadInput("--executor slurm", "has no profile", "Give --profile FILE, see docs/scaling.md")
         return Execution(
@@ -169,8 +173,11 @@ class RunOptions:
         if self.bought is not None:
             click.echo("So nothing is measured. More time, or data that is not here, may buy some.")
             return
-        cells = sum(len(cells_of(protocol, method)) for protocol, method in selection)
-        click.echo(f"Nothing is missing: every selected cell has a record ({cells:,}).")
+        if self.execution.wanted or self.execution.shard:
+            click.echo("Nothing is missing of what was asked for.")
+        else:
+            cells = self.execution.narrowed.count(selection)
+            click.echo(f"Nothing is missing: every selected cell has a record ({cells:,}).")
         click.echo("What they say: lotterybench score, lotterybench report")
 
     @property

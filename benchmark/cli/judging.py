@@ -27,7 +27,7 @@ SHOWN_NEEDS = 20
 @json_option
 @without_gc
 def score(results: Path, every: bool, as_json: bool) -> None:
-    """Decide every published claim from the records. Exit code 1 if any deviates, 2 if nothing is measured.
+    """Decide every published claim from the records.
 
     Shows what matters in 20 lines: claims that do not hold, that the last run changed, that hold, that are nearest to
     a verdict. --all lists every claim with what was published and measured, as --json does.
@@ -37,24 +37,29 @@ def score(results: Path, every: bool, as_json: bool) -> None:
       lotterybench score
       lotterybench score --all
       lotterybench score --results /tmp/mine --json
+
+    \b
+    Exit codes: 0 all that is measured holds or is open, 1 a measured claim deviates or is contradicted,
+    2 no record was read. Claims of arithmetic alone, which need no record, are shown and set no code.
     """
     from benchmark import protocols
     from benchmark.claims import verdicts
+    from benchmark.claims.observations import Observations
     from benchmark.cli.verdicts import show_every_verdict, show_what_matters
     from benchmark.planning.select import existing_results
 
     store = existing_results(results)
-    decisions = verdicts.decide(store, protocols.load_all())
+    seen = {protocol.id: Observations(protocol, store.records(protocol)) for protocol in protocols.load_all()}
+    decisions = verdicts.decide_all(seen)
     if as_json:
         click.echo(json.dumps(verdicts.to_json(decisions), indent=1))
     elif every:
         show_every_verdict(decisions)
     else:
         show_what_matters(decisions, store)
-    found = {decision.verdict for decision in decisions}
-    if found <= {"not measured"}:
+    if not any(own.every_record for own in seen.values()):
         raise click.exceptions.Exit(EXIT_USAGE)
-    if found & {"deviates", "contradicted"}:
+    if {d.verdict for d in decisions if any(d.cells.values())} & {"deviates", "contradicted"}:
         raise click.exceptions.Exit(EXIT_DEVIATION)
 
 

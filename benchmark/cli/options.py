@@ -215,7 +215,7 @@ def execution_options(command: Callable[..., None]) -> Callable[..., None]:
         **options: object,
     ) -> None:
         from benchmark.cli.execution import Execution
-        from benchmark.planning.plan import Narrowed
+        from benchmark.planning.narrowed import Narrowed
 
         refuse_both(wanted, buy)
         narrowed = Narrowed.parse(seeds, levels)

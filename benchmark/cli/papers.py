@@ -82,13 +82,15 @@ def show_names() -> None:
     show_sentence("Ask for one: lotterybench info lth/lenet-mnist, lotterybench info grasp --table table-2")
 
 
-def show_paper(key: str, table: str | None, limit: int, as_json: bool) -> None:
-    """The published record of one paper, or of it one table. Raises BadInput for an unknown key or table.
+def show_paper(key: str, table: str | None, limit: int, as_json: bool, as_yaml: bool = False) -> None:
+    """The published record of one paper, or of it one table. Raises BadInput for an unknown key or table, or `as_yaml`.
 
     `limit`: rows of a table that are printed, 0 for all. JSON is always complete.
     """
     if key not in published.available():
         raise BadInput(f"'{key}'", "is neither a protocol nor a paper", _meant(key))
+    if as_yaml:
+        raise BadInput("--yaml", f"'{key}' is a paper, and only a protocol is one document", "Name one, or take --json")
     paper, record = published.load(key), published.load_record(key)
     tables = [t for t in record.tables if table in (None, t.name)]
     if as_json:
@@ -109,7 +111,8 @@ def _meant(key: str) -> str:
     having.sort(key=lambda protocol: sum(protocol.pruning.layer_sizes.values()))
     if having:
         return f"{key} is a method of {some_of([p.id for p in having])}: lotterybench info {having[0].id}"
-    return did_you_mean(key, [*published.available(), *protocols.available()])
+    known = did_you_mean(key, [*published.available(), *protocols.available()])
+    return f"{known}; `lotterybench list --all` shows all"
 
 
 def _document(paper: Published, record: ResultTables, tables: Sequence[ResultTable]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def info(name: str | None, table: str | None, rows: int, as_json: bool, as_yaml:
         show_names()
         return
     if "/" not in name and not name.endswith((".yaml", ".yml")):
-        show_paper(name, table, rows, as_json)
+        show_paper(name, table, rows, as_json, as_yaml)
         return
     if table is not None:
         raise BadInput(f"--table {table}", f"'{name}' is a protocol, which has no tables", "Name a paper")
@@ -176,7 +176,8 @@ def plan_(  # noqa: PLR0913, PLR0917 - one for each option
     from benchmark.cli.outlook import Outlook, nothing_words, say_left_out, show_order, show_plan, show_purchases
     from benchmark.cli.selection import chosen
     from benchmark.cli.terminal import step_progress, unit_of
-    from benchmark.planning.plan import Narrowed, Shard
+    from benchmark.planning.narrowed import Narrowed
+    from benchmark.planning.plan import Shard
     from benchmark.planning.select import (
         batches_for,
         begun_first,

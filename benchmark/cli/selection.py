@@ -63,6 +63,8 @@ def settings_of(given: Sequence[str], files: Mapping[str, Path]) -> dict[str, st
         if name in values:
             raise BadInput(f"--set {text}", f"{name} is given twice", "Run once for each value")
         values[name] = value
+    if values and not files:
+        raise BadInput(f"--set {given[0]}", "no --plugin is given that it could set", "Add --plugin FILE")
     if values and len(files) != 1:
         raise BadInput("--set", f"there are {len(files)} plugins", "Give exactly one --plugin with --set")
     return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,7 +19,6 @@ from benchmark.protocols.cells import (
     Cell,
     Priority,
     cells_of,
-    is_chain,
     learning_steps,
     method_names,
     shares_work,
@@ -235,47 +233,10 @@ def sources_first(planned: Sequence[PlannedJob]) -> list[PlannedJob]:
 def only_recorded(planned: Sequence[PlannedJob], store: Store) -> list[PlannedJob]:
     """The part of a plan whose cells have a finished record in `store`: what can be checked against it."""
     own = [(item, [c for c in item.job.cells if _finished(store, item.job.protocol, c)]) for item in planned]
-    return [kept for item, cells in own if (kept := _with_cells(item, cells))]
+    return [kept for item, cells in own if (kept := with_cells(item, cells))]
 
 
-@dataclass(frozen=True)
-class Narrowed:
-    """Seeds and levels that are wanted; None for all. Of a chain, the levels before a wanted one are needed too."""
-
-    seeds: frozenset[int] | None = None
-    levels: frozenset[int] | None = None
-
-    @classmethod
-    def parse(cls, seeds: str | None, levels: str | None) -> Self:
-        """From text such as `0,2-4`. Raises BadInput."""
-        return cls(*(None if text is None else _numbers(f, text) for f, text in (("seeds", seeds), ("levels", levels))))
-
-    def of(self, planned: Sequence[PlannedJob]) -> list[PlannedJob]:
-        """The part of a plan that is wanted; dense networks have level 0, and come with every level."""
-        return [
-            kept for item in planned if (kept := _with_cells(item, [c for c in item.job.cells if self._has(item, c)]))
-        ]
-
-    def _has(self, item: PlannedJob, cell: Cell) -> bool:
-        if self.seeds is not None and cell.seed not in self.seeds:
-            return False
-        if self.levels is None or cell.method == DENSE or cell.level in self.levels:
-            return True
-        return is_chain(item.job.protocol, cell.method) and cell.level < max(self.levels)
-
-
-def _numbers(flag: str, text: str) -> frozenset[int]:
-    found: set[int] = set()
-    for one in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", one)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last < first + 10_000:
-            raise BadInput(f"--{flag} {text}", "are no numbers", "Write for example 0,2-4")
-        found.update(range(first, last + 1))
-    return frozenset(found)
-
-
-def _with_cells(item: PlannedJob, cells: Sequence[Cell]) -> PlannedJob | None:
+def with_cells(item: PlannedJob, cells: Sequence[Cell]) -> PlannedJob | None:
     """A job with some of its cells, and its seconds in proportion; None without any."""
     if not cells:
         return None

@@ -13,7 +13,8 @@ from benchmark import protocols
 from benchmark.claims.observations import all_gathered
 from benchmark.planning.batching import Batch, costs_of, packed
 from benchmark.planning.cost import CostModel
-from benchmark.planning.plan import Narrowed, PlannedJob, Shard, only_recorded, part, plan
+from benchmark.planning.narrowed import Narrowed
+from benchmark.planning.plan import PlannedJob, Shard, only_recorded, part, plan
 from benchmark.planning.priority import Wanted, open_claims, status_of, wanted, wanted_methods
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, method_names, select, source_cells
@@ -144,8 +145,11 @@ def planned_for(  # noqa: PLR0913 - one for each choice of the command line
     """The unfinished jobs of a selection, in the order in which open claims want them.
 
     `wanted_for`: only what this claim, paper or method needs. `bought`: only these cells, in their order.
-    `like`: only cells that are finished in that folder. `narrowed`: only these seeds and levels.
+    `like`: only cells that are finished in that folder. `narrowed`: only these seeds and levels. Raises BadInput if
+    nothing that is selected has any of them.
     """
+    if narrowed:
+        narrowed.refuse_none(selection)
     protocols, store = protocols_in(selection), store.as_it_is()
     observations = all_gathered(protocols, [store])
     if wanted_for:

@@ -42,13 +42,13 @@ DISTRIBUTION = "lotterybench"
 OWN_PLUGINS = Path(__file__).resolve().parents[2] / "baselines"
 
 
-def source_digest(source: str | bytes) -> str:
+def source_digest(source: str | bytes, file: str = "<unknown>") -> str:
     """sha256 of the code of a file of this repository: its syntax tree without docstrings, comments and layout.
 
     So words may be mended after records were made. Code can read its own docstrings, so for anybody else's file this
-    is no identity: see `text_digest`.
+    is no identity: see `text_digest`. `file`: what an error of its syntax names.
     """
-    tree = ast.parse(source)
+    tree = ast.parse(source, file)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
@@ -111,7 +111,7 @@ def locate(name: str, plugins: Mapping[str, Path] | None = None, kind: str = "pr
     if plugins and name in plugins:
         path = plugins[name].resolve()
         source = read_plugin(path)
-        return PluginSource(path.stem, _digest(f"plugin {path}", source, own=False), path, source)
+        return PluginSource(path.stem, _digest(f"plugin {path}", source, path, own=False), path, source)
     return _from_entry_point(registered(name, kind), kind)
 
 
@@ -213,7 +213,7 @@ def _parsed(name: str, kind: str) -> tuple[ast.Module, str] | None:
 
 def _from_entry_point(point: EntryPoint, kind: str) -> PluginSource:
     package, file, readable = _file_of(point, kind)
-    digest = _digest(f"{kind} '{point.name}'", file.read_bytes(), own=package.parent == OWN_PLUGINS)
+    digest = _digest(f"{kind} '{point.name}'", file.read_bytes(), file, own=package.parent == OWN_PLUGINS)
     return PluginSource(point.name, digest, package, b"", point.value, readable)
 
 
@@ -237,13 +237,14 @@ def _file_of(point: EntryPoint, kind: str = "pruner") -> tuple[Path, Path, tuple
 
 def same_code(name: str, source: bytes) -> bool:
     """Whether the registered pruner of a name has the code of `source`, words aside. Raises BadPruner."""
-    own = _file_of(registered(name))[1].read_bytes()
-    return _digest(f"pruner '{name}'", own, own=True) == _digest(f"plugin '{name}'", source, own=True)
+    file = _file_of(registered(name))[1]
+    own = _digest(f"pruner '{name}'", file.read_bytes(), file, own=True)
+    return own == _digest(f"plugin '{name}'", source, Path(f"{name}.py"), own=True)
 
 
-def _digest(thing: str, source: bytes, own: bool) -> str:
+def _digest(thing: str, source: bytes, file: Path, own: bool) -> str:
     try:
-        code = source_digest(source)  # which also says whether it is Python
+        code = source_digest(source, str(file))  # which also says whether it is Python
         return code if own else text_digest(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadPruner(thing, f"cannot be imported ({type(error).__name__}: {error})", "Correct the file") from error

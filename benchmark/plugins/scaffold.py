@@ -63,7 +63,9 @@ def write_pruner(name: str, parent: Path, kind: Kind) -> list[Path]:
 def refuse_name(name: str) -> None:
     """Raise BadInput unless `name` can be a module, a method, and nobody else's."""
     thing = f"'{name}'"
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise BadInput(thing, "is a Python keyword", f"Choose another name, such as {name.lower()}_pruner")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise BadInput(thing, "cannot name a pruner", "Use small letters, digits and _, as in my_method")
     if name in names():
         raise BadInput(thing, "a pruner of this name is registered", "Choose another name")

@@ -258,9 +258,14 @@ def parse(document: Any, name: str) -> Protocol:
     """Validate a parsed YAML document. Raises BadInput naming file, field, cause and fix."""
     if not isinstance(document, dict):
         raise BadInput(name, "a protocol is a mapping of fields", "See benchmark/protocols for examples")
-    for field in ("recipe", "evaluation"):
-        if field not in document and document.get("measures", "trained-networks") == "trained-networks":
-            raise BadInput(f"{name}: {field}", "Field required; only measures: masks trains nothing", "Add the field")
+    missing = [field.alias or key for key, field in Protocol.model_fields.items() if field.is_required()]
+    trained = () if document.get("measures", "trained-networks") != "trained-networks" else ("recipe", "evaluation")
+    missing = [field for field in (*missing, *trained) if field not in document]
+    if len(missing) > 1:
+        fix = "Add them, or take them from another: extends: PROTOCOL (lotterybench info PROTOCOL --yaml shows them)"
+        raise BadInput(name, f"fields are missing: {', '.join(missing)}", fix)
+    for field in set(missing).intersection(trained):
+        raise BadInput(f"{name}: {field}", "Field required; only measures: masks trains nothing", "Add the field")
     try:
         return Protocol.model_validate_json(json.dumps(document))
     except ValidationError as error:
@@ -269,6 +274,8 @@ def parse(document: Any, name: str) -> Protocol:
 
 def load_file(path: Path) -> Protocol:
     """Read one protocol file. Raises BadInput."""
+    if not path.exists():
+        raise BadInput(str(path), "there is no such file", "Correct the path, or name a protocol by its id")
     protocol = with_sources(parse(read_document(path), str(path)), path)
     if not path.is_relative_to(protocols_folder()):
         protocol._path = path

@@ -76,12 +76,15 @@ NAMED = 5  # known names that an error lists
 
 
 def did_you_mean(wrong: str, known: list[str]) -> str:
-    """A fix sentence that offers the nearest known name, then all of them, or the nearest and how many there are."""
+    """A fix sentence that offers the nearest known name, capitals or not, then all of them, or the nearest and how many
+    there are."""
     from difflib import get_close_matches
 
-    near = get_close_matches(wrong, known, n=1, cutoff=0.5)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    return f"{hint}Known: {some_of(sorted(known), get_close_matches(wrong, sorted(known), n=NAMED, cutoff=0.0))}"
+    folded = {name.casefold(): name for name in sorted(known)}
+    likest = get_close_matches(wrong.casefold(), folded, n=1, cutoff=0.5)
+    hint = f"Did you mean '{folded[likest[0]]}'? " if likest else ""
+    near = [folded[name] for name in get_close_matches(wrong.casefold(), folded, n=NAMED, cutoff=0.0)]
+    return f"{hint}Known: {some_of(sorted(known), near)}"
 
 
 def some_of(names: list[str], first: list[str] | None = None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import Outcome, fill
 from click.testing import CliRunner
 
 from benchmark.claims.evidence import Verdict
@@ -48,8 +49,23 @@ def test_power_gives_each_statement_a_line(tmp_path: Path) -> None:
 
 
 def test_a_deviation_is_exit_code_1() -> None:
-    """LTH's Conv-6 has another share of its weights in linear layers than printed, which no record can change."""
+    """Committed records decide some claims against what was published."""
     done = CliRunner().invoke(cli, ["score", *RESULTS, "--json"])
     verdicts = {decision["claim"]: decision["verdict"] for decision in json.loads(done.stdout)}
     assert verdicts["lth-26-conv6"] == "contradicted"
     assert done.exit_code == 1
+
+
+def test_without_a_record_nothing_is_measured_whatever_arithmetic_says(tmp_path: Path) -> None:
+    """Three claims on the size of networks need no run: they are shown, and the exit code is that of an empty folder.
+
+    With a first record, of a protocol of which no claim is decided, it is 0: arithmetic alone sets no code.
+    """
+    done = CliRunner().invoke(cli, ["score", "--results", str(tmp_path)])
+    assert "lth-26-conv6  contradicted" in done.stdout
+    assert done.exit_code == 2
+    protocol, store = load("mnist1d/mlp"), Store(tmp_path)
+    fill(store, protocol, lambda cell: Outcome(60.0 + cell.seed, 2), ["dense"])
+    done = CliRunner().invoke(cli, ["score", "--results", str(tmp_path)])
+    assert "lth-26-conv6  contradicted" in done.stdout
+    assert done.exit_code == 0, done.stdout

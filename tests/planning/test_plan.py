@@ -9,7 +9,8 @@ import pytest
 from benchmark.harness.harness import Harness, Settings
 from benchmark.planning.batching import estimate, packed
 from benchmark.planning.cost import CostModel
-from benchmark.planning.plan import Job, Narrowed, PlannedJob, jobs, only_recorded, plan
+from benchmark.planning.narrowed import Narrowed
+from benchmark.planning.plan import Job, PlannedJob, jobs, only_recorded, plan
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import Cell, cells_of, method_names, select, train_steps
 from benchmark.records.store import Store
@@ -62,9 +63,39 @@ def test_seeds_and_levels_narrow_a_plan_and_chains_keep_what_they_need(tmp_path:
     assert sum(item.seconds for item in found) < sum(item.seconds for item in planned)
     assert Narrowed.parse(None, None).of(planned) == planned
     assert Narrowed.parse("0,2-4", None).seeds == {0, 2, 3, 4}
-    for text in ("", "a", "3-1", "-1", "0-99999999"):
+    for text in ("", "a", "-1", "0-99999999"):
         with pytest.raises(BadInput, match="are no numbers"):
             Narrowed.parse(text, None)
+    with pytest.raises(BadInput, match=r"5-1 runs backwards\. Write 1-5"):
+        Narrowed.parse(None, "0,5-1")
+
+
+def test_seeds_and_levels_that_nothing_selected_has_are_refused_with_what_there_is(tiny_protocol: Protocol) -> None:
+    """LTH's LeNet has seeds 10 to 19, and of the dense network 40 more; tiny has seeds 0 and 1, levels 1 to 4."""
+    lenet = load("lth/lenet-mnist")
+    everything = select([lenet], [])
+    words = r"--seeds 3,98-99: lth/lenet-mnist has seeds 10 to 19 \(dense 20 to 59\)\."
+    with pytest.raises(BadInput, match=words):
+        Narrowed.parse("98,99,3", None).refuse_none(everything)
+    with pytest.raises(BadInput, match=r"--seeds 25: lth/lenet-mnist has seeds 10 to 19\."):
+        Narrowed.parse("25", None).refuse_none([(lenet, "imp")])
+    with pytest.raises(BadInput, match=r"--seeds 9: lth/lenet-mnist has seeds 10 to 59\."):
+        Narrowed.parse("9", None).refuse_none([(lenet, "dense")])
+    last = len(lenet.level_table) - 1
+    with pytest.raises(BadInput, match=rf"--levels 999: lth/lenet-mnist has levels 0 to {last}\."):
+        Narrowed.parse(None, "999").refuse_none(everything)
+    both = [*everything, *select([tiny_protocol], [])]
+    for seeds, levels in (("10", None), ("0", None), ("25", None), (None, "4"), (None, "0")):
+        Narrowed.parse(seeds, levels).refuse_none(both)
+    with pytest.raises(BadInput, match=r"has seeds 10 to 19.*; .* has seeds 0 to 1"):
+        Narrowed.parse("2", None).refuse_none(both)
+
+
+def test_what_was_narrowed_is_counted(tiny_protocol: Protocol) -> None:
+    """By hand: two seeds of a dense network and of level 3 of `random`; of the chain, levels 1 to 3 of one seed."""
+    pairs = [(tiny_protocol, method) for method in ("dense", "random", "imp")]
+    assert Narrowed.parse("1", "3").count(pairs) == 1 + 1 + 3
+    assert Narrowed.parse(None, "3").count(pairs) == 2 * (1 + 1 + 3)
 
 
 def test_recorded_cells_leave_the_plan(tmp_path: Path, tiny_protocol: Protocol) -> None:

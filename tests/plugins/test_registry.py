@@ -13,7 +13,7 @@ import baselines.snip
 from baselines.snip import Snip
 from benchmark.plugins import registry
 from benchmark.plugins.load import find, from_file
-from benchmark.plugins.registry import names, source_digest, text_digest
+from benchmark.plugins.registry import locate, names, source_digest, text_digest
 from benchmark.utils.errors import BadInput, BadPruner
 
 GOOD = '''
@@ -71,7 +71,7 @@ def test_parameters_that_do_not_fit(tmp_path: Path, parameters: dict[str, object
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("def f(:", "SyntaxError"),
+        ("def f(:", "SyntaxError: invalid syntax (mine.py, line 1)"),
         ("import nothing_of_this_name", "ModuleNotFoundError"),
         ("raise SystemExit(3)", "SystemExit"),
         ("x = 1", "defines 0 pruner classes"),
@@ -87,6 +87,13 @@ def test_files_that_are_no_plugin(tmp_path: Path, text: str, cause: str) -> None
         from_file(path)
     assert cause in caught.value.cause
     assert "mine" in caught.value.thing
+
+
+def test_an_error_of_syntax_names_the_file_that_was_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def f(:")
+    with pytest.raises(BadPruner, match=r"SyntaxError: invalid syntax \(mine\.py, line 1\)"):
+        locate("mine", {"mine": path})
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

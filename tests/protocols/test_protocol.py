@@ -125,6 +125,14 @@ def test_a_missing_field_is_named(document: Document, missing: str) -> None:
     assert (caught.value.thing, caught.value.fix) == (f"f.yaml: {missing}", "Add the field")
 
 
+def test_all_missing_fields_are_named_at_once(document: Document) -> None:
+    """An author who begins with four lines is not told of one field at a time."""
+    for field in ("schema", "recipe", "seeds"):
+        del document[field]
+    with pytest.raises(BadInput, match=r"^mine: fields are missing: schema, seeds, recipe\. Add them.* extends: "):
+        parse(document, "mine")
+
+
 @pytest.mark.parametrize("whole", [None, [], "text", 3])
 def test_a_protocol_is_a_mapping(whole: Any) -> None:
     with pytest.raises(BadInput, match="mapping of fields"):
