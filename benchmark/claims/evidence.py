@@ -24,7 +24,8 @@ class Item:
     """One tested quantity: it must lie between `low` and `high`.
 
     `fixed_se`: the part of the standard error that more seeds cannot lower. `measured`: the mean to print beside a
-    difference from a published value. `unit`: of numbers of analyses, whose scale says none.
+    difference from a published value. `unit`: of numbers of analyses, whose scale says none. `is_level`: whether it is
+    such a number, or an accuracy, itself, held against a bound, and no difference.
     """
 
     where: str
@@ -34,6 +35,7 @@ class Item:
     fixed_se: float = 0.0
     measured: float | None = None
     unit: str = ""
+    is_level: bool = False
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two-sided 1 - alpha t interval."""

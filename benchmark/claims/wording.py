@@ -101,16 +101,26 @@ def window_on_scale(item: Item, scale: Scale, protocol: Protocol) -> str:
         return bracket(protocol, low, high)
     if scale == "percent":
         return f"{number(low, 1)} to {number(high, 1)} %"
-    if scale == "analysed":
-        unit = f" {item.unit}" if item.unit else ""
-        if not math.isfinite(low):
-            return f"less than {figures(high)}{unit}"
-        return (f"{figures(low)} to {figures(high)}" if math.isfinite(high) else f"more than {figures(low)}") + unit
+    if scale == "analysed" or item.is_level:
+        return f"{_between(figures(low), figures(high), low, high)}{_unit(item, item.is_level)}"
     if scale == "decades":
         return f"{number(low, sign=True)} to {number(high, sign=True)} decades"
     fixed = {"share": "more than half of the seeds", "log10": f"below 10^{number(high, 0)}"}
-    between = f"{number(low)} to {number(high)}"
-    return fixed.get(scale) or (between if math.isfinite(high) else f"more than {number(low)}")
+    return fixed.get(scale) or _between(number(low), number(high), low, high)
+
+
+def _between(least: str, most: str, low: float, high: float) -> str:
+    """A window in words, from its ends as text; an infinite one is not named."""
+    if not math.isfinite(low):
+        return f"less than {most}"
+    return f"{least} to {most}" if math.isfinite(high) else f"more than {least}"
+
+
+def _unit(item: Item, level: bool) -> str:
+    """The unit of an item's numbers: of percentages `%`, but of their differences (`level` false) percentage points."""
+    if item.unit == "percent":
+        return " %" if level else " percentage points"
+    return f" {item.unit}" if item.unit else ""
 
 
 IDENTICAL = "identical in all seeds"
@@ -126,6 +136,9 @@ def value_on_scale(item: Item, scale: Scale, alpha: float) -> str:  # noqa: PLR0
         return f"{number(mean, 1)} %" if scale == "percent" else f"error 10^{number(mean, 1)}"
     if scale == "log-ratio":
         return f"ratio {number(math.exp(mean))}{_bounds(item, number(_exp(low)), number(_exp(high)))}"
+    if item.is_level:
+        form = figures if scale == "analysed" else number
+        return f"{form(mean)}{_unit(item, level=True)}{_bounds(item, form(low), form(high))}"
     if scale == "analysed":
         return _analysed(item, low, high)
     bounds = _bounds(item, number(low, sign=True), number(high, sign=True))
@@ -143,10 +156,10 @@ def _bounds(item: Item, low: str, high: str) -> str:
 
 
 def _analysed(item: Item, low: float, high: float) -> str:
-    unit = f" {item.unit}" if item.unit else ""
     bounds = _bounds(item, figures(low, sign=True), figures(high, sign=True))
-    text = f"{figures(item.estimate.mean, sign=True)}{unit}{bounds}"
-    return text if item.measured is None else f"{figures(item.measured)}, off by {text}"
+    text = f"{figures(item.estimate.mean, sign=True)}{_unit(item, level=False)}{bounds}"
+    measured_unit = " %" if item.unit == "percent" else ""
+    return text if item.measured is None else f"{figures(item.measured)}{measured_unit}, off by {text}"
 
 
 def _exp(x: float) -> float:

@@ -117,7 +117,8 @@ def _number(measured: str) -> str:
     interval."""
     text = measured.partition(": ")[2] or measured
     if "off by" in text:
-        text = text.replace(" points", "").replace(" decades", "")
+        for unit in (" percentage points", " points", " decades"):
+            text = text.replace(unit, "")
     return text.partition("]")[0] + "]" if "]" in text else text.partition(" at ")[0]
 
 

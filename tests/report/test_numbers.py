@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmark.claims import statistics
 from benchmark.claims.evidence import Item, Scale
-from benchmark.claims.wording import MINUS, value_on_scale
+from benchmark.claims.wording import MINUS, value_on_scale, window_on_scale
+from benchmark.protocols import load
 from benchmark.report.analysis_tables import spread_of
 from benchmark.report.board.protocol_pages import percent_text
 
+MNIST1D = load("mnist1d/mlp")
 BOARD = Path(__file__).parents[2] / "docs" / "board"
 
 
@@ -50,6 +54,31 @@ def test_where_all_seeds_agree_no_interval_of_the_grid_is_printed(scale: Scale, 
     assert statistics.difference(same, constant).identical
     assert not statistics.difference(same, known).identical, "the interval is the published one"
     assert "[" in value_on_scale(item(1.9, 2.0, 2.1), scale, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("scale", "unit", "words"),
+    [
+        ("points", "percent", "93.00 % [90.52, 95.48]; needs more than 99 %"),
+        ("analysed", "percent", "93 % [90.52, 95.48]; needs more than 99 %"),
+        ("analysed", "dB", "93 dB [90.52, 95.48]; needs more than 99 dB"),
+    ],
+)
+def test_what_is_held_against_a_bound_is_printed_as_what_it_is(scale: Scale, unit: str, words: str) -> None:
+    """No sign, and no points: 92, 93 and 94 have a standard error of 1 / sqrt(3), and t is 4.303 at 2 degrees."""
+    level = Item("", statistics.estimate([92.0, 93.0, 94.0]), 99.0, math.inf, unit=unit, is_level=True)
+    assert f"{value_on_scale(level, scale, 0.05)}; needs {window_on_scale(level, scale, MNIST1D)}" == words
+    below = replace(level, low=-math.inf, high=99.0)
+    assert window_on_scale(below, scale, MNIST1D).startswith("less than 99 ")
+
+
+def test_a_difference_of_percentages_is_one_of_percentage_points() -> None:
+    gap = Item("", statistics.estimate([4.0, 5.0, 6.0]), -1.0, 1.0, measured=8.0, unit="percent")
+    assert value_on_scale(gap, "analysed", 0.05) == "8 %, off by +5 percentage points [+2.516, +7.484]"
+    assert window_on_scale(gap, "analysed", MNIST1D) == f"{MINUS}1 to 1 percentage points"
+    paired = replace(gap, measured=None, high=math.inf)
+    assert value_on_scale(paired, "analysed", 0.05).startswith("+5 percentage points [")
+    assert window_on_scale(paired, "analysed", MNIST1D) == f"more than {MINUS}1 percentage points"
 
 
 @pytest.mark.parametrize(

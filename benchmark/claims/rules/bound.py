@@ -48,16 +48,17 @@ class Bound(Rule):
         """The mean at each level."""
         low = -math.inf if self.above is None else self.above
         high = math.inf if self.below is None else self.below
+        unit = self.unit(observations) if self.is_analysed else "percent"
         found = []
         for point in self.of.cells:
             values = values_by_seed(observations, self.metric, point, seeds)
             here = statistics.estimate(values, observations.resolution(self.metric))
-            found.append(Item(where(observations, [point]), here, low, high, unit=self.unit(observations)))
+            found.append(Item(where(observations, [point]), here, low, high, unit=unit, is_level=True))
         return tuple(found)
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
         sides = [f"{word} {figures(bound)}" for word, bound in (("above", self.above), ("below", self.below))
                  if bound is not None]  # fmt: skip
-        unit = f" {self.unit_words}" if self.unit_words else ""
+        unit = f" {'%' if self.unit_words == 'percent' else self.unit_words}" if self.unit_words else ""
         return f"{self.metric_name} of {points_text(protocol, self.of)} is {' and '.join(sides)}{unit}"
