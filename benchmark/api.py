@@ -23,7 +23,7 @@ from benchmark.protocols.recipe import Recipe
 from benchmark.pruning.interface import Cost, MaskLearner, Masks, Network, Plugin, Pruner, Scores, ScoringRound
 from benchmark.pruning.topk import keep_top
 from benchmark.training.hooks import CountsLeft, GathersScores, Hook, MovingMasks, Run
-from benchmark.training.learner import Learner, annealed, event_steps, highest, straight_through
+from benchmark.training.learner import Learner, annealed, cut_steps, event_steps, highest, straight_through
 from benchmark.utils.errors import BadInput
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "annealed",
     "bias_of",
     "copied",
+    "cut_steps",
     "event_steps",
     "filled",
     "highest",

@@ -77,12 +77,29 @@ class Learner(Hook, Plugin):
         return highest(self.ranking(scores, left), self.target)
 
 
-def highest(scores: Scored, counts: Mapping[tuple[str, ...], int]) -> dict[str, Tensor]:
-    """Boolean masks with exactly `counts[names]` weights in each group of tensors that share a budget."""
+def highest(
+    scores: Scored, counts: Mapping[tuple[str, ...], int], ties: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """Boolean masks with exactly `counts[names]` weights in each group of tensors that share a budget.
+
+    Of equal scores the first stay, or those that `ties` draws. Scores that were clipped to a bound are equal by the
+    thousand: there the first would be the first layer's.
+    """
     found: dict[str, Tensor] = {}
     for names, count in counts.items():
-        found.update(zip(names, keep_top([scores[name] for name in names], count), strict=True))
+        parts = [scores[name] for name in names]
+        kept = keep_top(parts, count) if ties is None else _top_in_random_order(parts, count, ties)
+        found.update(zip(names, kept, strict=True))
     return found
+
+
+def _top_in_random_order(parts: Sequence[Tensor], count: int, rng: torch.Generator) -> list[Tensor]:
+    whole = torch.cat([part.detach().flatten() for part in parts])
+    order = torch.randperm(len(whole), generator=rng, device=rng.device).to(whole.device)
+    kept = torch.empty_like(whole, dtype=torch.bool)
+    kept[order] = keep_top([whole[order]], count)[0]
+    split = torch.split(kept, [part.numel() for part in parts])
+    return [part.reshape(like.shape) for part, like in zip(split, parts, strict=True)]
 
 
 def annealed(size: int, count: int, share: float) -> int:
@@ -93,6 +110,17 @@ def annealed(size: int, count: int, share: float) -> int:
 def event_steps(last: int, every: int) -> tuple[int, ...]:
     """Every so many updates, and after the last one."""
     return (*range(every, last, every), last)
+
+
+def cut_steps(last: int, updates_per_epoch: int, every: int, from_start: bool = False) -> tuple[int, ...]:
+    """Updates before which a mask that shrinks is cut: every so many epochs, and never after the last update, so that
+    scores are trained at the density that is asked for.
+
+    `from_start`: from the first epoch on; otherwise from the one after `every` of them. Where a training is too short
+    for that, it is cut before it begins.
+    """
+    epochs = -(-last // updates_per_epoch)
+    return tuple(epoch * updates_per_epoch for epoch in range(0 if from_start else every, epochs, every)) or (0,)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -37,7 +37,7 @@ from benchmark.training.replicas import Outcome
 from benchmark.utils import strict_yaml
 from benchmark.utils.errors import NeedFailed
 
-LEARNERS = ("edge-popup", "gem-miner", "oes")
+LEARNERS = ("edge-popup", "edge-popup-annealed", "gem-miner", "oes")
 INITIAL = {"rounds": 1, "scores": "initial", "restart": 0}
 TRAINED = {"rounds": 1, "scores": "trained", "restart": 0}
 HOOKS: dict[str, dict[str, Any]] = {

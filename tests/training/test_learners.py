@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from baselines.edge_popup import EdgePopup
+from baselines.edge_popup_annealed import EdgePopupAnnealed
 from baselines.gem_miner import GemMiner
 from benchmark.api import Learner, Run, highest, straight_through
 from benchmark.training.checkpoint import CheckpointFile
+from benchmark.training.learner import cut_steps
 from benchmark.training.loop import Placement, train
 from benchmark.training.replicas import Outcome, Replica
 from benchmark.utils.errors import BadInput
@@ -57,13 +59,15 @@ def make_of(kind: str) -> Make:
         "global": (EdgePopup, GLOBAL),
         "gradual": (lambda: EdgePopup(gradual=1), GLOBAL),
         "regularised": (lambda: EdgePopup(gradual=1, penalty=1e-3), GLOBAL),
+        "annealed": (lambda: EdgePopupAnnealed(from_start=True), GLOBAL),
+        "stepped": (lambda: EdgePopupAnnealed(penalty=1e-3), GLOBAL),
         "gem-miner": (lambda: GemMiner(period=1, penalty=1e-3), GLOBAL),
     }
     learner, target = made[kind]
     return lambda: told(learner(), target)
 
 
-LADDER = ["edge-popup", "global", "gradual", "regularised", "gem-miner"]
+LADDER = ["edge-popup", "global", "gradual", "regularised", "annealed", "stepped", "gem-miner"]
 
 
 def test_a_straight_through_step_by_hand() -> None:
@@ -110,21 +114,28 @@ def slow_reference(kind: str, steps: int) -> tuple[dict[str, Tensor], dict[str, 
     groups = {"edge-popup": LAYERWISE}.get(kind, GLOBAL)
     total, dead = sum(SIZES.values()), {n: torch.zeros_like(s, dtype=torch.bool) for n, s in scores.items()}
     velocity = {n: torch.zeros_like(s) for n, s in scores.items()}
-    strength = 1e-3 if kind in ("regularised", "gem-miner") else 0.0
+    strength = 1e-3 if kind in ("regularised", "stepped", "gem-miner") else 0.0
+    cuts = {"annealed": [0, 7, 14, 21, 28], "stepped": [7, 14, 21, 28], "gem-miner": [7, 14, 21, 28]}.get(kind, [])
 
     def counted(step: int) -> dict[tuple[str, ...], int]:
         events = [e for e in [*range(per_epoch, 30, per_epoch), 30] if e <= step]
         if kind in ("edge-popup", "global"):
             return dict(groups)
         share = events[-1] / 30 if events else 0.0
+        if cuts:
+            share = sum(cut <= step for cut in cuts) / len(cuts)
         return {
             names: round(total * (count / total) ** share) if share < 1 else count for names, count in groups.items()
         }
 
-    def best(values: Mapping[str, Tensor], counts: Mapping[tuple[str, ...], int]) -> dict[str, Tensor]:
+    def best(
+        values: Mapping[str, Tensor], counts: Mapping[tuple[str, ...], int], ties: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         chosen = {n: torch.zeros_like(v, dtype=torch.bool) for n, v in values.items()}
         for names, count in counts.items():
             places = [(float(v), n, i) for n in names for i, v in enumerate(values[n].flatten())]
+            if ties is not None:
+                places = [places[i] for i in torch.randperm(len(places), generator=ties)]
             for _, name, index in sorted(places, key=lambda place: -place[0])[:count]:
                 chosen[name].view(-1)[index] = True
         return chosen
@@ -150,8 +161,9 @@ def slow_reference(kind: str, steps: int) -> tuple[dict[str, Tensor], dict[str, 
             scores[name] = s - 0.1 * velocity[name]
             if kind == "gem-miner":
                 scores[name] = scores[name].clamp(0, 1)
-        if kind == "gem-miner" and ((done + 1) % per_epoch == 0 or done + 1 == 30):
-            kept = best({n: torch.where(dead[n], -1.0, s) for n, s in scores.items()}, counted(done + 1))
+        if kind == "gem-miner" and done + 1 in cuts:
+            rng = generators(0, done + 1)("ties")
+            kept = best({n: torch.where(dead[n], -1.0, s) for n, s in scores.items()}, counted(done + 1), rng)
             for n in NAMES:
                 dead[n] = ~kept[n]
                 scores[n], velocity[n] = scores[n] * kept[n], velocity[n] * kept[n]
@@ -211,29 +223,60 @@ def test_the_last_evaluation_is_of_the_recorded_mask() -> None:
     assert 0 < outcome.hook_facts["scores_above_half"] <= GLOBAL[NAMES]
 
 
+def scores_at_hand(scores: dict[str, Tensor]) -> Run:
+    """A run of nothing but scores, all of whose weights are left."""
+    masks = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    return Run(torch.nn.Identity(), masks, {}, cross_entropy, lambda: (torch.zeros(0), torch.zeros(0)),
+               lambda _: torch.Generator().manual_seed(5), scores)  # fmt: skip
+
+
 def test_gem_miner_freezes_by_equal_factors() -> None:
-    """1 - exp(-cT) of what is left goes every T epochs, c = ln(1/density) / E."""
+    """1 - exp(-cT) of what is left goes before each epoch but the first, c = ln(1/density) / (E - 1); then it learns on
+    (get_prune_rate of the released code)."""
     learner = told(GemMiner(period=1), GLOBAL)
     how = recipe_of(**SGD, steps=28)
     assert list(learner.when(how, 7)) == [7, 14, 21, 28]
     scores = {n: torch.rand(size) for n, size in SIZES.items()}
-    run = Run(torch.nn.Identity(), {n: torch.ones(size, dtype=torch.bool) for n, size in SIZES.items()}, {},
-              cross_entropy, lambda: (torch.zeros(0), torch.zeros(0)), lambda _: torch.Generator(), scores)  # fmt: skip
-    left, before = 320, 320.0
-    for step in (7, 14, 21, 28):
+    run = scores_at_hand(scores)
+    left = 320
+    for step in (7, 14, 21):
         learner.at(step, run)
         now = sum(int(m.sum()) for m in run.masks.values())
-        assert now / left == pytest.approx(2.718281828 ** -(log(1 / DENSITY) / 4), abs=0.01)
-        assert now < before
+        assert now / left == pytest.approx(2.718281828 ** -(log(1 / DENSITY) / 3), abs=0.01)
         for n in NAMES:
             scores[n].mul_(run.masks[n])
-        left, before = now, now
+        left = now
     assert left == GLOBAL[NAMES]
+    kept = {name: mask.clone() for name, mask in run.masks.items()}
+    learner.at(28, run)
+    assert all(torch.equal(kept[n], run.masks[n]) for n in NAMES), "nothing is frozen after the last update"
     ranks = learner.ranking(scores, run.masks)
     assert all(bool((ranks[n][run.masks[n]] >= 0).all() and (ranks[n][~run.masks[n]] < 0).all()) for n in NAMES)
 
 
-@pytest.mark.parametrize("kind", ["edge-popup", "gradual", "gem-miner"])
+def test_of_scores_clipped_to_0_any_may_be_frozen() -> None:
+    """Nine of ten are equal. By their order all of the first matrix would stay; drawn, each loses its share."""
+    sizes = {"first": 4000, "second": 1000}
+    learner = told(GemMiner(period=1), {("first", "second"): 2500})
+    learner.when(recipe_of(**SGD, steps=14), 7)
+    run = scores_at_hand({name: torch.cat([torch.zeros(size * 9 // 10), torch.ones(size // 10)])
+                          for name, size in sizes.items()})  # fmt: skip
+    learner.at(7, run)
+    shares = [float(run.masks[name][: sizes[name] * 9 // 10].float().mean()) for name in sizes]
+    assert sum(int(mask.sum()) for mask in run.masks.values()) == 2500
+    assert all(run.masks[name][sizes[name] * 9 // 10 :].all() for name in sizes), "what is not equal is not drawn"
+    assert shares == pytest.approx([4 / 9, 4 / 9], abs=4 * (4 / 9 * 5 / 9 / 900) ** 0.5)
+
+
+def test_cuts_leave_an_epoch_at_the_end() -> None:
+    assert cut_steps(150 * 391, 391, 5)[-1] == 145 * 391  # ResNet-20's ablation: 29 of them, of 150 epochs
+    assert len(cut_steps(150 * 391, 391, 5)) == 29
+    assert cut_steps(10 * 282, 282, 1, from_start=True) == tuple(282 * epoch for epoch in range(10))
+    assert cut_steps(1502, 40, 2)[-1] == 36 * 40  # 37.5 epochs
+    assert cut_steps(20, 10, 2) == (0,), "too short: at the asked density from the beginning"
+
+
+@pytest.mark.parametrize("kind", ["edge-popup", "gradual", "annealed", "gem-miner"])
 def test_it_goes_on_where_it_was_stopped(kind: str, tmp_path: Path) -> None:
     """After every evaluation, to the bit; events between are not repeated and not lost."""
     (whole,) = learned(make_of(kind))
@@ -282,7 +325,12 @@ def test_adam_and_portable_recipes_learn_by_torch() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: EdgePopup(gradual=-1), lambda: GemMiner(period=0), lambda: GemMiner(norm="l3")],  # type: ignore[arg-type]
+    [
+        lambda: EdgePopup(gradual=-1),
+        lambda: GemMiner(period=0),
+        lambda: GemMiner(norm="l3"),
+        lambda: EdgePopupAnnealed(every=0),
+    ],  # type: ignore[arg-type]
 )
 def test_bad_parameters_are_refused(make: Make) -> None:
     with pytest.raises(ValueError, match="below"):
