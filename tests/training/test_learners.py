@@ -328,9 +328,9 @@ def test_adam_and_portable_recipes_learn_by_torch() -> None:
     [
         lambda: EdgePopup(gradual=-1),
         lambda: GemMiner(period=0),
-        lambda: GemMiner(norm="l3"),
+        lambda: GemMiner(norm="l3"),  # type: ignore[arg-type]
         lambda: EdgePopupAnnealed(every=0),
-    ],  # type: ignore[arg-type]
+    ],
 )
 def test_bad_parameters_are_refused(make: Make) -> None:
     with pytest.raises(ValueError, match="below"):
