@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmark.analyses import digest_of, load_analysis
 from benchmark.networks import build, initial_state
 from benchmark.plugins.load import find
+from benchmark.plugins.registry import locate, source_digest
 from benchmark.protocols import Protocol, load_all, load_earlier
 from benchmark.protocols.cells import Cell, method_names
 from benchmark.pruning.masks import tensor_mask_digest as mask_digest
@@ -20,8 +25,9 @@ from benchmark.utils.seeding import stream
 
 ROOT = Path(__file__).parents[2]
 STORE = Store(ROOT / "results")
+CURRENT = {protocol.id: protocol for protocol in load_all()}
 PROTOCOLS = {
-    protocol.key: protocol for protocol in (*load_all(), *load_earlier()) if (STORE.root / protocol.key).exists()
+    protocol.key: protocol for protocol in (*CURRENT.values(), *load_earlier()) if (STORE.root / protocol.key).exists()
 }
 
 
@@ -47,14 +53,49 @@ def test_every_folder_of_records_has_its_document() -> None:
     assert folders <= set(PROTOCOLS)
 
 
-def test_records_come_from_the_pruners_as_they_are_now(committed: tuple[Protocol, list[Record]]) -> None:
-    _, records = committed
-    digests = {(r.method.pruner, r.method.pruner_digest) for r in records if r.method.pruner}
-    for pruner, digest in sorted(digests):
-        assert digest == find(str(pruner)).digest, (
-            f"the code of '{pruner}' changed after records of it were committed: "
-            "give the new code another name, or move its records away and measure them again"
-        )
+AGAIN = "changed after its records were committed: give it another name, or a new version and measure again"
+
+
+def named_code(protocol: Protocol, record: Record) -> Iterator[tuple[str, str, str]]:
+    """What a record says was run: a name, the digest in the record, and the digest of the code of that name now."""
+    method = record.method
+    if method.pruner:
+        yield f"pruner '{method.pruner}'", str(method.pruner_digest), find(method.pruner).digest
+    if method.hook:
+        yield f"hook '{method.hook.name}'", method.hook.digest, locate(method.hook.name, kind="hook").digest
+    if method.analysis:
+        yield f"analysis '{method.analysis.name}'", method.analysis.digest, analysis_digest(protocol, method.name)
+
+
+@cache
+def analysis_digest(protocol: Protocol, method: str) -> str:
+    """Of the code of an analysis, and of the plugins that it runs."""
+    return digest_of(load_analysis(protocol.analyses[method]))
+
+
+def test_records_come_from_the_code_as_it_is_now(committed: tuple[Protocol, list[Record]]) -> None:
+    """Those of a protocol's newest version. Of an earlier one, of the code as it was at the commit that they name."""
+    protocol, records = committed
+    newest = protocol.version == CURRENT[protocol.id].version
+    for what, recorded, now in sorted({found for record in records for found in named_code(protocol, record)}):
+        if newest:
+            assert recorded == now, f"the code of {what} {AGAIN}"
+        elif recorded != now and what.startswith("pruner"):
+            assert recorded in past_digests(what.split("'")[1]), (
+                f"{what} never had the digest that {protocol.key} names"
+            )
+
+
+@cache
+def past_digests(pruner: str) -> frozenset[str]:
+    """Of every state that a pruner's file was committed in; skips where the history is not there."""
+    path = f"baselines/{pruner.replace('-', '_')}.py"
+    run = partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, check=False)
+    commits = run(["git", "log", "--format=%H", "--", path]).stdout.split()
+    if len(commits) < 2:
+        pytest.skip(f"NOT TESTED: no history of {path} here")
+    texts = [run(["git", "show", f"{commit}:{path}"]).stdout for commit in commits]
+    return frozenset(source_digest(text) for text in texts if text)
 
 
 def test_a_records_curves_are_the_ones_it_was_written_with(committed: tuple[Protocol, list[Record]]) -> None:

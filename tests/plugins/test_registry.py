@@ -14,6 +14,8 @@ from baselines.snip import Snip
 from benchmark.plugins import registry
 from benchmark.plugins.load import find, from_file
 from benchmark.plugins.registry import locate, names, source_digest, text_digest
+from benchmark.protocols import load_all, load_earlier
+from benchmark.protocols.methods import MethodSpec
 from benchmark.utils.errors import BadInput, BadPruner
 
 GOOD = '''
@@ -44,6 +46,15 @@ def test_the_baselines_are_registered_as_plugins() -> None:
     found = find("snip")
     assert (found.kind, found.name) == (Snip, "snip")
     assert isinstance(found.make({}), Snip)
+
+
+def test_all_that_protocols_name_is_registered() -> None:
+    """A pruner, learner or hook whose entry point is missing would be noticed by whoever runs the protocol."""
+    for protocol in (*load_all(), *load_earlier()):
+        pruning = [spec for spec in protocol.methods.values() if isinstance(spec, MethodSpec)]
+        assert {spec.pruner for spec in pruning} <= set(names()), protocol.key
+        for hook in {spec.hook.name for spec in pruning if spec.hook}:
+            assert locate(hook, kind="hook").of_this_repository, protocol.key
 
 
 def test_an_unknown_pruner_comes_with_the_nearest() -> None:
