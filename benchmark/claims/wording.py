@@ -45,9 +45,15 @@ SHORT: dict[Metric, str] = {
 }
 
 
+ACRONYMS = frozenset({"psnr", "cka", "cca", "pwcca", "svcca"})
+
+
 def metric_words(metric: Metric) -> str:
-    """A metric in words; a number of an analysis by its own name."""
-    return METRICS.get(metric) or metric.partition("/")[2].replace("_", " ")
+    """A metric in words; a number of an analysis by its own name, acronyms in capitals."""
+    if (words := METRICS.get(metric)) is not None:
+        return words
+    names = metric.partition("/")[2].split("_")
+    return " ".join(name.upper() if name in ACRONYMS else name for name in names)
 
 
 def short_words(metric: Metric) -> str:

@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 
 from benchmark.report.analysis_curves import CurvePicture, Series
 from benchmark.report.figure import COLOURS
-from benchmark.report.svg import chart
+from benchmark.report.svg import chart, lowered
 
 WIDTH, ROW = 760, 20
 LEFT, RIGHT, TOP, BOTTOM = 64, 470, 60, 344
@@ -21,7 +21,7 @@ DASHES = (("", "6 4"), ("2 3", "9 3 2 3"))
 
 def curves_svg(protocol: str, picture: CurvePicture) -> str:
     """The picture, with its legend to the right; every line says its ends and its extreme when pointed at."""
-    words = f"{protocol}: {picture.title[:1].lower()}{picture.title[1:]}"
+    words = f"{protocol}: {lowered(picture.title)}"
     height = max(BOTTOM + 56, TOP + ROW * (len(picture.series) + (picture.left_out > 0)) + 24)
     axes = _Axes(picture)
     lines = [line for number, own in enumerate(picture.series) for line in _line(axes, number, own)]

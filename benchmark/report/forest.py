@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from benchmark.claims.evidence import UNDECIDED, Verdict
 from benchmark.claims.verdicts import CheckResult, Decision
+from benchmark.report.stated import is_own
 
 ORDER: tuple[Verdict, ...] = ("deviates", "contradicted", "reproduced", "inconclusive")
 """Rows by verdict: what does not hold first, what is open last."""
@@ -83,7 +84,7 @@ def _row(decision: Decision) -> ForestRow | None:
         two_sided=None not in check.bounds,
         check=number,
         checks=len(decision.checks),
-        own=decision.stated_by == "suite",
+        own=is_own(decision),
     )
 
 

@@ -12,12 +12,15 @@ from itertools import groupby
 from benchmark.claims.evidence import Verdict
 from benchmark.claims.wording import number
 from benchmark.report.forest import ForestRow
+from benchmark.report.stated import MARK, NOT_OF_THE_PAPER
 from benchmark.report.svg import FONT, svg
 
-WIDTH, ROW, HEAD, TOP = 1000, 24, 30, 92
-LEFT, RIGHT = 366, 606  # of the axis; claims stand to its left, what was published and measured to its right
-PUBLISHED, MEASURED = RIGHT + 14, RIGHT + 140
+WIDTH, ROW, HEAD, TOP = 1200, 24, 30, 106
+LEFT, RIGHT = 566, 796  # of the axis; claims stand to its left, what was published and measured to its right
+PUBLISHED, MEASURED = RIGHT + 14, RIGHT + 150
 REACH = 4.0  # margins on either side; what lies farther is drawn at the edge, as an arrow
+LABEL = "distance in margins"
+ARROW = "an arrow goes on beyond the axis"
 CHARACTER, BOLD = 6.6, 7.4  # width of an average one at 12 px, generous: fonts differ between machines
 
 TITLES: dict[Verdict, str] = {
@@ -31,7 +34,6 @@ FIXED = (
     f"{FONT}.b{{font-weight:600}}"
     ".t{font-size:16px;font-weight:600}.e{text-anchor:end}.m{text-anchor:middle}.i{fill:none;stroke-width:2}"
 )
-OWN = "°"  # behind the name of a statement of this suite
 
 
 def _colours(of: Mapping[str, str]) -> str:
@@ -50,7 +52,10 @@ def forest_svg(rows: Sequence[ForestRow]) -> str:
     bottom = TOP + HEAD * len(groups) + ROW * len(rows)
     y, lines = TOP, []
     for verdict, own in groups:
-        lines.append(f'<text class="b h {verdict}" x="16" y="{y + 21}">{TITLES[verdict]} ({len(own)})</text>')
+        asked = sum(row.own for row in own)
+        count = f"{len(own)}, {asked} of them {MARK}" if asked else str(len(own))
+        lines.append(f'<text class="b h {verdict}" x="16" y="{y + 21}">{TITLES[verdict]} ({count})</text>')
+        lines += _ticks(y + 21)  # again over each part: the picture is many screens high
         y += HEAD
         for row in own:
             lines += _row(row, y + ROW / 2)
@@ -70,7 +75,8 @@ def _heading() -> list[str]:
     y = TOP - 14
     return [
         '<text class="t" x="16" y="28">Published claims, measured again</text>',
-        f'<text class="f" x="{PUBLISHED}" y="28">{OWN} asked by this suite, not stated by the paper</text>',
+        f'<text class="f m" x="{_x(0)}" y="{y - 16}">{LABEL}</text>',
+        f'<text class="f" x="{PUBLISHED}" y="28">{MARK} {NOT_OF_THE_PAPER}</text>',
         '<text class="f" x="16" y="48">Dot and bar: mean and 95 % interval. Shaded: where the claim holds, in margins '
         "that were fixed before the first run.</text>",
         f'<text class="f" x="16" y="{y}">claim</text>',
@@ -95,13 +101,13 @@ def _bands(groups: Sequence[tuple[Verdict, Sequence[ForestRow]]]) -> list[str]:
 
 def _row(row: ForestRow, y: float) -> list[str]:
     """A claim: its words, its interval, and its mean in the shape of its verdict."""
-    marked = f"{row.claim}{OWN if row.own else ''}"
+    marked = f"{row.claim}{MARK if row.own else ''}"
     name = f'<tspan class="b">{escape(marked)}</tspan> '
-    words = _cut(row.statement, LEFT - 20 - BOLD * (len(marked) + 1))
+    words = cut(row.statement, LEFT - 20 - BOLD * (len(marked) + 1))
     part = f" (check {row.check} of {row.checks})" if row.checks > 1 else ""
     hover = f"{row.claim}: {row.statement}. Published: {row.published}. Measured{part}: {row.measured}; needs "
-    published = _cut(row.published, MEASURED - PUBLISHED - 6)
-    measured = _cut(_number(row.measured), WIDTH - MEASURED)
+    published = cut(row.published, MEASURED - PUBLISHED - 6)
+    measured = cut(number_alone(row.measured), WIDTH - MEASURED)
     return [
         f"<g><title>{escape(hover + row.window)}; {escape(row.spoken)}</title>",
         f'<text x="16" y="{y + 4:g}">{name}{escape(words)}</text>',
@@ -112,13 +118,12 @@ def _row(row: ForestRow, y: float) -> list[str]:
     ]
 
 
-def _number(measured: str) -> str:
+def number_alone(measured: str) -> str:
     """What was measured, without the name of the quantity, its unit behind `off by`, and the places behind its
     interval."""
-    text = measured.partition(": ")[2] or measured
+    text = (measured.partition(": ")[2] or measured).replace("percentage points", "points")
     if "off by" in text:
-        for unit in (" percentage points", " points", " decades"):
-            text = text.replace(unit, "")
+        text = text.replace(" points", "").replace(" decades", "")
     return text.partition("]")[0] + "]" if "]" in text else text.partition(" at ")[0]
 
 
@@ -153,12 +158,14 @@ def _dot(row: ForestRow, y: float) -> str:
 
 
 def _axis(bottom: int) -> list[str]:
-    ticks = [
-        f'<text class="f m" x="{_x(x):g}" y="{bottom + 16}">{number(x, 0)}</text>'
-        for x in range(-int(REACH), int(REACH) + 1)
+    return [*_ticks(bottom + 16), f'<text class="f m" x="{_x(0):g}" y="{bottom + 34}">{LABEL}; {ARROW}</text>']
+
+
+def _ticks(y: int) -> list[str]:
+    """The numbers of the axis, at one height."""
+    return [
+        f'<text class="f m" x="{_x(x):g}" y="{y}">{number(x, 0)}</text>' for x in range(-int(REACH), int(REACH) + 1)
     ]
-    label = "distance in margins; an arrow goes on beyond the axis"
-    return [*ticks, f'<text class="f m" x="{_x(0):g}" y="{bottom + 34}">{label}</text>']
 
 
 def _vertical(x: int, kind: str, top: int, bottom: int) -> str:
@@ -169,7 +176,7 @@ def _x(margins: float) -> float:
     return round(LEFT + (RIGHT - LEFT) * (margins + REACH) / (2 * REACH), 1)
 
 
-def _cut(text: str, width: float) -> str:
+def cut(text: str, width: float) -> str:
     """As much of a text as fits; the whole stands in the row's title and on the board."""
     room = max(2, int(width / CHARACTER))
     return text if len(text) <= room else f"{text[: room - 1].rstrip(' ,;:')}\N{HORIZONTAL ELLIPSIS}"

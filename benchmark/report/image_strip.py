@@ -18,7 +18,7 @@ from benchmark.claims.observations import Observations
 from benchmark.protocols.cells import Cell, density_text
 from benchmark.records.store import Store
 from benchmark.report.png import stored
-from benchmark.report.svg import chart
+from benchmark.report.svg import chart, lowered
 from benchmark.utils.npz import unpack
 
 TITLE = "Denoised images side by side"
@@ -68,7 +68,7 @@ def strip_svg(protocol: str, images: list[Denoised]) -> str:
     rows = -(-len(images) // ACROSS)
     across = min(len(images), ACROSS)
     size = max(16 * 2 + across * SIDE + (across - 1) * GAP, 480), TOP + rows * (SIDE + WORDS)
-    return chart(f"{protocol}: {TITLE[:1].lower()}{TITLE[1:]}", size, _tiles(images))
+    return chart(f"{protocol}: {lowered(TITLE)}", size, _tiles(images))
 
 
 def _tiles(images: list[Denoised]) -> Iterator[str]:

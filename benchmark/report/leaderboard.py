@@ -24,6 +24,7 @@ from benchmark.report.drawings import drawings
 from benchmark.report.forest import forest
 from benchmark.report.forest_svg import forest_svg
 from benchmark.report.rankings import has_records
+from benchmark.report.summary_svg import summary_svg
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 __all__ = ["VERDICTS", "folder_of", "problems", "render", "render_touched", "silent", "write"]
@@ -53,6 +54,7 @@ def render(
     decided = [(paper, decide_paper(paper, seen)) for paper in papers]
     folder = folder_of(board)
     made = {board.name: Front(decided, seen, str(folder), heading=_heading(board, "", extra)).text()}
+    made[f"{folder}/summary.svg"] = summary_svg(decided)
     made[f"{folder}/forest.svg"] = forest_svg(forest([d for _, decisions in decided for d in decisions]))
     earlier = {old.key: (old, len(store.records(old))) for old in load_earlier()}
     pages = {"README.md": guide_page(list(seen.values()), papers, list(earlier.values()))}

@@ -25,6 +25,11 @@ Rules = Callable[[Mapping[str, str]], str]
 """From the colours of one setting to the style's rules that hang on them."""
 
 
+def lowered(title: str) -> str:
+    """A title as it goes on within a sentence: its first letter small, unless an acronym begins it."""
+    return title if title[1:2].isupper() else f"{title[:1].lower()}{title[1:]}"
+
+
 def svg(label: str, size: tuple[int, int], rules: Rules, fixed: str, body: Iterable[str]) -> str:
     """A picture of `size` (width, height) that is called `label`. `fixed`: rules that are the same in both settings."""
     width, height = size

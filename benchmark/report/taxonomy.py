@@ -27,6 +27,8 @@ Moving = Literal["static", "moves", "only shrinks", "moves, count learned"]
 CostGroup = Literal["no data", "few examples", "whole training set", "several trainings"]
 
 COST_GROUPS: tuple[CostGroup, ...] = ("no data", "few examples", "whole training set", "several trainings")
+NOT_TRAINED = ", not trained"
+"""How the weights end of a method whose masked network is taken as it is."""
 THETA0 = "\N{GREEK SMALL LETTER THETA}0"
 
 DATA: dict[str, Data] = {
@@ -142,7 +144,7 @@ def _weights(schedule: Schedule) -> str:
 
 
 def _untrained(schedule: Schedule) -> str:
-    return ", not trained" if schedule.training == "none" else ""
+    return NOT_TRAINED if schedule.training == "none" else ""
 
 
 def _mask(spec: MethodSpec) -> Moving:

@@ -13,7 +13,8 @@ from benchmark.claims.observations import all_gathered
 from benchmark.claims.verdicts import Decision, decide_paper
 from benchmark.cli.outcome import verdict_words
 from benchmark.records.store import Store
-from benchmark.report.board.front import OWN, PUBLISHED, Front
+from benchmark.report.board.front import Front
+from benchmark.report.stated import OWN, PUBLISHED
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,12 @@ def test_means_on_the_pages_are_those_of_the_records(site: Path) -> None:
         assert [row[4] for row in table[1:]] == ["3"] * len(means)
 
 
+def test_ranks_are_explained_as_on_the_board(site: Path) -> None:
+    text = (site / "protocols" / "lth--lenet-mnist.html").read_text(encoding="utf-8")
+    assert "a rank is a group of methods of which no two are told apart" in text
+    assert "significantly better methods" not in text
+
+
 def test_intervals_are_t_intervals(site: Path) -> None:
     from scipy import stats
 

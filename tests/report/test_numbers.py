@@ -11,10 +11,12 @@ import pytest
 
 from benchmark.claims import statistics
 from benchmark.claims.evidence import Item, Scale
-from benchmark.claims.wording import MINUS, value_on_scale, window_on_scale
+from benchmark.claims.observations import Observations
+from benchmark.claims.wording import MINUS, metric_words, value_on_scale, window_on_scale
 from benchmark.protocols import load
 from benchmark.report.analysis_tables import spread_of
-from benchmark.report.board.protocol_pages import percent_text
+from benchmark.report.board.protocol_pages import column_text, percent_text, protocol_page
+from benchmark.report.svg import lowered
 
 MNIST1D = load("mnist1d/mlp")
 BOARD = Path(__file__).parents[2] / "docs" / "board"
@@ -79,6 +81,24 @@ def test_a_difference_of_percentages_is_one_of_percentage_points() -> None:
     paired = replace(gap, measured=None, high=math.inf)
     assert value_on_scale(paired, "analysed", 0.05).startswith("+5 percentage points [")
     assert window_on_scale(paired, "analysed", MNIST1D) == f"more than {MINUS}1 percentage points"
+
+
+def test_acronyms_keep_their_capitals() -> None:
+    assert metric_words("analysed/psnr_final") == "PSNR final"
+    assert metric_words("analysed/linear_cka") == "linear CKA"
+    assert lowered("PSNR while it trains") == "PSNR while it trains"
+    assert lowered("Denoised images") == "denoised images"
+
+
+def test_a_page_of_the_suites_own_protocol_names_no_paper_and_the_share_of_the_weights() -> None:
+    own = protocol_page(Observations(load("suite/mlp-mnist1d"), []), [])
+    assert "in percent. Densities: weights remaining." in own
+    theirs = protocol_page(Observations(load("grasp/vgg19-cifar10"), []), [])
+    assert "as the paper reports it" in theirs
+    assert column_text(load("suite/mlp-mnist1d"), 3) == "10 %"
+    synflow = load("synflow/vgg16-cifar100-masks")
+    assert re.fullmatch(r"10\^[\d.]+ \([\d.]+ %\)", column_text(synflow, 3))
+    assert column_text(load("lth/lenet-mnist"), 1) == "80.0 %"
 
 
 @pytest.mark.parametrize(

@@ -145,4 +145,9 @@ def test_a_comparison_hands_on_every_seed_and_the_quantiles_it_needs() -> None:
     assert found["values"]["dense"]["0"]["2"] == 65.0
     assert found["t"] == [pytest.approx(12.7062, abs=1e-4), pytest.approx(4.30265, abs=1e-4)], "a printed t table"
     assert set(found["levels"]) == {"0", "2"}
+    assert compare.ticks([80.0, 0.0, 1.9]) == [100, 50, 20, 10, 5, 2, 1]
+    assert compare.ticks([100.0]) == [100]
+    assert compare.ticks([0.5, 3.0]) == [100, 50, 20, 10, 5, 2, 1, 0.5]
+    script = (Path(compare.__file__).parent / "static" / "compare.js").read_text(encoding="utf-8")
+    assert "not corrected for their number; claims are decided at planned looks only" in script
     assert compare.document([Observations(MNIST1D, made[:3])], looks_of([MNIST1D])) == {"protocols": []}

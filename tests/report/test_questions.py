@@ -22,6 +22,7 @@ from benchmark.report.board.questions import (
     best_text,
     first_group,
     gain_text,
+    headline_gains,
     nearest,
 )
 from benchmark.report.taxonomy import ranked_methods, taxonomy
@@ -113,6 +114,39 @@ def test_who_shares_one_seed_with_tickets_is_compared_only_where_nobody_shares_t
     assert given is not None
     assert given.gain is not None
     assert (given.gain.over, given.gain.among, given.gain.points.n) == ("grasp", 3, 3)
+
+
+def test_a_gain_of_two_seeds_is_not_shown_and_three_lead_the_first_page() -> None:
+    def until(seeds: int) -> Observations:
+        return Observations(LTH, records_of(LTH, lambda cell: world(cell) if cell.seed < seeds else None))
+
+    two, three = answer(until(2), 0.02), answer(until(3), 0.02)
+    assert two is not None
+    assert three is not None
+    assert two.gain is not None
+    assert two.gain.points.n == 2
+    assert gain_text(two) == ""
+    assert headline_gains([until(2)]) == []
+    assert [gain_text(given) for given in headline_gains([until(3)])] == [gain_text(three)]
+
+
+def test_the_canonical_protocol_comes_first_and_then_gains_not_the_number_of_methods(seen: Observations) -> None:
+    """mnist1d measures tickets and random masks in three seeds, LTH's LeNet six methods; with less or more of either,
+    LeNet comes first; without it what has a gain comes before what has many methods of which no network is trained."""
+    mnist1d, zhou = protocols.load("mnist1d/mlp"), protocols.load("zhou/lenet-mnist")
+
+    def few(cell: Cell) -> Outcome | None:
+        near = cell.level and abs(mnist1d.level_table[cell.level].density - 0.02) < 0.0005
+        return Outcome(60.0 + cell.seed, 2) if near and cell.seed < 3 and cell.method in ("imp", "random") else None
+
+    def many(cell: Cell) -> Outcome | None:
+        return Outcome(50.0 + cell.seed, 2) if cell.level == 16 else None
+
+    others = [Observations(zhou, records_of(zhou, many)), Observations(mnist1d, records_of(mnist1d, few))]
+    found = answers([*others, seen], 0.02)
+    assert [given.seen.protocol.id for given in found] == ["lth/lenet-mnist", "mnist1d/mlp", "zhou/lenet-mnist"]
+    assert found[-1].trained == 0
+    assert len([s for group in found[-1].best.values() for s in group]) > 5
 
 
 def test_without_tickets_or_pruners_there_is_no_gain() -> None:

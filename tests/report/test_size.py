@@ -21,6 +21,14 @@ MOST = 300_000
 
 
 @pytest.mark.long
+def test_every_page_of_the_committed_records_is_small(tmp_path: Path) -> None:
+    """The site that is published, which takes ten seconds to make: the first page too, whatever is claimed."""
+    build(Store(Path(__file__).parents[2] / "results"), protocols.load_all(), tmp_path / "site")
+    sizes = {path.relative_to(tmp_path): path.stat().st_size for path in (tmp_path / "site").rglob("*.html")}
+    assert {path: size for path, size in sizes.items() if size >= MOST} == {}
+
+
+@pytest.mark.long
 def test_every_page_of_a_whole_suite_is_small(tmp_path: Path) -> None:
     """Some thousand records with curves take ten seconds to write. Learning curves then leave out controls."""
     protocol, store = protocols.load("suite/mlp-mnist1d"), Store(tmp_path / "results")

@@ -10,6 +10,7 @@ from benchmark.claims.verdicts import CheckResult, Decision
 from benchmark.claims.wording import needed_text
 from benchmark.protocols.cells import unit_name
 from benchmark.report.board.markdown import folded, joined
+from benchmark.report.stated import NOT_OF_THE_PAPER, is_own, marked, published_and_own
 
 UNITS = """\
 Of several quantities in one check the weakest is shown. A crossing is decided by tests of the curve at the two ends \
@@ -26,7 +27,7 @@ def claims_page(paper: Published, decisions: Sequence[Decision], seen: Mapping[s
     densities = f"Densities are {', '.join(units)}. {UNITS}" if decisions else ""
     parts = [
         f'# <a id="claims-{p.key}"></a>{p.title}\n\n{p.authors} {p.year}, {arxiv}. {densities}',
-        _counts(decisions),
+        *map(_counts, published_and_own(decisions), ("Claims", "Asked by this suite")),
     ]
     started = [d for d in decisions if any(check.is_known for check in d.checks)]
     for title, wanted in (("Decided", True), ("Open", False)):
@@ -40,14 +41,14 @@ def claims_page(paper: Published, decisions: Sequence[Decision], seen: Mapping[s
     return joined(parts)
 
 
-def _counts(decisions: Sequence[Decision]) -> str:
-    """How many claims have which verdict, those that are decided by name."""
+def _counts(decisions: Sequence[Decision], what: str) -> str:
+    """How many claims have which verdict, those that are decided by name; nothing without claims."""
     parts = []
     for verdict in dict.fromkeys(d.verdict for d in sorted(decisions, key=decided, reverse=True)):
         same = [d for d in decisions if d.verdict == verdict]
-        names = ", ".join(f"[{d.claim}](#{d.claim})" for d in same)
+        names = ", ".join(f"[{marked(d)}](#{d.claim})" for d in same)
         parts.append(f"{len(same)} {verdict}{f' ({names})' if verdict != 'not measured' else ''}")
-    return f"**Claims:** {'; '.join(parts)}.\n" if parts else ""
+    return f"**{what}:** {'; '.join(parts)}.\n" if parts else ""
 
 
 def decided(decision: Decision) -> bool:
@@ -76,7 +77,8 @@ def _claim(decision: Decision) -> str:
     """Statement, published, measured, verdict, command: one line each; how it is decided folded behind them."""
     verdict = verdict_text(decision.verdict, decision.needed_words, decision.provisional)
     lines = [
-        f'### <a id="{decision.claim}"></a>{decision.claim}: {verdict}\n',
+        f'### <a id="{decision.claim}"></a>{marked(decision)}: {verdict}\n',
+        *([f"*{NOT_OF_THE_PAPER[:1].upper()}{NOT_OF_THE_PAPER[1:]}.*\n"] if is_own(decision) else []),
         f"{decision.statement} ({decision.source})\n",
         f"- published: {decision.published}",
     ]

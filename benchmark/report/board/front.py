@@ -14,8 +14,9 @@ from benchmark.report.board.claims_pages import decided, is_open, silent
 from benchmark.report.board.markdown import ELLIPSIS, as_cell, joined, listed, short, table
 from benchmark.report.board.missing import Missing, missing_for
 from benchmark.report.board.protocol_pages import percent_text
-from benchmark.report.board.questions import QUESTIONS, BestMethods, answers, best_text, gain_text
+from benchmark.report.board.questions import QUESTIONS, BestMethods, answers, best_text, gain_text, headline_gains
 from benchmark.report.rankings import has_records, progress_words, spread
+from benchmark.report.stated import MARK, OWN, PUBLISHED, authors_in_short, marked, own_words, published_and_own
 from benchmark.report.taxonomy import COST_GROUPS, is_control, taxonomy
 
 VERDICTS = ("reproduced", "deviates", "contradicted", "inconclusive", "not measured")
@@ -29,15 +30,13 @@ MOST_KINDS = 8
 MOST_PAPERS = 16
 MOST_PROTOCOLS = 12  # that have a link of their own: those of which most is measured
 NO_BREAK = "\N{NO-BREAK SPACE}"
-PUBLISHED, OWN = (
-    "Published claims",
-    "Asked by this suite besides, derived from papers or of networks that they do not train",
-)
-ASKED_FIRST = 0.02  # the question that the first finding answers
 
 INTRO = """\
+*Reproduced* means: shown to agree within margin. [What each word means]({folder}/README.md#words): verdict, cell, \
+look, margin, alike, place.
+
 Do published numbers hold, and which pruner is better? Every figure follows from committed records and from \
-[claims](benchmark/claims/papers) whose rules were fixed before the first run. [How to read this]({folder}/README.md).
+[claims](benchmark/claims/papers) whose rules were fixed before the first run.
 """
 BEST = """\
 Accuracy in percent, as each paper reports it: mean ± half of the 95 % interval (seeds). Methods are ranked only \
@@ -51,9 +50,10 @@ When is the mask decided, and from what data; which weights does the final train
 Declared by pruners, schedules and hooks, and tested against what methods do.
 """
 MISSING = """\
-To decide the rest: planned runs without a record that open claims need, and hours of one CPU core, for networks that \
-nobody trained yet from their operations alone; `lotterybench plan --budget 2h` says what to run first, and how long \
-it takes on your machine.
+Counts are of published claims; what this suite asks of networks that a paper does not train (°) says nothing of the \
+paper. To decide the rest: planned runs without a record that open claims need, and hours of one CPU core, for \
+networks that nobody trained yet from their operations alone; `lotterybench plan --budget 2h` says what to run first, \
+and how long it takes on your machine.
 """
 
 
@@ -69,6 +69,7 @@ class Front:
     def text(self) -> str:
         """The whole page."""
         picture = (
+            f"![Published claims of each paper by verdict]({self.folder}/summary.svg)\n\n"
             f"![Forest plot of every measured claim: published value and measured interval]({self.folder}/forest.svg)"
         )
         page = joined(
@@ -94,9 +95,17 @@ class Front:
 
     @cached_property
     def _rows(self) -> list[tuple[Published, Sequence[Decision], Missing]]:
-        """Papers by how much of them is decided, with what is missing."""
+        """Papers by how much is decided of what they state, then of all that is asked, with what is missing."""
         rows = [(paper, found, missing_for(found, self.seen)) for paper, found in self.papers if found]
-        return sorted(rows, key=lambda row: (-sum(map(decided, row[1])), -sum(map(is_open, row[1]))))
+
+        def place(decisions: Sequence[Decision]) -> tuple[int, ...]:
+            return tuple(
+                -sum(map(counts, part))
+                for part in (published_and_own(decisions)[0], decisions)
+                for counts in (decided, is_open)
+            )
+
+        return sorted(rows, key=lambda row: place(row[1]))
 
     def _verdicts(self) -> str:
         """How many claims have which verdict, and which do not hold: of papers, then what this suite asks besides."""
@@ -118,11 +127,11 @@ class Front:
 
     @cached_property
     def _published(self) -> list[Decision]:
-        return [d for _, decisions in self.papers for d in decisions if d.stated_by == "paper"]
+        return published_and_own(d for _, decisions in self.papers for d in decisions)[0]
 
     @cached_property
     def _own(self) -> list[Decision]:
-        return [d for _, decisions in self.papers for d in decisions if d.stated_by == "suite"]
+        return published_and_own(d for _, decisions in self.papers for d in decisions)[1]
 
     def _missing(self) -> str:
         """What deciding the rest would take, and where it takes least."""
@@ -134,12 +143,12 @@ class Front:
         return f"- **Missing** for all open claims: {whole.runs:,} runs{hours}{least}. [By paper](#papers)."
 
     def _link(self, d: Decision) -> str:
-        return f"[{d.claim}]({self._claims_page(d.paper)}#{d.claim})"
+        return f"[{marked(d)}]({self._claims_page(d.paper)}#{d.claim})"
 
     def _papers(self) -> list[str]:
         rows = self._rows
         cells = [self._paper_row(*row) for row in rows[:MOST_PAPERS]]
-        headings = ["claims of", *VERDICTS, "to decide the rest"]
+        headings = ["claims of", *VERDICTS, f"asked by this suite{MARK}", "to decide the rest"]
         further = self._links("Further papers", (paper for paper, *_ in rows[MOST_PAPERS:]))
         unruled = self._links("No rule decides a statement of", (paper for paper, _ in self.papers if silent(paper)))
         return ["## Papers\n", table(headings, cells, len(headings) - 1), MISSING + further + unruled]
@@ -151,12 +160,14 @@ class Front:
 
     def _paper_row(self, paper: Published, decisions: Sequence[Decision], missing: Missing) -> list[str]:
         """The paper by key and authors, in one line that does not break: titles stand on the pages."""
-        name = f"{_first_author(paper.paper.authors)} {paper.paper.year}".replace(" ", NO_BREAK)
-        counts = [str(sum(d.verdict == verdict for d in decisions) or "") for verdict in VERDICTS]
+        name = f"{authors_in_short(paper.paper.authors)} {paper.paper.year}".replace(" ", NO_BREAK)
+        stated, _ = published_and_own(decisions)
+        counts = [str(sum(d.verdict == verdict for d in stated) or "") for verdict in VERDICTS]
         link = f"[{paper.paper.key}]({self._claims_page(paper.paper.key)}),{NO_BREAK}{name}"
         return [
             link,
             *counts,
+            own_words(decisions),
             f"{missing.runs:,} runs, {missing.hours} h".replace(" ", NO_BREAK) if missing.runs else "",
         ]
 
@@ -165,8 +176,7 @@ class Front:
         hold of what this suite asks."""
         against = _against(self._published)
         holding = [
-            [d for d in decisions if d.verdict == "reproduced" and d.stated_by == "paper"]
-            for _, decisions in self.papers
+            [d for d in published_and_own(decisions)[0] if d.verdict == "reproduced"] for _, decisions in self.papers
         ]
         turns = [d for d in chain.from_iterable(zip_longest(*holding)) if d is not None]
         turns.sort(key=lambda d: not any(d.cells.values()))  # what rests on runs before what is counted
@@ -177,13 +187,12 @@ class Front:
         return ["## Findings\n", "\n".join(lines) or "Nothing is decided yet."]
 
     def _gains(self) -> list[str]:
-        """What iterative magnitude pruning gains over the best method at initialization, where both have two seeds."""
-        every = answers(list(self.seen.values()), ASKED_FIRST)
-        found = [given for given in every if given.gain is not None and given.gain.points.n > 1]
-        parts = [f"{self._at(given)}: {gain_text(given)}" for given in found[:3]]
-        if not parts:
+        """What iterative magnitude pruning gains over the best method at initialization."""
+        found = headline_gains(list(self.seen.values()))
+        if not found:
             return []
-        question = f"{100 * ASKED_FIRST:g} %"
+        parts = [f"{self._at(given)}: {gain_text(given)}" for given in found]
+        question = f"{100 * found[0].question:g} %"
         what = (
             f"**IMP minus pruning at initialization**, points of accuracy (seeds), at about {question} of the weights"
         )
@@ -291,8 +300,3 @@ def _anchors(names: Sequence[str]) -> str:
 def page_name(protocol: str) -> str:
     """File name of a protocol's page, without its ending."""
     return protocol.replace("/", "-")
-
-
-def _first_author(authors: str) -> str:
-    first, *others = authors.split(",")
-    return f"{first} et al." if len(others) > 1 else authors

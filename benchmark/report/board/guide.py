@@ -24,7 +24,13 @@ LEGEND = """\
 (rules 1) |
 | not measured | runs that the claim needs are missing |
 
-A claim is *published*, or *asked by this suite besides* (° in the picture): derived from a paper, or its direction \
+<a id="words"></a>**Words.** *Cell*: one run, of a method at one density with one seed. *Margin*: how far from a \
+published number still counts as the same; fixed in the protocol before its first run. *Look*: a number of seeds, \
+planned before, at which claims are tested. *Alike*: not told apart from the best by a test, which does not say that \
+they are equal. *Place*: one density of one protocol at which methods of a cost group are compared. *Cost group*: \
+methods whose masks take as much data and training.
+
+A claim is *published*, or *asked by this suite besides* (°): derived from a paper, or its direction \
 asked of networks that it does not train. The two are counted apart; a deviation of the second kind is none of the \
 paper.
 

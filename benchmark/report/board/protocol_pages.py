@@ -63,12 +63,16 @@ def protocol_page(seen: Observations, papers: Sequence[Published], heading: str 
     finished, _ = finished_and_planned(seen)
     what = "Nothing is trained, so there is no accuracy: the masks themselves are measured"
     if protocol.trains:
-        what = f"Accuracy: {metric_words(reported_metric(protocol))}, in percent, as the paper reports it"
+        as_reported = ", as the paper reports it" if of_a_paper(protocol) else ""
+        what = f"Accuracy: {metric_words(reported_metric(protocol))}, in percent{as_reported}"
     if protocol.measures == "analysis":
         what = "What is measured are analyses of networks or masks, which have no record of their own here"
+    densities = "weights remaining"
+    if of_a_paper(protocol) and protocol.reports_density_as != "percent-remaining":
+        densities = f"{unit_name(protocol)}, as the paper has it, and weights remaining"
     parts = [
         f"{heading} {protocol.id}\n\n{protocol.title} ({cited(protocol)}).\n"
-        f"{progress_words(seen)}. {what}. Densities: {unit_name(protocol)}.\n"
+        f"{progress_words(seen)}. {what}. Densities: {densities}.\n"
     ]
     if finished and protocol.measures == "analysis":
         parts.append(_analyses(seen))
@@ -82,6 +86,20 @@ def protocol_page(seen: Observations, papers: Sequence[Published], heading: str 
         lines = "\n".join(f"- {as_foreign(failure_text(protocol, record))}" for record in seen.failures)
         parts.append(f"**Failed runs**, which count against every claim that needs them:\n\n{lines}\n")
     return joined(parts)
+
+
+def of_a_paper(protocol: Protocol) -> bool:
+    """Whether a paper's setting; else this suite's own."""
+    return protocol.paper.key != "suite"
+
+
+def column_text(protocol: Protocol, level: int) -> str:
+    """A level as a column of a page: the share of weights that remain, behind the paper's own unit where it has one."""
+    percent = percent_text(protocol.level_table[level].density)
+    if not of_a_paper(protocol):
+        return percent
+    own = density_text(protocol, level)
+    return own if protocol.reports_density_as == "percent-remaining" else f"{own} ({percent})"
 
 
 def percent_text(density: float) -> str:
@@ -132,7 +150,7 @@ def _overview(seen: Observations, levels: Sequence[int]) -> str:
     reference = f"Dense network: {spread(dense.accuracy, alpha)}" if dense else "Dense network: not measured"
     if dense and dense.early_stop_step:
         reference += f", early stop at step {spread(dense.early_stop_step, alpha, 0)}"
-    headings = ["method", "kind", *(density_text(protocol, level) for level in levels)]
+    headings = ["method", "kind", *(column_text(protocol, level) for level in levels)]
     return f"{table(headings, rows, len(levels))}\n{reference}.\n\n{NOTE}"
 
 

@@ -17,13 +17,19 @@ from benchmark.claims.wording import number
 from benchmark.protocols.cells import DENSE
 from benchmark.report.board.markdown import listed, short
 from benchmark.report.rankings import Standing, ranked_in, samples_at, spread, standing
-from benchmark.report.taxonomy import COST_GROUPS, CostGroup, is_control
+from benchmark.report.taxonomy import COST_GROUPS, NOT_TRAINED, CostGroup, is_control, taxonomy
 
 QUESTIONS = (0.10, 0.05, 0.02, 0.01)
 """Densities that are asked about."""
 FARTHEST = 1.6
 AT_INITIALIZATION: tuple[CostGroup, ...] = ("no data", "few examples")
 """Groups whose masks take no training, not of weights and not of scores."""
+CANONICAL = ("lth/lenet-mnist",)
+"""Protocols that come first wherever they are measured: the setting in which lottery tickets were found."""
+ASKED_FIRST = (0.02, 0.05, 0.10)
+"""Densities at which the gain of tickets is asked for, smallest first."""
+LEAST_SEEDS = 3  # behind a gain that is shown: an interval of two says next to nothing
+MOST_GAINS = 4  # that the first pages show
 MOST_ALIKE = 36  # characters of names; all of them stand on the protocol's page
 TICKETS = "imp"
 """The method whose gain over pruning at initialization is asked for."""
@@ -57,9 +63,17 @@ class BestMethods:
         return self.seen.protocol.level_table[self.level].density
 
     @property
-    def runs(self) -> int:
-        """Seeds of all methods that are ranked: how much evidence there is."""
-        return sum(s.accuracy.n for found in self.best.values() for s in found)
+    def trained(self) -> int:
+        """Of how many cost groups a method is measured whose masked network is trained at the end."""
+        return sum(
+            any(not taxonomy(self.seen, s.method).weights.endswith(NOT_TRAINED) for s in found)
+            for found in self.best.values()
+        )
+
+    @property
+    def seeds_of_gain(self) -> int:
+        """Seeds behind the gain, if they are enough to show it; else 0."""
+        return self.gain.points.n if self.gain and self.gain.points.n >= LEAST_SEEDS else 0
 
 
 def answer(seen: Observations, question: float) -> BestMethods | None:
@@ -101,9 +115,24 @@ def _gain(seen: Observations, best: dict[CostGroup, list[Standing]], level: int)
 
 
 def answers(seen: Sequence[Observations], question: float) -> list[BestMethods]:
-    """Every protocol that says something, most evidence first."""
+    """Every protocol that says something: the canonical first, then by the gain that is asked for and by how many cost
+    groups of trained networks stand beside each other; the number of methods counts for nothing."""
     found = [given for each in seen if (given := answer(each, question))]
-    return sorted(found, key=lambda given: (-given.runs, given.seen.protocol.id))
+
+    def place(given: BestMethods) -> tuple[bool, bool, int, int, str]:
+        name = given.seen.protocol.id
+        return (name not in CANONICAL, not given.seeds_of_gain, -given.trained, -given.seeds_of_gain, name)
+
+    return sorted(found, key=place)
+
+
+def headline_gains(seen: Sequence[Observations]) -> list[BestMethods]:
+    """What iterative magnitude pruning gains at about 2 % of the weights, else at the next larger share at which a
+    protocol measures it in enough seeds; for the first page of the board and of the HTML report."""
+    for question in ASKED_FIRST:
+        if found := [given for given in answers(seen, question) if given.seeds_of_gain]:
+            return found[:MOST_GAINS]
+    return []
 
 
 def first_group(found: Sequence[Standing]) -> tuple[Standing, list[Standing]] | None:
@@ -112,12 +141,12 @@ def first_group(found: Sequence[Standing]) -> tuple[Standing, list[Standing]] | 
 
 
 def gain_text(given: BestMethods) -> str:
-    """The gain with its interval, seeds, and over what."""
-    if given.gain is None:
+    """The gain with its interval, seeds, and over what; nothing where too few seeds have both."""
+    if given.gain is None or not given.seeds_of_gain:
         return ""
     e, alpha = given.gain.points, given.seen.protocol.statistics.alpha
     low, high = interval(e, 1 - alpha)
-    bounds = f" [{number(low, sign=True)}, {number(high, sign=True)}]" if e.n > 1 else ""
+    bounds = f" [{number(low, sign=True)}, {number(high, sign=True)}]"
     best = f", best of {given.gain.among}" if given.gain.among > 1 else ", the only one compared"
     return f"{number(e.mean, sign=True)}{bounds} ({e.n}) over {given.gain.over}{best}"
 

@@ -5,7 +5,7 @@ The page takes differences seed by seed, which share initial weights and order o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.claims import statistics
@@ -40,6 +40,7 @@ def _protocol(seen: Observations, looks: Mapping[str, Look]) -> dict[str, Any] |
         "metric": METRICS[metric],
         "unit": axis_name(protocol),
         "log": protocol.reports_density_as == "percent-remaining",
+        "ticks": ticks(axis_value(protocol, n) for n in levels),
         "confidence": 1 - alpha,
         "resolution": seen.resolution(metric),
         "t": [round(statistics.quantile(1 - alpha / 2, df), 5) for df in range(1, min(most, MOST_SEEDS))],
@@ -50,6 +51,16 @@ def _protocol(seen: Observations, looks: Mapping[str, Look]) -> dict[str, Any] |
             for method, own in methods.items()
         },
     }
+
+
+def ticks(values: Iterable[float]) -> list[float]:
+    """Labels of a falling log axis from 100 %: 100, 50, 20, 10, 5, ... down to the first at or below every value."""
+    least = min((value for value in values if value > 0), default=100.0)
+    digits = ((digit, power) for power in range(1, -20, -1) for digit in (5, 2, 1))
+    made = [100.0]
+    while made[-1] > least and (step := next(digits, None)):
+        made.append(float(f"{step[0]}e{step[1]}"))
+    return made
 
 
 def _levels(seen: Observations, method: str) -> list[int]:

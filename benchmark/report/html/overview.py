@@ -11,15 +11,15 @@ from benchmark.claims.observations import Observations
 from benchmark.claims.verdicts import Decision
 from benchmark.report.board.missing import missing_for
 from benchmark.report.board.protocol_pages import percent_text
-from benchmark.report.board.questions import answers, gain_text
+from benchmark.report.board.questions import gain_text, headline_gains
 from benchmark.report.forest import ForestRow, forest
+from benchmark.report.stated import MARK, OWN, PUBLISHED, is_own, published_and_own
 
 VERDICTS: tuple[Verdict, ...] = ("deviates", "contradicted", "reproduced", "inconclusive", "not measured")
 """What does not hold first, what nobody looked at last."""
 WRONG: tuple[Verdict, ...] = ("deviates", "contradicted")
 WIDTH, HEIGHT = 240, 24  # of the picture of one row, in its own units
 REACH = 4.0  # margins on either side; what lies farther is drawn at the edge, as an arrow
-ASKED = (0.02, 0.05, 0.1)  # densities at which methods are asked for, smallest share first
 HEADLINES = 2  # reproduced claims of a paper among the findings; papers' files name headline claims first
 
 
@@ -75,9 +75,16 @@ def counts(decisions: Sequence[Decision]) -> dict[Verdict, int]:
     return {verdict: sum(d.verdict == verdict for d in decisions) for verdict in VERDICTS}
 
 
+def headline(decisions: Sequence[Decision]) -> list[tuple[str, dict[Verdict, int]]]:
+    """What papers state, and what this suite asks besides if it does, each with how many have each verdict."""
+    stated, own = published_and_own(decisions)
+    return [(PUBLISHED, counts(stated)), *([(f"{OWN} ({MARK})", counts(own))] if own else [])]
+
+
 def findings(decided: Sequence[Sequence[Decision]]) -> list[Decision]:
-    """Of the claims of each paper all that do not hold, and the first that do; what does not hold in front."""
-    wrong = [d for found in decided for d in found if d.verdict in WRONG]
+    """Of the claims of each paper all that do not hold, and the first that do; what does not hold in front, and of it
+    what papers state."""
+    wrong = sorted((d for found in decided for d in found if d.verdict in WRONG), key=is_own)
     held = [d for found in decided for d in [d for d in found if d.verdict == "reproduced"][:HEADLINES]]
     return [*wrong, *held]
 
@@ -114,13 +121,8 @@ class GainFinding:
 
 
 def gains(seen: Sequence[Observations]) -> list[GainFinding]:
-    """At about 2 % of the weights, else at the next larger share at which any protocol measures both."""
-    for question in ASKED:
-        found = [
-            GainFinding(given.seen.protocol.id, percent_text(given.density), text)
-            for given in answers(seen, question)
-            if (text := gain_text(given))
-        ]
-        if found:
-            return found
-    return []
+    """The same that the board's first page shows."""
+    return [
+        GainFinding(given.seen.protocol.id, percent_text(given.density), gain_text(given))
+        for given in headline_gains(seen)
+    ]

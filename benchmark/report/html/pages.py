@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -21,6 +22,7 @@ from benchmark.protocols.cells import DENSE, density_text, method_names, method_
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
 from benchmark.report.analysis_tables import numbers_of
+from benchmark.report.board.protocol_pages import RANKS
 from benchmark.report.drawings import drawings
 from benchmark.report.html import charts, compare, facts, overview, pictures
 from benchmark.report.html.guides import Guide
@@ -29,6 +31,8 @@ from benchmark.report.html.overview import by_verdict
 from benchmark.report.html.series import layer_map, learning, line, published_lines
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
+from benchmark.report.stated import NOT_OF_THE_PAPER, own_words, published_and_own
+from benchmark.report.summary_svg import summary_svg
 from benchmark.report.taxonomy import is_control
 
 Seen = Mapping[str, Observations]
@@ -66,7 +70,12 @@ def pages(store: Store, seen: Seen, papers: Sequence[Published], guides: Sequenc
     submitted = {method for observations in seen.values() for method in _measured(observations)}
     looks = looks_of((observations.protocol for observations in seen.values()), submitted)
     site = Site(store, seen, papers, decided, looks, guides)
-    made = {"index.html": _first(site), "claims.html": _claims(site), "compare.html": _compare(site)}
+    made = {
+        "index.html": _first(site),
+        "claims.html": _claims(site),
+        "forest.html": _every_claim(site),
+        "compare.html": _compare(site),
+    }
     for paper, found in decided:
         made[f"claims/{paper.paper.key}.html"] = _render(
             "paper.html", "../", paper=paper, found=found, costs=_costs(site, found)
@@ -85,19 +94,30 @@ def pages(store: Store, seen: Seen, papers: Sequence[Published], guides: Sequenc
 
 
 def _first(site: Site) -> str:
-    """The first page: the forest plot, findings, the protocol with most evidence; then the rest."""
+    """The first page: what holds by paper, what does not, findings, the protocol with most evidence; then the rest."""
     protocols = list(site.seen.values())
     most = overview.most_evidence(protocols, site.decisions)
     papers = sorted(site.decided, key=_open_claims_last)
+    shown = overview.marks(site.decisions)
     others = sorted((o for o in protocols if has_records(o) and o is not most), key=lambda o: -len(o.records))
     return _render(
         "index.html",
         "",
-        counts=overview.counts(site.decisions),
-        forest=overview.marks(site.decisions),
+        headline=overview.headline(site.decisions),
+        summary=b64encode(summary_svg(site.decided, findings=False).encode()).decode() if shown else "",
+        wrong=[(verdict, marks) for verdict, marks in shown if verdict in overview.WRONG],
+        forest_size=sum(len(marks) for _, marks in shown),
         findings=overview.findings([found for _, found in site.decided]),
         gains=overview.gains(protocols),
-        decided=[(paper, overview.counts(found), overview.cost_to_decide(found, site.seen)) for paper, found in papers],
+        decided=[
+            (
+                paper,
+                overview.counts(published_and_own(found)[0]),
+                own_words(found),
+                overview.cost_to_decide(found, site.seen),
+            )
+            for paper, found in papers
+        ],
         verdicts=overview.VERDICTS,
         card=_card(site, most) if most else None,
         cards=[_card(site, o) for o in others[:MOST_CHARTS]],
@@ -107,6 +127,14 @@ def _first(site: Site) -> str:
         explained=EXPLAINED,
         guides=site.guides,
     )
+
+
+def _every_claim(site: Site) -> str:
+    """The forest plot: a row for every measured claim, to be narrowed to those of one paper."""
+    shown = overview.marks(site.decisions)
+    keys = {mark.row.paper for _, marks in shown for mark in marks}
+    papers = [paper for paper in site.papers if paper.paper.key in keys]
+    return _render("every_claim.html", "", forest=shown, forest_papers=papers)
 
 
 def _open_claims_last(pair: tuple[Published, Sequence[Decision]]) -> int:
@@ -137,6 +165,7 @@ def _environment() -> Environment:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     made.filters["script_json"] = script_json
+    made.globals["not_of_the_paper"] = NOT_OF_THE_PAPER
     made.filters["slug"] = facts.slug
     made.filters["margins"] = lambda end: "without end" if end is None else f"{end:.1f}"
     return made
@@ -198,6 +227,7 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "layers": {found.method: charts.layer_chart(found) for found in maps},
         "pictures": pictures.of_protocol(site.store, seen),
         "rankings": facts.rankings(seen, site.papers),
+        "ranks": RANKS,
         "masks": facts.masks(seen),
         "analyses": facts.analyses(seen),
         "drawings": [Markup(drawing.svg) for drawing in drawings(site.store, seen)],

@@ -74,7 +74,7 @@ function compare(protocol, a, b) {
   const apart = rows.filter((row) => row.half !== null && Math.abs(row.mean) > row.half);
   const more = apart.filter((row) => row.mean > 0).length;
   document.getElementById("compared").textContent = rows.length
-    ? `${protocol.metric}: ${a} minus ${b} at ${rows.length} densities; the interval leaves out 0 at ${apart.length} of them (${more} higher, ${apart.length - more} lower).`
+    ? `${protocol.metric}: ${a} minus ${b} at ${rows.length} densities; the interval leaves out 0 at ${apart.length} of them (${more} higher, ${apart.length - more} lower), not corrected for their number; claims are decided at planned looks only.`
     : `${a} and ${b} have no seed in common at any density.`;
   drawDifferences(protocol, a, b, rows);
 }
@@ -84,7 +84,8 @@ function drawDifferences(protocol, a, b, rows) {
   const ink = theme();
   const [name, symbol, dash] = protocol.looks[a === "dense" ? b : a];
   const bounded = rows.map((row) => row.half ?? 0);
-  const xaxis = { title: { text: protocol.unit }, ...(protocol.log ? { type: "log", autorange: "reversed" } : {}) };
+  const log = { type: "log", autorange: "reversed", tickvals: protocol.ticks, ticktext: protocol.ticks.map(String) };
+  const xaxis = { title: { text: protocol.unit }, ...(protocol.log ? log : {}) };
   const trace = {
     type: "scatter", mode: "lines+markers", x: rows.map((row) => row.x), y: rows.map((row) => row.mean),
     text: rows.map((row) => `${row.density}, ${row.n} seeds`), hovertemplate: "%{y:+.2f}<br>%{text}<extra></extra>",
@@ -93,7 +94,7 @@ function drawDifferences(protocol, a, b, rows) {
   };
   const kind = {
     kind: "difference",
-    layout: { xaxis, yaxis: { title: { text: `${a} minus ${b}` }, zeroline: true, zerolinewidth: 2 } },
+    layout: { xaxis, yaxis: { title: { text: `${a} minus ${b}, points` }, zeroline: true, zerolinewidth: 2 } },
   };
   Plotly.react(plot, [trace], layout(kind, { ...ink, line: ink.line }, plot.clientWidth < 560), { responsive: true, displaylogo: false });
 }
