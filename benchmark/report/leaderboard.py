@@ -25,6 +25,7 @@ from benchmark.report.forest import forest
 from benchmark.report.forest_svg import forest_svg
 from benchmark.report.rankings import has_records
 from benchmark.report.summary_svg import summary_svg
+from benchmark.report.svg import DRAWN
 from benchmark.utils.errors import BadInput, EnvironmentProblem
 
 __all__ = ["VERDICTS", "folder_of", "problems", "render", "render_touched", "silent", "write"]
@@ -144,8 +145,9 @@ def _superfluous(board: Path, made: dict[str, str]) -> list[Path]:
 
 
 def _generated(page: Path) -> bool:
-    """Whether a file is a page that this module wrote: anything else is left where it is."""
-    return page.suffix == ".md" and page.read_bytes().startswith(GENERATED.encode())
+    """Whether a file is a page that this module wrote, or a picture of one: anything else is left where it is."""
+    begin = {".md": GENERATED.encode(), ".svg": DRAWN.encode()}.get(page.suffix)
+    return begin is not None and page.read_bytes().startswith(begin)
 
 
 def by_claim(text: str) -> dict[str, str]:

@@ -21,6 +21,9 @@ DARK = {
 FONT = 'text{font:12px system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}'
 CHART = f"{FONT}.t{{font-size:15px}}.m{{text-anchor:middle}}.e{{text-anchor:end}}"
 
+DRAWN = '<svg xmlns="http://www.w3.org/2000/svg" '
+"""How every picture begins."""
+
 Rules = Callable[[Mapping[str, str]], str]
 """From the colours of one setting to the style's rules that hang on them."""
 
@@ -34,7 +37,7 @@ def svg(label: str, size: tuple[int, int], rules: Rules, fixed: str, body: Itera
     """A picture of `size` (width, height) that is called `label`. `fixed`: rules that are the same in both settings."""
     width, height = size
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'{DRAWN}viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img" aria-label="{escape(label)}">',
         f"<style>{rules(LIGHT)}\n@media (prefers-color-scheme:dark){{{rules(DARK)}}}\n{fixed}</style>",
         f'<rect class="paper" width="{width}" height="{height}" rx="8"/>',

@@ -93,6 +93,8 @@ def test_a_page_that_is_gone_edited_or_too_many_is_seen_and_mended(store: Store,
     (folder / "README.md").unlink()
     (folder / "forest.svg").write_text("<svg/>")
     old, foreign = folder / "protocols" / "old.md", folder / "notes.txt"
+    drawn = folder / "protocols" / "old.svg"
+    drawn.write_text((folder / "summary.svg").read_text())
     old.write_text((folder / "claims" / "lth.md").read_text())
     foreign.write_text("mine")
     assert leaderboard.problems(board, made) == {
@@ -100,6 +102,7 @@ def test_a_page_that_is_gone_edited_or_too_many_is_seen_and_mended(store: Store,
         folder / "forest.svg": "is not what records and published numbers say",
         foreign: "is not a page of the board",
         old: "is not a page of the board",
+        drawn: "is not a page of the board",
     }
     leaderboard.write(store, [LTH], board)
     assert leaderboard.problems(board, made) == {foreign: "is not a page of the board"}  # never deleted
