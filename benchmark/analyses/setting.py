@@ -63,10 +63,13 @@ class TrainOnce(Interface):
     folder."""
 
     def __call__(
-        self, start: Mapping[str, Tensor], masks: Masks | None = None, weight_decay: float | None = None
+        self,
+        start: Mapping[str, Tensor],
+        masks: Masks | None = None,
+        weight_decay: float | None = None,
+        order: str | None = None,
     ) -> Copy:
-        """The network after the whole recipe, in the seed's own order of examples. `weight_decay`: in place of the
-        recipe's."""
+        """The network after the whole recipe. `weight_decay`: in place of the recipe's. `order`: see `Train`."""
         ...
 
 

@@ -3,7 +3,7 @@
 Evci, Ioannou, Keskin, Dauphin, "Gradient Flow in Sparse Neural Networks and How Lottery Tickets Win" (AAAI 2022, arXiv
 2010.03533): lottery tickets are trained back to the pruned solution, from which their mask was taken, and so are like
 one another; the same mask with other weights is trained elsewhere. There is one pruned solution, that of the protocol's
-first seed; a seed is a run, whose order of examples is its own.
+first seed; a seed is a run, whose order of examples is its own, and that of no pruned solution.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ class Solutions(Analysis):
         runs, mask, took = dict[int, nn.Module](), mask_of(solution, protocol), (0, 0)
         for number, seed in enumerate(protocol.seeds):
             of_run = setting.of_seed(seed)
-            copy = of_run.train_once(self._begin(setting, seed, solution), mask, None if self.decays else 0.0)
+            decay = None if self.decays else 0.0
+            copy = of_run.train_once(self._begin(setting, seed, solution), mask, decay, order="run")
             network = setting.network()
             network.load_state_dict(copy.weights)
             runs[seed] = network.eval()

@@ -207,7 +207,12 @@ class AnalysisCells:
         return outcome
 
     def _train_once(
-        self, cell: Cell, start: Mapping[str, Tensor], masks: Masks | None = None, weight_decay: float | None = None
+        self,
+        cell: Cell,
+        start: Mapping[str, Tensor],
+        masks: Masks | None = None,
+        weight_decay: float | None = None,
+        order: str | None = None,
     ) -> Copy:
         """See `analyses.setting.TrainOnce`. Two workers that ask at once train it both, to the same bits."""
         recipe = self.protocol.recipe
@@ -215,14 +220,14 @@ class AnalysisCells:
             recipe = recipe.model_copy(update={"weight_decay": weight_decay})
         masks = full_masks(self.protocol.pruning.prunable) if masks is None else masks
         words = [self.protocol.digest, torch.__version__, str(cell.seed), repr(recipe)]
-        words.append(str(self.settings.placement))
+        words += [str(self.settings.placement)] + ([order] if order else [])
         of = checkpoint.digest_of(words, start, masks)
         path = self.store.weights_path(self.protocol, Cell("copies", cell.level, cell.seed), of[:16])
         kept = checkpoint.load_weights(path)
         if kept is not None:
             steps, examples = kept.pop("took").tolist()
             return Copy(kept, steps, examples)
-        made = self._train(cell, start, masks, recipe=recipe)
+        made = self._train(cell, start, masks, order=order, recipe=recipe)
         if made.failure is None:
             took = torch.tensor([made.steps, made.examples])
             checkpoint.save_weights(path, {**made.weights, "took": took}, self.store.work)

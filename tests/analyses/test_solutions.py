@@ -23,7 +23,7 @@ from benchmark.training.loop import train
 from benchmark.training.replicas import Outcome, Replica, TrainingSetup
 from benchmark.utils.errors import BadInput
 from benchmark.utils.npz import unpack_bytes
-from benchmark.utils.seeding import stream
+from benchmark.utils.seeding import derived_seed, stream
 
 ARMS = {"lottery": "ticket", "scratch": "scratch", "each": "scratch-each", "restart": "solution"}
 LEVEL, SEEDS = 1, (0, 1)
@@ -90,7 +90,8 @@ def plainly(protocol: Protocol, store: Store, method: str, seed: int) -> Outcome
     data = prepared(protocol, store.root)
     setup = TrainingSetup(lambda inputs: untrained(protocol, inputs), recipe, protocol.evaluation, data)
     rows = split(data, protocol.data.validation, seed)
-    return train([Replica(seed, start, masks, rows, recipe.steps)], setup)[0]
+    order = derived_seed(seed, "analysis", "order", "run")
+    return train([Replica(order, start, masks, rows, recipe.steps)], setup)[0]
 
 
 @pytest.mark.parametrize("method", [*ARMS, "no-decay"])

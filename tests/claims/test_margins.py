@@ -15,6 +15,7 @@ from benchmark.claims.rules.base import Rule
 from benchmark.claims.rules.compare import Between, Difference, Ratio
 from benchmark.claims.rules.sampling import ANALYSED, claimed_margin
 from benchmark.claims.rules.shape import LargestGain
+from benchmark.claims.rules.value import Value
 from benchmark.claims.verdicts import decide_paper
 from benchmark.protocols import Protocol
 from benchmark.records.store import Store
@@ -52,6 +53,25 @@ def test_every_margin_is_narrower_than_the_effect(claim: Claim, rule: Rule, size
     fixed = margin(rule, protocol)
     taken = fixed if protocol.statistics.rules == 1 else claimed_margin(fixed, size)
     assert taken < size
+
+
+VALUES = [(claim, rule) for claim in CLAIMS for rule in claim.checks if isinstance(rule, Value)]
+ANALYSED_VALUES = [(c, rule) for c, rule in VALUES if rule.metric.startswith(ANALYSED) and rule.published.mean]
+
+
+@pytest.mark.parametrize(("claim", "rule"), ANALYSED_VALUES, ids=[claim.id for claim, _ in ANALYSED_VALUES])
+def test_no_window_of_an_analysed_value_reaches_nothing(claim: Claim, rule: Value) -> None:
+    """Runs that do not differ at all must not pass for runs that disagree a little."""
+    assert (rule.within or margin(rule, PROTOCOLS[claim.protocol])) < abs(rule.published.mean)
+
+
+def test_a_margin_of_the_rules_own_is_narrower() -> None:
+    protocol = PROTOCOLS["evci/lenet5-mnist"]
+    (rule,) = (r for c, r in VALUES if c.id == "evci-4" and r.within)
+    assert not list(rule.misfits(protocol))
+    wide = rule.model_copy(update={"within": 0.2})
+    assert list(wide.misfits(protocol)) == ["within 0.2 is not narrower than the margin of evci/lenet5-mnist, 0.2"]
+    assert rule.statement(protocol).endswith("equals 0.06 within 0.05")
 
 
 def test_effects_are_found_in_many_claims() -> None:

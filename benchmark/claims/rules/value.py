@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Literal, Self
 
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from benchmark.claims import statistics
 from benchmark.claims.evidence import Item
-from benchmark.claims.observations import Observations
+from benchmark.claims.observations import ANALYSED, Observations
 from benchmark.claims.rules.base import FIX_TARGET, RULES, Rule, RunsRule, TargetTable
 from benchmark.claims.rules.cells import Points, Sample, TableRow, listed
 from benchmark.claims.rules.sampling import accuracy_margin, averages, blocks, mean_curve, values_by_seed, where
@@ -33,12 +33,25 @@ MOMENTS: Mapping[Metric, Moment] = {
 @RULES.register("value")
 class Value(Rule):
     """The metric of a method equals a published mean at every level named (accuracy margin, or that of an analysis's
-    number)."""
+    number).
+
+    `within`: a narrower margin than the protocol's, for a value that the protocol's reaches down to 0 from: what equals
+    nothing must not pass for it.
+    """
 
     rule: Literal["value"]
     metric: TrainedMetric | Analysed
     of: Points
     published: Sample
+    within: float | None = Field(default=None, gt=0)
+
+    def misfits(self, protocol: Protocol) -> Iterator[str]:
+        """`within` has to be narrower than the protocol's margin."""
+        yield from super().misfits(protocol)
+        margins = protocol.statistics.margins
+        wider = margins.analysed.get(self.metric.removeprefix(ANALYSED), margins.accuracy_points)
+        if self.within is not None and self.within >= wider:
+            yield f"within {self.within:g} is not narrower than the margin of {protocol.id}, {wider:g}"
 
     @property
     def points(self) -> tuple[Points, ...]:
@@ -72,7 +85,7 @@ class Value(Rule):
     def items(self, observations: Observations, seeds: Sequence[int]) -> tuple[Item, ...]:
         """Measured minus published mean at each level, by Welch's test."""
         published, sd = self.published.estimate()
-        margin = accuracy_margin(observations, self.metric, sd)
+        margin = self.within or accuracy_margin(observations, self.metric, sd)
         items = []
         for point in self.of.cells:
             values = values_by_seed(observations, self.metric, point, seeds)
@@ -87,7 +100,8 @@ class Value(Rule):
 
     def statement(self, protocol: Protocol) -> str:
         """What is tested, in one sentence."""
-        return f"{self.metric_name} of {points_text(protocol, self.of)} equals {_sample_text(self.published)}"
+        within = "" if self.within is None else f" within {number(self.within)}"
+        return f"{self.metric_name} of {points_text(protocol, self.of)} equals {_sample_text(self.published)}{within}"
 
 
 @RULES.register("curve")
