@@ -92,13 +92,14 @@ def show_paper(key: str, table: str | None, limit: int, as_json: bool, as_yaml: 
     if as_yaml:
         raise BadInput("--yaml", f"'{key}' is a paper, and only a protocol is one document", "Name one, or take --json")
     paper, record = published.load(key), published.load_record(key)
+    if table is not None:
+        results(key, table)  # an unknown table is an error
     tables = [t for t in record.tables if table in (None, t.name)]
     if as_json:
         click.echo(json.dumps(_document(paper, record, tables), indent=1))
     elif table is None:
         _show_overview(paper, record)
     else:
-        results(key, table)  # an unknown table is an error
         _show_rows(key, tables[0], limit)
 
 

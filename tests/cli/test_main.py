@@ -152,6 +152,7 @@ def test_a_budget_too_small_for_one_training_runs_none(tmp_path: Path, tiny_path
         (["run", "mnist1d/mlp", "--wait"], ["--wait", "--executor local waits in any case"]),
         (["info", "lth", "--yaml"], ["--yaml", "'lth' is a paper"]),
         (["info", "lth", "--table", "x"], ["no table of this paper's results is held"]),
+        (["info", "lth", "--table", "x", "--json"], ["no table of this paper's results is held"]),
         (["info", "LTH"], ["Did you mean 'lth'"]),
         (["plan", "LTH/LeNet-MNIST"], ["Did you mean 'lth/lenet-mnist'"]),
         (["info", "nosuch"], ["`lotterybench list --all` shows all"]),

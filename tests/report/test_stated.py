@@ -14,7 +14,7 @@ from benchmark.claims.evidence import Verdict
 from benchmark.claims.observations import Observations, all_gathered
 from benchmark.claims.verdicts import Decision, decide_paper
 from benchmark.records.store import Store
-from benchmark.report.board.claims_pages import claims_page
+from benchmark.report.board.claims_pages import claims_page, found_words
 from benchmark.report.board.front import Front
 from benchmark.report.html import overview, pages
 from benchmark.report.stated import NOT_OF_THE_PAPER, OWN, PUBLISHED, own_words
@@ -80,6 +80,19 @@ def test_a_page_of_the_report_marks_it_too(decisions: list[Decision]) -> None:
     text = template.render(root="../", paper=GRASP, found=decisions[3:6], costs={d.claim: "" for d in decisions})
     assert text.count(f'<p class="hint">° {NOT_OF_THE_PAPER}</p>') == 2
     assert text.count(f'title="{NOT_OF_THE_PAPER}">°') == 2
+
+
+def test_a_finding_says_what_a_bounded_number_needs(seen: Seen, decisions: list[Decision]) -> None:
+    check = replace(
+        decisions[1].checks[0], verdict="deviates", measured="training accuracy: 93.66 % [90.82, 96.50]",
+        window="more than 99 %", bounds=(99.0, None),
+    )  # fmt: skip
+    wrong = replace(decisions[1], checks=(check,))
+    words = "training accuracy: 93.66 % [90.82, 96.50], needs more than 99 %"
+    assert found_words(wrong) == words
+    assert f"measured {words}." in Front([(GRASP, [wrong])], seen, "docs/board", "").text()
+    for bounds in ((0.0, None), (-1.0, 1.0), (None, None)):
+        assert found_words(replace(wrong, checks=(replace(check, bounds=bounds),))) == check.measured
 
 
 def test_the_summary_is_of_what_papers_state(decisions: list[Decision]) -> None:

@@ -99,6 +99,18 @@ def measured_parts(decision: Decision) -> list[str]:
     return parts
 
 
+def found_words(decision: Decision) -> str:
+    """What was measured, in one line: of a claim that deviates the checks that do, else every check; behind a number
+    that is held against a bound other than 0, what it needs."""
+    against = [check for check in decision.checks if check.verdict == "deviates"]
+    return "; ".join(dict.fromkeys(f"{check.measured}{_bound_words(check)}" for check in against or decision.checks))
+
+
+def _bound_words(check: CheckResult) -> str:
+    bounds = [bound for bound in check.bounds if bound is not None]
+    return f", needs {check.window}" if len(bounds) == 1 and bounds[0] != 0 else ""
+
+
 def _brief(check: CheckResult) -> str:
     return f"{check.measured} (needs {check.window})"
 

@@ -10,7 +10,7 @@ from itertools import chain, zip_longest
 from benchmark.claims.observations import Observations
 from benchmark.claims.published import Published
 from benchmark.claims.verdicts import Decision
-from benchmark.report.board.claims_pages import decided, is_open, silent
+from benchmark.report.board.claims_pages import decided, found_words, is_open, silent
 from benchmark.report.board.markdown import ELLIPSIS, as_cell, joined, listed, short, table
 from benchmark.report.board.missing import Missing, missing_for
 from benchmark.report.board.protocol_pages import percent_text
@@ -204,8 +204,7 @@ class Front:
 
     def _finding(self, d: Decision) -> str:
         """One claim in one sentence, with its evidence and a link."""
-        measured = "; ".join(dict.fromkeys(c.measured for c in d.checks if c.verdict == "deviates")) or d.measured
-        numbers = f"Published {short(d.published, 60)}; measured {short(measured, 90)}"
+        numbers = f"Published {short(d.published, 60)}; measured {short(found_words(d), 100)}"
         return f"- **{d.spoken_verdict}** {self._link(d)}: {short(d.statement, 130)}. {numbers}.".replace(
             f"{ELLIPSIS}.", ELLIPSIS
         )

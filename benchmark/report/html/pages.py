@@ -22,6 +22,7 @@ from benchmark.protocols.cells import DENSE, density_text, method_names, method_
 from benchmark.records.schema import Metric
 from benchmark.records.store import Store
 from benchmark.report.analysis_tables import numbers_of
+from benchmark.report.board.claims_pages import found_words
 from benchmark.report.board.protocol_pages import RANKS
 from benchmark.report.drawings import drawings
 from benchmark.report.html import charts, compare, facts, overview, pictures
@@ -166,6 +167,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters["script_json"] = script_json
     made.globals["not_of_the_paper"] = NOT_OF_THE_PAPER
+    made.filters["found"] = found_words
     made.filters["slug"] = facts.slug
     made.filters["margins"] = lambda end: "without end" if end is None else f"{end:.1f}"
     return made
