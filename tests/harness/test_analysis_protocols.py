@@ -85,7 +85,7 @@ def test_the_masks_that_an_analysis_is_of_must_be_there(tiny_protocol: Protocol)
         parse(document, "analysis.yaml")
 
 
-def test_no_other_protocol_has_another_digest() -> None:
+def test_other_protocols_examine_themselves() -> None:
     for protocol in load_all():
         if protocol.measures != "analysis":
             assert "analysed" not in protocol.document["statistics"]["margins"]

@@ -60,8 +60,29 @@ def test_every_loop_trains_and_keeps_pruned_weights_at_zero(
 
 
 @pytest.mark.parametrize("strategy", ["stacked", "streams"])
-def test_an_engine_of_several_replicas_trains_them_all(tiny: Workload, strategy: Any) -> None:
-    updates(Contender("engine", replicas=3, strategy=strategy), tiny, 0)(4)
+def test_an_engine_of_several_replicas_trains_them_all(
+    tiny: Workload, strategy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[list[torch.Tensor]] = []
+    step = torch.optim.Adam.step
+
+    def noted(self: Any, *rest: Any) -> Any:
+        trained.append([parameter for group in self.param_groups for parameter in group["params"]])
+        return step(self, *rest)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    go = updates(Contender("engine", replicas=3, strategy=strategy), tiny, 0)
+    go(1)
+    networks = {id(parameters[0]): parameters for parameters in trained}.values()
+    before = [[p.detach().clone() for p in parameters] for parameters in networks]
+    trained.clear()
+    go(4)
+    assert len(trained) == 4 * len(before)
+    assert sum(len(p) if strategy == "stacked" else 1 for p, *_ in before) == 3, "each, or a row of each tensor"
+    for old, new in zip(before, networks, strict=True):
+        rows = 3 if strategy == "stacked" else 1
+        moved = [(a != b).reshape(rows, -1).any(1).all() for a, b in zip(old, new, strict=True)]
+        assert all(moved)
 
 
 @pytest.mark.parametrize("name", ["missingmark/resnet20-cifar10", "lth/lenet-mnist"])
