@@ -73,6 +73,7 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
             accuracy[1].set_ylabel("early-stop step")
         _crop(accuracy[0], seen)
         accuracy[0].legend(frameon=False, fontsize=8, loc="lower left")
+        figure.suptitle(_title(seen, methods), fontsize=9)
         figure.tight_layout()
         try:
             metadata: dict[str, Any] = {"Software": None}
@@ -85,6 +86,15 @@ def draw(store: Store, protocol: Protocol, path: Path) -> None:
             ) from error
         finally:
             pyplot.close(figure)
+
+
+def _title(seen: Observations, methods: Sequence[str]) -> str:
+    """Which protocol, of how many seeds, and what bars mean."""
+    metric = reported_metric(seen.protocol)
+    counts = {len(seen.by_seed(metric, (method, p[0]))) for method in methods for p in points(seen, metric, method)}
+    few, many = min(counts), max(counts)
+    seeds = f"{few} seeds" if few == many else f"{few} to {many} seeds"
+    return f"{seen.protocol.key}: means of {seeds}; bars and bands from the lowest seed to the highest"
 
 
 def drawn_by() -> str:
