@@ -124,5 +124,5 @@ def test_a_job_that_slurm_has_forgotten_is_over(tmp_path: Path, monkeypatch: pyt
 
 def test_without_slurm_nothing_is_known_of_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert slurm.states(["7"]) is None
-    assert slurm.states([]) == {}
+    assert slurm.states(["7"]) == slurm.states([]) == {}
+    assert slurm._over("7"), "what nobody could tell of is not waited for"

@@ -142,9 +142,9 @@ def submissions(store: Store) -> list[SubmittedArray]:
 def states(jobs: Sequence[str]) -> dict[str, str] | None:
     """Slurm's word for every task of these jobs that it still knows, `<job>_<task>` -> RUNNING, PENDING, ...
 
-    None where there is no Slurm or it does not answer.
+    Empty where there is no Slurm, None where it does not answer.
     """
-    if not jobs:
+    if not jobs or shutil.which("squeue") is None:
         return {}
     command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={','.join(jobs)}"]
     try:
