@@ -131,7 +131,7 @@ def test_info_alone_says_what_can_be_asked() -> None:
     ("arguments", "words"),
     [
         (["info", "grasp", "--table", "table-9"], ["table 'table-9' of grasp", "Did you mean 'table-"]),
-        (["info", "lmc", "--table", "any"], ["table 'any' of lmc", "there is no such table"]),
+        (["info", "lmc", "--table", "any"], ["table 'any' of lmc", "no table of this paper"]),
         (["info", "mnist1d/mlp", "--table", "rounds"], ["is a protocol", "Name a paper"]),
         (["info", "graps"], ["Did you mean 'grasp'"]),
     ],
