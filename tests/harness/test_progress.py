@@ -88,10 +88,14 @@ def test_whoever_waits_for_slurm_hears_of_its_records(
     folder = tmp_path / ".work" / "slurm" / "one"
     folder.mkdir(parents=True)
     monkeypatch.setattr(Slurm, "_executor", lambda *_: (Array(), folder))
+    answers = iter([None, {"7_0": "RUNNING"}, {"7_0": "COMPLETED"}])
+    monkeypatch.setattr(slurm, "states", lambda _jobs: next(answers))
+    monkeypatch.setattr(slurm.time, "sleep", lambda _seconds: None)
     heard: list[Message] = []
     Slurm(load_profile(profile), wait=True).execute(order, heard.append)
     told = [message.fields["name"] for message in heard if message.event == "recorded"]
     assert sorted(told) == sorted(title(tiny_protocol, cell) for item in planned for cell in item.job.cells)
+    assert list(answers) == [], "waited until the last task had ended, through an answer that did not come"
     heard.clear()
     Slurm(load_profile(profile)).execute(order, heard.append)
     assert [message.event for message in heard] == ["submitted"], "whoever does not wait does not hear"
