@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.plugins.registry import PluginSource, source_digest
+from benchmark.plugins.registry import PluginSource, module_digest
 from benchmark.protocols import Protocol
 from benchmark.protocols.analysis import ANALYSES, AnalysisFacts, AnalysisSpec
 from benchmark.protocols.cells import Cell
@@ -95,7 +94,7 @@ def load_analysis(spec: AnalysisSpec) -> Analysis:
 
 def digest_of(analysis: Analysis) -> str:
     """sha256 of the code of an analysis's module, comments and docstrings aside, and of the plugins that it runs."""
-    own = source_digest(inspect.getsource(sys.modules[type(analysis).__module__]))
+    own = module_digest(analysis)
     others = [plugin.digest for plugin in analysis.plugins()]
     return sha256("".join([own, *others]).encode()).hexdigest() if others else own
 

@@ -8,8 +8,6 @@ needs are kept there; delete the folder to be rid of them.
 
 from __future__ import annotations
 
-import inspect
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -27,7 +25,7 @@ from benchmark.datasets.dataset import Dataset, prepared
 from benchmark.harness.settings import Progress, Settings
 from benchmark.harness.start import State, initial_weights, untrained
 from benchmark.planning.priority import cells_for_one_seed
-from benchmark.plugins.registry import source_digest
+from benchmark.plugins.registry import module_digest
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, Cell, cells_of, learning_steps, train_steps
 from benchmark.protocols.recipe import DATASETS, Recipe
@@ -244,9 +242,8 @@ class AnalysisCells:
 
 def _identity(hook: Hook) -> str:
     """A hook's code and its plain parameters: training with another is no continuation of a checkpoint."""
-    code = source_digest(inspect.getsource(sys.modules[type(hook).__module__]))
     plain = {name: value for name, value in vars(hook).items() if isinstance(value, int | float | str | bool)}
-    return f"{type(hook).__name__} {code} {sorted(plain.items())}"
+    return f"{type(hook).__name__} {module_digest(hook)} {sorted(plain.items())}"
 
 
 def _copy(module: nn.Module, inputs: int | None) -> nn.Module:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -56,6 +58,11 @@ def source_digest(source: str | bytes, file: str = "<unknown>") -> str:
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def module_digest(instance: object) -> str:
+    """`source_digest` of the module that an object's class stands in."""
+    return source_digest(inspect.getsource(sys.modules[type(instance).__module__]))
 
 
 def text_digest(source: str | bytes) -> str:
