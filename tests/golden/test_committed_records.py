@@ -60,11 +60,17 @@ def named_code(protocol: Protocol, record: Record) -> Iterator[tuple[str, str, s
     """What a record says was run: a name, the digest in the record, and the digest of the code of that name now."""
     method = record.method
     if method.pruner:
-        yield f"pruner '{method.pruner}'", str(method.pruner_digest), find(method.pruner).digest
+        yield f"pruner '{method.pruner}'", str(method.pruner_digest), digest_now(method.pruner)
     if method.hook:
-        yield f"hook '{method.hook.name}'", method.hook.digest, locate(method.hook.name, kind="hook").digest
+        yield f"hook '{method.hook.name}'", method.hook.digest, digest_now(method.hook.name, kind="hook")
     if method.analysis:
         yield f"analysis '{method.analysis.name}'", method.analysis.digest, analysis_digest(protocol, method.name)
+
+
+@cache
+def digest_now(name: str, kind: str = "pruner") -> str:
+    """Of a registered plugin: looked up once, not for each of thousands of records."""
+    return find(name).digest if kind == "pruner" else locate(name, kind=kind).digest
 
 
 @cache
