@@ -54,9 +54,9 @@ FIXED = (
         masks=tuple(Cell(method, level, 0) for method in ("random", "magnitude", "synflow") for level in (7, 12, 18)),
     ),
     FixedCells(
-        "mnist1d/mlp@1",
-        masks=tuple(Cell("random", level, seed) for level in (50, 90) for seed in (0, 1, 2)),
-        trained=(Cell(DENSE, 0, 0), *(Cell("imp", level, 0) for level in (1, 2, 3))),
+        "mnist1d/mlp@2",
+        masks=tuple(Cell("random", level, seed) for level in (50, 90) for seed in (5, 6, 7)),
+        trained=(Cell(DENSE, 0, 5), *(Cell("imp", level, 5) for level in (1, 2, 3))),
     ),
 )
 """Data-free masks of LeNet (one round layerwise, one round, 100 rounds global) and of MNIST-1D's network; the first

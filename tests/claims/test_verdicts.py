@@ -22,7 +22,7 @@ from benchmark.claims.verdicts import combined, decide, decide_paper, to_json
 from benchmark.protocols.cells import Cell
 from benchmark.records.store import Store
 
-MNIST1D = protocols.load("mnist1d/mlp")
+MNIST1D = protocols.load("mnist1d/mlp@1")
 
 
 VALUE = [{"rule": "value", "metric": ACCURACY, "of": IMP, "published": {"mean": 98.0, "sd": 0.1, "n": 5}}]

@@ -44,20 +44,20 @@ def keep(store: Store, protocol: Protocol, cells: Iterable[Cell], hours: float) 
 
 def test_the_hours_left_for_a_verdict_by_hand(tmp_path: Path) -> None:
     """Where a training takes two hours, a claim has left two hours for each of its cells that has no record."""
-    protocol, store = load("mnist1d/mlp"), Store(tmp_path)
-    claim = next(c for paper in load_all() for c in paper.claims if c.id == "mnist1d-curve-random")
+    protocol, store = load("lth/conv2-cifar10"), Store(tmp_path)
+    claim = next(c for paper in load_all() for c in paper.claims if c.id == "lth-15")
     needed = cells_needed(claim, protocol)
     keep(store, protocol, cells_of(protocol, DENSE), 2.0)
     left = [cell for cell in needed if cell.method != DENSE]
     assert 0 < len(left) < len(needed)
-    found = next(row for row in document(store, "mnist1d/*")["claims"] if row["claim"] == claim.id)
+    found = next(row for row in document(store, protocol.id)["claims"] if row["claim"] == claim.id)
     full = protocol.recipe.steps
     assert found["cells_left"] == len(left)
     assert found["core_hours_left"] == pytest.approx(
         2 * sum(train_steps(protocol, cell) for cell in left) / full, abs=0.01
     )
     keep(store, protocol, left, 2.0)
-    found = next(row for row in document(store, "mnist1d/*")["claims"] if row["claim"] == claim.id)
+    found = next(row for row in document(store, protocol.id)["claims"] if row["claim"] == claim.id)
     assert (found["cells_left"], found["core_hours_left"]) == (0, 0.0)
 
 
@@ -114,10 +114,10 @@ def test_many_protocols_fit_one_screen_and_all_shows_every_method(tmp_path: Path
     lines = status(store).splitlines()
     assert len(lines) <= 23
     assert max(map(len, lines)) <= 80
-    assert "5 finished, 0 running, 0 failed" in lines[0]
+    assert "10 finished, 0 running, 0 failed" in lines[0]
     heading = next(line for line in lines if line.startswith("protocol"))
     assert "running" not in heading
-    assert next(line for line in lines if line.startswith(protocol.id)).split()[1] == "5"
+    assert next(line for line in lines if line.startswith(protocol.id)).split()[1] == "10"
     assert any(line.startswith("elesedy-6 ") and "< 0.01" in line for line in lines), "nearest, though not begun"
     assert "About 1,100,000 h of one core left." in lines[1] or lines[1].endswith("00,000 h of one core left.")
     every = status(store, "mnist1d/*", "lth/*", "--all")

@@ -44,7 +44,7 @@ def committed(request: pytest.FixtureRequest) -> tuple[Protocol, list[Record]]:
 
 
 def test_the_required_experiments_are_committed() -> None:
-    assert {"mnist1d/mlp@1", "lth/lenet-mnist@1"} <= set(PROTOCOLS)
+    assert {"mnist1d/mlp@2", "lth/lenet-mnist@2"} <= set(PROTOCOLS)
 
 
 def test_every_folder_of_records_has_its_document() -> None:

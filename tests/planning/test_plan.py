@@ -28,7 +28,7 @@ def test_every_cell_is_planned_once(tmp_path: Path, tiny_protocol: Protocol) -> 
 
 def test_the_numbers_of_networks_are_those_of_the_papers() -> None:
     """MNIST-1D: 99 pruned rounds of both methods by 5 seeds. LTH: 15 reinitialized networks per ticket."""
-    mnist1d, lenet = load("mnist1d/mlp"), load("lth/lenet-mnist@1")
+    mnist1d, lenet = load("mnist1d/mlp@1"), load("lth/lenet-mnist@1")
     assert len(cells_of(mnist1d, "imp")) == len(cells_of(mnist1d, "random")) == 99 * 5
     assert len([c for c in cells_of(lenet, "imp+reinit") if c.level == 7]) == 15
     assert [c.level for c in cells_of(lenet, "dense")] == [0] * 5
@@ -115,7 +115,7 @@ def test_training_steps_by_schedule(tiny_protocol: Protocol) -> None:
     assert train_steps(tiny_protocol, Cell("imp", 2, 0)) == 20
     assert train_steps(tiny_protocol, Cell("imp-rewind", 2, 0)) == 14
     assert train_steps(tiny_protocol, Cell("fine-tune", 2, 0)) == 8
-    assert train_steps(load("mnist1d/mlp"), Cell("imp", 99, 0)) == 0
+    assert train_steps(load("mnist1d/mlp@1"), Cell("imp", 99, 0)) == 0
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_fits_a_budget(tiny_protocol: Protocol, budget: float | None, worke
 
 
 def test_selection_by_pattern() -> None:
-    known = [load("lth/lenet-mnist@1"), load("mnist1d/mlp")]
+    known = [load("lth/lenet-mnist@1"), load("mnist1d/mlp@1")]
     assert {method for _, method in select(known, ["lth/*:imp*"])} == {"imp", "imp+reinit", "imp+shuffle", "imp-rewind"}
     assert {protocol.id for protocol, _ in select(known, ["mnist1d/mlp"])} == {"mnist1d/mlp"}
     assert select(known, ["none"]) == []

@@ -73,7 +73,7 @@ def test_further_seeds_count_for_what_they_add() -> None:
 
 def test_imagined_runs_have_the_mean_and_spread_of_those_there() -> None:
     """Over 400 worlds: the mean of the five runs, within its uncertainty; spread of a cell and of its mean add up."""
-    protocol = load("mnist1d/mlp")
+    protocol = load("mnist1d/mlp@1")
     records = [r for r in Store(RESULTS).records(protocol) if r.method.name == "imp" and r.cell.level == 10]
     values = [r.measured.last("test_accuracy") for r in records if r.measured]
     assert len(values) >= 5
@@ -93,12 +93,12 @@ def test_imagined_runs_have_the_mean_and_spread_of_those_there() -> None:
 
 def test_a_look_is_a_number_of_seeds() -> None:
     assert looks(load("lth/lenet-mnist")) == (3, 5, 8, 10)
-    assert looks(load("mnist1d/mlp")) == (3, 5)
+    assert looks(load("mnist1d/mlp@1")) == (3, 5)
 
 
 def test_what_seeds_decide_and_what_they_do_not(tmp_path: Path) -> None:
     """Of MNIST-1D's claims with their last two seeds hidden: those that all five decide are likely to be decided."""
-    protocol = load("mnist1d/mlp")
+    protocol = load("mnist1d/mlp@1")
     whole = all_gathered([protocol], [Store(RESULTS)])
     hidden = {protocol.id: whole[protocol.id].at_look(3)}
     found = {each.claim: each for each in Market(hidden, Store(tmp_path)).offers() if each.seeds == 5}

@@ -49,7 +49,7 @@ def test_deaths_cost_time_and_lose_no_job(seconds: list[float], workers: int, se
 
 def _record(device: str, seconds: float) -> Record:
     """A committed record with another device and cost."""
-    found = Store(Path(__file__).parents[2] / "results").records(load("mnist1d/mlp"))[0]
+    found = Store(Path(__file__).parents[2] / "results").records(load("mnist1d/mlp@1"))[0]
     assert found.cost is not None
     cost = found.cost.model_copy(update={"train_steps": 100, "train_seconds": seconds, "train_cpu_seconds": seconds})
     return found.model_copy(update={"cost": cost, "provenance": found.provenance.model_copy(update={"device": device})})
@@ -57,7 +57,7 @@ def _record(device: str, seconds: float) -> Record:
 
 def test_costs_are_learned_by_device(tiny_protocol: Protocol) -> None:
     """Medians by hand; another device's speed is carried over by what both do elsewhere; nothing known: operations."""
-    other = load("mnist1d/mlp")
+    other = load("mnist1d/mlp@1")
     here = [_record("a", s) for s in (1.0, 2.0, 9.0)]
     model = CostModel.learn({tiny_protocol: here})
     assert model.seconds_per_step(tiny_protocol, "a") == 0.02
@@ -173,7 +173,7 @@ def test_a_profile_that_cannot_be_used(tmp_path: Path, text: str) -> None:
 
 def test_what_nothing_is_known_of_comes_first(tmp_path: Path) -> None:
     """In an empty folder: three seeds of what claims need, in front of all else."""
-    protocol = load("mnist1d/mlp")
+    protocol = load("mnist1d/mlp@1")
     asked = wanted(standing(Store(tmp_path), [protocol]), [protocol])
     selection = [(protocol, method) for method in method_names(protocol)]
     tiers = [asked.tier(protocol, cell)[0] for item in plan(selection, Store(tmp_path), False, None, asked)
@@ -185,7 +185,7 @@ def test_what_nothing_is_known_of_comes_first(tmp_path: Path) -> None:
 
 
 def test_for_a_claim_nothing_else_is_run(tmp_path: Path) -> None:
-    protocol = load("mnist1d/mlp")
+    protocol = load("mnist1d/mlp@1")
     selection = [(protocol, method) for method in method_names(protocol)]
     everything = {cell for _, method in selection for cell in cells_of(protocol, method)}
     asked = wanted(standing(Store(tmp_path), [protocol]), [protocol], "mnist1d-curve-random")
@@ -201,7 +201,7 @@ def test_for_a_claim_nothing_else_is_run(tmp_path: Path) -> None:
 
 def test_decided_claims_want_nothing_more() -> None:
     """Of the committed records: what claims that are decided rest on comes after what open ones need."""
-    protocol = load("mnist1d/mlp")
+    protocol = load("mnist1d/mlp@1")
     store = Store(Path(__file__).parents[2] / "results")
     tiers = wanted(standing(store, [protocol]), [protocol]).tiers
     assert {tier for tier, _ in tiers.values()} <= {1, 2, 3}

@@ -29,7 +29,7 @@ from benchmark.records.submissions import Submission, method_name
 from benchmark.utils.errors import BadInput, BadPruner
 
 LTH = protocols.load("lth/lenet-mnist@1")
-MNIST1D = protocols.load("mnist1d/mlp")
+MNIST1D = protocols.load("mnist1d/mlp@1")
 
 
 @pytest.fixture
@@ -278,9 +278,9 @@ def planned(*arguments: str) -> dict[str, int]:
 @pytest.mark.usefixtures("answered_here")
 def test_what_plan_selects(plugin: Path, tmp_path: Path, tiny_path: Path) -> None:
     place = ["--results", str(tmp_path / "r"), "--plugin", str(plugin)]
-    assert planned("mnist1d/mlp", *place) == {"dense": 5, "mine": 30}
-    assert planned("mnist1d/mlp:mine", *place, "--set", "alpha=0.5") == {"mine@alpha=0.5": 30}
-    assert planned("mnist1d/mlp:mine", "mnist1d/mlp:imp+reinit", *place) == {"mine": 30, "imp+reinit": 30}
+    assert planned("mnist1d/mlp", *place) == {"dense": 10, "mine": 60}
+    assert planned("mnist1d/mlp:mine", *place, "--set", "alpha=0.5") == {"mine@alpha=0.5": 60}
+    assert planned("mnist1d/mlp:mine", "mnist1d/mlp:imp+reinit", *place) == {"mine": 60, "imp+reinit": 60}
     assert planned(str(tiny_path), *place) == {"dense": 2, "mine": 4}
     assert not (tmp_path / "r").exists()
     own = tmp_path / "own.yaml"  # a protocol that names the pruner itself

@@ -27,7 +27,7 @@ from benchmark.utils.errors import BadInput, EnvironmentProblem
 ROOT = Path(__file__).parents[2]
 LTH = protocols.load("lth/lenet-mnist@1")
 PROTOCOLS = [LTH if protocol.id == LTH.id else protocol for protocol in protocols.load_all()]
-MNIST1D = protocols.load("mnist1d/mlp")
+MNIST1D = protocols.load("mnist1d/mlp@1")
 LEVEL = {"imp": 98.3, "imp+reinit": 97.8, "random": 97.0, "magnitude": 97.0, "snip": 97.01, "one-shot": 98.0}
 
 

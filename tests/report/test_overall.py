@@ -19,7 +19,7 @@ from benchmark.report.html.site import build
 from benchmark.report.overall import Overall, overall, overall_table
 from benchmark.report.taxonomy import COST_GROUPS
 
-LTH, MNIST1D = protocols.load("lth/lenet-mnist@1"), protocols.load("mnist1d/mlp")
+LTH, MNIST1D = protocols.load("lth/lenet-mnist@1"), protocols.load("mnist1d/mlp@1")
 PAPERS = published.load_all()
 ROOT = Path(__file__).parents[2]
 LEVELS = {

@@ -26,7 +26,7 @@ from benchmark.report.html.looks import looks_of
 from benchmark.report.html.series import learning, line
 from benchmark.utils.npz import pack
 
-MNIST1D = protocols.load("mnist1d/mlp")
+MNIST1D = protocols.load("mnist1d/mlp@1")
 
 
 @pytest.fixture(scope="module")

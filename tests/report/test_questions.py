@@ -133,7 +133,7 @@ def test_a_gain_of_two_seeds_is_not_shown_and_three_lead_the_first_page() -> Non
 def test_the_canonical_protocol_comes_first_and_then_gains_not_the_number_of_methods(seen: Observations) -> None:
     """mnist1d measures tickets and random masks in three seeds, LTH's LeNet six methods; with less or more of either,
     LeNet comes first; without it what has a gain comes before what has many methods of which no network is trained."""
-    mnist1d, zhou = protocols.load("mnist1d/mlp"), protocols.load("zhou/lenet-mnist")
+    mnist1d, zhou = protocols.load("mnist1d/mlp@1"), protocols.load("zhou/lenet-mnist")
 
     def few(cell: Cell) -> Outcome | None:
         near = cell.level and abs(mnist1d.level_table[cell.level].density - 0.02) < 0.0005

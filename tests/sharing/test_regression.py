@@ -90,9 +90,9 @@ def copied(tmp_path: Path) -> Store:
 
 def test_a_perturbed_record_is_caught(tmp_path: Path, derived: Derived) -> None:
     store = copied(tmp_path)
-    path = store.record_path(MNIST1D, Cell("imp", 91, 2))
+    path = store.record_path(MNIST1D, Cell("imp", 91, 7))
     document = json.loads(path.read_text())
-    document["measured"]["test_accuracy_percent"]["last"] += 0.5
+    document["measured"]["metrics"]["test_accuracy"]["last"] += 0.5
     path.write_text(json.dumps(document, indent=1) + "\n")
     reasons = derived(store).reasons
     assert len(reasons) == 1
@@ -106,7 +106,7 @@ def test_a_record_that_is_gone_or_unreadable_is_caught(
     tmp_path: Path, derived: Derived, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = copied(tmp_path)
-    path = store.record_path(MNIST1D, Cell("imp", 91, 2))
+    path = store.record_path(MNIST1D, Cell("imp", 91, 7))
     if change == "delete":
         path.unlink()
     else:
@@ -126,7 +126,7 @@ def with_margin(points: float) -> Protocol:
 def test_a_perturbed_margin_is_caught_by_the_lock_and_by_the_board(derived: Derived) -> None:
     known = [with_margin(1.0) if p.id == MNIST1D.id else p for p in FEW]
     reasons = derived(known=known).reasons
-    assert any("mnist1d/mlp@1 was edited after it was locked" in reason for reason in reasons)
+    assert any("mnist1d/mlp@2 was edited after it was locked" in reason for reason in reasons)
     assert any("leaderboard.md" in reason for reason in reasons)  # its records no longer count
 
 
@@ -140,7 +140,7 @@ def test_a_margin_perturbed_behind_the_locks_back_changes_verdicts(derived: Deri
 
 def test_a_locked_protocol_that_is_gone_is_caught(derived: Derived) -> None:
     reasons = derived(known=[p for p in FEW if p.id != MNIST1D.id]).reasons
-    assert any("mnist1d/mlp@1 is locked, and its protocol is gone" in reason for reason in reasons)
+    assert any("mnist1d/mlp@2 is locked, and its protocol is gone" in reason for reason in reasons)
 
 
 @pytest.fixture
