@@ -10,12 +10,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from benchmark.protocols.graph import Edge, Tensors, convolution_tensors, sequence
+from benchmark.protocols.graph import Edge, Layered, Positions, Tensors, convolution_tensors, sequence
 from benchmark.protocols.network_rules import CudaStrategy, InitialRules
-from benchmark.utils.strict_model import Frozen
 
 
-class GeneratorSpec(Frozen):
+class GeneratorSpec(Layered):
     """What both generators state. `input`: (channels, height, width) of the noise; the image has its height and width.
 
     Initial weights and biases are PyTorch's uniform ones; batch norm scales with 1 and shifts by 0, and takes the
@@ -48,11 +47,6 @@ class GeneratorSpec(Frozen):
     def edges(self) -> tuple[Edge, ...]:
         """See `graph`: one convolution after another; scales of batch norm are no edges."""
         return sequence(name for name, (kind, _) in self.tensors.items() if kind == "convolution")
-
-    @property
-    def tensors(self) -> Tensors:
-        """See `Tensors`."""
-        raise NotImplementedError
 
     def reading(self, inputs: int) -> Self:  # noqa: ARG002
         """The network itself: features can be left out in front of a fully connected layer only."""
@@ -102,16 +96,14 @@ class HourglassSpec(GeneratorSpec):
         return tensors | convolution_tensors("final", (self.image_channels, channels, 1, 1), True)
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiplications of one forward pass of one example."""
-        channels, height, width = self.input
-        down, up = self.encoder_kernel**2, self.decoder_kernel**2
-        area, total = height * width, self.image_channels * self.widths[0] * height * width
-        for level, here in enumerate(self.widths):
-            below = self.widths[min(level + 1, len(self.widths) - 1)]
-            total += down * (channels * here * area + here**2 * area // 4) + up * below * here * area
-            channels, area = here, area // 4
-        return total
+    def positions(self) -> Positions:
+        """See `Positions`: the pool of a level lies between its two convolutions."""
+        area = self.input[1] * self.input[2]
+        found = {"final.weight": area}
+        for level in range(len(self.widths)):
+            here = area >> 2 * level
+            found |= {f"down{level}a.weight": here, f"down{level}b.weight": here // 4, f"up{level}.weight": here}
+        return found
 
     @model_validator(mode="after")
     def _can_be_halved(self) -> Self:
@@ -149,11 +141,11 @@ class DeepDecoderSpec(GeneratorSpec):
         return self.halved(self.layers - 1)
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiplications of one forward pass of one example."""
+    def positions(self) -> Positions:
+        """See `Positions`: four times as many after each upsampling."""
         area = self.first_size[0] * self.first_size[1]
-        layers = sum(self.width**2 * (area << 2 * number) for number in range(self.layers))
-        return layers + self.image_channels * self.width * self.input[1] * self.input[2]
+        layers = {f"conv{number}.weight": area << 2 * (number - 1) for number in range(1, self.layers + 1)}
+        return {**layers, "final.weight": self.input[1] * self.input[2]}
 
     @model_validator(mode="after")
     def _has_enough_noise(self) -> Self:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Final, Literal
+
+from benchmark.utils.strict_model import Frozen
 
 INPUT: Final = "input"
 
@@ -21,6 +24,29 @@ Tensors = dict[str, tuple[Kind, tuple[int, ...]]]
 
 Of image generators, whose batch norms are pruned too, batch norm's scales and shifts are there as well: kind norm.
 """
+Positions = dict[str, int]
+"""Name of a tensor of weights -> how often one example uses each of them: once in a linear layer, in a convolution for
+every pixel of its output."""
+
+
+class Layered(Frozen):
+    """What each family of networks states of its layers."""
+
+    @property
+    def tensors(self) -> Tensors:
+        """See `Tensors`."""
+        raise NotImplementedError
+
+    @property
+    def positions(self) -> Positions:
+        """See `Positions`: of all weights that multiply; batch norm's and biases do not count."""
+        raise NotImplementedError
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications of one forward pass of one example."""
+        tensors = self.tensors
+        return sum(prod(tensors[name][1]) * times for name, times in self.positions.items())
 
 
 @dataclass(frozen=True)
@@ -76,12 +102,16 @@ def grouped_tensors(groups: tuple[tuple[int, ...], ...], channels: int, bias: bo
     return tensors
 
 
-def grouped_multiply_adds(size: tuple[int, int, int], groups: tuple[tuple[int, ...], ...]) -> int:
-    """Multiplications of 3x3 convolutions in groups with 2x2 pools between, on an image (channels, height, width)."""
-    (channels, height, width), total = size, 0
+def linear_positions(tensors: Tensors) -> Positions:
+    """Of all linear layers."""
+    return {name: 1 for name, (kind, _) in tensors.items() if kind == "linear"}
+
+
+def grouped_positions(size: tuple[int, int, int], groups: tuple[tuple[int, ...], ...]) -> Positions:
+    """Of 3x3 convolutions in groups with 2x2 pools between, on an image (channels, height, width)."""
+    (_, height, width), found = size, Positions()
     for group in groups:
-        for filters in group:
-            total += 9 * channels * filters * height * width
-            channels = filters
+        for _ in group:
+            found[f"conv{len(found) + 1}.weight"] = height * width
         height, width = height // 2, width // 2
-    return total
+    return found

@@ -8,7 +8,6 @@ shapes in order, multiply-adds, rules of initial values, how replicas are best t
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import prod
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -19,12 +18,15 @@ from benchmark.protocols.graph import (
     INPUT,
     Edge,
     Kind,
+    Layered,
+    Positions,
     Shapes,
     Tensors,
     convolution_tensors,
-    grouped_multiply_adds,
+    grouped_positions,
     grouped_tensors,
     head_tensors,
+    linear_positions,
     linear_tensors,
     sequence,
     weight_names,
@@ -40,10 +42,10 @@ from benchmark.protocols.network_rules import (
     UsualDropout,
     WeightRule,
 )
-from benchmark.utils.strict_model import ADDED, Frozen
+from benchmark.utils.strict_model import ADDED
 
 
-class MlpSpec(Frozen):
+class MlpSpec(Layered):
     """Fully connected networks. LeNet-300-100 is widths [784, 300, 100, 10]."""
 
     name: Literal["lenet-300-100", "residual-mlp", "mlp"]
@@ -95,9 +97,9 @@ class MlpSpec(Frozen):
         return self.model_copy(update={"widths": (inputs, *self.widths[1:])})
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiplications of one forward pass of one example."""
-        return sum(a * b for a, b in pairwise(self.widths))
+    def positions(self) -> Positions:
+        """See `Positions`."""
+        return linear_positions(self.tensors)
 
     @model_validator(mode="after")
     def _drops_where_it_can(self) -> Self:
@@ -109,7 +111,7 @@ class MlpSpec(Frozen):
         return self
 
 
-class ImageNetworkSpec(Frozen):
+class ImageNetworkSpec(Layered):
     """What all networks on images state. `input` is (channels, height, width)."""
 
     input: tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -135,11 +137,6 @@ class ImageNetworkSpec(Frozen):
     def initial_rules(self) -> InitialRules:
         """How initial values are drawn."""
         return InitialRules(self.initialiser, self.linear_initialiser, self.bias)
-
-    @property
-    def tensors(self) -> Tensors:
-        """See `Tensors`."""
-        raise NotImplementedError
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -213,12 +210,11 @@ class LeNet5Spec(ImageNetworkSpec):
         return flat, *((120, 84) if self.name == "lenet-5" else (500,)), self.classes
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiplications of one forward pass of one example."""
-        (channels, height, width), (one, two) = self.input, self.channels
-        first = one * channels * 25 * (height - 4) * (width - 4)
-        second = two * one * 25 * ((height - 4) // 2 - 4) * ((width - 4) // 2 - 4)
-        return first + second + sum(a * b for a, b in pairwise(self.head))
+    def positions(self) -> Positions:
+        """See `Positions`."""
+        height, width = self.input[1] - 4, self.input[2] - 4
+        second = (height // 2 - 4) * (width // 2 - 4)
+        return {"conv1.weight": height * width, "conv2.weight": second, **linear_positions(self.tensors)}
 
 
 def _lenet5_side(side: int) -> int:
@@ -255,9 +251,9 @@ class ConvSpec(ImageNetworkSpec):
         return ((64, 64), (128, 128), (256, 256))[: int(self.name[-1]) // 2]
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiplications of one forward pass of one example."""
-        return grouped_multiply_adds(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
+    def positions(self) -> Positions:
+        """See `Positions`."""
+        return {**grouped_positions(self.input, self.groups), **linear_positions(self.tensors)}
 
 
 _VGG_CONVOLUTIONS = {
@@ -304,9 +300,9 @@ class VggShapedSpec(BatchNormNetworkSpec):
         return int(2 ** (len(self.groups) - 1)) * int(self.last_pool[-1])
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiplications of one forward pass of one example."""
-        return grouped_multiply_adds(self.input, self.groups) + sum(a * b for a, b in pairwise(self.head))
+    def positions(self) -> Positions:
+        """See `Positions`."""
+        return {**grouped_positions(self.input, self.groups), **linear_positions(self.tensors)}
 
     @model_validator(mode="after")
     def _drops_where_it_can(self) -> Self:
@@ -401,19 +397,15 @@ class ResNetSpec(BatchNormNetworkSpec):
         return tuple((16 * self.width * 2**i, (int(self.name[-2:]) - 2) // 6) for i in range(3))
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiplications of one forward pass of one example."""
-        channels, area = self.stages[0][0], self.input[1] * self.input[2] // self.stem.stride**2
-        total = self.input[0] * channels * self.stem.kernel**2 * area
+    def positions(self) -> Positions:
+        """See `Positions`."""
+        area = self.input[1] * self.input[2] // self.stem.stride**2
+        found = {"conv.weight": area, **linear_positions(self.tensors)}
         area //= 1 if self.stem.max_pool == "none" else 4
-        for number, (width, blocks) in enumerate(self.stages):
-            area //= 4 if number else 1
-            convolution = 9 * width * width
-            changes = channels != width or (number == 0 and self.first_stage == "shortcut")
-            shortcut = channels * width if changes and self.shortcut == "convolution" else 0
-            total += area * (9 * channels * width + shortcut + (2 * blocks - 1) * convolution)
-            channels = width
-        return total + channels * self.classes
+        for name in (name for name in weight_names(self.tensors) if name.startswith("stage")):
+            stage = int(name.removeprefix("stage").partition(".")[0])
+            found[name] = area >> 2 * (stage - 1)
+        return found
 
 
 FAMILIES = (MlpSpec, LeNet5Spec, ConvSpec, VggSpec, SmallVggSpec, ResNetSpec, HourglassSpec, DeepDecoderSpec)

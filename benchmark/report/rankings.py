@@ -18,6 +18,7 @@ from benchmark.claims.wording import number
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, cells_of, density_text, method_names, unit_name
 from benchmark.records.schema import CostFacts, Record
+from benchmark.report.multiply_adds import mean_share, share_text
 from benchmark.report.taxonomy import (
     COST_GROUPS,
     CostGroup,
@@ -50,7 +51,7 @@ class Standing:
 
     `rank`: which group of its cost group it is in, from 1; None for the dense network and for controls. `kind`: what
     the method is; None for the dense network. `mark`: for a plugin's method, `reported` or `verified (by, when, n
-    cells)`.
+    cells)`. `multiply_adds`: share of the dense network's that its masks leave, where that is not their density.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Standing:
     mark: str | None = None
     kind: Taxonomy | None = None
     control: bool = False
+    multiply_adds: float | None = None
 
     @property
     def cost_group(self) -> str:
@@ -131,6 +133,7 @@ def standing(seen: Observations, method: str, level: int, rank: int | None = Non
         seen.marks.get(method),
         kind,
         method != DENSE and is_control(seen.protocol, method),
+        None if method == DENSE else mean_share(seen, method, level),
     )
 
 
@@ -192,21 +195,24 @@ def spread(e: Estimate, alpha: float, digits: int = 2) -> str:
 
 def standing_table(seen: Observations, found: Sequence[Standing], ranked: bool) -> tuple[list[str], list[list[str]]]:
     """Headings, and one row per standing; it begins with the cost group and the rank in it, or with the density if
-    `ranked` is false. The early-stop column is left out where no method has one.
+    `ranked` is false. Columns of early stops and of multiply-adds are left out where no method has one.
     """
-    stops = any(s.early_stop_step for s in found)
+    stops, counted = any(s.early_stop_step for s in found), any(s.multiply_adds is not None for s in found)
     headings = ["cost group", "rank"] if ranked else [unit_name(seen.protocol)]
     headings += ["method", "accuracy %", "95 % interval", "seeds"]
-    headings += ["early-stop step"] * stops + ["mask steps", "training steps", "examples scored"]
-    return headings, [_row(seen, s, stops, ranked) for s in found]
+    headings += ["multiply-adds %"] * counted + ["early-stop step"] * stops
+    headings += ["mask steps", "training steps", "examples scored"]
+    return headings, [_row(seen, s, stops, counted, ranked) for s in found]
 
 
-def _row(seen: Observations, s: Standing, stops: bool, ranked: bool) -> list[str]:
+def _row(seen: Observations, s: Standing, stops: bool, counted: bool, ranked: bool) -> list[str]:
     alpha = seen.protocol.statistics.alpha
     low, high = interval(s.accuracy, 1 - alpha)
     bounds = f"{number(low)} to {number(high)}" if s.accuracy.n > 1 else "needs 2 seeds"
     row = [s.cost_group, str(s.rank or "")] if ranked else [density_text(seen.protocol, s.level)]
     row += [s.label, number(s.accuracy.mean), bounds, str(s.accuracy.n)]
+    if counted:
+        row.append("" if s.multiply_adds is None else share_text(s.multiply_adds))
     if stops:
         row.append(spread(s.early_stop_step, alpha, 0).rpartition(" (")[0] if s.early_stop_step else "")
     costs = [s.costs.mask_train_steps, s.costs.train_steps, s.costs.prune_examples] if s.costs else []

@@ -41,10 +41,12 @@ def test_spec_and_module_agree(fields: dict[str, Any]) -> None:
     module = make(spec)
     given = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
     assert list(given.items()) == [(name, shape) for name, (_, shape) in spec.tensors.items()]
-    counted = 0
+    counted, pixels = 0, {}
+    names = {layer: name for name, layer in module.named_modules()}
 
     def count(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
         nonlocal counted
+        pixels[names[layer]] = output[0, 0].numel()
         counted += output[0, 0].numel() * sum(p.numel() for n, p in layer.named_parameters() if n == "weight")
 
     for layer in module.modules():
@@ -52,6 +54,8 @@ def test_spec_and_module_agree(fields: dict[str, Any]) -> None:
             layer.register_forward_hook(count)
     assert module(torch.rand(1, *spec.input)).shape == (1, 3, 16, 16)
     assert counted == spec.multiply_adds
+    assert sorted(pixels.values()) == sorted(spec.positions.values())
+    assert spec.positions["final.weight"] == 16 * 16
 
 
 def test_the_norm_of_one_image() -> None:

@@ -91,15 +91,18 @@ def test_synflows_vgg16_has_the_published_tensors() -> None:
 def test_forward_and_multiply_adds(name: str, changes: Any) -> None:
     """The plan's estimate is the work that layers do, counted at their outputs; logits have the promised shape."""
     fields = spec(name, **changes)
-    module, counted = make(fields).eval(), []
+    module, pixels, counted = make(fields).eval(), {}, []
+    names = {layer: name for name, layer in module.named_modules()}
 
     def count(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
+        pixels[f"{names[layer]}.weight"] = math.prod(output.shape[2:])
         counted.append(layer.weight.numel() * math.prod(output.shape[2:]))
 
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
     assert module(torch.zeros(1, *fields.input)).shape == (1, fields.classes)
+    assert fields.positions == pixels
     assert fields.multiply_adds == sum(counted)
 
 

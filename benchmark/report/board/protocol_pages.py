@@ -15,6 +15,7 @@ from benchmark.report.analysis_tables import analysis_tables
 from benchmark.report.board.markdown import as_cell, as_foreign, folded, joined, table
 from benchmark.report.board.questions import QUESTIONS, answer, gain_text
 from benchmark.report.mask_rankings import empty_table, mask_standings, mask_table
+from benchmark.report.multiply_adds import EXPLAINED, share_table, tells_more
 from benchmark.report.rankings import (
     Standing,
     finished_and_planned,
@@ -119,7 +120,10 @@ def _masks(seen: Observations, levels: Sequence[int]) -> str:
     headings, rows = mask_table(seen, mask_standings(seen))
     layers = len(seen.protocol.pruning.layer_sizes)
     by_level = table(*empty_table(seen, levels), len(levels))
-    return f"{table(headings, rows)}\n{MASKS}\nEmpty layers of {layers}, mean over seeds (seeds):\n\n{by_level}"
+    parts = [f"{table(headings, rows)}\n{MASKS}\nEmpty layers of {layers}, mean over seeds (seeds):\n\n{by_level}"]
+    if tells_more(seen.protocol):
+        parts.append(f"{EXPLAINED}\n{table(*share_table(seen, levels), len(levels))}")
+    return joined(parts)
 
 
 def _analyses(seen: Observations) -> str:
@@ -178,7 +182,7 @@ def _plugins(seen: Observations) -> list[str]:
 def _details(seen: Observations, levels: Sequence[int]) -> str:
     """A ranking at each density that the paper names and at each that the board asks for; then all other densities."""
     asked = [given for question in QUESTIONS if (given := answer(seen, question))]
-    parts = [RANKS]
+    parts = [RANKS, EXPLAINED] if tells_more(seen.protocol) else [RANKS]
     for level in sorted({*levels, *(given.level for given in asked)}):
         if not (found := standings(seen, level)):
             continue

@@ -16,6 +16,7 @@ from benchmark.records.schema import Record
 from benchmark.report.analysis_tables import analysis_tables
 from benchmark.report.html.series import Line
 from benchmark.report.mask_rankings import mask_standings, mask_table
+from benchmark.report.multiply_adds import share_table, tells_more
 from benchmark.report.overall import overall, overall_table
 from benchmark.report.rankings import shown_levels, standing_table, standings
 from benchmark.report.taxonomy import taxonomy
@@ -115,8 +116,13 @@ def overall_facts(seen: Sequence[Observations], papers: Sequence[Published]) -> 
 def masks(seen: Observations) -> list[Table]:
     """What a protocol that trains nothing says of its methods' masks; nothing for other protocols."""
     found = mask_standings(seen) if seen.protocol.measures == "masks" else []
-    headings, rows = mask_table(seen, found)
-    return [Table("By method", tuple(headings), tuple(tuple(row) for row in rows))] if found else []
+    if not found:
+        return []
+    tables = [("By method", mask_table(seen, found))]
+    if tells_more(seen.protocol):
+        levels = sorted({level for standing in found for level in standing.levels})
+        tables.append(("Multiply-adds left, percent of the dense network's", share_table(seen, levels)))
+    return [Table(title, tuple(headings), tuple(tuple(row) for row in rows)) for title, (headings, rows) in tables]
 
 
 def analyses(seen: Observations) -> list[Table]:
