@@ -132,6 +132,44 @@ def test_parameters_of_its_own_go_on_too(tiny_protocol: Protocol, tmp_path: Path
     assert whole.measured == again.measured
 
 
+COUNTS = """
+import torch
+from benchmark.api import Hook
+class Counts(Hook):
+    moves_masks = False
+    calls = 0
+    def when(self, recipe, updates_per_epoch): return range(recipe.steps)
+    def at(self, step, run): self.calls += ONE
+    def state(self): return {"calls": torch.tensor(self.calls)}
+    def resume(self, state, run): self.calls = int(state["calls"])
+    def facts(self): return {"calls": float(self.calls)}
+"""
+
+
+@pytest.mark.parametrize("one", [1, 1000])
+def test_of_an_edited_hook_nothing_is_gone_on_with(tiny_protocol: Protocol, tmp_path: Path, one: int) -> None:
+    """Stopped after ten updates, whose checkpoint an edited file must not go on from; the same file does."""
+    methods = {"counts": method("random", INITIAL, levels=[2], hook={"name": "set"})}
+    document = copy.deepcopy(tiny_protocol.document)
+    counting = parse({**document, "id": "tests/counting", "seeds": [0], "methods": methods}, "counting.yaml")
+    path, reached = tmp_path / "counts.py", list[int]()
+    given: dict[str, Any] = {"plugins": {"set": path}, "checkpoint_seconds": 0.0}
+
+    def stop(_cell: Cell, done: int, *_: Any) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    path.write_text(COUNTS.replace("ONE", "1"))
+    with pytest.raises(KeyboardInterrupt):
+        records(counting, tmp_path / "kept", ["counts"], on_progress=stop, **given)
+    path.write_text(COUNTS.replace("ONE", str(one)))
+    again = records(
+        counting, tmp_path / "kept", ["counts"], on_progress=lambda _cell, done, *_: reached.append(done), **given
+    )["counts"]
+    assert again.hook_facts == {"calls": one * counting.recipe.steps}, again.reason
+    assert (min(reached) >= 10) == (one == 1), "gone on with, or begun anew"
+
+
 HOOK = """
 import os, time
 import torch
