@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmark.harness.executors import local, slurm
 from benchmark.harness.executors.executor import Message, WorkerFailed
+from benchmark.utils.errors import EnvironmentProblem
 
 Start = Callable[[str], None]
 WORDS = b'[1]\n7\n{"a": 1}\n{"event": 3}\n\xff\xfe\n{"event": "done", "n": 1}\n'
@@ -112,17 +114,36 @@ def test_a_controller_that_does_not_answer_has_not_said_that_all_ended(
         "echo 7_0 COMPLETED; echo 7_1 SIGNALING",
         "echo 7_0 COMPLETED; echo 7_1 CANCELLED",
     )
-    assert [slurm._over("7") for _ in range(3)] == [False, False, True]
+    asked: list[float] = []
+    monkeypatch.setattr(slurm.time, "sleep", asked.append)
+    slurm.wait_for("7")
+    assert len(asked) == 2
+
+
+def test_a_controller_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it has not answered for long; an answer in between begins the time anew."""
+    clock, answers = [0.0], iter([None, {"7_0": "RUNNING"}, *[None] * 99])
+
+    def later(_seconds: float) -> None:
+        clock[0] += slurm.PATIENCE * 0.7
+
+    monkeypatch.setattr(slurm, "states", lambda _jobs: next(answers))
+    monkeypatch.setattr(slurm, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=later))
+    with pytest.raises(
+        EnvironmentProblem, match=r"job 7: its controller has not answered for 30 minutes.*status --watch"
+    ):
+        slurm.wait_for("7")
+    assert len(list(answers)) == 99 - 2
 
 
 def test_a_job_that_slurm_has_forgotten_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     _squeue(tmp_path, "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert slurm.states(["7"]) == {}
-    assert slurm._over("7")
+    slurm.wait_for("7")
 
 
 def test_without_slurm_nothing_is_known_of_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert slurm.states(["7"]) == slurm.states([]) == {}
-    assert slurm._over("7"), "what nobody could tell of is not waited for"
+    slurm.wait_for("7")  # what nobody could tell of is not waited for

@@ -26,6 +26,7 @@ from benchmark.utils.errors import BadInput, EnvironmentProblem, plain
 from benchmark.utils.files import KIB, read_limited, write_atomically
 
 FORGOTTEN = "Invalid job id"  # what squeue says of a job that ended long ago
+PATIENCE = 1800.0  # seconds that a controller may be silent for before nobody waits any longer
 OFTEN = 1_000_000  # times that a task may run into its time limit: it ends when nothing is left
 
 
@@ -67,8 +68,7 @@ class Slurm:
         write_atomically(folder / "submission.json", note, Store(order.results).work)
         listen(Message(0, "submitted", asdict(made)))
         if self.wait:
-            while not _over(made.job):
-                time.sleep(1.0)
+            wait_for(made.job)
             self._tell(order, listen)
 
     @staticmethod
@@ -156,10 +156,25 @@ def states(jobs: Sequence[str]) -> dict[str, str] | None:
     return {parts[0]: parts[1] for line in done.stdout.splitlines() if len(parts := line.split()) == 2}
 
 
-def _over(job: str) -> bool:
-    """Whether no task of an array will run again. A controller that does not answer has not said so."""
-    found = states([job])
-    return found is not None and all(state_is_final(state) for state in found.values())
+def wait_for(job: str) -> None:
+    """Return when no task of an array will run again.
+
+    A controller that does not answer has not said so, and is asked again for `PATIENCE` seconds: it may be restarted.
+    Raises EnvironmentProblem if it stays silent for longer.
+    """
+    heard = time.monotonic()
+    while True:
+        found = states([job])
+        if found is not None:
+            heard = time.monotonic()
+            if all(state_is_final(state) for state in found.values()):
+                return
+        elif time.monotonic() - heard > PATIENCE:
+            cause = (
+                f"its controller has not answered for {PATIENCE / 60:g} minutes; tasks go on without anybody waiting"
+            )
+            raise EnvironmentProblem(f"Slurm's job {job}", cause, "See lotterybench status --watch")
+        time.sleep(1.0)
 
 
 def state_is_final(state: str) -> bool:
