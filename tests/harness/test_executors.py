@@ -129,9 +129,7 @@ def test_a_controller_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(slurm, "states", lambda _jobs: next(answers))
     monkeypatch.setattr(slurm, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=later))
-    with pytest.raises(
-        EnvironmentProblem, match=r"job 7: its controller has not answered for 30 minutes.*status --watch"
-    ):
+    with pytest.raises(EnvironmentProblem, match=r"job 7: its controller .* for 30 minutes.*status --watch"):
         slurm.wait_for("7")
     assert len(list(answers)) == 99 - 2
 
