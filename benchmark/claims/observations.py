@@ -121,6 +121,10 @@ class Observations:
         found = [r for _, group in sorted(self.records.items()) for r in group if r.status == "failed"]
         return sorted(found, key=lambda r: (r.method.name, r.cell.level, r.cell.seed, r.cell.draw))
 
+    def runs(self, method: str, level: int) -> list[Record]:
+        """The records of a method at a level, of every seed and draw."""
+        return [r for (name, at, _), group in self.records.items() if (name, at) == (method, level) for r in group]
+
     def value(self, metric: Metric, point: Point, seed: int) -> float | None:
         """A metric of one seed, averaged over its finished draws; None if there is none.
 

@@ -75,6 +75,11 @@ def number(x: float, digits: int = 2, sign: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
+def percent(share: float, digits: int) -> str:
+    """A share in percent to so many significant digits, never with an exponent: 98, 4.21, 0.00123."""
+    return f"{float(f'{100 * share:.{digits}g}'):.10f}".rstrip("0").rstrip(".")
+
+
 def figures(x: float, sign: bool = False) -> str:
     """An analysis's number: four significant digits, whatever its size; a difference (`sign`) that is rounding is 0."""
     if not math.isfinite(x) or x == 0 or (sign and abs(x) < ROUNDING):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -11,6 +11,7 @@ from benchmark.claims.observations import Observations, score_slope
 from benchmark.claims.wording import number
 from benchmark.protocols.cells import axis_value, density_text
 from benchmark.records.schema import Record
+from benchmark.report.multiply_adds import mean_share, share_text
 from benchmark.report.taxonomy import examples_scored, taxonomy
 
 
@@ -99,13 +100,28 @@ def _mask_row(seen: Observations, s: MaskStanding) -> list[str]:
 
 def empty_table(seen: Observations, levels: Sequence[int]) -> tuple[list[str], list[list[str]]]:
     """Mean number of empty layers, methods by density; empty text where nothing is measured."""
-    rows = []
-    for method in seen.protocol.all_methods:
-        cells = []
-        for level in levels:
-            values = list(seen.by_seed("empty-layers", (method, level)).values())
-            cells.append(f"{number(fmean(values), 1)} ({len(values)})" if values else _planned(seen, method, level))
-        rows.append([method, *cells])
+
+    def text(method: str, level: int) -> str:
+        values = list(seen.by_seed("empty-layers", (method, level)).values())
+        return f"{number(fmean(values), 1)} ({len(values)})" if values else _planned(seen, method, level)
+
+    return _by_density(seen, levels, text)
+
+
+def share_table(seen: Observations, levels: Sequence[int]) -> tuple[list[str], list[list[str]]]:
+    """Multiply-adds that masks leave, methods by density; empty text where nothing is measured."""
+
+    def text(method: str, level: int) -> str:
+        share = mean_share(seen.protocol, seen.runs(method, level))
+        return "" if share is None else share_text(share)
+
+    return _by_density(seen, levels, text)
+
+
+def _by_density(
+    seen: Observations, levels: Sequence[int], text: Callable[[str, int], str]
+) -> tuple[list[str], list[list[str]]]:
+    rows = [[method, *(text(method, level) for level in levels)] for method in seen.protocol.all_methods]
     return ["method", *(density_text(seen.protocol, level) for level in levels)], rows
 
 

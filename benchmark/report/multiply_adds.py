@@ -7,14 +7,13 @@ nothing is measured again. Not a time: a masked network runs as long as a dense 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cache
 from statistics import fmean
 
-from benchmark.claims.observations import Observations
+from benchmark.claims.wording import percent
 from benchmark.protocols import Protocol
-from benchmark.protocols.cells import density_text
-from benchmark.records.schema import MaskFacts
+from benchmark.records.schema import MaskFacts, Record
 
 EXPLAINED = """\
 Multiply-adds: of the dense network's, in percent, those that the mask leaves, mean over seeds. The inverse is often
@@ -47,24 +46,14 @@ def share_left(protocol: Protocol, mask: MaskFacts) -> float:
     return 1 - sum(use * (mask.layers[layer].size - mask.layers[layer].kept) for layer, use in _uses(protocol).items())
 
 
-def mean_share(seen: Observations, method: str, level: int) -> float | None:
-    """`share_left`, meaned over seeds and draws; None where nothing is measured, or `tells_more` says no."""
-    if not tells_more(seen.protocol):
+def mean_share(protocol: Protocol, records: Iterable[Record]) -> float | None:
+    """`share_left`, meaned over records of one density; None where there is none, or `tells_more` says no."""
+    if not tells_more(protocol):
         return None
-    groups = (group for (name, at, _), group in seen.records.items() if (name, at) == (method, level))
-    masks = [record.mask for group in groups for record in group if record.mask is not None]
-    return fmean(share_left(seen.protocol, mask) for mask in masks) if masks else None
+    shares = [share_left(protocol, record.mask) for record in records if record.mask is not None]
+    return fmean(shares) if shares else None
 
 
 def share_text(share: float) -> str:
-    """Percent in three significant digits, without an exponent: 100, 4.21, 0.00123."""
-    return f"{float(f'{100 * share:.3g}'):.10f}".rstrip("0").rstrip(".")
-
-
-def share_table(seen: Observations, levels: Sequence[int]) -> tuple[list[str], list[list[str]]]:
-    """Methods by density; empty text where nothing is measured, or where `tells_more` says no."""
-    rows = []
-    for method in seen.protocol.all_methods:
-        shares = (mean_share(seen, method, level) for level in levels)
-        rows.append([method, *("" if share is None else share_text(share) for share in shares)])
-    return ["method", *(density_text(seen.protocol, level) for level in levels)], rows
+    """Percent in three significant digits."""
+    return percent(share, 3)

@@ -122,18 +122,18 @@ def standing(seen: Observations, method: str, level: int, rank: int | None = Non
     if not values:
         return None
     steps = list(seen.by_seed("early-stop-step", (method, level)).values())
-    kind = None if method == DENSE else taxonomy(seen, method)
+    kind, own = None if method == DENSE else taxonomy(seen, method), seen.runs(method, level)
     return Standing(
         method,
         level,
         statistics.estimate(list(values.values()), seen.resolution(metric)),
         statistics.estimate(steps, seen.resolution("early-stop-step")) if steps else None,
         rank,
-        _costs([r for (m, lv, _), group in seen.records.items() if (m, lv) == (method, level) for r in group], kind),
+        _costs(own, kind),
         seen.marks.get(method),
         kind,
         method != DENSE and is_control(seen.protocol, method),
-        None if method == DENSE else mean_share(seen, method, level),
+        None if method == DENSE else mean_share(seen.protocol, own),
     )
 
 

@@ -15,7 +15,8 @@ from benchmark.networks import build
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import Cell
 from benchmark.records.schema import LayerCount, MaskFacts
-from benchmark.report.multiply_adds import EXPLAINED, mean_share, share_left, share_table, share_text, tells_more
+from benchmark.report.mask_rankings import share_table
+from benchmark.report.multiply_adds import EXPLAINED, mean_share, share_left, share_text, tells_more
 from benchmark.report.rankings import standing_table, standings
 
 LENET5, VGG, RESNET = (
@@ -78,7 +79,9 @@ def test_where_density_says_it_all_or_layers_are_mixed_nothing_is_shown(name: st
     """Every weight of an MLP is used once; OES prunes biases and batch norms in the layers of weights."""
     protocol = load(name)
     assert not tells_more(protocol)
-    assert mean_share(Observations(protocol, []), "imp", 1) is None
+    sizes = {layer: size // 2 for layer, size in protocol.pruning.layer_sizes.items()}
+    seen = record(protocol, Cell("dense", 0, protocol.seeds[0]), Outcome(50.0))
+    assert mean_share(protocol, [seen.model_copy(update={"mask": facts(protocol, sizes)})]) is None
 
 
 def test_the_column_of_a_ranking(tiny_protocol: Protocol) -> None:

@@ -170,9 +170,7 @@ def wait_for(job: str) -> None:
             if all(state_is_final(state) for state in found.values()):
                 return
         elif time.monotonic() - heard > PATIENCE:
-            cause = (
-                f"its controller has not answered for {PATIENCE / 60:g} minutes; tasks go on without anybody waiting"
-            )
+            cause = f"its controller has not answered for {PATIENCE / 60:g} minutes; the tasks go on by themselves"
             raise EnvironmentProblem(f"Slurm's job {job}", cause, "See lotterybench status --watch")
         time.sleep(1.0)
 

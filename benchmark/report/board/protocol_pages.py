@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmark.claims.observations import Observations, failure_text, reported_metric
 from benchmark.claims.published import Published
-from benchmark.claims.wording import metric_words
+from benchmark.claims.wording import metric_words, percent
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import DENSE, density_text, method_words, unit_name
 from benchmark.records.submissions import value_text
@@ -14,8 +14,8 @@ from benchmark.report.analysis_tables import NOTE as NUMBERS_NOTE
 from benchmark.report.analysis_tables import analysis_tables
 from benchmark.report.board.markdown import as_cell, as_foreign, folded, joined, table
 from benchmark.report.board.questions import QUESTIONS, answer, gain_text
-from benchmark.report.mask_rankings import empty_table, mask_standings, mask_table
-from benchmark.report.multiply_adds import EXPLAINED, share_table, tells_more
+from benchmark.report.mask_rankings import empty_table, mask_standings, mask_table, share_table
+from benchmark.report.multiply_adds import EXPLAINED, tells_more
 from benchmark.report.rankings import (
     Standing,
     finished_and_planned,
@@ -96,16 +96,16 @@ def of_a_paper(protocol: Protocol) -> bool:
 
 def column_text(protocol: Protocol, level: int) -> str:
     """A level as a column of a page: the share of weights that remain, behind the paper's own unit where it has one."""
-    percent = percent_text(protocol.level_table[level].density)
+    left = percent_text(protocol.level_table[level].density)
     if not of_a_paper(protocol):
-        return percent
+        return left
     own = density_text(protocol, level)
-    return own if protocol.reports_density_as == "percent-remaining" else f"{own} ({percent})"
+    return own if protocol.reports_density_as == "percent-remaining" else f"{own} ({left})"
 
 
 def percent_text(density: float) -> str:
     """A share of the weights in two significant digits, never with an exponent: 0.9 %, 98 %, 100 %."""
-    return f"{float(f'{100 * density:.2g}'):.10f}".rstrip("0").rstrip(".") + " %"
+    return f"{percent(density, 2)} %"
 
 
 def cited(protocol: Protocol) -> str:
@@ -187,8 +187,8 @@ def _details(seen: Observations, levels: Sequence[int]) -> str:
         if not (found := standings(seen, level)):
             continue
         anchors = "".join(f'<a id="at-{100 * g.question:g}"></a>' for g in asked if g.level == level)
-        percent = f"{percent_text(seen.protocol.level_table[level].density)} of the weights"
-        title = f"Ranking at {density_text(seen.protocol, level)} ({unit_name(seen.protocol)}: {percent}), with costs"
+        left = f"{percent_text(seen.protocol.level_table[level].density)} of the weights"
+        title = f"Ranking at {density_text(seen.protocol, level)} ({unit_name(seen.protocol)}: {left}), with costs"
         gains = [f"\nTickets minus the best at initialization: {text}." for g in asked if g.level == level
                  and (text := gain_text(g))]  # fmt: skip
         ranking = _ranking(seen, found, ranked=True) + "".join(gains[:1])

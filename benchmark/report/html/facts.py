@@ -15,8 +15,8 @@ from benchmark.protocols.cells import DENSE, density_text
 from benchmark.records.schema import Record
 from benchmark.report.analysis_tables import analysis_tables
 from benchmark.report.html.series import Line
-from benchmark.report.mask_rankings import mask_standings, mask_table
-from benchmark.report.multiply_adds import share_table, tells_more
+from benchmark.report.mask_rankings import mask_standings, mask_table, share_table
+from benchmark.report.multiply_adds import tells_more
 from benchmark.report.overall import overall, overall_table
 from benchmark.report.rankings import shown_levels, standing_table, standings
 from benchmark.report.taxonomy import taxonomy
