@@ -15,7 +15,7 @@ from benchmark.claims.wording import percent
 from benchmark.protocols import Protocol
 from benchmark.records.schema import MaskFacts, Record
 
-EXPLAINED = """\
+MULTIPLY_ADDS = """\
 Multiply-adds: of the dense network's, in percent, those that the mask leaves, mean over seeds. The inverse is often
 called theoretical speedup; a masked network is not faster.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from benchmark.networks import build
 from benchmark.protocols import Protocol, load
 from benchmark.protocols.cells import Cell
 from benchmark.records.schema import LayerCount, MaskFacts
+from benchmark.records.store import Store
+from benchmark.report.html import site
 from benchmark.report.mask_rankings import share_table
-from benchmark.report.multiply_adds import EXPLAINED, mean_share, share_left, share_text, tells_more
+from benchmark.report.multiply_adds import MULTIPLY_ADDS, mean_share, share_left, share_text, tells_more
 from benchmark.report.rankings import standing_table, standings
 
 LENET5, VGG, RESNET = (
@@ -104,6 +107,23 @@ def test_the_column_of_a_ranking(tiny_protocol: Protocol) -> None:
     assert "multiply-adds %" not in standing_table(plain, standings(plain, 1), ranked=True)[0]
 
 
+def test_pages_of_the_report_name_and_explain_it(tmp_path: Path) -> None:
+    """Where masks are measured, its table has a title of its own; where networks are trained, the ranking a column."""
+    store, cells = Store(tmp_path / "results"), {VGG: Cell("random", 4, VGG.seeds[0]), LENET5: Cell("random", 1, 2200)}
+    kept = {VGG: {"conv1": 864}, LENET5: {"conv1": 250}}
+    for protocol, cell in cells.items():
+        made = record(protocol, cell, Outcome(80.0)).model_copy(update={"mask": facts(protocol, kept[protocol])})
+        store.write(protocol, cell, made, None)
+    site.build(store, [VGG, LENET5], tmp_path / "report")
+    for protocol, words in (
+        (VGG, "<caption>Multiply-adds left, percent of the dense"),
+        (LENET5, "multiply-adds %</th>"),
+    ):
+        page = (tmp_path / "report" / "protocols" / f"{protocol.id.replace('/', '--')}.html").read_text()
+        assert words in page
+        assert "called theoretical speedup" in page
+
+
 def test_its_words() -> None:
     assert [share_text(share) for share in (1.0, 0.0421, 1.234e-5, 0.0)] == ["100", "4.21", "0.00123", "0"]
-    assert "theoretical speedup" in EXPLAINED
+    assert "theoretical speedup" in MULTIPLY_ADDS

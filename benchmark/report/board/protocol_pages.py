@@ -15,7 +15,7 @@ from benchmark.report.analysis_tables import analysis_tables
 from benchmark.report.board.markdown import as_cell, as_foreign, folded, joined, table
 from benchmark.report.board.questions import QUESTIONS, answer, gain_text
 from benchmark.report.mask_rankings import empty_table, mask_standings, mask_table, share_table
-from benchmark.report.multiply_adds import EXPLAINED, tells_more
+from benchmark.report.multiply_adds import MULTIPLY_ADDS, tells_more
 from benchmark.report.rankings import (
     Standing,
     finished_and_planned,
@@ -122,7 +122,7 @@ def _masks(seen: Observations, levels: Sequence[int]) -> str:
     by_level = table(*empty_table(seen, levels), len(levels))
     parts = [f"{table(headings, rows)}\n{MASKS}\nEmpty layers of {layers}, mean over seeds (seeds):\n\n{by_level}"]
     if tells_more(seen.protocol):
-        parts.append(f"{EXPLAINED}\n{table(*share_table(seen, levels), len(levels))}")
+        parts.append(f"{MULTIPLY_ADDS}\n{table(*share_table(seen, levels), len(levels))}")
     return joined(parts)
 
 
@@ -182,7 +182,7 @@ def _plugins(seen: Observations) -> list[str]:
 def _details(seen: Observations, levels: Sequence[int]) -> str:
     """A ranking at each density that the paper names and at each that the board asks for; then all other densities."""
     asked = [given for question in QUESTIONS if (given := answer(seen, question))]
-    parts = [RANKS, EXPLAINED] if tells_more(seen.protocol) else [RANKS]
+    parts = [RANKS, MULTIPLY_ADDS] if tells_more(seen.protocol) else [RANKS]
     for level in sorted({*levels, *(given.level for given in asked)}):
         if not (found := standings(seen, level)):
             continue

@@ -30,6 +30,7 @@ from benchmark.report.html.guides import Guide
 from benchmark.report.html.looks import Look, looks_of
 from benchmark.report.html.overview import by_verdict
 from benchmark.report.html.series import layer_map, learning, line, published_lines
+from benchmark.report.multiply_adds import MULTIPLY_ADDS, tells_more
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
 from benchmark.report.stated import NOT_OF_THE_PAPER, own_words, published_and_own
@@ -230,6 +231,7 @@ def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
         "pictures": pictures.of_protocol(site.store, seen),
         "rankings": facts.rankings(seen, site.papers),
         "ranks": RANKS,
+        "counted": MULTIPLY_ADDS if tells_more(protocol) else "",
         "masks": facts.masks(seen),
         "analyses": facts.analyses(seen),
         "drawings": [Markup(drawing.svg) for drawing in drawings(site.store, seen)],
