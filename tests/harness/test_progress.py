@@ -90,7 +90,7 @@ def test_whoever_waits_for_slurm_hears_of_its_records(
     monkeypatch.setattr(Slurm, "_executor", lambda *_: (Array(), folder))
     answers = iter([None, {"7_0": "RUNNING"}, {"7_0": "COMPLETED"}])
     monkeypatch.setattr(slurm, "states", lambda _jobs: next(answers))
-    monkeypatch.setattr(slurm.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(slurm, "time", SimpleNamespace(**(vars(time) | {"sleep": lambda _seconds: None})))
     heard: list[Message] = []
     Slurm(load_profile(profile), wait=True).execute(order, heard.append)
     told = [message.fields["name"] for message in heard if message.event == "recorded"]
