@@ -66,14 +66,14 @@ def prior(variances: Sequence[float], df: float) -> Prior:
 
 
 def _inverse_trigamma(y: float) -> float:
-    """x with trigamma(x) = y, by bisection of a falling function."""
-    from scipy.special import polygamma
+    """x with trigamma(x) = y, by bisection of a falling function, until no number lies between."""
+    from scipy.special import zeta
 
     low, high = 1e-8, 1e8
-    for _ in range(200):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if float(polygamma(1, middle)) > y else (low, middle)
-    return math.sqrt(low * high)
+    while low < (middle := math.sqrt(low * high)) < high:
+        # trigamma is Hurwitz' zeta function of 2; `polygamma` has five times its cost for one number
+        low, high = (middle, high) if float(zeta(2.0, middle)) > y else (low, middle)
+    return middle
 
 
 def moderated(e: Estimate, squared_weights: float, found: Prior) -> Estimate:

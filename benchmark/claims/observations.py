@@ -123,7 +123,8 @@ class Observations:
 
     def runs(self, method: str, level: int) -> list[Record]:
         """The records of a method at a level, of every seed and draw."""
-        return [r for (name, at, _), group in self.records.items() if (name, at) == (method, level) for r in group]
+        seeds = self._seeds.get((method, level), ())
+        return [record for seed in seeds for record in self.records[method, level, seed]]
 
     def value(self, metric: Metric, point: Point, seed: int) -> float | None:
         """A metric of one seed, averaged over its finished draws; None if there is none.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TypeVar
 
 Row = TypeVar("Row")
@@ -48,9 +48,20 @@ def estimate(values: Sequence[float], resolution: float = 0.0) -> Estimate:
     n = len(values)
     if n == 1:
         return Estimate(float(values[0]), math.inf, 1.0, 1)
-    spread, mean = stdev(values), fmean(values)
-    sd = max(spread, resolution / math.sqrt(12))
-    return Estimate(mean, sd / math.sqrt(n), n - 1.0, n, spread <= SAME * abs(mean))
+    own, mean = spread(values), fmean(values)
+    sd = max(own, resolution / math.sqrt(12))
+    return Estimate(mean, sd / math.sqrt(n), n - 1.0, n, own <= SAME * abs(mean))
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation of at least two values, divisor n - 1; of equal values exactly 0.
+
+    `statistics.stdev` is right to the last bit and ten times slower, a tenth of the time that a board takes.
+    """
+    first = values[0]  # differences from one of them: of equal values no rounding is left
+    apart = [value - first for value in values]
+    mean = math.fsum(apart) / len(apart)
+    return math.sqrt(math.fsum((each - mean) ** 2 for each in apart) / (len(apart) - 1))
 
 
 def known(mean: float, sd: float, n: int, df: float | None = None) -> Estimate:

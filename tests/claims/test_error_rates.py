@@ -9,19 +9,17 @@ failure is the code's, not chance's. Noise has the size of real runs: 0.1 points
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from error_rates import ALPHA, RULE, SEEDS, float_stdev, most
+from error_rates import ALPHA, RULE, SEEDS, most
 from judging import paper_of
 from scipy import special, stats
 
 from benchmark import protocols
-from benchmark.claims import statistics as suite_statistics
 from benchmark.claims.evidence import Item, LargestItem
 from benchmark.claims.observations import Observations, Point
 from benchmark.claims.rules.value import Curve
@@ -46,17 +44,6 @@ def of_level(level: int) -> dict[str, Any]:
 
 IMP = of_level(7)
 Truth = Callable[[str, int], float]  # method, level -> accuracy in percent, or step
-
-
-@pytest.fixture(autouse=True)
-def _sums_of_floats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exact fractions of `statistics.stdev` take a third of the time and move no rate."""
-    monkeypatch.setattr(suite_statistics, "stdev", float_stdev)
-
-
-def test_the_standard_deviation_of_these_simulations_is_the_exact_one() -> None:
-    for values in np.random.default_rng(0).normal(98.0, NOISE, (100, 5)).round(2).tolist():
-        assert float_stdev(values) == pytest.approx(statistics.stdev(values), rel=1e-12)
 
 
 class World(Observations):

@@ -16,7 +16,7 @@ from scipy import special, stats
 from benchmark import protocols
 from benchmark.claims import papers
 from benchmark.claims.looks import nominal_levels
-from benchmark.claims.moderation import NO_PRIOR, Prior, cell_variances, moderated, prior
+from benchmark.claims.moderation import NO_PRIOR, Prior, _inverse_trigamma, cell_variances, moderated, prior
 from benchmark.claims.published import Published
 from benchmark.claims.rules.sampling import claimed_margin
 from benchmark.claims.rules.window import line_weights
@@ -101,6 +101,12 @@ def test_what_a_seed_adds_to_all_its_networks_is_no_variance_of_a_cell() -> None
     variances, df = cell_variances(rows)
     assert df == pytest.approx(3, rel=0.01)
     assert fmean(variances) == pytest.approx(0.01, rel=0.06)
+
+
+@pytest.mark.parametrize("x", [1e-3, 0.2, 1.0, 7.5, 1e3])
+def test_degrees_of_freedom_are_found_where_trigamma_has_the_value(x: float) -> None:
+    assert _inverse_trigamma(float(special.polygamma(1, x))) == pytest.approx(x, rel=1e-12)
+    assert _inverse_trigamma(math.pi**2 / 6) == pytest.approx(1.0, rel=1e-14)
 
 
 def test_moderation_is_the_weighted_mean_of_variances() -> None:

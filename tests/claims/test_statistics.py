@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
@@ -26,6 +26,13 @@ def test_estimate_by_hand() -> None:
     assert e.se == pytest.approx(1 / math.sqrt(3))
     low, high = s.interval(e, 0.95)
     assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)), rel=1e-6)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_the_spread_is_the_exact_standard_deviation(values: list[float]) -> None:
+    assert s.spread(values) == pytest.approx(stdev(values), rel=1e-12, abs=1e-150)  # squares of less are 0
+    assert s.spread([values[0]] * len(values)) == 0.0
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])

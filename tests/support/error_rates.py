@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import pytest
 from pydantic import TypeAdapter
 from scipy import stats
@@ -22,9 +19,3 @@ RULE: TypeAdapter[Rule] = TypeAdapter(AnyRule)
 def most(draws: int, alpha: float = ALPHA) -> int:
     """What a test of level `alpha` exceeds in one of 10,000 simulations."""
     return int(stats.binom.ppf(1 - 1e-4, draws, alpha))
-
-
-def float_stdev(values: Sequence[float]) -> float:
-    """Standard deviation of a sample in floating point, right to about 12 digits."""
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
