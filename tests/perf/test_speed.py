@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from benchmark.cli.main import cli
 from benchmark.datasets.dataset import random_dataset
-from benchmark.perf import kernels, pruning
+from benchmark.perf import kernels, pruning, rates
 from benchmark.perf.loops import Contender, LoopName, updates
 from benchmark.perf.measuring import _ratios
-from benchmark.perf.rates import Rate
+from benchmark.perf.rates import Rate, rates_of
 from benchmark.perf.report import LoopRate, SpeedReport, append
 from benchmark.perf.verbs import Timed
 from benchmark.perf.workload import Workload
@@ -25,6 +25,7 @@ from benchmark.protocols import load, load_file
 from benchmark.pruning.masks import full_masks, masks_from_scores
 from benchmark.pruning.scorer import DirectScorer
 from benchmark.pruning.scorer import ScoredNetwork as Pruned
+from benchmark.utils.errors import EnvironmentProblem
 from benchmark.utils.seeding import stream
 
 
@@ -144,8 +145,21 @@ def test_figures_are_appended_whole_lines_with_provenance(tmp_path: Path) -> Non
     assert first["provenance"]["packages"]["torch"]
 
 
+class InThisProcess(rates._Running):
+    """A contender without processes of its own, each of which would first import torch."""
+
+    def __init__(self, contender: Contender, protocol: str) -> None:
+        self.contender, self.peak_bytes, self.pipes, self.processes = contender, None, [], []
+        self._go = updates(contender, Workload.of(load(protocol)), 0)
+
+    def turn(self, seconds: float) -> tuple[float, float]:
+        done, passed, cpu_seconds, _ = rates._turn(self._go, seconds, self.contender.device)
+        return done / passed, done / cpu_seconds
+
+
 def test_the_verb_prints_json_and_appends(tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # fewer loops to start
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # fewer loops
+    monkeypatch.setattr(rates, "_Running", InThisProcess)
     target = tmp_path / "figures.jsonl"
     command = ["speed", str(tiny_path), "--part", "train", "--replicas", "1", "--seconds", "0.05", "--turns", "1"]
     outcome = CliRunner().invoke(cli, [*command, "--json", "--to", str(target)])
@@ -155,6 +169,15 @@ def test_the_verb_prints_json_and_appends(tiny_path: Path, tmp_path: Path, monke
     assert all(loop["updates_per_second"] > 0 for loop in document["updates_per_second"])
     assert set(document["ratios"]) == {"engine / in-memory", "engine / dataloader"}
     assert document["ceiling"]["matmul_flops"] > 0
+
+
+def test_a_loop_is_timed_in_a_process_of_its_own(tiny_path: Path) -> None:
+    """By the clock and by its core; that the process ends is said with the loop's name."""
+    (rate,) = rates_of([Contender("engine")], str(tiny_path), 0.05, 1)
+    assert rate.median == rate.lowest == rate.highest > 0
+    assert rate.per_core_second > 0
+    with pytest.raises(EnvironmentProblem, match=r"engine.*its process ended"):
+        rates_of([Contender("engine")], str(tiny_path.with_name("nowhere.yaml")), 0.05, 1)
 
 
 def test_the_kernels_are_timed_beside_torch(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
