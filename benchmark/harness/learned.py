@@ -7,7 +7,7 @@ A learning is a training of its own, of scores, which the harness runs before wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,16 +21,18 @@ from benchmark.training.replicas import Outcome
 
 @dataclass(frozen=True)
 class LearningCost:
-    """What learning a mask took: updates of scores, training examples they were shown, seconds of the clock."""
+    """What learning a mask took: updates of scores, training examples they were shown, seconds of the clock and of a
+    core, of which others may have had the rest."""
 
     steps: int
     examples: int
     seconds: float
+    cpu_seconds: float
 
     @staticmethod
     def of(outcome: Outcome) -> LearningCost:
         """Of a training of scores."""
-        return LearningCost(outcome.steps, outcome.examples, round(outcome.seconds, 3))
+        return LearningCost(outcome.steps, outcome.examples, round(outcome.seconds, 3), round(outcome.cpu_seconds, 3))
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class LearnedMask:
 
     def save(self, path: Path, work: Path, of: str) -> None:
         """Write the file, whole or not at all. `of`: the digest of the learner's code."""
-        cost = torch.tensor([self.cost.steps, self.cost.examples, self.cost.seconds], dtype=torch.float64)
+        cost = torch.tensor(astuple(self.cost), dtype=torch.float64)
         state = {"cost": cost, "of": _bytes(of)}
         state |= {f"fact.{name}": torch.tensor(value, dtype=torch.float64) for name, value in self.facts.items()}
         state |= {f"mask.{name}": mask for name, mask in self.masks.items()}
@@ -63,13 +65,16 @@ class LearnedMask:
 
     @staticmethod
     def load(path: Path, names: Sequence[str], of: str) -> LearnedMask | None:
-        """Read it, tensors in the order of `names`; None if there is none, undamaged and of the code `of`."""
+        """Read it, tensors in the order of `names`; None if there is none, undamaged, with all of
+        its costs and of the code `of`."""
         state = load_weights(path)
         if state is None or not torch.equal(state.get("of", torch.zeros(0)), _bytes(of)):
             return None
-        steps, examples, seconds = state["cost"].tolist()
+        steps, examples, *seconds = state["cost"].tolist()
+        if len(seconds) != 2:  # by an older version
+            return None
         facts = {name: float(value) for name, value in under("fact.", state).items()}
-        cost = LearningCost(int(steps), int(examples), seconds)
+        cost = LearningCost(int(steps), int(examples), *seconds)
         masks, ranking = ({n: state[f"{kind}.{n}"] for n in names} for kind in ("mask", "ranking"))
         return LearnedMask(masks, ranking, cost, facts)
 

@@ -241,6 +241,7 @@ def _cost(
         mask_train_steps=mask_train_steps,
         mask_train_examples=None if learning is None else learning.examples,
         mask_train_seconds=None if learning is None else learning.seconds,
+        mask_train_cpu_seconds=None if learning is None else learning.cpu_seconds,
         prune_seconds=round(prune_cost.seconds, 4),
         prune_forward_passes=prune_cost.forward_passes,
         prune_backward_passes=prune_cost.backward_passes,

@@ -154,6 +154,14 @@ def _seconds(cost: CostFacts, device: str) -> float:
     return min(own, cost.train_seconds) if own else cost.train_seconds
 
 
+def _of_learning(costs: Sequence[CostFacts], device: str) -> list[float]:
+    """Seconds of each update of scores, by those records that say what a core gave to it, if there are any."""
+    core = [c.mask_train_cpu_seconds / c.mask_train_steps for c in costs if c.mask_train_cpu_seconds]
+    if core and kind(device) == "cpu":
+        return core
+    return [c.mask_train_seconds / c.mask_train_steps for c in costs if c.mask_train_seconds]
+
+
 @dataclass(frozen=True)
 class Error:
     """How far predictions were off, as a fraction of what was measured: middle and 90th percentile of `count`."""
@@ -214,7 +222,7 @@ class CostModel:
         """From the records of any number of protocols. On a GPU those of another strategy than today's say nothing."""
         too_many: dict[tuple[str, str], int] = {}
         updates: defaultdict[tuple[str, str], list[_Update]] = defaultdict(list)
-        learning: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        learning: defaultdict[tuple[str, str], list[CostFacts]] = defaultdict(list)
         for protocol, found in records.items():
             for record in found:
                 words, place = record.provenance.replica_group, (protocol.key, record.provenance.device)
@@ -228,7 +236,7 @@ class CostModel:
                     took = replicas * _seconds(cost, place[1]) / cost.train_steps
                     updates[place].append(_Update(replicas, _density(protocol, record), took))
                 if cost and cost.mask_train_steps and cost.mask_train_seconds:
-                    learning[place].append(cost.mask_train_seconds / cost.mask_train_steps)
+                    learning[place].append(cost)
         known = {protocol.key: protocol for protocol in records}
         savings = {place: _saving(known[place[0]], place[1], found) for place, found in updates.items()}
         speeds = {place: _of_dense_networks(found, savings[place]) for place, found in updates.items()}
@@ -240,7 +248,7 @@ class CostModel:
         return CostModel(
             speeds,
             savings,
-            dict(learning),
+            {place: _of_learning(costs, place[1]) for place, costs in learning.items()},
             {device: median(values) for device, values in factors.items() if median(values) > 0},
             too_many,
         )

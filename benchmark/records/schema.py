@@ -192,9 +192,9 @@ class CostFacts(Frozen):
 
     `prune_inner_steps`: updates that the pruner took while it scored, if any.
 
-    `mask_train_examples`, `mask_train_seconds`: what they took, where the mask was learned; elsewhere they were updates
-    like those of this training. `evaluation_cpu_seconds`: of `train_cpu_seconds`, what evaluations took; on a GPU only
-    what the processor did for them.
+    `mask_train_examples`, `mask_train_seconds`, `mask_train_cpu_seconds`: what they took, where the mask was learned;
+    elsewhere they were updates like those of this training. `evaluation_cpu_seconds`: of `train_cpu_seconds`, what
+    evaluations took; on a GPU only what the processor did for them.
     """
 
     train_steps: Count
@@ -205,6 +205,7 @@ class CostFacts(Frozen):
     mask_train_steps: Count
     mask_train_examples: Annotated[Count | None, ADDED] = None
     mask_train_seconds: Annotated[Seconds | None, ADDED] = None
+    mask_train_cpu_seconds: Annotated[Seconds | None, ADDED] = None
     prune_seconds: Seconds
     prune_forward_passes: Count
     prune_backward_passes: Count
@@ -268,6 +269,7 @@ class Record(_Layout):
             "evaluation_cpu_seconds",
             "prune_seconds",
             "mask_train_seconds",
+            "mask_train_cpu_seconds",
         ):
             if document["cost"]:
                 document["cost"].pop(key, None)

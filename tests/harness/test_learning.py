@@ -85,6 +85,7 @@ def test_an_untrained_networks_record_is_its_learning(harness: Harness) -> None:
     assert mask is not None
     assert (cost.train_steps, cost.mask_train_steps, cost.mask_train_examples) == (0, 16, 2 * 310)
     assert cost.mask_train_seconds is not None
+    assert cost.mask_train_cpu_seconds is not None
     counts = harness.protocol.level_table[2].one_shot_counts
     assert {layer: count.kept for layer, count in mask.layers.items()} == counts
     assert found.measured is not None

@@ -84,6 +84,13 @@ def test_updates_that_learn_a_mask_cost_their_own() -> None:
     assert seconds([Cell("gem-miner", 3, 500)]) == pytest.approx((0.02 * part + 0.05) * steps)
     assert seconds([Cell("gem-miner+shuffle", 3, 500)]) == pytest.approx(0.02 * part * steps)
     assert seconds([Cell("gem-miner-untrained", 3, 500)]) == pytest.approx(0.05 * steps)
+    loaded = cost.model_copy(update={"mask_train_seconds": 4.0})
+    alone = loaded.model_copy(update={"mask_train_cpu_seconds": 0.3})
+    found += [learned.model_copy(update={"cost": each}) for each in (loaded, alone)]
+    seconds = expected_seconds(protocol, found, device="a")
+    assert seconds([Cell("gem-miner-untrained", 3, 500)]) == pytest.approx(0.03 * steps), (
+        "the core's, where one says it"
+    )
     unlearned = expected_seconds(protocol, [plain], device="a")
     assert unlearned([Cell("gem-miner", 3, 500)]) == pytest.approx((0.02 * part + 0.02) * steps)
 
