@@ -153,9 +153,9 @@ def wanted_methods(claims: Iterable[ClaimStatus], protocols: Sequence[Protocol])
         if claim.verdict not in UNDECIDED:
             continue
         seeds = NEVER if claim.seeds_still_needed is None else claim.seeds_still_needed
-        for name, points in claim.cells.items():
+        for name in claim.cells.keys() & known.keys():
             methods = fewest.setdefault(name, {})
-            for cell in cells_for_one_seed(known[name], points):
+            for cell in cells_for_one_seed(known[name], claim.cells[name]):
                 methods[cell.method] = min(methods.get(cell.method, NEVER), seeds)
     return fewest
 
@@ -163,6 +163,7 @@ def wanted_methods(claims: Iterable[ClaimStatus], protocols: Sequence[Protocol])
 def wanted(claims: Sequence[ClaimStatus], protocols: Sequence[Protocol], target: str | None = None) -> Wanted:
     """Tiers of all cells of `protocols`, from how claims stand; of one claim, paper or method only with `target`.
 
+    A claim may compare one of them with a protocol that is not among them.
     Raises BadInput for a target that is none of these.
     """
     known = {protocol.id: protocol for protocol in protocols}
@@ -170,7 +171,7 @@ def wanted(claims: Sequence[ClaimStatus], protocols: Sequence[Protocol], target:
         claims = _meant(target, claims, protocols)
     tiers: dict[tuple[str, Cell], Tier] = {}
     for place, claim in enumerate(claims):
-        for protocol in [known[name] for name in claim.cells]:
+        for protocol in [known[name] for name in claim.cells if name in known]:
             of_seed = {seed: (_tier(claim, number), place) for seed, number in protocol.seed_positions.items()}
             for cell in cells_needed(claim, protocol):
                 tier = of_seed[cell.seed]

@@ -150,19 +150,30 @@ def planned_for(  # noqa: PLR0913 - one for each choice of the command line
     """
     if narrowed:
         narrowed.refuse_none(selection)
-    protocols, store = protocols_in(selection), store.as_it_is()
-    observations = all_gathered(protocols, [store])
+    chosen, store = protocols_in(selection), store.as_it_is()
     if wanted_for:
         from benchmark.claims.verdicts import decide_all
 
-        claims = [status_of(decision) for decision in decide_all(observations)]
+        decided = decide_all(all_gathered([*chosen, *_compared_with(chosen)], [store]))
+        ours = {protocol.id for protocol in chosen}
+        claims = [status_of(decision) for decision in decided if not ours.isdisjoint(decision.cells)]
     else:
-        claims = open_claims(store, observations, retry_failed)
-    priority, methods = bought or wanted(claims, protocols, wanted_for), wanted_methods(claims, protocols)
+        claims = open_claims(store, all_gathered(chosen, [store]), retry_failed)
+    priority, methods = bought or wanted(claims, chosen, wanted_for), wanted_methods(claims, chosen)
     planned = plan(selection, store, retry_failed, methods, priority, device)
     planned = only_recorded(planned, like) if like else planned
     planned = narrowed.of(planned) if narrowed else planned
     return part(planned, selection, shard) if shard else planned
+
+
+def _compared_with(chosen: Sequence[Protocol]) -> list[Protocol]:
+    """Protocols that are not among them and that a claim compares one of them with."""
+    from benchmark.claims import papers
+
+    ours = {protocol.id for protocol in chosen}
+    claims = [claim.cells for paper in papers.load_all() for claim in paper.claims]
+    beside = {name for cells in claims if not ours.isdisjoint(cells) for name in cells} - ours
+    return [protocols.load(name) for name in sorted(beside)]
 
 
 def verdicts_for(

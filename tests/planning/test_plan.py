@@ -11,8 +11,9 @@ from benchmark.planning.batching import estimate, packed
 from benchmark.planning.cost import CostModel
 from benchmark.planning.narrowed import Narrowed
 from benchmark.planning.plan import Job, PlannedJob, jobs, only_recorded, plan
+from benchmark.planning.select import planned_for
 from benchmark.protocols import Protocol, load
-from benchmark.protocols.cells import Cell, cells_of, method_names, select, train_steps
+from benchmark.protocols.cells import DENSE, Cell, cells_of, method_names, select, train_steps
 from benchmark.records.store import Store
 from benchmark.utils.errors import BadInput
 
@@ -146,3 +147,18 @@ def test_selection_by_pattern() -> None:
     assert {method for _, method in select(known, ["lth/*:imp*"])} == {"imp", "imp+reinit", "imp+shuffle", "imp-rewind"}
     assert {protocol.id for protocol, _ in select(known, ["mnist1d/mlp"])} == {"mnist1d/mlp"}
     assert select(known, ["none"]) == []
+
+
+def test_a_claim_on_two_protocols_is_one_of_either(tmp_path: Path) -> None:
+    """Half of it is selected: only that is planned. Claims on the other half alone are none of the selection's."""
+    store, asked = Store(tmp_path / "results"), "lth-50-low-ticket"
+    low, lenet = load("lth/lenet-adam-2e-4-mnist"), load("lth/lenet-mnist")
+    for protocol in (low, lenet):
+        selection = [(protocol, method) for method in method_names(protocol)]
+        planned = planned_for(selection, store, wanted_for=asked)
+        assert {item.job.protocol for item in planned} == {protocol}
+        tickets = {cell.level for item in planned for cell in item.job.cells if cell.method == "imp"}
+        assert tickets == set(range(1, 8)), "21.1 % is the seventh round"
+        assert {cell.method for item in planned for cell in item.job.cells} == {DENSE, "imp"}
+    with pytest.raises(BadInput, match="--for lth-14: is no claim, paper or method of the selected protocols"):
+        planned_for([(low, "imp")], store, wanted_for="lth-14")
