@@ -71,7 +71,7 @@ def _inverse_trigamma(y: float) -> float:
 
     low, high = 1e-8, 1e8
     while low < (middle := math.sqrt(low * high)) < high:
-        # trigamma is Hurwitz' zeta function of 2; `polygamma` has five times its cost for one number
+        # trigamma is Hurwitz' zeta function of 2; `polygamma` takes nine times as long for one number
         low, high = (middle, high) if float(zeta(2.0, middle)) > y else (low, middle)
     return middle
 

@@ -56,7 +56,7 @@ def estimate(values: Sequence[float], resolution: float = 0.0) -> Estimate:
 def spread(values: Sequence[float]) -> float:
     """Standard deviation of at least two values, divisor n - 1; of equal values exactly 0.
 
-    `statistics.stdev` is right to the last bit and ten times slower, a tenth of the time that a board takes.
+    `statistics.stdev` is right to the last bit and ten times slower, which reading tables of runs and simulations feel.
     """
     first = values[0]  # differences from one of them: of equal values no rounding is left
     apart = [value - first for value in values]

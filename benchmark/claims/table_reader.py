@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import cast, get_args
 
+from benchmark.claims import statistics
 from benchmark.claims.tables import (
     FIX,
     RANGES,
@@ -159,7 +160,7 @@ class _Reader:
             return []
         runs = tuple(values) if self.named["run"] else ()
         mean = math.fsum(values) / len(values)
-        spread, kind = (_sample_sd(runs, mean), SAMPLE) if len(runs) > 1 else self._spread(name, first)
+        spread, kind = (statistics.spread(runs), SAMPLE) if len(runs) > 1 else self._spread(name, first)
         counts = [first.count(n) for n in self.named["n"]]
         status = [first.status(s) for s in self.named["status"]]
         setting, method, x, labels = key
@@ -190,11 +191,6 @@ class _Reader:
             return None, None
         value = row.number(self.spreads[name], (0, math.inf), "a spread")
         return value, None if value is None else self.table.columns[self.spreads[name]].kind
-
-
-def _sample_sd(values: Sequence[float], mean: float) -> float:
-    """Divisor n - 1. `statistics.stdev` is exact to the last bit and thirty times slower, which `info` would feel."""
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def tables_folder() -> Path:

@@ -23,6 +23,7 @@ from benchmark.utils.errors import BadInput, EnvironmentProblem, did_you_mean
 from benchmark.utils.files import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
+    from benchmark.claims.verdicts import Decision
     from benchmark.planning.purchase import Purchases
 
 Selection = list[tuple[Protocol, str]]
@@ -152,11 +153,7 @@ def planned_for(  # noqa: PLR0913 - one for each choice of the command line
         narrowed.refuse_none(selection)
     chosen, store = protocols_in(selection), store.as_it_is()
     if wanted_for:
-        from benchmark.claims.verdicts import decide_all
-
-        decided = decide_all(all_gathered([*chosen, *_compared_with(chosen)], [store]))
-        ours = {protocol.id for protocol in chosen}
-        claims = [status_of(decision) for decision in decided if not ours.isdisjoint(decision.cells)]
+        claims = [status_of(decision) for decision in _decided_on(chosen, store)]
     else:
         claims = open_claims(store, all_gathered(chosen, [store]), retry_failed)
     priority, methods = bought or wanted(claims, chosen, wanted_for), wanted_methods(claims, chosen)
@@ -166,14 +163,16 @@ def planned_for(  # noqa: PLR0913 - one for each choice of the command line
     return part(planned, selection, shard) if shard else planned
 
 
-def _compared_with(chosen: Sequence[Protocol]) -> list[Protocol]:
-    """Protocols that are not among them and that a claim compares one of them with."""
+def _decided_on(chosen: Sequence[Protocol], store: Store) -> list[Decision]:
+    """Every claim on one of these, whatever other protocol it compares that with."""
     from benchmark.claims import papers
+    from benchmark.claims.verdicts import decide_all
 
     ours = {protocol.id for protocol in chosen}
-    claims = [claim.cells for paper in papers.load_all() for claim in paper.claims]
-    beside = {name for cells in claims if not ours.isdisjoint(cells) for name in cells} - ours
-    return [protocols.load(name) for name in sorted(beside)]
+    on_ours = [claim.cells for paper in papers.load_all() for claim in paper.claims if not ours.isdisjoint(claim.cells)]
+    beside = map(protocols.load, sorted({name for cells in on_ours for name in cells} - ours))
+    decided = decide_all(all_gathered([*chosen, *beside], [store]))
+    return [decision for decision in decided if not ours.isdisjoint(decision.cells)]
 
 
 def verdicts_for(

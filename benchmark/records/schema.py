@@ -263,16 +263,8 @@ class Record(_Layout):
         document = _document(self)
         for key in ("schema", "provenance"):
             document.pop(key)
-        for key in (
-            "train_seconds",
-            "train_cpu_seconds",
-            "evaluation_cpu_seconds",
-            "prune_seconds",
-            "mask_train_seconds",
-            "mask_train_cpu_seconds",
-        ):
-            if document["cost"]:
-                document["cost"].pop(key, None)
+        if document["cost"]:
+            document["cost"] = {key: value for key, value in document["cost"].items() if not key.endswith("_seconds")}
         for key in ("effective", "disconnected"):
             if document["mask"]:
                 document["mask"].pop(key, None)

@@ -78,6 +78,7 @@ def test_fingerprint_ignores_clocks_and_provenance_and_nothing_else(document: di
     for key in ("train_seconds", "train_cpu_seconds", "prune_seconds"):
         document["cost"][key] += 1
     document["cost"] = placed(document["cost"], "mask_train_steps", evaluation_cpu_seconds=0.5)
+    document["cost"] = placed(document["cost"], "prune_seconds", mask_train_seconds=2.0, mask_train_cpu_seconds=1.5)
     document["provenance"].update(commit=None, device="other", finished_utc="2027-01-01T00:00:00Z", python="4")
     assert record_of(document).fingerprint() == first
     changes: list[Callable[[dict[str, Any]], Any]] = [
