@@ -20,6 +20,7 @@ from benchmark.protocols.cells import Cell, learning_steps, method_names, method
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 from benchmark.sharing.integrity import contradictions
+from benchmark.training.checkpoint import load_weights, save_weights
 from benchmark.utils.errors import BadInput, BadPruner
 
 INITIAL = {"rounds": 1, "scores": "initial", "restart": 0}
@@ -162,6 +163,16 @@ def test_what_other_code_has_learned_is_not_taken(harness: Harness, tmp_path: Pa
     assert (again.cost, again.facts, list(again.masks)) == (found.cost, found.facts, list(found.masks))
     assert LearnedMask.load(path, list(found.masks), "other code") is None
     path.write_bytes(path.read_bytes()[:-9])
+    assert LearnedMask.load(path, list(found.masks), "this code") is None
+
+
+def test_what_an_older_version_has_learned_is_learned_again(harness: Harness, tmp_path: Path) -> None:
+    """It did not write down what the core gave."""
+    found, path = learned(harness, "popup"), tmp_path / "learned"
+    found.save(path, tmp_path, "this code")
+    state = load_weights(path)
+    assert state is not None
+    save_weights(path, {**state, "cost": state["cost"][:3]}, tmp_path)
     assert LearnedMask.load(path, list(found.masks), "this code") is None
 
 
