@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from benchmark.utils.hardware import cores
 
 pytest_plugins = ["command_line", "made_once", "bundle_fixtures", "hub_fixtures"]
 TINY = Path(__file__).parent / "support" / "protocols" / "tiny.yaml"
+
+
+def pytest_configure() -> None:
+    """No test cuts the power, so none waits until its files have reached the disk. Processes that tests start do."""
+    os.fsync = lambda _file: None
 
 
 def pytest_collection_finish() -> None:

@@ -97,6 +97,7 @@ class Observations:
         self._values: dict[tuple[Metric, str, int, int], float | None] = {}
         self.priors: dict[tuple[Metric, frozenset[str]], Prior] = {}  # see rules/sampling.py
         self._complete: dict[tuple[Metric, str, int], frozenset[int]] = {}
+        self._missing: dict[str, Mapping[int, int]] = {}
 
     @cached_property
     def every_record(self) -> tuple[Record, ...]:
@@ -185,9 +186,17 @@ class Observations:
     def missing(self, points: Iterable[Point]) -> int:
         """Planned runs of the points, over all seeds and draws, that have no record."""
         wanted = {point_of(self.protocol, *point) for point in points}
-        planned = [c for method in {m for m, _ in wanted} for c in cells_of(self.protocol, method)]
-        counted = Counter((c.method, c.level, c.seed) for c in planned if (c.method, c.level) in wanted)
-        return sum(max(0, n - len(self.records.get(key, []))) for key, n in counted.items())
+        return sum(self._missing_of(method).get(level, 0) for method, level in wanted)
+
+    def _missing_of(self, method: str) -> Mapping[int, int]:
+        """Planned runs of a method that have no record, by level."""
+        if method not in self._missing:
+            planned = Counter((cell.level, cell.seed) for cell in cells_of(self.protocol, method))
+            missing: Counter[int] = Counter()
+            for (level, seed), runs in planned.items():
+                missing[level] += max(0, runs - len(self.records.get((method, level, seed), [])))
+            self._missing[method] = missing
+        return self._missing[method]
 
     def resolution(self, metric: Metric) -> float:
         """Step of the grid on which the metric is recorded, in its unit. Numbers of analyses have none: where all seeds

@@ -108,15 +108,20 @@ def cpu_name() -> str:
     return _processor(CPUINFO).get("model name") or platform.processor() or platform.machine()
 
 
-def packages() -> dict[str, str]:
-    """Versions of the packages that numbers depend on."""
-    found = {}
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = []
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            found.append((name, version(name)))
         except PackageNotFoundError:
             continue
-    return found
+    return tuple(found)
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that numbers depend on, as this process found them when it first asked."""
+    return dict(_versions())
 
 
 def provenance(
