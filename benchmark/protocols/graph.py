@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import prod
 from typing import Final, Literal
@@ -42,7 +43,7 @@ class Layered(Frozen):
         """See `Positions`: of all weights that multiply; batch norm's and biases do not count."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def multiply_adds(self) -> int:
         """Multiplications of one forward pass of one example."""
         tensors = self.tensors

@@ -68,17 +68,18 @@ def overall(seen: Iterable[Observations], papers: Sequence[Published]) -> list[O
 def _of_group(group: CostGroup, seen: Sequence[Observations], papers: Sequence[Published]) -> list[Overall]:
     places: dict[str, list[Place]] = {}
     for observations in seen:
+        methods = ranked_methods(observations, group)
         for level in shown_levels(observations.protocol, papers):
-            for label, place in _places(observations, group, level):
+            for label, place in _places(observations, methods, level):
                 places.setdefault(label, []).append(place)
     net = {label: _share(found, sum(p.won - p.lost for p in found)) for label, found in places.items()}
     rows = [_overall_row(group, label, found, net) for label, found in places.items()]
     return sorted(rows, key=lambda row: (row.rank, row.method))
 
 
-def _places(seen: Observations, group: CostGroup, level: int) -> list[tuple[str, Place]]:
-    """(label, place) of every method of a cost group at a level; none where fewer than two are measured."""
-    samples = samples_at(seen, level, ranked_methods(seen, group))
+def _places(seen: Observations, methods: Sequence[str], level: int) -> list[tuple[str, Place]]:
+    """(label, place) of every measured one of the methods at a level; none where there are fewer than two."""
+    samples = samples_at(seen, level, methods)
     if len(samples) < 2:
         return []
     resolution = seen.resolution(reported_metric(seen.protocol))
