@@ -27,7 +27,8 @@ class Judged:
 
     `rows`: the evidence on each check at the last look that was reached, or on the seeds there are before the first.
     `look`: its number, from 1; 0 before the first. `level_for`, `level_against`: levels of the last tests.
-    `seeds_done`: how many of the protocol's first seeds have everything. `waits_for`: the claim whose test comes first.
+    `seeds_done`: how many of the protocol's first seeds have everything. `waits_for`: the claim whose test comes first;
+    `in_vain`: whether that one, or one before it, can hold no more.
     """
 
     claim: Claim
@@ -38,6 +39,7 @@ class Judged:
     verdict: Verdict | None = None
     seeds_done: int = 0
     waits_for: str | None = None
+    in_vain: bool = False
 
     @property
     def p_for(self) -> float:
@@ -92,8 +94,16 @@ class Family:
             if not judged.rows:
                 judged.rows = _evidence(claim, observations)
             if claim.after is not None and self.judged[claim.after].verdict != "reproduced":
-                judged.waits_for = claim.after
+                judged.waits_for, judged.in_vain = claim.after, self._is_shut(claim.after)
         return self.judged
+
+    def _is_shut(self, gate: str) -> bool:
+        """Whether a claim, or one that it waits for, deviates, or has no planned look left at which it could hold."""
+        judged, last = self.judged[gate], self.protocol.statistics.looks[-1].seeds
+        if judged.verdict is not None:
+            return judged.verdict == "deviates"
+        before = judged.claim.after
+        return judged.seeds_done >= last or (before is not None and self._is_shut(before))
 
     def _heads(self) -> list[Judged]:
         """The first claim of each chain that is not shown to hold; a claim with two followers starts two chains."""

@@ -161,6 +161,16 @@ def test_claims_are_corrected_with_those_of_their_section_and_wait_for_their_gat
     assert found["lth-14"].waits_for is None
 
 
+@pytest.mark.parametrize(("seeds", "words"), [(3, ""), (10, ", which it can no more")])
+def test_a_gate_that_has_no_look_left_is_said_to_stay_shut(seeds: int, words: str) -> None:
+    """Where nothing differs no gain is shown, so that nothing which waits for it can be after the last look."""
+    seen = World(LENET, NOTHING, np.random.default_rng(1), seeds)
+    found = {d.claim: d for d in decide_paper(PAPER, {LENET.id: seen})}
+    for claim, gate in (("lth-4-gain", "lth-14"), ("lth-4-size", "lth-4-gain")):
+        assert (found[claim].verdict, found[gate].verdict) == ("inconclusive", "inconclusive")
+        assert {c.untested for c in found[claim].checks} == {f"not tested before {gate} holds{words}"}
+
+
 def test_a_gate_must_be_an_earlier_claim_of_the_family() -> None:
     paper = papers.load("lth")
     document = paper.model_dump(mode="json", by_alias=True, exclude_defaults=True)
