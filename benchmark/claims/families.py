@@ -10,7 +10,7 @@ stays decided. That claims deviate is tested in the same way, without chains. No
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmark.claims import statistics
@@ -18,6 +18,7 @@ from benchmark.claims.evidence import Evidence, Verdict
 from benchmark.claims.looks import nominal_levels
 from benchmark.claims.observations import Observations
 from benchmark.claims.published import Claim
+from benchmark.claims.rules.base import Rule
 from benchmark.protocols import Protocol
 
 
@@ -72,14 +73,16 @@ class Family:
 
     def judge(self, observations: Mapping[str, Observations]) -> Mapping[str, Judged]:
         """Every claim after all looks that its records reach."""
-        looks, seen = self.protocol.statistics.looks, observations[self.protocol.id]
+        looks = self.protocol.statistics.looks
         usable = [claim for claim in self.claims if claim.cells.keys() <= observations.keys()]
-        self.judged = {claim.id: Judged(claim, seeds_done=_seeds_done(claim, seen)) for claim in self.claims}
+        self.judged = {claim.id: Judged(claim, seeds_done=_seeds_done(claim, observations)) for claim in self.claims}
+        looked_into = {self.protocol.id, *(name for claim in usable for name in claim.cells)}
         fewest_open = max((j.seeds_done for j in self.judged.values()), default=0)
         for number, look in enumerate(looks, start=1):
             if look.seeds > fewest_open:
                 break
-            view = {**observations, self.protocol.id: seen.at_look(look.seeds)}
+            # Another protocol goes on being measured: a look that took all its seeds would be another test each time.
+            view = {name: observations[name].at_look(look.seeds) for name in looked_into}
             reached = [
                 judged
                 for claim in usable
@@ -162,10 +165,22 @@ def _evidence(claim: Claim, observations: Mapping[str, Observations]) -> tuple[E
     return tuple(rule.evaluate(observations[claim.protocol], observations) for rule in claim.checks)
 
 
-def _seeds_done(claim: Claim, seen: Observations) -> int:
-    """How many of the protocol's seeds, in order, have every cell of every check. Other protocols' are not counted."""
-    done = [frozenset(seen.complete_seeds(rule.metric, rule.needed_cells)) for rule in claim.checks]
-    for place, seed in enumerate(seen.protocol.seeds):
-        if not all(seed in seeds for seeds in done):
-            return place
-    return len(seen.protocol.seeds)
+def _seeds_done(claim: Claim, observations: Mapping[str, Observations]) -> int:
+    """How many seeds, in the order of the protocol's, have every cell of every check; of other protocols that checks
+    look into, as many seeds in their own order, or all that there are."""
+    own = observations[claim.protocol]
+    done = _first_complete(own, [(rule, rule.needed_cells) for rule in claim.checks])
+    for name in claim.cells.keys() & observations.keys() - {claim.protocol}:
+        looks_into = [(rule, rule.other_protocol) for rule in claim.checks]
+        theirs = observations[name]
+        asked = [(rule, other[1].cells) for rule, other in looks_into if other is not None and other[0] == name]
+        complete = _first_complete(theirs, asked)
+        done = done if complete == len(theirs.protocol.seeds) else min(done, complete)
+    return done
+
+
+def _first_complete(seen: Observations, asked: Sequence[tuple[Rule, Iterable[tuple[str, int]]]]) -> int:
+    """How many seeds of a protocol, from its first on, have every cell that rules need of it."""
+    done = [frozenset(seen.complete_seeds(rule.metric, cells)) for rule, cells in asked]
+    places = (place for place, seed in enumerate(seen.protocol.seeds) if not all(seed in seeds for seeds in done))
+    return next(places, len(seen.protocol.seeds))
