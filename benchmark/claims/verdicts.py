@@ -111,7 +111,7 @@ class Decision:
     @property
     def needed_words(self) -> str:
         """What an open claim still needs."""
-        return needed_text(self.seeds_still_needed, self.looks_left)
+        return needed_text(self.seeds_still_needed, self.looks_left, not self.runs_missing)
 
     @property
     def seeds_words(self) -> str:

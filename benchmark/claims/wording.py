@@ -177,14 +177,16 @@ def _exp(x: float) -> float:
     return math.exp(x) if x < 700 else math.inf
 
 
-def needed_text(needed: int | None, looks_left: Sequence[int] | None = None) -> str:
+def needed_text(needed: int | None, looks_left: Sequence[int] | None = None, complete: bool = False) -> str:
     """What an open claim needs. `needed`: further seeds; None: 1,000 would not do. `looks_left`: where it is decided
-    at planned looks (rules 2), the seeds of those to come, before which nothing is tested."""
+    at planned looks (rules 2), the seeds of those to come, before which nothing is tested. `complete`: whether every
+    planned run is there."""
     if looks_left is not None:
         return f"next look at {looks_left[0]} seeds" if looks_left else "no planned look left"
+    left = "no planned seed left, " if complete else ""
     if needed is None:
-        return "more seeds will hardly decide"
-    return f"about {needed} more seed{'s' if needed != 1 else ''}"
+        return left + "more seeds will hardly decide"
+    return f"{left}about {needed} more seed{'s' if needed != 1 else ''}"
 
 
 def seeds_text(counts: Sequence[int]) -> str:

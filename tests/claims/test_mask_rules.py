@@ -79,6 +79,17 @@ def test_collapse_is_decided(first_empty: Sequence[int], expected: str) -> None:
     assert verdict(found) == expected
 
 
+def test_runs_far_apart_widen_the_window_by_two_steps_of_the_grid_at_most() -> None:
+    """Random's runs end at 10^2.75, 10^3.75 and 10^3.5: three deviations, 1.56 decades, hold every other method's."""
+    seen = world(VGG, "random", range(1, 25), 5, collapsing([14] * 5, layer=0))
+    of = {"method": "random", "levels": {"first": 1, "last": 24}}
+    found = rule(rule="collapse", of=of, table="layers", published="random").evaluate(seen)
+    assert [(item.low, item.high) for item in found.items] == [
+        (pytest.approx(-0.5, abs=0.01), pytest.approx(0.5, abs=0.01))
+    ]
+    assert verdict(found) == "inconclusive"
+
+
 def test_a_seed_without_every_level_does_not_count() -> None:
     seen = world(VGG, "magnitude", range(1, 24), 3, collapsing([12] * 3))
     of = {"method": "magnitude", "levels": {"first": 1, "last": 24}}

@@ -26,6 +26,9 @@ from benchmark.protocols import Protocol
 from benchmark.protocols.cells import axis_value
 from benchmark.records.schema import MaskFacts
 
+MOST_STEPS = 2
+"""Of the grid of compressions, on either side: runs that spread further say too little to tell methods apart."""
+
 
 class _ShareOfSeeds(Rule):
     """What holds in more than half of the seeds."""
@@ -129,7 +132,7 @@ class Collapse(OfPublishedLayers):
     """The critical compression is that of the published runs: the largest level named at which no layer is empty.
 
     `table`: by name, a table of densities by layer; `published`: its method. The margin is the larger of the round
-    margin and the multiple of the published runs' standard deviation.
+    margin and the multiple of the published runs' standard deviation, of which `MOST_STEPS` steps of the grid count.
     """
 
     rule: Literal["collapse"]
@@ -235,7 +238,8 @@ def _critical_item(protocol: Protocol, measured: Sequence[float], published_runs
     """Critical compressions of seeds against those of published runs, as exponents of 10."""
     step, margins = level_step(protocol), protocol.statistics.margins
     published = statistics.estimate(published_runs, step)
-    margin = max(margins.density_rounds * step, (margins.seed_sd_multiple or 0.0) * stdev(published_runs))
+    spread = (margins.seed_sd_multiple or 0.0) * stdev(published_runs)
+    margin = max(margins.density_rounds * step, min(spread, MOST_STEPS * step))
     here = statistics.estimate(measured, step)
     gap = statistics.difference(here, published)
     return Item(f"published mean {published.mean:.2f}", gap, -margin, margin, published.se, here.mean)
@@ -243,7 +247,7 @@ def _critical_item(protocol: Protocol, measured: Sequence[float], published_runs
 
 def _window_text(protocol: Protocol) -> str:
     spread = f"{protocol.statistics.margins.seed_sd_multiple:g} sd of the published runs"
-    return f"one step of the grid, or {spread} if that is more"
+    return f"one step of the grid, or {spread} if that is more, but not over {MOST_STEPS} steps"
 
 
 def critical_compression(compressions: Sequence[float], broken: Sequence[bool]) -> float:

@@ -131,5 +131,5 @@ def _check(check: CheckResult, decision: Decision) -> str:
     elif check.p_reproduced is not None:
         p = f", p = {check.p_reproduced:.2g}"
     seeds = f", {len(check.seeds)} seed{'s' if len(check.seeds) > 1 else ''}" if check.seeds else ""
-    needed = needed_text(check.seeds_still_needed, decision.looks_left)
+    needed = needed_text(check.seeds_still_needed, decision.looks_left, not decision.runs_missing)
     return f"{check.rule}: {_brief(check)}{seeds}{p}; {verdict_text(check.verdict, needed)}"

@@ -41,7 +41,8 @@ verdict is provisional while runs that the protocol plans for the claim are stil
 stand in each protocol; protocols of rules 2 are decided at planned numbers of seeds, their looks, and nothing is \
 tested before the first ([docs/statistics.md](../statistics.md)). The unit of every test is the seed: draws of a \
 control within a seed are averaged first, and comparisons use the same seeds on both sides. Brackets and ± give 95 % \
-t intervals over seeds.
+t intervals over seeds, without the correction for other claims and looks: one may lie in its window while the claim \
+is still open.
 
 **The picture.** One row a claim, by the check that its verdict hangs on, in margins. A number holds within one margin \
 of the published value, at 0; an ordering, or another bound, to the right of 0, where one margin is the protocol's \
