@@ -34,7 +34,7 @@ NUMBERS = {
 STATEMENTS = {
     "lth": 66, "missing-mark": 7, "lmc": 17 + 3, "svcca": 4 + 3,
     "rare-gems": 4 + 15 + 5,  # its abstract; rows of its tables; its history
-    "synflow": 16 + 64 + 1 + 28 + 4 + 8 + 6,  # curves of its figures, of which GraSP's decide nothing; masks
+    "synflow": 16 + 64 + 1 + 28 + 4 + 8 + 6 + 7,  # curves of its figures, of which GraSP's decide nothing; masks
     "plantnseek": 12 + 8,  # collapse by task and method; what is found, and what is not decided
     "zhou": 5, "tost": 1,
     "neq": 6 + 3,  # and the rows of its runs that a protocol measures
