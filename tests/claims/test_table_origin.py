@@ -199,7 +199,9 @@ OURS = {
     "synflow": {f"synflow-c{i}" for i in (8, 9, 10, 11)}
     | {f"synflow-layers-{pruner}" for pruner in ("random", "magnitude", "snip", "grasp", "synflow")}
     | {"synflow-fig7-one-round", *(f"synflow-fig4-{scores}" for scores in ("synflow", "magnitude", "random"))}
-    | {f"synflow-largest-{name}" for name in ("lenet-300-100", "lenet-5-caffe", "conv-2", "conv-4", "conv-6", "mlp-6")},
+    | {f"synflow-largest-{name}" for name in ("lenet-300-100", "lenet-5-caffe", "conv-2", "conv-4", "conv-6", "mlp-6")}
+    | {f"synflow-conserved-{name}" for name in ("lenet-300-100", "lenet-5-caffe", "conv-2", "conv-4", "conv-6")}
+    | {"synflow-conserved-mlp-6", "synflow-conserved-vgg11-cifar10"},
     "lth": {"lth-64", "lth-65", "lth-bf16-dense", "lth-bf16-ticket"},  # and bf16 beside fp32
     "snip": {"snip-figure-3-trend"},  # of two rows
     "rigl": {"rigl-ft2", "rigl-ft2-pixels"},

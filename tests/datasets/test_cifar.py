@@ -218,8 +218,8 @@ def test_the_real_sample_of_cifar100() -> None:
     assert len(data.test_labels) == 0  # nothing can be tested, so nothing is trained on it
 
 
+@pytest.mark.long
 @pytest.mark.data
-@pytest.mark.slow
 def test_a_real_batch_of_cifar10_from_its_compact_form() -> None:
     """The test batch comes out with its published md5 and channel means."""
     from torchvision.datasets import CIFAR10

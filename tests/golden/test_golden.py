@@ -81,8 +81,8 @@ def test_portable_cells_have_the_same_bits_on_every_machine(cell: Cell, tmp_path
     assert again.provenance.arithmetic == first.provenance.arithmetic
 
 
+@pytest.mark.long
 @pytest.mark.data
-@pytest.mark.slow
 def test_lenet_dense(tmp_path: Path) -> None:
     """A committed dense network into its second epoch; under a constant rate what follows changes nothing in them."""
     if needs_download("mnist", data_root()):

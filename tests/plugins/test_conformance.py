@@ -166,6 +166,7 @@ def powers(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_check_on_the_command_line(powers: Path) -> None:
     good = CliRunner().invoke(cli, ["check", str(powers), "--set", "power=2"])
     assert good.exit_code == 0, good.output

@@ -97,6 +97,7 @@ def test_results_and_data_cannot_be_read(tmp_path: Path, tiny_protocol: Protocol
     assert {record.status for record in records.values()} == {"finished"}, [r.reason for r in records.values()]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("answered_here")
 def test_on_the_command_line_it_is_said_what_protects(tmp_path: Path) -> None:
     """`run` says it once; workers of their own processes isolate as well, and a crash is a failed record."""

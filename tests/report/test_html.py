@@ -198,7 +198,7 @@ def test_the_report_needs_no_torch(site: Path, tmp_path: Path) -> None:
 
 @pytest.mark.browser
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: the report is not looked at in a browser")
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "light", marks=pytest.mark.long), (390, "dark")])
 def test_pages_work_in_a_browser(site: Path, width: int, scheme: Any) -> None:
     """No console error, no request off the machine, charts drawn, filters and theme at work, nothing cut off."""
     from playwright.sync_api import sync_playwright

@@ -209,6 +209,7 @@ def lotterybench(*arguments: str, **environment: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.long
 def test_the_commands_and_offline(hub: Hub, results: Path, tmp_path: Path, tiny_path: Path) -> None:
     """As a person uses them: push, pull, and pull again without a network from the cache alone."""
     place = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}

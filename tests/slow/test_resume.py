@@ -20,6 +20,8 @@ from benchmark.protocols.cells import method_names
 from benchmark.records.schema import Record
 from benchmark.records.store import Store
 
+pytestmark = pytest.mark.long  # within one process: tests/harness/test_resume.py
+
 # Forked children share the loaded libraries, so that a kill costs milliseconds and many fit into a test.
 FORK = multiprocessing.get_context("fork")
 

@@ -231,7 +231,7 @@ def protocol_of(tiny: Protocol, name: str, **changes: Any) -> Protocol:
     return parse(document, "pictures")
 
 
-@pytest.mark.parametrize("name", ["resnet-20", "conv-2"])
+@pytest.mark.parametrize("name", [pytest.param("resnet-20", marks=pytest.mark.long), "conv-2"])
 def test_whole_cells(tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Dense, a chain, rewinding to step 6, pruning at initialization and fine-tuning, through harness and store."""
     monkeypatch.setattr(data_sets, "load", lambda *_: pictures())
