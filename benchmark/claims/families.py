@@ -171,10 +171,9 @@ def _seeds_done(claim: Claim, observations: Mapping[str, Observations]) -> int:
     own = observations[claim.protocol]
     done = _first_complete(own, [(rule, rule.needed_cells) for rule in claim.checks])
     for name in claim.cells.keys() & observations.keys() - {claim.protocol}:
-        looks_into = [(rule, rule.other_protocol) for rule in claim.checks]
         theirs = observations[name]
-        asked = [(rule, other[1].cells) for rule, other in looks_into if other is not None and other[0] == name]
-        complete = _first_complete(theirs, asked)
+        others = [(rule, other) for rule in claim.checks if (other := rule.other_protocol) is not None]
+        complete = _first_complete(theirs, [(rule, points.cells) for rule, (where, points) in others if where == name])
         done = done if complete == len(theirs.protocol.seeds) else min(done, complete)
     return done
 

@@ -98,6 +98,7 @@ class Observations:
         self.priors: dict[tuple[Metric, frozenset[str]], Prior] = {}  # see rules/sampling.py
         self._complete: dict[tuple[Metric, str, int], frozenset[int]] = {}
         self._missing: dict[str, Mapping[int, int]] = {}
+        self._looks: dict[int, Observations] = {}
 
     @cached_property
     def every_record(self) -> tuple[Record, ...]:
@@ -154,10 +155,13 @@ class Observations:
         return fmean(values)
 
     def at_look(self, seeds: int) -> Observations:
-        """What was observed of the first `seeds` of the protocol's, as if there were no others."""
-        first = {seed for seed, place in self.protocol.seed_positions.items() if place < seeds}
-        records = (record for record in self.every_record if record.cell.seed in first)
-        return Observations(self.protocol, records, self.submissions, self.marks)
+        """What was observed of the first `seeds` of the protocol's, as if there were no others; looked up once, since
+        every section of a paper has the same looks, and other protocols look into this one at theirs."""
+        if seeds not in self._looks:
+            first = {seed for seed, place in self.protocol.seed_positions.items() if place < seeds}
+            records = (record for record in self.every_record if record.cell.seed in first)
+            self._looks[seeds] = Observations(self.protocol, records, self.submissions, self.marks)
+        return self._looks[seeds]
 
     def by_seed(self, metric: Metric, point: Point) -> dict[int, float]:
         """Value of every seed that has one."""

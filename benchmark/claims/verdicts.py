@@ -234,8 +234,9 @@ def _planned_checks(judged: Judged, protocols: Mapping[str, Protocol]) -> list[C
         untested = f"not tested before {protocol.statistics.looks[0].seeds} seeds (planned look)"
     elif judged.waits_for is not None:
         untested = f"not tested before {judged.waits_for} holds"
-        untested += ", which it can no more" if judged.in_vain else ""
-        untested += "; further seeds can only show that this deviates" if judged.in_vain and following else ""
+        if judged.in_vain:
+            untested += ", which it can no more"
+            untested += "; further seeds can only show that this deviates" if following else ""
     return [
         _check(
             rule,
