@@ -290,7 +290,8 @@ class Harness:
         """The pruner's source, looked up once, and not run here."""
         if pruner not in self._located:
             found = locate(pruner, self.settings.plugins)
-            refuse_other_source(self.store, self.protocol, pruner, found.digest)
+            if not found.of_this_repository:
+                refuse_other_source(self.store, self.protocol, pruner, found.digest)
             self._located[pruner] = found
         return self._located[pruner]
 
@@ -306,12 +307,11 @@ class Harness:
         if is_learning(self.protocol, cell):
             return self._prepare_learning(cell, beside)
         steps = train_steps(self.protocol, cell)
-        work = self._throughput.dense_updates(self.protocol, cell, steps)
-        self._refuse_if_late(beside, work)  # before a mask is made for nothing
+        self._refuse_if_late(beside, cell, steps)  # before a mask is made for nothing
         self.masks.hooks(cell)  # new ones for each training; a mistake in them is found here, before it
         masks, prune_cost = self.masks.make(cell)
         start, first_step = self.masks.start(cell)
-        self._refuse_if_late(beside, work)
+        self._refuse_if_late(beside, cell, steps)
         snapshots = rewind_steps(self.protocol) if cell.method == DENSE else ()
         split = self.masks.split(cell.seed)
         replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
@@ -320,7 +320,7 @@ class Harness:
     def _prepare_learning(self, cell: Cell, beside: Sequence[Prepared]) -> Prepared:
         """The learning of a cell's mask, from its initial weights. Raises OutOfTime, BadInput or BadPruner."""
         steps = learning_steps(self.protocol, cell)
-        self._refuse_if_late(beside, learned=steps)
+        self._refuse_if_late(beside, cell, steps, learns=True)
         if self.masks.confined(cell, learns=True) is None:
             self.masks.learner(cell)  # a new one for each training; a mistake in it is found here, before it
         learning = self.protocol.pruning_method(cell.method).learning
@@ -329,11 +329,15 @@ class Harness:
         replica = Replica(cell.seed, self.masks.start(cell)[0], everything, self.masks.split(cell.seed), steps)
         return Prepared(cell, everything, FREE, replica, steps, learning.of(self.protocol), learns=True)
 
-    def _refuse_if_late(self, beside: Sequence[Prepared], trained: float = 0, learned: int = 0) -> None:
-        """`trained`, `learned`: updates of dense weights, or of scores, to be made in one round with `beside`."""
+    def _refuse_if_late(self, beside: Sequence[Prepared], cell: Cell, steps: int, learns: bool = False) -> None:
+        """Raise OutOfTime if so many updates of a cell's weights, or of its scores, in one round with `beside`, take
+        longer than is left."""
+        if self.settings.may_start is None:
+            return
         dense = partial(self._throughput.dense_updates, self.protocol)
-        weights = [dense(each.cell, each.steps) for each in beside if not each.learns] + [trained]
-        scores = [each.steps for each in beside if each.learns] + [learned]
+        together = [(each.cell, each.steps, each.learns) for each in beside] + [(cell, steps, learns)]
+        weights = [dense(cell, steps) for cell, steps, learns in together if not learns]
+        scores = [steps for _, steps, learns in together if learns]
         seconds = self._throughput.seconds([n for n in weights if n]) + self._learning.seconds([n for n in scores if n])
         if not self.settings.may_start(seconds):
             raise OutOfTime
@@ -355,12 +359,8 @@ class Harness:
     def finish(self, ready: Prepared, outcome: Outcome) -> None:
         """Keep what was trained if a later cell needs it, and write the record if there is none."""
         cell = ready.cell
-        if ready.steps:
-            group = replicas_in(outcome.replica_group)
-            too_many = too_many_in(outcome.replica_group)
-            throughput = self._learning if ready.learns else self._throughput
-            updates = throughput.dense_updates(self.protocol, cell, ready.steps)
-            throughput.measured(group, group * outcome.seconds / updates, too_many)
+        if ready.steps and (self.settings.may_start is not None or self.width is not None):
+            self._note_speed(ready, outcome)
         if ready.learns:
             self._finish_learning(ready, outcome)
             return
@@ -374,6 +374,13 @@ class Harness:
         before = Cell(cell.method, cell.level - 1, cell.seed)
         if is_chain(self.protocol, cell.method) and cell.level > 1 and not self.settings.keep(before):
             self._weights_path(before, "final").unlink(missing_ok=True)
+
+    def _note_speed(self, ready: Prepared, outcome: Outcome) -> None:
+        """For the next round's length, and for how many are trained side by side."""
+        group = replicas_in(outcome.replica_group)
+        throughput = self._learning if ready.learns else self._throughput
+        updates = throughput.dense_updates(self.protocol, ready.cell, ready.steps)
+        throughput.measured(group, group * outcome.seconds / updates, too_many_in(outcome.replica_group))
 
     def _finish_learning(self, ready: Prepared, outcome: Outcome) -> None:
         """Keep what was learned for the trainings that follow from it; write the record where none does. A weight that
@@ -406,13 +413,8 @@ class Harness:
 
     def _record_mask(self, cell: Cell) -> None:
         """Make a cell's mask and write what it is, for a protocol that trains nothing."""
-        if cell.method not in self._mask_seconds:
-            expected = expected_seconds(self.protocol, self.store.records(self.protocol))
-            self._mask_seconds[cell.method] = expected([cell])
         # Levels cut from scores that are here already take next to no time; without them the scoring would be lost.
-        seconds = 0.0 if self.masks.has_scores(cell) else self._mask_seconds[cell.method]
-        if not self.settings.may_start(seconds):
-            raise OutOfTime
+        self._refuse_untrained(cell, 0.0 if self.masks.has_scores(cell) else self._mask_seconds.get(cell.method))
         self._watch.restart()
         masks, cost = self.masks.make(cell, self._watch)
         self._mask_seconds[cell.method] = cost.seconds
@@ -420,12 +422,21 @@ class Harness:
 
     def _record_analysis(self, cell: Cell) -> None:
         """Measure an analysis and write what it found. Raises OutOfTime, NeedFailed or BadInput."""
-        if not self.settings.may_start(expected_seconds(self.protocol, self.store.records(self.protocol))([cell])):
-            raise OutOfTime
+        self._refuse_untrained(cell)
         found = self.analyses.measure(cell)
         record = analysed_record(self._context(cell), found)
         self._write_at_last(cell, record, None if record.reason else found.findings.packed())
         self.analyses.forget(cell)
+
+    def _refuse_untrained(self, cell: Cell, took: float | None = None) -> None:
+        """Raise OutOfTime if a cell that trains nothing takes longer than is left: as long as the last one `took`, or
+        as the records have it."""
+        if self.settings.may_start is None:
+            return
+        if took is None:
+            took = expected_seconds(self.protocol, self.store.records(self.protocol))([cell])
+        if not self.settings.may_start(took):
+            raise OutOfTime
 
     def _record_failure(self, cell: Cell, reason: str, final: bool) -> None:
         """Write down why a cell cannot be measured; if not `final`, at the second failure. Raises Unavailable then."""

@@ -24,7 +24,8 @@ Progress = Callable[[Cell, int, int, Mapping[str, float]], None]
 class Settings:
     """How to run. `placement`: a device and how it is shared; None is this core.
 
-    `may_start(seconds)` says whether a training of that length still fits the budget. `second_tries`: a failure is only
+    `may_start(seconds)` says whether a training of that length still fits the budget; None: nothing ends it, and how
+    long trainings take is not looked at. `second_tries`: a failure is only
     noted at first, and the cell left for another worker; see `harness.jobs`. `keep(cell)`: whether a network's
     final weights stay in the work folder, besides those that later cells start from.
     """
@@ -37,7 +38,7 @@ class Settings:
     confinement: Confinement = Confinement()  # noqa: RUF009 - frozen
     placement: Placement | None = None
     keep: Callable[[Cell], bool] = lambda _cell: False
-    may_start: Callable[[float], bool] = lambda _seconds: True
+    may_start: Callable[[float], bool] | None = None
     on_progress: Progress = lambda *_: None
     on_record: Callable[[Cell, Record], None] = lambda _cell, _record: None
 

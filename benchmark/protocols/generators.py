@@ -6,6 +6,7 @@ pruned, batch norm's too (Ghosh et al. 2024, arXiv 2406.05288).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,22 +29,22 @@ class GeneratorSpec(Layered):
     cuda_strategy: ClassVar[CudaStrategy] = "streams"
     has_batch_norm: ClassVar[bool] = True
 
-    @property
+    @cached_property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return self.input
 
-    @property
+    @cached_property
     def outputs(self) -> int:
         """Number of image channels."""
         return self.image_channels
 
-    @property
+    @cached_property
     def initial_rules(self) -> InitialRules:
         """How initial values are drawn."""
         return InitialRules("pytorch-uniform", "pytorch-uniform", "pytorch-uniform")
 
-    @property
+    @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """See `graph`: one convolution after another; scales of batch norm are no edges."""
         return sequence(name for name, (kind, _) in self.tensors.items() if kind == "convolution")
@@ -78,7 +79,7 @@ class HourglassSpec(GeneratorSpec):
 
     family: ClassVar[str] = "hourglass"
 
-    @property
+    @cached_property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         tensors: Tensors = {}
@@ -95,7 +96,7 @@ class HourglassSpec(GeneratorSpec):
             channels = width
         return tensors | convolution_tensors("final", (self.image_channels, channels, 1, 1), True)
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """See `Positions`: the pool of a level lies between its two convolutions."""
         area = self.input[1] * self.input[2]
@@ -126,7 +127,7 @@ class DeepDecoderSpec(GeneratorSpec):
 
     family: ClassVar[str] = "deep-decoder"
 
-    @property
+    @cached_property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         tensors: Tensors = {}
@@ -140,7 +141,7 @@ class DeepDecoderSpec(GeneratorSpec):
         """Height and width of what the first layer reads."""
         return self.halved(self.layers - 1)
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """See `Positions`: four times as many after each upsampling."""
         area = self.first_size[0] * self.first_size[1]

@@ -33,12 +33,12 @@ every pixel of its output."""
 class Layered(Frozen):
     """What each family of networks states of its layers."""
 
-    @property
+    @cached_property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """See `Positions`: of all weights that multiply; batch norm's and biases do not count."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -73,7 +74,7 @@ class Level:
     counts: Mapping[str, int]
     one_shot_counts: Mapping[str, int] | None
 
-    @property
+    @cached_property
     def density(self) -> float:
         """Fraction of prunable weights that stay, exactly `kept / prunable`."""
         return self.kept / self.prunable

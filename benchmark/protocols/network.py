@@ -8,6 +8,7 @@ shapes in order, multiply-adds, rules of initial values, how replicas are best t
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import prod
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -63,27 +64,27 @@ class MlpSpec(Layered):
     cuda_strategy: ClassVar[CudaStrategy] = "stacked"
     has_batch_norm: ClassVar[bool] = False
 
-    @property
+    @cached_property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return self.widths[:1]
 
-    @property
+    @cached_property
     def outputs(self) -> int:
         """Number of logits."""
         return self.widths[-1]
 
-    @property
+    @cached_property
     def initial_rules(self) -> InitialRules:
         """How initial values are drawn."""
         return InitialRules(self.initialiser, self.initialiser, self.bias)
 
-    @property
+    @cached_property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         return linear_tensors("fc", self.widths)
 
-    @property
+    @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """See `graph`: `residual-mlp` adds to each hidden layer after the first what it reads."""
         chain = sequence(weight_names(self.tensors))
@@ -96,7 +97,7 @@ class MlpSpec(Layered):
         """The network that reads only so many of its features."""
         return self.model_copy(update={"widths": (inputs, *self.widths[1:])})
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """See `Positions`."""
         return linear_positions(self.tensors)
@@ -123,22 +124,22 @@ class ImageNetworkSpec(Layered):
     cuda_strategy: ClassVar[CudaStrategy] = "streams"
     has_batch_norm: ClassVar[bool] = False
 
-    @property
+    @cached_property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return self.input
 
-    @property
+    @cached_property
     def outputs(self) -> int:
         """Number of logits."""
         return self.classes
 
-    @property
+    @cached_property
     def initial_rules(self) -> InitialRules:
         """How initial values are drawn."""
         return InitialRules(self.initialiser, self.linear_initialiser, self.bias)
 
-    @property
+    @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """See `graph`: one layer after another, but for ResNets."""
         return sequence(weight_names(self.tensors))
@@ -167,7 +168,7 @@ class BatchNormNetworkSpec(ImageNetworkSpec):
 
     has_batch_norm: ClassVar[bool] = True
 
-    @property
+    @cached_property
     def initial_rules(self) -> InitialRules:
         """How initial values are drawn."""
         return InitialRules(self.initialiser, self.linear_initialiser, self.bias, self.batch_norm.scale)
@@ -188,7 +189,7 @@ class LeNet5Spec(ImageNetworkSpec):
         """16 pixels: less 4, halved, less 4, halved, is one."""
         return 16
 
-    @property
+    @cached_property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         first, second = self.channels
@@ -209,7 +210,7 @@ class LeNet5Spec(ImageNetworkSpec):
         flat = self.channels[1] * _lenet5_side(self.input[1]) * _lenet5_side(self.input[2])
         return flat, *((120, 84) if self.name == "lenet-5" else (500,)), self.classes
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """See `Positions`."""
         height, width = self.input[1] - 4, self.input[2] - 4
@@ -240,7 +241,7 @@ class ConvSpec(ImageNetworkSpec):
         """One pixel after each pool."""
         return int(2 ** len(self.groups))
 
-    @property
+    @cached_property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         return {**grouped_tensors(self.groups, self.input[0], True), **head_tensors(self.head)}
@@ -250,7 +251,7 @@ class ConvSpec(ImageNetworkSpec):
         """Channels of the convolutions between max-pools."""
         return ((64, 64), (128, 128), (256, 256))[: int(self.name[-1]) // 2]
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """See `Positions`."""
         return {**grouped_positions(self.input, self.groups), **linear_positions(self.tensors)}
@@ -277,7 +278,7 @@ class VggShapedSpec(BatchNormNetworkSpec):
 
     family: ClassVar[str] = "vgg"
 
-    @property
+    @cached_property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         return {**grouped_tensors(self.groups, self.input[0], self.convolution_bias), **head_tensors(self.head)}
@@ -299,7 +300,7 @@ class VggShapedSpec(BatchNormNetworkSpec):
         """One pixel after the last pool."""
         return int(2 ** (len(self.groups) - 1)) * int(self.last_pool[-1])
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """See `Positions`."""
         return {**grouped_positions(self.input, self.groups), **linear_positions(self.tensors)}
@@ -358,7 +359,7 @@ class ResNetSpec(BatchNormNetworkSpec):
 
     family: ClassVar[str] = "resnet"
 
-    @property
+    @cached_property
     def tensors(self) -> Tensors:
         """See `Tensors`."""
         channels, kernel = self.stages[0][0], self.stem.kernel
@@ -374,7 +375,7 @@ class ResNetSpec(BatchNormNetworkSpec):
                 channels = width
         return {**tensors, "fc.weight": ("linear", (self.classes, channels)), "fc.bias": ("bias", (self.classes,))}
 
-    @property
+    @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """See `graph`: the shortcut of a block ends in the units of its second convolution."""
         edges, before = [Edge(INPUT, "conv", "conv.weight")], "conv"
@@ -396,7 +397,7 @@ class ResNetSpec(BatchNormNetworkSpec):
             return tuple((64 * self.width * 2**i, 2) for i in range(4))
         return tuple((16 * self.width * 2**i, (int(self.name[-2:]) - 2) // 6) for i in range(3))
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """See `Positions`."""
         area = self.input[1] * self.input[2] // self.stem.stride**2

@@ -148,13 +148,6 @@ class Protocol(Frozen):
         """The protocol's own methods in its order, then the added ones."""
         return {**self.methods, **self._added}
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's; what was worked out for the original does not hold for the copy."""
-        copied = super().model_copy(update=update, deep=deep)
-        for name in [name for name in copied.__dict__ if name not in type(self).model_fields]:
-            del copied.__dict__[name]
-        return copied
-
     def with_added(self, methods: Mapping[str, MethodSpec]) -> Self:
         """The same document and digest, measured with further methods. Raises ValueError if one does not fit."""
         wider = self.model_copy()

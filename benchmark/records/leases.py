@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -219,6 +220,12 @@ def _sound(facts: Any) -> dict[str, Any]:
     return {**facts, "pid": pid, "started": str(facts.get("started"))}
 
 
+@cache
+def _own_start(pid: int) -> str | None:
+    """When this process was started: a forked one has another id."""
+    return started(pid)
+
+
 def _facts() -> dict[str, Any]:
     """Who this process is. `log`: where its words go, if it was told."""
     pid = os.getpid()
@@ -227,6 +234,6 @@ def _facts() -> dict[str, Any]:
         "host": host(),
         "machine": machine(),
         "pid": pid,
-        "started": started(pid),
+        "started": _own_start(pid),
         "log": os.environ.get("LOTTERYBENCH_LOG"),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -118,14 +119,15 @@ def rate_table(recipe: Recipe, per_epoch: int, last: int, device: str) -> Tensor
     return torch.tensor(learning_rates(recipe, per_epoch, last), dtype=RATE_TYPE[device], device=device)
 
 
-def learning_rates(recipe: Recipe, per_epoch: int, last: int) -> list[float]:
+@lru_cache(maxsize=16)
+def learning_rates(recipe: Recipe, per_epoch: int, last: int) -> tuple[float, ...]:
     """The learning rate of updates 0 to `last` - 1, `per_epoch` of which make an epoch.
 
     Updates beyond the recipe's own steps are fine-tuning and keep the rate of its last one (as in Renda et al. 2020,
     arXiv 2003.02389).
     """
-    own = [_rate(recipe, per_epoch, step) for step in range(min(last, recipe.steps))]
-    return own + [_rate(recipe, per_epoch, recipe.steps - 1)] * (last - len(own))
+    own = tuple(_rate(recipe, per_epoch, step) for step in range(min(last, recipe.steps)))
+    return own + (_rate(recipe, per_epoch, recipe.steps - 1),) * (last - len(own))
 
 
 def _rate(recipe: Recipe, per_epoch: int, step: int) -> float:

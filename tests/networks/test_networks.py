@@ -153,3 +153,14 @@ def test_prunable_tensors_stand_in_the_networks_order(tiny_protocol: Protocol) -
     with pytest.raises(BadInput, match="network's own order") as caught:
         build(tiny_protocol.model_copy(update={"pruning": pruning}))
     assert ", ".join(tiny_protocol.pruning.prunable) in caught.value.fix
+
+
+def test_a_network_that_reads_fewer_features_has_facts_of_its_own() -> None:
+    """Tensors and multiplications are worked out once; a copy with other widths works out its own."""
+    whole = load("lth/lenet-mnist").network
+    assert isinstance(whole, MlpSpec)
+    assert (whole.multiply_adds, whole.tensors["fc1.weight"]) == (266_200, ("linear", (300, 784)))
+    fewer = whole.reading(100)
+    assert fewer.tensors["fc1.weight"] == ("linear", (300, 100))
+    assert fewer.multiply_adds == 300 * 100 + 100 * 300 + 10 * 100
+    assert (whole.input_shape, fewer.input_shape) == ((784,), (100,))

@@ -34,6 +34,7 @@ def missing() -> str | None:
     return None
 
 
+@lru_cache
 def portable(recipe: Recipe, device: str) -> bool:
     """Whether a training on `device` goes by the kernels. Warns once if it should and cannot."""
     if recipe.arithmetic != "portable" or device != "cpu":
@@ -48,6 +49,7 @@ def portable(recipe: Recipe, device: str) -> bool:
     return True
 
 
+@lru_cache
 def described(recipe: Recipe, device: str) -> str | None:
     """What provenance says of the arithmetic: `portable-<revision>`, or torch and why; None where torch was asked."""
     if recipe.arithmetic != "portable":

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.kernels.image_layout import Convolution, ImageLayout
+from benchmark.training.kernels.image_layout import FRONT_COLUMNS, Convolution, ImageLayout
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -26,6 +26,9 @@ DENSE_FROM = 0.75
 
 PANEL_BYTES = 24_576  # of the activations that a panel of sparse weights reads: they stay in a cache of 32 KiB
 WORTH_A_PANEL = 5  # weights of a row in it, on average; with fewer, starting a row costs more than the cache saves
+
+NO_FRONT: Integers = np.zeros((0, FRONT_COLUMNS), np.int64)
+"""The table of the convolutions of a network that has none."""
 
 EVALUATED = 64  # examples that are evaluated side by side
 
@@ -98,8 +101,10 @@ class Layout:
         self._places: dict[str, tuple[Integers, Integers]] = {}
         self._pools: list[Integers] = []
         self._indexed = self._size = room = 0
-        self._front = ImageLayout(shape.convolutions, masks, self._reserve, self._pool, dense_from)
-        self._places |= self._front.places
+        self._front = None
+        if shape.convolutions:
+            self._front = ImageLayout(shape.convolutions, masks, self._reserve, self._pool, dense_from)
+            self._places |= self._front.places
         used = np.arange(shape.inputs)
         for layer, (inputs, units) in enumerate(pairwise(shape.widths), start=below):
             row = self.table[layer]
@@ -123,8 +128,8 @@ class Layout:
             room = max(room, 4 * int(row[p.COLUMNS]), int(row[p.WEIGHTS]) * int(row[p.SPARSE]) + 16, units + 16)
         self.features, self.used = len(used), self._pool(used)
         self.index: Integers = np.concatenate(self._pools)
-        self.gradients = aligned(max(room, self._front.gradients))
-        self.sums = aligned(self._front.sums)
+        self.gradients = aligned(max(room, self._front.gradients if self._front else 0))
+        self.sums = aligned(self._front.sums if self._front else 0)
         self.training = self._room(padded(batch, 8))
         self.evaluation = self._room(EVALUATED)
         self.mask = self.empty()
@@ -210,7 +215,9 @@ class Layout:
                     continue
                 table[layer, column] = at
                 at += units
-        front, at = self._front.room(lanes, at)
+        front = NO_FRONT
+        if self._front is not None:
+            front, at = self._front.room(lanes, at)
         return Room(lanes, table, aligned(at), front)
 
 

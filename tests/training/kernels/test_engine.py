@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,7 @@ SPEC = network(33, 17, 9, 5)
 PORTABLE, TORCH = recipe(), recipe(arithmetic="torch")
 
 
-@pytest.fixture(autouse=True)
-def asked_anew() -> Iterator[None]:
-    """What is found out once per process."""
-    engine.missing.cache_clear()
-    yield
-    engine.missing.cache_clear()
+pytestmark = pytest.mark.usefixtures("asked_anew")
 
 
 def trained(how: object) -> str:
