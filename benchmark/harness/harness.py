@@ -9,7 +9,7 @@ time is trained side by side, see `harness.jobs`; on a CPU, one network after an
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, cached_property, partial
@@ -290,7 +290,7 @@ class Harness:
         """The pruner's source, looked up once, and not run here."""
         if pruner not in self._located:
             found = locate(pruner, self.settings.plugins)
-            if not found.of_this_repository:
+            if not found.of_this_repository:  # only the code of others is submitted
                 refuse_other_source(self.store, self.protocol, pruner, found.digest)
             self._located[pruner] = found
         return self._located[pruner]
@@ -307,11 +307,12 @@ class Harness:
         if is_learning(self.protocol, cell):
             return self._prepare_learning(cell, beside)
         steps = train_steps(self.protocol, cell)
-        self._refuse_if_late(beside, cell, steps)  # before a mask is made for nothing
+        round_seconds = partial(self._round_seconds, beside, cell, steps)
+        self._refuse_if_late(round_seconds)  # before a mask is made for nothing
         self.masks.hooks(cell)  # new ones for each training; a mistake in them is found here, before it
         masks, prune_cost = self.masks.make(cell)
         start, first_step = self.masks.start(cell)
-        self._refuse_if_late(beside, cell, steps)
+        self._refuse_if_late(round_seconds)
         snapshots = rewind_steps(self.protocol) if cell.method == DENSE else ()
         split = self.masks.split(cell.seed)
         replica = Replica(cell.seed, start, masks, split, first_step + steps, first_step, snapshots)
@@ -320,7 +321,7 @@ class Harness:
     def _prepare_learning(self, cell: Cell, beside: Sequence[Prepared]) -> Prepared:
         """The learning of a cell's mask, from its initial weights. Raises OutOfTime, BadInput or BadPruner."""
         steps = learning_steps(self.protocol, cell)
-        self._refuse_if_late(beside, cell, steps, learns=True)
+        self._refuse_if_late(partial(self._round_seconds, beside, cell, steps, learns=True))
         if self.masks.confined(cell, learns=True) is None:
             self.masks.learner(cell)  # a new one for each training; a mistake in it is found here, before it
         learning = self.protocol.pruning_method(cell.method).learning
@@ -329,18 +330,22 @@ class Harness:
         replica = Replica(cell.seed, self.masks.start(cell)[0], everything, self.masks.split(cell.seed), steps)
         return Prepared(cell, everything, FREE, replica, steps, learning.of(self.protocol), learns=True)
 
-    def _refuse_if_late(self, beside: Sequence[Prepared], cell: Cell, steps: int, learns: bool = False) -> None:
-        """Raise OutOfTime if so many updates of a cell's weights, or of its scores, in one round with `beside`, take
-        longer than is left."""
-        if self.settings.may_start is None:
-            return
+    def _refuse_if_late(self, seconds: Callable[[], float]) -> None:
+        """Raise OutOfTime if what takes so long may not start any more; not worked out where nothing ends the run."""
+        if self.settings.may_start is not None and not self.settings.may_start(seconds()):
+            raise OutOfTime
+
+    def _round_seconds(self, beside: Sequence[Prepared], cell: Cell, steps: int, learns: bool = False) -> float:
+        """Of so many updates of a cell's weights, or of its scores, in one round with `beside`."""
         dense = partial(self._throughput.dense_updates, self.protocol)
         together = [(each.cell, each.steps, each.learns) for each in beside] + [(cell, steps, learns)]
         weights = [dense(cell, steps) for cell, steps, learns in together if not learns]
         scores = [steps for _, steps, learns in together if learns]
-        seconds = self._throughput.seconds([n for n in weights if n]) + self._learning.seconds([n for n in scores if n])
-        if not self.settings.may_start(seconds):
-            raise OutOfTime
+        return self._throughput.seconds([n for n in weights if n]) + self._learning.seconds([n for n in scores if n])
+
+    def _recorded_seconds(self, cell: Cell) -> float:
+        """Of a cell that trains nothing, by the records."""
+        return expected_seconds(self.protocol, self.store.records(self.protocol))([cell])
 
     @property
     def width(self) -> int | None:
@@ -414,7 +419,8 @@ class Harness:
     def _record_mask(self, cell: Cell) -> None:
         """Make a cell's mask and write what it is, for a protocol that trains nothing."""
         # Levels cut from scores that are here already take next to no time; without them the scoring would be lost.
-        self._refuse_untrained(cell, 0.0 if self.masks.has_scores(cell) else self._mask_seconds.get(cell.method))
+        took = 0.0 if self.masks.has_scores(cell) else self._mask_seconds.get(cell.method)
+        self._refuse_if_late(lambda: self._recorded_seconds(cell) if took is None else took)
         self._watch.restart()
         masks, cost = self.masks.make(cell, self._watch)
         self._mask_seconds[cell.method] = cost.seconds
@@ -422,21 +428,11 @@ class Harness:
 
     def _record_analysis(self, cell: Cell) -> None:
         """Measure an analysis and write what it found. Raises OutOfTime, NeedFailed or BadInput."""
-        self._refuse_untrained(cell)
+        self._refuse_if_late(lambda: self._recorded_seconds(cell))
         found = self.analyses.measure(cell)
         record = analysed_record(self._context(cell), found)
         self._write_at_last(cell, record, None if record.reason else found.findings.packed())
         self.analyses.forget(cell)
-
-    def _refuse_untrained(self, cell: Cell, took: float | None = None) -> None:
-        """Raise OutOfTime if a cell that trains nothing takes longer than is left: as long as the last one `took`, or
-        as the records have it."""
-        if self.settings.may_start is None:
-            return
-        if took is None:
-            took = expected_seconds(self.protocol, self.store.records(self.protocol))([cell])
-        if not self.settings.may_start(took):
-            raise OutOfTime
 
     def _record_failure(self, cell: Cell, reason: str, final: bool) -> None:
         """Write down why a cell cannot be measured; if not `final`, at the second failure. Raises Unavailable then."""

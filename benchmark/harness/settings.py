@@ -25,9 +25,9 @@ class Settings:
     """How to run. `placement`: a device and how it is shared; None is this core.
 
     `may_start(seconds)` says whether a training of that length still fits the budget; None: nothing ends it, and how
-    long trainings take is not looked at. `second_tries`: a failure is only
-    noted at first, and the cell left for another worker; see `harness.jobs`. `keep(cell)`: whether a network's
-    final weights stay in the work folder, besides those that later cells start from.
+    long trainings take is not looked at. `second_tries`: a failure is only noted at first, and the cell left for
+    another worker; see `harness.jobs`. `keep(cell)`: whether a network's final weights stay in the work folder, besides
+    those that later cells start from.
     """
 
     data_root: Path = field(default_factory=data_root)

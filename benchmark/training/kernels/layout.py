@@ -100,11 +100,12 @@ class Layout:
         self.table[:below, p.ROWS] = padded(shape.widths[0], 4)
         self._places: dict[str, tuple[Integers, Integers]] = {}
         self._pools: list[Integers] = []
-        self._indexed = self._size = room = 0
-        self._front = None
+        self._indexed = self._size = room = sums = 0
+        self._front: ImageLayout | None = None
         if shape.convolutions:
             self._front = ImageLayout(shape.convolutions, masks, self._reserve, self._pool, dense_from)
             self._places |= self._front.places
+            room, sums = self._front.gradients, self._front.sums
         used = np.arange(shape.inputs)
         for layer, (inputs, units) in enumerate(pairwise(shape.widths), start=below):
             row = self.table[layer]
@@ -128,8 +129,8 @@ class Layout:
             room = max(room, 4 * int(row[p.COLUMNS]), int(row[p.WEIGHTS]) * int(row[p.SPARSE]) + 16, units + 16)
         self.features, self.used = len(used), self._pool(used)
         self.index: Integers = np.concatenate(self._pools)
-        self.gradients = aligned(max(room, self._front.gradients if self._front else 0))
-        self.sums = aligned(self._front.sums if self._front else 0)
+        self.gradients = aligned(room)
+        self.sums = aligned(sums)
         self.training = self._room(padded(batch, 8))
         self.evaluation = self._room(EVALUATED)
         self.mask = self.empty()
