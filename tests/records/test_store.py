@@ -129,8 +129,9 @@ def test_a_replica_group_is_read_from_both_schemas(tiny_protocol: Protocol) -> N
         assert json.loads(record.dumps()) == document
 
 
-def test_every_committed_record_is_the_same_in_schema_2() -> None:
-    """Each is read, and those of schema 1 have the same content and fingerprint in schema 2.
+@pytest.mark.parametrize("of", [9, pytest.param(1, marks=pytest.mark.long)])
+def test_every_committed_record_is_the_same_in_schema_2(of: int) -> None:
+    """Each, or one `of` so many, is read, and those of schema 1 have the same content and fingerprint in schema 2.
 
     Reading compares a text with a quick form of it; the exact one is made of all of schema 1 and some of schema 2.
     """
@@ -138,7 +139,7 @@ def test_every_committed_record_is_the_same_in_schema_2() -> None:
         path for path in (Path(__file__).parents[2] / "results").rglob("*_seed-*.json") if path.parent.name[0] != "."
     ]
     assert len(paths) > 1000
-    for number, path in enumerate(sorted(paths)):
+    for number, path in enumerate(sorted(paths)[::of]):
         text = path.read_text(encoding="utf-8")
         record = parse(text, str(path))
         if record.schema_ == RECORD_SCHEMA:

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hub_fixtures import METHODS, NAME, Selection, contents, got, no_leftovers, remote_contents, sent
@@ -35,7 +37,21 @@ PUSH_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("what", PUSH_FAULTS)
+SLOW_TO_GIVE_UP = {"the listing stalls", "the commit stalls", "downloads stall", "looking stalls"}
+"""Seconds each: every wait runs to its end."""
+LIKE_ANOTHER = {
+    "it cannot be created", "the listing is damaged", "modes of upload cannot be had", "the commit fails",
+    "the listing is no JSON", "files fail", "lengths are too short", "lengths are too long",
+}  # fmt: skip
+"""Faults in which the client meets what it meets in another of the same table, at another place."""
+
+
+def every(faults: Iterable[str]) -> list[Any]:
+    """All faults as parameters; one of each kind in `make test`, the others in `make test-long`."""
+    return [pytest.param(what, marks=[pytest.mark.long] * (what in SLOW_TO_GIVE_UP | LIKE_ANOTHER)) for what in faults]
+
+
+@pytest.mark.parametrize("what", every(PUSH_FAULTS))
 def test_a_push_that_fails_is_one_error_and_goes_on(
     hub: Hub, results: Path, selection: Selection, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,17 +76,23 @@ def test_a_push_that_fails_is_one_error_and_goes_on(
 
 
 PASSING = [
-    *((kind, where) for kind in (500, "cut", "lost", "stall") for where in ("GET /tree/", "POST /commit/")),
-    *((kind, "GET /revision/") for kind in (503, "cut", "stall")),
-    *((kind, "POST /preupload/") for kind in (429, "corrupt")),
-    *((kind, "PUT /large/") for kind in (500, "lost", "stall")),
-    (404, "POST /verify"),
+    (500, "GET /tree/"), ("cut", "POST /commit/"), ("lost", "POST /commit/"), (503, "GET /revision/"),
+    (429, "POST /preupload/"), ("stall", "PUT /large/"), (404, "POST /verify"), ("corrupt", "GET /tree/"),
+]  # fmt: skip
+"""Each kind of answer once, and each place once."""
+ALSO_PASSING = [
+    *((kind, "GET /tree/") for kind in ("cut", "lost", "stall")),
+    *((kind, "POST /commit/") for kind in (500, "stall")),
+    *((kind, "GET /revision/") for kind in ("cut", "stall")),
+    *((kind, "PUT /large/") for kind in (500, "lost")),
+    ("corrupt", "POST /preupload/"),
     (500, "POST /validate-yaml"),
-    ("corrupt", "GET /tree/"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "where"), PASSING)
+@pytest.mark.parametrize(
+    ("kind", "where"), [*PASSING, *(pytest.param(*fault, marks=pytest.mark.long) for fault in ALSO_PASSING)]
+)
 def test_a_push_lives_through_passing_faults(
     hub: Hub, results: Path, selection: Selection, kind: str | int, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,12 +135,7 @@ PULL_FAULTS = {
 }
 
 
-SLOW_TO_GIVE_UP = {"downloads stall", "looking stalls"}  # seconds each: every wait runs to its end
-
-
-@pytest.mark.parametrize(
-    "what", [pytest.param(what, marks=[pytest.mark.long] * (what in SLOW_TO_GIVE_UP)) for what in PULL_FAULTS]
-)
+@pytest.mark.parametrize("what", every(PULL_FAULTS))
 def test_a_pull_that_fails_takes_nothing_over_and_goes_on(
     hub: Hub, results: Path, selection: Selection, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
