@@ -6,6 +6,7 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import compare_engines
 import pytest
 
 from benchmark.protocols import load_all
@@ -46,3 +47,10 @@ def test_every_protocol_is_described() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/protocols.md"])
 def test_every_pattern_means_a_protocol(page: str) -> None:
     assert [given for given in sorted(patterns(page)) if not any(fnmatchcase(name, given) for name in PROTOCOLS)] == []
+
+
+@pytest.mark.parametrize("name", compare_engines.BANDS)
+def test_the_two_arithmetics_compare_as_the_records_say(name: str) -> None:
+    page = (ROOT / "docs/portable.md").read_text()
+    for row in compare_engines.rows(name, ROOT / "results"):
+        assert f"| {' | '.join(row)} |" in page
