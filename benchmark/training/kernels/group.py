@@ -7,13 +7,16 @@ order comes from the same tables as torch's, and a checkpoint has the same names
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial, singledispatch
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmark.datasets.augment import Preparation
 from benchmark.datasets.dataset import Dataset
 from benchmark.networks.lenet5 import LeNet5
 from benchmark.networks.mlp import Mlp, ResidualMlp
@@ -69,19 +72,58 @@ def _widths(module: nn.Module) -> tuple[int, ...]:
     return (weights[0].shape[1], *(weight.shape[0] for weight in weights))
 
 
-@lru_cache(maxsize=2)
-def _flat(dataset: Dataset) -> tuple[Floats, NDArray[np.int64], Floats, NDArray[np.int64]]:
-    """Training inputs and labels, test inputs and labels, as one-dimensional arrays ready for a network."""
+@dataclass(frozen=True)
+class Examples:
+    """Inputs of examples, one after another, and their labels.
 
-    def floats(stored: Tensor) -> Floats:
-        return np.ascontiguousarray(dataset.prepare(stored).flatten().numpy(), np.float32)
+    `data`: float32; or, where every one of these is a byte over 255, or that standardised by `scale` (mean,
+    deviation), `codes`: the bytes. The other one is empty. What is read for a batch lies anywhere in a data set larger
+    than the caches, so a quarter of the memory is up to a quarter of the time.
+    """
+
+    data: Floats
+    codes: NDArray[np.uint8]
+    scale: Floats
+    labels: NDArray[np.int64]
+
+    @property
+    def given(self) -> tuple[Floats, NDArray[np.uint8], Floats]:
+        """As the kernels take them."""
+        return self.data, self.codes, self.scale
+
+
+@lru_cache(maxsize=2)
+def _flat(dataset: Dataset) -> tuple[Examples, Examples]:
+    """The training and the test set, ready for a network."""
+
+    def examples(stored: Tensor, labels: Tensor) -> Examples:
+        floats = dataset.prepare(stored).flatten().numpy().astype(np.float32, copy=False)
+        found = as_bytes(stored.flatten().numpy(), floats, dataset.prepare)
+        data = np.array(floats) if found is None else np.zeros(0, np.float32)
+        codes, scale = (np.zeros(0, np.uint8), np.array([0, 1], np.float32)) if found is None else found
+        return Examples(data, codes, scale, np.ascontiguousarray(labels.numpy(), np.int64))
 
     return (
-        floats(dataset.train_inputs),
-        np.ascontiguousarray(dataset.train_labels.numpy(), np.int64),
-        floats(dataset.test_inputs),
-        np.ascontiguousarray(dataset.test_labels.numpy(), np.int64),
+        examples(dataset.train_inputs, dataset.train_labels),
+        examples(dataset.test_inputs, dataset.test_labels),
     )
+
+
+def as_bytes(stored: NDArray[Any], floats: Floats, prepare: Preparation) -> tuple[NDArray[np.uint8], Floats] | None:
+    """The bytes and the scale that give exactly `floats`; None if there are none.
+
+    `stored`: bytes, or bytes over 255; `prepare` made the floats of them.
+    """
+    mean, std = prepare.mean or (0.0,), prepare.std or (1.0,)
+    if prepare.per_image or len(mean) != 1 or len(std) != 1:
+        return None
+    scale = np.array([mean[0], std[0]], np.float32)
+    with np.errstate(invalid="ignore"):
+        codes = stored if stored.dtype == np.uint8 else np.rint(np.clip(stored, 0, 1) * 255).astype(np.uint8)
+    made = codes.astype(np.float32) / np.float32(255)
+    if (scale != (0, 1)).any():
+        made = (made - scale[0]) / scale[1]
+    return (np.array(codes), scale) if np.array_equal(made, floats) else None
 
 
 def settings(recipe: Recipe) -> tuple[int, NDArray[np.float64]]:
@@ -133,8 +175,8 @@ class Member:
 
     def test_metrics(self) -> Tensor:
         """See `Separate`."""
-        _, _, inputs, labels = _flat(self.setup.dataset)
-        return self._metrics(inputs, labels, np.arange(len(labels)))
+        test = _flat(self.setup.dataset)[1]
+        return self._metrics(test, np.arange(len(test.labels)))
 
     def validation_metrics(self) -> Tensor:
         """See `Separate`."""
@@ -145,13 +187,12 @@ class Member:
         return self._of_training_set(self.replica.split.training)
 
     def _of_training_set(self, rows: Tensor) -> Tensor:
-        inputs, labels, _, _ = _flat(self.setup.dataset)
-        return self._metrics(inputs, labels, np.ascontiguousarray(rows.numpy(), np.int64))
+        return self._metrics(_flat(self.setup.dataset)[0], np.ascontiguousarray(rows.numpy(), np.int64))
 
-    def _metrics(self, inputs: Floats, labels: NDArray[np.int64], order: NDArray[np.int64]) -> Tensor:
+    def _metrics(self, examples: Examples, order: NDArray[np.int64]) -> Tensor:
         """(metrics,) means over the examples of `order`: loss in nats, accuracy in percent."""
         room, layout, p = self.layout.evaluation, self.layout, self.values["p"]
-        given = inputs, self.shape.inputs, layout.used, layout.features, labels
+        given = *examples.given, self.shape.inputs, layout.used, layout.features, examples.labels
         if self.shape.convolutions:
             from benchmark.training.kernels import image_program
 
@@ -219,10 +260,10 @@ class Member:
 
     def _run(self, done: int, within: int, count: int) -> None:
         room, layout, values = self.layout.training, self.layout, self.values
-        inputs, labels, _, _ = _flat(self.setup.dataset)
+        examples = _flat(self.setup.dataset)[0]
         rates = self.rates[done : done + count]
         state = values["p"], values["m"], values["v"], layout.mask, layout.gradients
-        given = inputs, self.shape.inputs, layout.used, layout.features, labels
+        given = *examples.given, self.shape.inputs, layout.used, layout.features, examples.labels
         batches = np.ascontiguousarray(self.tables.order.numpy()), within * layout.batch, layout.batch, room.lanes
         if self.shape.convolutions:
             from benchmark.training.kernels import image_program

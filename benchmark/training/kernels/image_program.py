@@ -90,13 +90,15 @@ def _images_forward(front, w, index, work, group, count, lanes):
 
 
 @inner
-def _forward(front, table, w, index, work, data, width, used, features, order, first, count, lanes):
+def _forward(
+    front, table, w, index, work, data, codes, scale, width, used, features, order, first, count, lanes
+):  # fmt: skip
     """From the examples order[first:], `count` of them, to the outputs of the last layer; other lanes read zeros."""
     for group in range((lanes + GROUP - 1) // GROUP):
         done = group * GROUP
         side, at = min(GROUP, lanes - done), front[0, IMAGE] + group * front[0, NEXT]
         left = max(0, min(side, count - done))
-        gather(work, at, index, used, features, data, width, order, first + done, left, side)
+        gather(work, at, index, used, features, data, codes, scale, width, order, first + done, left, side)
         _images_forward(front, w, index, work, group, side, lanes)
     forward(table, 1, w, index, work, lanes)
 
@@ -158,12 +160,12 @@ def _learn_filters(row, kind, numbers, w, m, v, mask, g, sums):
 
 @compiled(
     "void(int64[:,::1], int64[:,::1], int64, float64[::1], float64[::1], float32[::1], float32[::1], float32[::1], "
-    "float32[::1], float32[::1], float32[::1], int64[::1], float32[::1], float32[::1], int64, int64, int64, "
-    "int64[::1], int64[::1], int64, int64, int64)"
+    "float32[::1], float32[::1], float32[::1], int64[::1], float32[::1], float32[::1], uint8[::1], float32[::1], "
+    "int64, int64, int64, int64[::1], int64[::1], int64, int64, int64)"
 )
 def train(
-    front, table, kind, numbers, rates, w, m, v, mask, g, sums, index, work, data, width, used, features, labels,
-    order, first, batch, lanes,
+    front, table, kind, numbers, rates, w, m, v, mask, g, sums, index, work, data, codes, scale, width, used, features,
+    labels, order, first, batch, lanes,
 ):  # fmt: skip
     """As `program.train`, for cross-entropy. `front`: the table of convolutions; the first row of `table` is what these
     end with; w: parameters; sums: room for those of gradients."""
@@ -172,7 +174,9 @@ def train(
     z, d, outputs = table[top, p.ACTIVE], table[top, p.DELTA], table[top, p.UNITS]
     for step in range(rates.size):
         count = min(batch, order.size - first)
-        _forward(front, table, w, index, work, data, width, used, features, order, first, count, lanes)
+        _forward(
+            front, table, w, index, work, data, codes, scale, width, used, features, order, first, count, lanes
+        )  # fmt: skip
         softmax_gradient(work, z, outputs, lanes, labels, order, first, count, work, d)
         advance(kind, numbers)
         numbers[RATE] = rates[step]
@@ -191,10 +195,10 @@ def train(
 
 
 @compiled(
-    "Tuple((float64, int64))(int64[:,::1], int64[:,::1], float32[::1], int64[::1], float32[::1], float32[::1], int64, "
-    "int64, int64, int64[::1], int64[::1], int64)"
+    "Tuple((float64, int64))(int64[:,::1], int64[:,::1], float32[::1], int64[::1], float32[::1], float32[::1], "
+    "uint8[::1], float32[::1], int64, int64, int64, int64[::1], int64[::1], int64)"
 )
-def evaluate(front, table, w, index, work, data, width, used, features, labels, order, lanes):
+def evaluate(front, table, w, index, work, data, codes, scale, width, used, features, labels, order, lanes):
     """(sum of the losses, right answers) over the examples `order`, `lanes` of them at a time. See `train`."""
     mode = enter_float_mode()
     top = table.shape[0] - 1
@@ -202,7 +206,9 @@ def evaluate(front, table, w, index, work, data, width, used, features, labels, 
     loss, right = 0.0, 0
     for first in range(0, order.size, lanes):
         count = min(lanes, order.size - first)
-        _forward(front, table, w, index, work, data, width, used, features, order, first, count, lanes)
+        _forward(
+            front, table, w, index, work, data, codes, scale, width, used, features, order, first, count, lanes
+        )  # fmt: skip
         lost, found = cross_entropy(work, z, outputs, lanes, labels, order, first, count, work, room)
         loss += lost
         right += found

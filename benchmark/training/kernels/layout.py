@@ -30,6 +30,7 @@ WORTH_A_PANEL = 5  # weights of a row in it, on average; with fewer, starting a 
 NO_FRONT: Integers = np.zeros((0, FRONT_COLUMNS), np.int64)
 """The table of the convolutions of a network that has none."""
 
+EIGHT = 8  # features that are read together
 EVALUATED = 64  # examples that are evaluated side by side
 
 
@@ -119,8 +120,7 @@ class Layout:
             row[p.HIDDEN] = layer < below + depth - 1
             row[p.SHORTCUT] = shape.shortcuts and below < layer < below + depth - 1
             if row[p.SPARSE] and layer == 0:
-                # Features that no weight survives for are left out. The order of the others stays, so sums do.
-                used = np.flatnonzero(mask.any(0))
+                used = _read(mask)
             taken, source = self._sparse(row, mask, used, layer) if row[p.SPARSE] else self._dense(row)
             row[p.WEIGHT] = self._reserve(int(row[p.WEIGHTS]))
             self._places[weight] = (taken + row[p.WEIGHT], source)
@@ -220,6 +220,14 @@ class Layout:
         if self._front is not None:
             front, at = self._front.room(lanes, at)
         return Room(lanes, table, aligned(at), front)
+
+
+def _read(mask: Bools) -> Integers:
+    """The features that are read for the weights that survive, in eights of neighbours (see `program.gather`): an eight
+    of which no feature has a weight is left out. The order of the others stays, so sums do."""
+    needed = np.add.reduceat(mask.any(0), np.arange(0, mask.shape[1], EIGHT)) > 0
+    found: Integers = np.flatnonzero(np.repeat(needed, EIGHT)[: mask.shape[1]])
+    return found
 
 
 def _starts(numbers: Integers, count: int) -> Integers:

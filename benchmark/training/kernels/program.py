@@ -29,14 +29,17 @@ from benchmark.training.kernels.products import (
 )
 from benchmark.training.kernels.vector import (
     add,
-    collect8,
     enter_float_mode,
     leave_float_mode,
     load,
     relu,
     scalar,
     spread,
+    square_of_bytes,
+    square_of_floats,
+    square_of_standardised,
     store,
+    touch,
     where_positive,
     zeros,
 )
@@ -68,27 +71,57 @@ from benchmark.training.kernels.vector import (
     ERROR,  # in work: gradient with respect to OUTPUT
 ) = range(23)
 TABLE_COLUMNS = 23
+STRIP = 64  # features
 
 
 @inner
-def gather(work, to, index, used, features, data, width, order, first, count, lanes):
-    """work[to:], [feature][lane], = data[order[first + lane]][index[used + feature]]; lanes beyond `count` are zero."""
-    like = zeros(8)
-    for b in range(0, lanes, 8):
-        if b + 8 <= count:
-            at = first + b
-            base = (
-                order[at] * width, order[at + 1] * width, order[at + 2] * width, order[at + 3] * width,
-                order[at + 4] * width, order[at + 5] * width, order[at + 6] * width, order[at + 7] * width,
-            )  # fmt: skip
-            for j in range(features):
-                store(work, to + j * lanes + b, collect8(like, data, base, scalar(index, used + j)))
+def gather(work, to, index, used, features, data, codes, scale, width, order, first, count, lanes):
+    """work[to:], [feature][lane], = the example order[first + lane]'s feature index[used + feature]; lanes beyond
+    `count` are zero.
+
+    Examples of `width` features each are the floats of `data`, or, where `codes` is not empty, its bytes over 255,
+    standardised by `scale` (mean, deviation) where that is not (0, 1): the same numbers, from a quarter of the memory.
+    Features come in eights that are neighbours there, but for the last ones (see `layout`), so that squares of 8
+    examples by 8 features are turned in registers; `STRIP` features at a time, whose lines of `work` stay in the cache.
+    """
+    squares, last = features // 8 * 8 if count > 0 else 0, first + count - 1
+    mean, deviation = scalar(scale, 0), scalar(scale, 1)
+    plain = mean == 0.0 and deviation == 1.0
+    for i in range(first, last + 1):  # line by line they come at once; in squares, each square would wait for its own
+        if codes.size == 0:
+            for k in range(0, width, 16):
+                touch(data, order[i] * width + k)
         else:
-            for j in range(features):
-                for lane in range(b, b + 8):
-                    work[to + j * lanes + lane] = (
-                        data[order[first + lane] * width + scalar(index, used + j)] if lane < count else np.float32(0.0)
-                    )
+            for k in range(0, width, 64):
+                touch(codes, order[i] * width + k)
+    for begin in range(0, squares, STRIP):
+        end = min(begin + STRIP, squares)
+        for b in range(0, lanes, 8):
+            i = first + b
+            places = (
+                order[min(i, last)] * width, order[min(i + 1, last)] * width,
+                order[min(i + 2, last)] * width, order[min(i + 3, last)] * width,
+                order[min(i + 4, last)] * width, order[min(i + 5, last)] * width,
+                order[min(i + 6, last)] * width, order[min(i + 7, last)] * width,
+            )  # fmt: skip
+            for j in range(begin, end, 8):
+                at, feature, left = to + j * lanes + b, scalar(index, used + j), count - b
+                if codes.size == 0:
+                    square_of_floats(work, at, lanes, data, places, feature, left)
+                elif plain:
+                    square_of_bytes(work, at, lanes, codes, places, feature, left)
+                else:
+                    square_of_standardised(work, at, lanes, codes, places, feature, left, mean, deviation)
+    for j in range(squares, features):
+        for lane in range(lanes):
+            value = np.float32(0.0)
+            if lane < count:
+                place = order[first + lane] * width + scalar(index, used + j)
+                if codes.size == 0:
+                    value = data[place]
+                else:
+                    value = (np.float32(codes[place]) / np.float32(255.0) - mean) / deviation
+            work[to + j * lanes + lane] = value
 
 
 @inner
@@ -174,25 +207,25 @@ def learn(table, layer, kind, numbers, p, m, v, mask, g, index, work, lanes):
 
 @compiled(
     "void(int64[:,::1], int64, int64, float64[::1], float64[::1], float32[::1], float32[::1], float32[::1], "
-    "float32[::1], float32[::1], int64[::1], float32[::1], float32[::1], int64, int64, int64, int64[::1], "
-    "float32[::1], int64[::1], int64, int64, int64)"
+    "float32[::1], float32[::1], int64[::1], float32[::1], float32[::1], uint8[::1], float32[::1], int64, int64, "
+    "int64, int64[::1], float32[::1], int64[::1], int64, int64, int64)"
 )
 def train(
-    table, kind, loss, numbers, rates, p, m, v, mask, g, index, work, data, width, used, features, labels, targets,
-    order, first, batch, lanes,
+    table, kind, loss, numbers, rates, p, m, v, mask, g, index, work, data, codes, scale, width, used, features, labels,
+    targets, order, first, batch, lanes,
 ):  # fmt: skip
     """rates.size updates, on batches of order[first:], order[first + batch:], ...; the last may be smaller.
 
     `kind`, `numbers`: see `optimizers`; `loss`: 0 for cross-entropy by `labels`, 1 for squared error by `targets`;
-    p, m, v, mask: parameters, their first and second moments, their mask; g: room for a layer's gradients; data:
-    [example][width], of which the first layer reads the features index[used: used + features].
+    p, m, v, mask: parameters, their first and second moments, their mask; g: room for a layer's gradients; data, codes,
+    scale: see `gather`, [example][width], of which the first layer reads the features index[used: used + features].
     """
     mode = enter_float_mode()
     top = table.shape[0] - 1
     z, d, outputs = table[top, ACTIVE], table[top, DELTA], table[top, UNITS]
     for step in range(rates.size):
         count = min(batch, order.size - first)
-        gather(work, 0, index, used, features, data, width, order, first, count, lanes)
+        gather(work, 0, index, used, features, data, codes, scale, width, order, first, count, lanes)
         forward(table, 0, p, index, work, lanes)
         if loss == 0:
             softmax_gradient(work, z, outputs, lanes, labels, order, first, count, work, d)
@@ -209,10 +242,12 @@ def train(
 
 
 @compiled(
-    "Tuple((float64, int64))(int64[:,::1], int64, float32[::1], int64[::1], float32[::1], float32[::1], int64, int64, "
-    "int64, int64[::1], float32[::1], int64[::1], int64)"
+    "Tuple((float64, int64))(int64[:,::1], int64, float32[::1], int64[::1], float32[::1], float32[::1], uint8[::1], "
+    "float32[::1], int64, int64, int64, int64[::1], float32[::1], int64[::1], int64)"
 )
-def evaluate(table, loss, p, index, work, data, width, used, features, labels, targets, order, lanes):
+def evaluate(
+    table, loss, p, index, work, data, codes, scale, width, used, features, labels, targets, order, lanes
+):  # fmt: skip
     """(sum of the losses, right answers) over the examples `order`, `lanes` of them at a time. See `train`."""
     mode = enter_float_mode()
     top = table.shape[0] - 1
@@ -220,7 +255,7 @@ def evaluate(table, loss, p, index, work, data, width, used, features, labels, t
     total, right = 0.0, 0
     for first in range(0, order.size, lanes):
         count = min(lanes, order.size - first)
-        gather(work, 0, index, used, features, data, width, order, first, count, lanes)
+        gather(work, 0, index, used, features, data, codes, scale, width, order, first, count, lanes)
         forward(table, 0, p, index, work, lanes)
         if loss == 0:
             lost, found = cross_entropy(work, z, outputs, lanes, labels, order, first, count, work, room)

@@ -317,22 +317,108 @@ def totals4(_typing, a, b, c, d):
     return Vector(4)(a, b, c, d), generate
 
 
-@intrinsic
-def collect8(_typing, like, array, base, offset):
-    """(array[base[0] + offset], ..., array[base[7] + offset]): one lane from each of 8 places. `base`: 8 intp."""
-    kind = _same(like)
-    if kind is None or kind.lanes != 8:
-        return None
+_LOW = ([0, 8, 1, 9, 4, 12, 5, 13], [0, 1, 8, 9, 4, 5, 12, 13], [0, 1, 2, 3, 8, 9, 10, 11])
+_HIGH = ([2, 10, 3, 11, 6, 14, 7, 15], [2, 3, 10, 11, 6, 7, 14, 15], [4, 5, 6, 7, 12, 13, 14, 15])
+
+
+def _transposed(builder, rows):
+    """The columns of 8 vectors of 8 lanes: 24 shuffles, each of which one instruction of AVX does."""
+    for stage, apart in enumerate((1, 2, 4)):
+        found = list(rows)
+        for i in range(8):
+            if not i & apart:
+                pair = rows[i], rows[i + apart]
+                found[i] = _shuffle(builder, *pair, _LOW[stage])
+                found[i + apart] = _shuffle(builder, *pair, _HIGH[stage])
+        rows = found
+    return [rows[i] for i in (0, 2, 1, 3, 4, 6, 5, 7)]
+
+
+def _square(read, extra):
+    """An intrinsic (to, at, stride, source, places, offset, count, *extra) that writes
+    to[at + j * stride + i] = read of source[places[i] + offset + j] for i, j of 0 to 7, and 0 for i from `count` on.
+
+    `places`: 8 intp. `read(builder, pointer, extra)`: 8 floats from a pointer into `source`; `extra`: how many float32
+    it takes besides.
+    """
 
     def generate(context, builder, signature, args):
-        value = ir.Constant(ir.VectorType(F32, 8), ir.Undefined)
-        for lane in range(8):
-            at = builder.add(builder.extract_value(args[2], lane), args[3])
-            number = builder.load(_pointer(context, builder, signature.args[1], args[1], at))
-            value = builder.insert_element(value, number, I32(lane))
-        return _join(builder, [value])
+        kind, numbers = ir.VectorType(F32, 8), args[7:]
+        rows = []
+        for i in range(8):
+            index = builder.add(builder.extract_value(args[4], i), args[5])
+            rows.append(read(builder, _pointer(context, builder, signature.args[3], args[3], index), numbers))
+        whole = ir.VectorType(args[6].type, 8)
+        single = builder.insert_element(ir.Constant(whole, ir.Undefined), args[6], I32(0))
+        limit = _shuffle(builder, single, _undefined(single), [0] * 8)
+        kept = builder.icmp_signed("<", ir.Constant(whole, list(range(8))), limit)
+        for j, column in enumerate(_transposed(builder, rows)):
+            index = builder.add(args[1], builder.mul(args[2], args[2].type(j)))
+            place = _pointer(context, builder, signature.args[0], args[0], index)
+            value = builder.select(kept, column, ir.Constant(kind, None))
+            builder.store(value, builder.bitcast(place, kind.as_pointer())).align = 4
+        return context.get_dummy_value()
 
-    return kind(like, array, types.UniTuple(types.intp, 8), types.intp), generate
+    def typed(to, source, numbers):
+        intp = types.intp
+        return types.void(to, intp, intp, source, types.UniTuple(intp, 8), intp, intp, *numbers)
+
+    if extra:
+
+        @intrinsic
+        def function(_typing, to, at, stride, source, places, offset, count, mean, deviation):
+            return typed(to, source, (types.float32, types.float32)), generate
+    else:
+
+        @intrinsic
+        def function(_typing, to, at, stride, source, places, offset, count):
+            return typed(to, source, ()), generate
+
+    return function
+
+
+def _floats(builder, pointer, _numbers):
+    row = builder.load(builder.bitcast(pointer, ir.VectorType(F32, 8).as_pointer()))
+    row.align = 4
+    return row
+
+
+def _of_255(builder, pointer, _numbers):
+    """Bytes over 255, correctly rounded: the product with 1 / 255, once corrected by what is left over."""
+    row = builder.load(builder.bitcast(pointer, ir.VectorType(ir.IntType(8), 8).as_pointer()))
+    row.align = 1
+    x = builder.uitofp(builder.zext(row, ir.VectorType(I32, 8)), ir.VectorType(F32, 8))
+    inverse = _constant(x, _INVERSE)
+    near = builder.fmul(x, inverse)
+    left = _call(builder, "fma", x.type, [near, _constant(x, -255.0), x])
+    return _call(builder, "fma", x.type, [left, inverse, near])
+
+
+def _standardised(builder, pointer, numbers):
+    mean, deviation = (_spread(builder, number, 8) for number in numbers)
+    return builder.fdiv(builder.fsub(_of_255(builder, pointer, ()), mean), deviation)
+
+
+_INVERSE = float.fromhex("0x1.010102p-8")  # 1 / 255 in float32
+square_of_floats = _square(_floats, False)
+square_of_bytes = _square(_of_255, False)  # each over 255
+square_of_standardised = _square(_standardised, True)  # (each over 255, less the mean) over the deviation
+
+
+@intrinsic
+def touch(_typing, array, index):
+    """Bring the cache line of array[index] near: a load of which nothing is used, marked so that it stays.
+
+    Prefetches were dropped where the page of the line had to be looked up, which is so for most examples of a batch.
+    """
+
+    def generate(context, builder, signature, args):
+        byte = ir.IntType(8)
+        place = builder.bitcast(_pointer(context, builder, signature.args[0], *args), byte.as_pointer())
+        builder.load_atomic(place, "monotonic", 1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 @intrinsic

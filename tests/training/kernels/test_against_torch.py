@@ -99,16 +99,15 @@ def test_squared_error() -> None:
     loss = (module(torch.from_numpy(inputs).double()) - torch.from_numpy(targets)).pow(2).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     order, labels, room = np.arange(rows), np.zeros(1, np.int64), layout.evaluation
+    given = inputs.ravel(), np.zeros(0, np.uint8), np.array([0, 1], np.float32), 7, layout.used, layout.features, labels
     found = program.evaluate(
-        room.table, 1, values, layout.index, room.work, inputs.ravel(), 7, layout.used, layout.features, labels,
-        targets.ravel(), order, room.lanes,
+        room.table, 1, values, layout.index, room.work, *given, targets.ravel(), order, room.lanes
     )  # fmt: skip
     assert found[0] / rows == pytest.approx(float(loss.detach()), rel=1e-6)
     room, numbers = layout.training, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0])
     program.train(
         room.table, optimizers.SGD, 1, numbers, np.ones(1), values, layout.empty(), layout.empty(), layout.mask,
-        layout.gradients, layout.index, room.work, inputs.ravel(), 7, layout.used, layout.features, labels,
-        targets.ravel(), order, 0, rows, room.lanes,
+        layout.gradients, layout.index, room.work, *given, targets.ravel(), order, 0, rows, room.lanes,
     )  # fmt: skip
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None
