@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmark.datasets.augment import drawn
@@ -22,6 +22,7 @@ from benchmark.training.replicas import Strategy, TrainingSetup, masked_start
 from benchmark.training.step import Stepped
 
 LoopName = Literal["engine", "in-memory", "dataloader"]
+LOOKED_AT = 1000  # examples of a batch that is only evaluated
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,26 @@ def _indexed(workload: Workload, device: str) -> Iterator[tuple[Tensor, Tensor]]
                 crops = drawn(spec, len(rows), stored.shape, torch.default_generator)[0].to(device)
             flips = torch.rand(len(rows), device=device) < 0.5
             yield dataset.prepare.augmented(stored, crops, flips), dataset.train_labels[rows]
+
+
+def evaluation(loop: LoopName, workload: Workload, count: int) -> Callable[[], None]:
+    """A function that has a plain loop's network, on the CPU, look at `count` examples: loss and right answers.
+
+    In memory all at once; with a DataLoader in batches of `LOOKED_AT`.
+    """
+    network, data = build(workload.protocol).eval(), workload.dataset
+    rows = torch.arange(count)
+    loader = DataLoader(Subset(_ImageExamples(workload), rows.tolist()), batch_size=LOOKED_AT)
+
+    @torch.no_grad()
+    def go() -> None:
+        batches = loader if loop == "dataloader" else [(data.prepare(data.train_inputs[rows]), data.train_labels[rows])]
+        for inputs, labels in batches:
+            outputs = network(inputs)
+            float(cross_entropy(outputs, labels))
+            int((outputs.argmax(1) == labels).sum())
+
+    return go
 
 
 class _ImageExamples(TorchDataset[tuple[Tensor, int]]):

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 
 from benchmark.perf.device import ceiling
-from benchmark.perf.kernels import compare
-from benchmark.perf.loops import Contender
+from benchmark.perf.kernels import Compared, Name, compare
+from benchmark.perf.loops import LABELS, Contender
 from benchmark.perf.pruning import prune_times, synflow_times
 from benchmark.perf.rates import Rate, rates_of
 from benchmark.perf.report import LoopRate, SpeedReport
@@ -19,6 +19,12 @@ from benchmark.training.replicas import Strategy
 PARTS = ("train", "prune", "verbs", "many", "synflow", "kernels")
 STRATEGIES: tuple[Strategy, ...] = ("stacked", "streams")
 USUAL = ("train", "prune", "verbs")
+WORDS: dict[Name, str] = {
+    "kernels": "the kernels",
+    "torch": "torch",
+    "in-memory": LABELS["in-memory"],
+    "dataloader": LABELS["dataloader"],
+}
 
 
 def contenders(device: str, counts: Sequence[int], normalised: bool = False) -> list[Contender]:
@@ -81,14 +87,12 @@ def measure_speed(
         timed += [Timed(p.what, p.seconds) for p in (ours, direct)]
         ratios["synflow VGG-16: direct implementation / this harness"] = direct.seconds / ours.seconds
     if "kernels" in parts:
-        say(f"The portable kernels beside torch, {turns} turns at each of some densities.")
+        say(f"The portable kernels beside torch and two plain loops, {turns} turns at each of some densities.")
         compared_to, top["fused_multiply_add_flops"] = compare(protocol, turns)
         for each in compared_to:
-            where = f"{each.density:.1%} of the weights"
-            timed.append(Timed(f"1,000 updates by the kernels, {where}", 1000 * each.kernels))
-            timed.append(Timed(f"1,000 updates by torch, {where}", 1000 * each.torch))
-            ratios[f"kernels / torch, {where}"] = each.torch / each.kernels
-            ratios[f"kernels / peak of the core, {where}"] = each.of_peak
+            seconds_of, ratios_of = _of_kernels(each, protocol)
+            timed += seconds_of
+            ratios |= ratios_of
     flops = 6 * protocol.network.multiply_adds * protocol.recipe.batch_size
     loops = [
         LoopRate(r.contender.label, r.contender.loop, r.contender.networks, r.median, r.lowest, r.highest,
@@ -96,6 +100,20 @@ def measure_speed(
         for r in rates
     ]  # fmt: skip
     return SpeedReport(protocol.id, device_name(device), load, loops, ratios, top, timed)
+
+
+def _of_kernels(compared: Compared, protocol: Protocol) -> tuple[list[Timed], dict[str, float]]:
+    """Seconds of updates and of whole cells at one density, and how many times as long the others take."""
+    where, ours = f"{compared.density:.1%} of the weights", compared.taken["kernels"]
+    timed, ratios = list[Timed](), dict[str, float]()
+    for name, taken in compared.taken.items():
+        timed.append(Timed(f"1,000 updates by {WORDS[name]}, {where}", 1000 * taken.update))
+        timed.append(Timed(f"a whole cell by {WORDS[name]}, {where}", taken.cell(protocol)))
+        if name != "kernels":
+            ratios[f"kernels / {name}, {where}"] = taken.update / ours.update
+            ratios[f"kernels / {name}, whole cell, {where}"] = taken.cell(protocol) / ours.cell(protocol)
+    ratios[f"kernels / peak of the core, {where}"] = compared.of_peak
+    return timed, ratios
 
 
 def _ratios(rates: Sequence[Rate]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from benchmark.cli.main import cli
 from benchmark.datasets.dataset import random_dataset
 from benchmark.perf import kernels, pruning, rates
 from benchmark.perf.loops import Contender, LoopName, updates
-from benchmark.perf.measuring import _ratios
+from benchmark.perf.measuring import WORDS, _ratios
 from benchmark.perf.rates import Rate, rates_of
 from benchmark.perf.report import LoopRate, SpeedReport, append
 from benchmark.perf.verbs import Timed
@@ -191,8 +191,17 @@ def test_the_kernels_are_timed_beside_torch(tiny_path: Path, monkeypatch: pytest
             document["seconds"][f"1,000 updates by {engine}, {where}"] for engine in ("the kernels", "torch")
         )
         assert document["ratios"][f"kernels / torch, {where}"] == pytest.approx(torchs / ours)
+        cells = [document["seconds"][f"a whole cell by {name}, {where}"] for name in WORDS.values()]
+        whole = [document["ratios"][f"kernels / {name}, whole cell, {where}"] for name in WORDS if name != "kernels"]
+        assert whole == pytest.approx([cell / cells[0] for cell in cells[1:]])
         assert 0 < document["ratios"][f"kernels / peak of the core, {where}"] < 1
     assert document["ceiling"]["fused_multiply_add_flops"] > 1e8
+
+
+def test_a_cell_is_its_updates_and_evaluations() -> None:
+    """LeNet by hand: 50,000 updates, 501 looks at 5,000 validation images, 52 at 10,000 of the test set."""
+    taken = kernels.Taken(update=2e-3, look=1e-5)
+    assert taken.cell(load("lth/lenet-mnist")) == pytest.approx(100 + (501 * 5_000 + 52 * 10_000) * 1e-5)
 
 
 def test_kernels_are_for_fully_connected_networks() -> None:

@@ -75,6 +75,35 @@ STRIP = 64  # features
 
 
 @inner
+def _touch_rows(data, codes, width, order, first, end):
+    """Bring examples near, which lie anywhere in memory. Line by line they come at once; the squares of `gather` would
+    wait for each of theirs."""
+    if codes.size == 0:
+        for i in range(first, end):
+            for k in range(0, width, 16):
+                touch(data, order[i] * width + k)
+    else:
+        for i in range(first, end):
+            for k in range(0, width, 64):
+                touch(codes, order[i] * width + k)
+
+
+@inner
+def _gather_one_by_one(work, to, index, used, begin, end, data, codes, scale, width, order, first, count, lanes):
+    """As `gather`, for features `begin` to `end` - 1."""
+    for j in range(begin, end):
+        for lane in range(lanes):
+            value = np.float32(0.0)
+            if lane < count:
+                place = order[first + lane] * width + scalar(index, used + j)
+                if codes.size == 0:
+                    value = data[place]
+                else:
+                    value = (np.float32(codes[place]) / np.float32(255.0) - scale[0]) / scale[1]
+            work[to + j * lanes + lane] = value
+
+
+@inner
 def gather(work, to, index, used, features, data, codes, scale, width, order, first, count, lanes):
     """work[to:], [feature][lane], = the example order[first + lane]'s feature index[used + feature]; lanes beyond
     `count` are zero.
@@ -87,15 +116,8 @@ def gather(work, to, index, used, features, data, codes, scale, width, order, fi
     squares, last = features // 8 * 8 if count > 0 else 0, first + count - 1
     mean, deviation = scalar(scale, 0), scalar(scale, 1)
     plain = mean == 0.0 and deviation == 1.0
-    for i in range(first, last + 1):  # line by line they come at once; in squares, each square would wait for its own
-        if codes.size == 0:
-            for k in range(0, width, 16):
-                touch(data, order[i] * width + k)
-        else:
-            for k in range(0, width, 64):
-                touch(codes, order[i] * width + k)
+    _touch_rows(data, codes, width, order, first, first + count)
     for begin in range(0, squares, STRIP):
-        end = min(begin + STRIP, squares)
         for b in range(0, lanes, 8):
             i = first + b
             places = (
@@ -104,7 +126,7 @@ def gather(work, to, index, used, features, data, codes, scale, width, order, fi
                 order[min(i + 4, last)] * width, order[min(i + 5, last)] * width,
                 order[min(i + 6, last)] * width, order[min(i + 7, last)] * width,
             )  # fmt: skip
-            for j in range(begin, end, 8):
+            for j in range(begin, min(begin + STRIP, squares), 8):
                 at, feature, left = to + j * lanes + b, scalar(index, used + j), count - b
                 if codes.size == 0:
                     square_of_floats(work, at, lanes, data, places, feature, left)
@@ -112,16 +134,9 @@ def gather(work, to, index, used, features, data, codes, scale, width, order, fi
                     square_of_bytes(work, at, lanes, codes, places, feature, left)
                 else:
                     square_of_standardised(work, at, lanes, codes, places, feature, left, mean, deviation)
-    for j in range(squares, features):
-        for lane in range(lanes):
-            value = np.float32(0.0)
-            if lane < count:
-                place = order[first + lane] * width + scalar(index, used + j)
-                if codes.size == 0:
-                    value = data[place]
-                else:
-                    value = (np.float32(codes[place]) / np.float32(255.0) - mean) / deviation
-            work[to + j * lanes + lane] = value
+    _gather_one_by_one(
+        work, to, index, used, squares, features, data, codes, scale, width, order, first, count, lanes
+    )  # fmt: skip
 
 
 @inner
