@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from benchmark.training.replicas import Strategy, TrainingSetup, masked_start
 from benchmark.training.step import Stepped
 
 LoopName = Literal["engine", "in-memory", "dataloader"]
-LOOKED_AT = 1000  # examples of a batch that is only evaluated
+LOOKED_AT_ONCE = 1000  # examples of a batch that is only evaluated
 
 
 @dataclass(frozen=True)
@@ -156,17 +156,20 @@ def _indexed(workload: Workload, device: str) -> Iterator[tuple[Tensor, Tensor]]
 def evaluation(loop: LoopName, workload: Workload, count: int) -> Callable[[], None]:
     """A function that has a plain loop's network, on the CPU, look at `count` examples: loss and right answers.
 
-    In memory all at once; with a DataLoader in batches of `LOOKED_AT`.
+    In memory all at once; with a DataLoader in batches of `LOOKED_AT_ONCE`.
     """
     network, data = build(workload.protocol).eval(), workload.dataset
-    rows = torch.arange(count)
-    loader = DataLoader(Subset(_ImageExamples(workload), rows.tolist()), batch_size=LOOKED_AT)
+
+    batches: Iterable[Any] = [(data.train_inputs[:count], data.train_labels[:count])]
+    prepare: Callable[[Tensor], Tensor] = data.prepare
+    if loop == "dataloader":  # its transforms prepare
+        batches = DataLoader(Subset(_ImageExamples(workload), range(count)), batch_size=LOOKED_AT_ONCE)
+        prepare = torch.nn.Identity()
 
     @torch.no_grad()
     def go() -> None:
-        batches = loader if loop == "dataloader" else [(data.prepare(data.train_inputs[rows]), data.train_labels[rows])]
         for inputs, labels in batches:
-            outputs = network(inputs)
+            outputs = network(prepare(inputs))
             float(cross_entropy(outputs, labels))
             int((outputs.argmax(1) == labels).sum())
 

@@ -26,7 +26,7 @@ from benchmark.records.schema import CostFacts, Record
 from benchmark.utils.hardware import gpu_name
 
 # Only used before anything was measured. Operations per second: of one core in small matrix products, by torch and by
-# the portable kernels (docs/portable.md: 1.8 and 2.2 times as fast), of a GPU in kernels of the size that these
+# the portable kernels (docs/portable.md: 1.6 and 1.8 times as fast), of a GPU in kernels of the size that these
 # networks have. Seconds per layer: on a GPU no update is shorter than the starts of its
 # kernels.
 FLOPS_PER_SECOND = 3.0e10

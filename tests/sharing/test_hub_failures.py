@@ -79,7 +79,7 @@ PASSING = [
     (500, "GET /tree/"), ("cut", "POST /commit/"), ("lost", "POST /commit/"), (503, "GET /revision/"),
     (429, "POST /preupload/"), ("stall", "PUT /large/"), (404, "POST /verify"), ("corrupt", "GET /tree/"),
 ]  # fmt: skip
-"""Each kind of answer once, and each place once."""
+"""Every kind of answer, and every place but the card's check."""
 ALSO_PASSING = [
     *((kind, "GET /tree/") for kind in ("cut", "lost", "stall")),
     *((kind, "POST /commit/") for kind in (500, "stall")),

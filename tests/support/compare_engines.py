@@ -67,12 +67,8 @@ def rows(name: str, results: Path) -> Iterator[tuple[str, ...]]:
 def of_band(seen: Observations, points: Sequence[Point]) -> Estimate:
     """Mean over seeds of what a seed's network has on average over the points, in percent."""
     metric = reported_metric(seen.protocol)
-    of_seed = {
-        record.cell.seed: [seen.value(metric, point, record.cell.seed) for point in points]
-        for record in seen.every_record
-        if record.cell.seed in seen.protocol.seeds
-    }
-    whole = [[v for v in values if v is not None] for values in of_seed.values() if None not in values]
+    of_seeds = [[seen.value(metric, point, seed) for point in points] for seed in seen.protocol.seeds]
+    whole = [[v for v in values if v is not None] for values in of_seeds if None not in values]
     return estimate([fmean(values) for values in whole])
 
 

@@ -99,7 +99,7 @@ def _flat(dataset: Dataset) -> tuple[Examples, Examples]:
     def examples(stored: Tensor, labels: Tensor) -> Examples:
         floats = dataset.prepare(stored).flatten().numpy().astype(np.float32, copy=False)
         found = as_bytes(stored.flatten().numpy(), floats, dataset.prepare)
-        data = np.array(floats) if found is None else np.zeros(0, np.float32)
+        data = floats if found is None else np.zeros(0, np.float32)
         codes, scale = (np.zeros(0, np.uint8), np.array([0, 1], np.float32)) if found is None else found
         return Examples(data, codes, scale, np.ascontiguousarray(labels.numpy(), np.int64))
 
@@ -123,7 +123,7 @@ def as_bytes(stored: NDArray[Any], floats: Floats, prepare: Preparation) -> tupl
     made = codes.astype(np.float32) / np.float32(255)
     if (scale != (0, 1)).any():
         made = (made - scale[0]) / scale[1]
-    return (np.array(codes), scale) if np.array_equal(made, floats) else None
+    return (codes, scale) if np.array_equal(made, floats) else None
 
 
 def settings(recipe: Recipe) -> tuple[int, NDArray[np.float64]]:

@@ -129,9 +129,9 @@ def gather(work, to, index, used, features, data, codes, scale, width, order, fi
             for j in range(begin, min(begin + STRIP, squares), 8):
                 at, feature, left = to + j * lanes + b, scalar(index, used + j), count - b
                 if codes.size == 0:
-                    square_of_floats(work, at, lanes, data, places, feature, left)
+                    square_of_floats(work, at, lanes, data, places, feature, left, mean, deviation)
                 elif plain:
-                    square_of_bytes(work, at, lanes, codes, places, feature, left)
+                    square_of_bytes(work, at, lanes, codes, places, feature, left, mean, deviation)
                 else:
                     square_of_standardised(work, at, lanes, codes, places, feature, left, mean, deviation)
     _gather_one_by_one(

@@ -334,12 +334,11 @@ def _transposed(builder, rows):
     return [rows[i] for i in (0, 2, 1, 3, 4, 6, 5, 7)]
 
 
-def _square(read, extra):
-    """An intrinsic (to, at, stride, source, places, offset, count, *extra) that writes
+def _square(read):
+    """An intrinsic (to, at, stride, source, places, offset, count, mean, deviation) that writes
     to[at + j * stride + i] = read of source[places[i] + offset + j] for i, j of 0 to 7, and 0 for i from `count` on.
 
-    `places`: 8 intp. `read(builder, pointer, extra)`: 8 floats from a pointer into `source`; `extra`: how many float32
-    it takes besides.
+    `places`: 8 intp. `read(builder, pointer, (mean, deviation))`: 8 floats from a pointer into `source`.
     """
 
     def generate(context, builder, signature, args):
@@ -359,20 +358,11 @@ def _square(read, extra):
             builder.store(value, builder.bitcast(place, kind.as_pointer())).align = 4
         return context.get_dummy_value()
 
-    def typed(to, source, numbers):
-        intp = types.intp
-        return types.void(to, intp, intp, source, types.UniTuple(intp, 8), intp, intp, *numbers)
-
-    if extra:
-
-        @intrinsic
-        def function(_typing, to, at, stride, source, places, offset, count, mean, deviation):
-            return typed(to, source, (types.float32, types.float32)), generate
-    else:
-
-        @intrinsic
-        def function(_typing, to, at, stride, source, places, offset, count):
-            return typed(to, source, ()), generate
+    @intrinsic
+    def function(_typing, to, at, stride, source, places, offset, count, mean, deviation):
+        intp, number = types.intp, types.float32
+        eight = types.UniTuple(intp, 8)
+        return types.void(to, intp, intp, source, eight, intp, intp, number, number), generate
 
     return function
 
@@ -400,9 +390,9 @@ def _standardised(builder, pointer, numbers):
 
 
 _INVERSE = float.fromhex("0x1.010102p-8")  # 1 / 255 in float32
-square_of_floats = _square(_floats, False)
-square_of_bytes = _square(_of_255, False)  # each over 255
-square_of_standardised = _square(_standardised, True)  # (each over 255, less the mean) over the deviation
+square_of_floats = _square(_floats)
+square_of_bytes = _square(_of_255)  # each over 255
+square_of_standardised = _square(_standardised)  # (each over 255, less the mean) over the deviation
 
 
 @intrinsic
