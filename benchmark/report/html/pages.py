@@ -29,7 +29,7 @@ from benchmark.report.html import charts, compare, facts, overview, pictures
 from benchmark.report.html.guides import Guide
 from benchmark.report.html.looks import Look, looks_of
 from benchmark.report.html.overview import by_verdict
-from benchmark.report.html.series import layer_map, learning, line, published_lines
+from benchmark.report.html.series import layer_map, learning, line, published_lines, steps_shown
 from benchmark.report.multiply_adds import MULTIPLY_ADDS, tells_more
 from benchmark.report.overall import EXPLAINED
 from benchmark.report.rankings import has_records, progress_words, shown_levels
@@ -253,12 +253,14 @@ def _learning(site: Site, seen: Observations) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     if not seen.protocol.trains:
         return found
-    dense = learning(site.store, seen, DENSE, 0)
     methods = [method for method in _measured(seen) if method != DENSE]
     if len(methods) > MOST_CURVES:
         methods = [method for method in methods if not is_control(seen.protocol, method)]
-    for level in shown_levels(seen.protocol, site.papers):
-        curves = [c for method in methods if (c := learning(site.store, seen, method, level))]
+    levels = shown_levels(seen.protocol, site.papers)
+    most_steps = steps_shown(2 * len(levels) * (1 + len(methods)))  # accuracy and loss
+    dense = learning(site.store, seen, DENSE, 0, most_steps)
+    for level in levels:
+        curves = [c for method in methods if (c := learning(site.store, seen, method, level, most_steps))]
         if not curves:
             continue
         curves = [*([dense] if dense else []), *curves]

@@ -20,7 +20,9 @@ from benchmark.records.schema import Metric, Record
 from benchmark.records.store import Store
 from benchmark.utils.npz import unpack
 
-MOST_STEPS = 48  # points of a learning curve, evenly on a log axis; a page holds hundreds of curves
+# A page may hold hundreds of learning curves: the more there are, the fewer steps each shows.
+MOST_STEPS, FEWEST_STEPS = 48, 12  # points of a curve, evenly on a log axis
+MOST_POINTS = 3000  # of all learning curves of a page, about 35 bytes each with its range over seeds
 
 
 @dataclass(frozen=True)
@@ -155,17 +157,25 @@ def _place(
     return CurvePoint(level, axis_value(protocol, level), density_text(protocol, level), mean, low, high, tuple(values))
 
 
-def learning(store: Store, seen: Observations, method: str, level: int) -> Learning | None:
-    """Learning curve over the finished first draws of a cell; None if there is none with curves."""
+def steps_shown(curves: int) -> int:
+    """How many steps each of a page's learning curves shows, for a page of bounded size: 12 to 48."""
+    return min(MOST_STEPS, max(FEWEST_STEPS, MOST_POINTS // max(1, curves)))
+
+
+def learning(
+    store: Store, seen: Observations, method: str, level: int, most_steps: int = MOST_STEPS
+) -> Learning | None:
+    """Learning curve over the finished first draws of a cell, of at most `most_steps` steps; None if there is none
+    with curves."""
     protocol = seen.protocol
     paths = [store.curves_path(protocol, cell) for cell in _finished(seen, method, level)]
     curves = [unpack(path) for path in paths if path.exists()]
     if not curves:
         return None
-    test_steps = _common(curves, "test_steps")
+    test_steps = _common(curves, "test_steps", most_steps)
     if not test_steps:  # nothing is trained behind the mask
         return None
-    steps = _common(curves, "steps") if all("validation_loss" in c for c in curves) else []
+    steps = _common(curves, "steps", most_steps) if all("validation_loss" in c for c in curves) else []
     return Learning(
         method,
         density_text(protocol, level),
@@ -183,13 +193,13 @@ def _finished(seen: Observations, method: str, level: int) -> Iterator[Cell]:
             yield Cell(method, level, seed)
 
 
-def _common(curves: Sequence[dict[str, np.ndarray]], name: str) -> list[int]:
-    """Steps that all curves have, thinned evenly on a log axis; the first and the last one stay."""
+def _common(curves: Sequence[dict[str, np.ndarray]], name: str, most: int) -> list[int]:
+    """At most `most` of the steps that all curves have, evenly on a log axis; the first and the last one stay."""
     shared: np.ndarray = reduce(np.intersect1d, (curve[name] for curve in curves))
     shared = shared[shared > 0]  # a log axis has no place for the start
-    if len(shared) <= MOST_STEPS:
+    if len(shared) <= most:
         return [int(step) for step in shared]
-    wanted = np.geomspace(shared[0], shared[-1], MOST_STEPS)
+    wanted = np.geomspace(shared[0], shared[-1], most)
     places = np.unique(np.minimum(np.searchsorted(shared, wanted), len(shared) - 1))
     return [int(step) for step in shared[places]]
 
