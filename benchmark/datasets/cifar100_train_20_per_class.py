@@ -29,7 +29,7 @@ class Cifar100Sample(DataSource):
     """2000 images (3, 32, 32), uint8, a hundred classes, no test set."""
 
     name = "cifar100-train-20-per-class"
-    has_test_set = False
+    test_examples = 0
     layouts = ((FILE,), *Cifar100.layouts)  # of which the sample is cut out
     part_of = Cifar100.name
 

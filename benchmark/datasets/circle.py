@@ -28,6 +28,7 @@ class Circle(DataSource):
 
     name = "circle"
     generated = flat = True
+    test_examples = TEST
 
     def read(self, root: Path) -> Arrays:  # noqa: ARG002
         """The same points on every machine."""

@@ -25,6 +25,7 @@ class FashionMnist2000(DataSource):
     """
 
     name = "fashion-mnist-2000"
+    test_examples = TEST
     layouts = FashionMnist.layouts
     part_of = FashionMnist.name
 

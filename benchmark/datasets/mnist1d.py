@@ -34,6 +34,7 @@ class Mnist1d(DataSource):
 
     name = "mnist1d"
     generated = flat = True
+    test_examples = 1000
 
     def read(self, root: Path) -> Arrays:  # noqa: ARG002
         """As generated, rounded to 6 decimals. Raises EnvironmentProblem if this machine generates other numbers."""

@@ -39,6 +39,7 @@ class NoisyImage(DataSource):
     image: ClassVar[str]
     side: ClassVar[int]
     labels_are_images = True
+    test_examples = 1
 
     def read(self, root: Path) -> Arrays:
         """From `images/<image>.png`. Raises EnvironmentProblem if it is missing or altered."""

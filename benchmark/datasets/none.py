@@ -18,7 +18,7 @@ class NoData(DataSource):
 
     name = "none"
     generated = True
-    has_test_set = has_examples = False
+    has_examples, test_examples = False, 0
 
     def read(self, root: Path) -> Arrays:  # noqa: ARG002
         """Arrays of no rows and no numbers; `prepared` gives them the shape that the network reads."""

@@ -49,6 +49,7 @@ class SmallNorb(DataSource):
     """
 
     name = "smallnorb"
+    test_examples = 24_300
     layouts = (tuple(f"{FOLDER}/{file}.gz" for file in SHA256),)
     expected = f"{FOLDER}/*.mat.gz"
     home = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/"

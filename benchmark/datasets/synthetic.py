@@ -18,6 +18,7 @@ class Synthetic(DataSource):
 
     name = "synthetic"
     generated = flat = True
+    test_examples = 200
 
     def read(self, root: Path) -> Arrays:  # noqa: ARG002
         """Normal noise of standard deviation 0.9 around centres drawn from a standard normal, rounded to 6 decimals."""

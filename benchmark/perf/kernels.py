@@ -21,6 +21,7 @@ from benchmark.perf.loops import Contender, evaluation, updates
 from benchmark.perf.workload import Workload
 from benchmark.protocols import Protocol
 from benchmark.protocols.protocol import PORTABLE_FAMILIES
+from benchmark.protocols.recipe import DATASETS
 from benchmark.pruning.interface import Masks
 from benchmark.training.device import cpu_settings
 from benchmark.training.kernels import engine
@@ -32,7 +33,6 @@ from benchmark.utils.errors import BadInput, EnvironmentProblem
 DENSITIES = (1.0, 0.51, 0.21, 0.07, 0.036, 0.019)
 UPDATES = 20  # of one turn
 LOOKED_AT = 5000  # examples of one evaluation
-TESTED = 10_000  # examples of the test set of a protocol's data, as far as is known without it
 PEAK_ROUNDS = 500_000
 Name = Literal["kernels", "torch", "in-memory", "dataloader"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -48,7 +48,8 @@ class Taken:
     def cell(self, protocol: Protocol) -> float:
         """Seconds of all updates and evaluations of a dense network of the protocol, or of one at a level."""
         evaluation, steps = protocol.evaluation, protocol.recipe.steps
-        examples = len(evaluation.steps(steps)) * protocol.data.validation + len(evaluation.test_steps(steps)) * TESTED
+        examples = len(evaluation.steps(steps)) * protocol.data.validation
+        examples += len(evaluation.test_steps(steps)) * DATASETS.get(protocol.data.name).test_examples
         return steps * self.update + examples * self.look
 
 

@@ -21,6 +21,7 @@ from statistics import median
 from benchmark.planning.savings import NOTHING, Saving, density_of, expected_saving, fitted
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import Cell
+from benchmark.protocols.recipe import DATASETS
 from benchmark.records.provenance import cpu_name
 from benchmark.records.schema import CostFacts, Record
 from benchmark.utils.hardware import gpu_name
@@ -123,7 +124,8 @@ def flops_per_step(protocol: Protocol) -> float:
 
     A multiply-add counts as two operations.
     """
-    evaluated = (10_000 + protocol.data.validation) / protocol.evaluation.every
+    evaluation, test_examples = protocol.evaluation, DATASETS.get(protocol.data.name).test_examples
+    evaluated = protocol.data.validation / evaluation.every + test_examples / evaluation.test_every
     return float(protocol.network.multiply_adds * (6 * protocol.recipe.batch_size + 2 * evaluated))
 
 

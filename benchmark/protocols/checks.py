@@ -26,7 +26,7 @@ def check_measures(protocol: Protocol) -> None:
             raise ValueError(f"{name}: the field is missing; only a protocol with measures: masks trains nothing")
         if not examined.trains and given:
             raise ValueError(f"{name}: a protocol with measures: masks trains nothing; leave it out")
-    if examined.trains and not DATASETS.get(protocol.data.name).has_test_set:
+    if examined.trains and not DATASETS.get(protocol.data.name).test_examples:
         raise ValueError(
             f"data.name: '{protocol.data.name}' has no test set, so only a protocol with measures: masks can use it"
         )

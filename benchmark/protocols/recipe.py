@@ -114,14 +114,15 @@ NO_TRAINING: Final = Recipe.model_construct(
 class DataFacts:
     """What a protocol has to know of the data set that it names; the rest is `benchmark.datasets.source.DataSource`.
 
-    `generated`: made on the spot, not from files, and not of pixels. `flat`: an example is a vector. `has_test_set`:
-    without one, only a protocol that trains nothing can use it. `has_examples`: without any, only pruners that need
-    nothing can be asked. `labels_are_images`: an example's label is an image in [0, 1] and no class; inputs are floats.
+    `generated`: made on the spot, not from files, and not of pixels. `flat`: an example is a vector. `test_examples`:
+    in the test set, which evaluations are priced by; with 0, only a protocol that trains nothing can use it.
+    `has_examples`: without any, only pruners that need nothing can be asked. `labels_are_images`: an example's label is
+    an image in [0, 1] and no class; inputs are floats.
     """
 
     generated: ClassVar[bool] = False
     flat: ClassVar[bool] = False
-    has_test_set: ClassVar[bool] = True
+    test_examples: ClassVar[int] = 10_000
     has_examples: ClassVar[bool] = True
     labels_are_images: ClassVar[bool] = False
 

@@ -16,7 +16,7 @@ from data_files import Batches, Server, contents, gz, md5, packed_matrix, tarred
 from benchmark.datasets.cifar10 import Cifar10
 from benchmark.datasets.dataset import load
 from benchmark.datasets.smallnorb import SmallNorb
-from benchmark.datasets.source import HubFile, fetch, fetch_from_mirror, needs_download, source_of
+from benchmark.datasets.source import HubFile, data_root, fetch, fetch_from_mirror, needs_download, source_of
 from benchmark.datasets.tiny_imagenet import TinyImageNet
 from benchmark.protocols.recipe import DATASETS
 from benchmark.utils.errors import BadInput, EnvironmentProblem
@@ -45,6 +45,23 @@ def test_what_is_fetched_has_files_to_look_for_and_says_which(tmp_path: Path) ->
         assert bool(source.expected or source.part_of) is not source.generated
     for name, part in ((name, source_of(name).sample) for name in NAMES):
         assert part is None or source_of(part).part_of == name
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if source_of(name).generated])
+def test_what_is_generated_has_the_test_set_that_it_names(name: str, tmp_path: Path) -> None:
+    assert len(source_of(name).read(tmp_path)[3]) == source_of(name).test_examples
+
+
+@pytest.mark.data
+def test_what_lies_here_has_the_test_set_that_it_names() -> None:
+    """Evaluations are priced by it before anything is read."""
+    root, seen = data_root(), []
+    for source in (source_of(name) for name in NAMES):
+        if source.is_present(root) and not source.generated:
+            assert len(source.read(root)[3]) == source.test_examples, source.name
+            seen.append(source.name)
+    if not seen:
+        pytest.skip("NOT CHECKED: sizes of real test sets; set LOTTERYBENCH_DATA to a folder that holds some")
 
 
 def test_asking_what_a_data_set_is_loads_neither_torch_nor_numpy() -> None:

@@ -68,6 +68,16 @@ def test_costs_are_learned_by_device(tiny_protocol: Protocol) -> None:
     assert CostModel().seconds_per_step(other) == flops_per_step(other) / 3e10
 
 
+def test_the_price_of_an_update_by_hand() -> None:
+    """MNIST-1D: 1,000 test examples now and then; one image, looked at every 50 updates of one example."""
+    protocol = load("mnist1d/mlp")
+    work, evaluation = protocol.network.multiply_adds, protocol.evaluation
+    seen = 1000 / evaluation.test_every + protocol.data.validation / evaluation.every
+    assert flops_per_step(protocol) == pytest.approx(work * (6 * protocol.recipe.batch_size + 2 * seen))
+    image = load("oes/pepper-64")
+    assert flops_per_step(image) == pytest.approx(image.network.multiply_adds * (6 + 2 / 50))
+
+
 def test_updates_that_learn_a_mask_cost_their_own() -> None:
     """A dense network: 100 updates of 0.02 s. With its mask learned: 1,502 more of 0.05 s; a control only takes it.
 
