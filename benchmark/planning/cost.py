@@ -150,7 +150,7 @@ def training_work(protocol: Protocol) -> float:
     return protocol.recipe.steps * flops_per_step(protocol) if protocol.examined.trains else 0.0
 
 
-def _seconds(cost: CostFacts, device: str) -> float:
+def training_seconds(cost: CostFacts, device: str) -> float:
     """Of a training: on a core, those that it had of it; others may have had the rest of the time."""
     own = cost.train_cpu_seconds if kind(device) == "cpu" else 0.0
     return min(own, cost.train_seconds) if own else cost.train_seconds
@@ -235,7 +235,7 @@ class CostModel:
                 cost = record.cost
                 if cost and cost.train_steps:
                     replicas = replicas_in(words)  # each record has its share of the seconds
-                    took = replicas * _seconds(cost, place[1]) / cost.train_steps
+                    took = replicas * training_seconds(cost, place[1]) / cost.train_steps
                     updates[place].append(_Update(replicas, _density(protocol, record), took))
                 if cost and cost.mask_train_steps and cost.mask_train_seconds:
                     learning[place].append(cost)

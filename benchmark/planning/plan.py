@@ -10,7 +10,7 @@ from functools import cache
 from statistics import median
 from typing import Self
 
-from benchmark.planning.cost import FLOPS_PER_SECOND, CostModel, this_device, training_work
+from benchmark.planning.cost import FLOPS_PER_SECOND, CostModel, assumed, this_device, training_seconds, training_work
 from benchmark.planning.savings import density_of
 from benchmark.protocols import Protocol
 from benchmark.protocols.cells import (
@@ -19,6 +19,7 @@ from benchmark.protocols.cells import (
     Cell,
     Priority,
     cells_of,
+    is_chain,
     learning_steps,
     method_names,
     shares_work,
@@ -135,11 +136,12 @@ def expected_seconds(
     """How long cells of a protocol should take on one core, from its records, else from the size of the network.
 
     Where nothing is trained it is the masks that take time; levels cut from one set of scores take it once. An analysis
-    takes as long as its records say, or else as two trainings. `costs`: a model that has seen more than these records.
-    `device`: another than this core, as records name it; of a GPU, what a cell takes of it in company.
+    takes as long as its records say, or else as a training of its own and those behind its network. `costs`: a model
+    that has seen more than these records. `device`: another than this core, as records name it; of a GPU, what a cell
+    takes of it in company.
     """
     if protocol.measures == "analysis":
-        return _analysis_seconds(protocol, records)
+        return _analysis_seconds(protocol, records, device)
     costs = costs or CostModel.learn({protocol: records})
     speed, learning = costs.share(protocol, device), costs.learning_seconds_per_step(protocol, device)
     saving = costs.saving(protocol, device)
@@ -165,16 +167,36 @@ def expected_seconds(
     return seconds
 
 
-def _analysis_seconds(protocol: Protocol, records: Sequence[Record]) -> Callable[[Sequence[Cell]], float]:
-    """Of analyses: what their records say, by method; else two trainings each, or one pass over the weights."""
+def _analysis_seconds(
+    protocol: Protocol, records: Sequence[Record], device: str | None
+) -> Callable[[Sequence[Cell]], float]:
+    """Of analyses: what their records say, by method; else a training of their own beside those of the network that
+    they look at, or one pass over the weights."""
     taken: dict[str, list[float]] = {}
     for record in records:
         if record.cost:
-            taken.setdefault(record.method.name, []).append(record.cost.train_seconds)
-    weights = sum(protocol.pruning.layer_sizes.values())
-    guess = (2 * training_work(protocol) or 3000 * weights) / FLOPS_PER_SECOND
+            taken.setdefault(record.method.name, []).append(training_seconds(record.cost, record.provenance.device))
     each = {method: median(seconds) for method, seconds in taken.items()}
-    return lambda cells: sum(each.get(cell.method, guess) for cell in cells)
+    update = assumed(protocol.examined, device or this_device())
+    one_pass = 3000 * sum(protocol.pruning.layer_sizes.values()) / FLOPS_PER_SECOND
+
+    def seconds(cell: Cell) -> float:
+        if cell.method in each:
+            return each[cell.method]
+        return update * (protocol.recipe.steps + _updates_behind(protocol, cell)) if update else one_pass
+
+    return lambda cells: sum(seconds(cell) for cell in cells)
+
+
+def _updates_behind(protocol: Protocol, cell: Cell) -> int:
+    """Of weights and of scores, that an analysis's network and its mask have behind them."""
+    examined, of = protocol.examined, protocol.analyses[cell.method].of
+    if of is None or cell.level == 0:
+        return protocol.recipe.steps
+    levels = range(1, cell.level + 1) if is_chain(examined, of) else (cell.level,)
+    dense = protocol.recipe.steps if examined.pruning_method(of).schedule.scores == "trained" else 0
+    pruned = sum(train_steps(examined, Cell(of, level, cell.seed)) for level in levels)
+    return dense + pruned + learning_steps(examined, Cell(of, cell.level, cell.seed))
 
 
 def _mask_seconds(protocol: Protocol, method: str, taken: Sequence[float]) -> float:

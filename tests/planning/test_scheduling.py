@@ -13,7 +13,7 @@ from simulation import World, ideal, simulate
 
 from benchmark.harness.executors.executor import WorkOrder, plan_path
 from benchmark.harness.executors.profile import load_profile
-from benchmark.planning.cost import CostModel, flops_per_step
+from benchmark.planning.cost import CostModel, assumed, flops_per_step
 from benchmark.planning.plan import Shard, expected_seconds, part, plan
 from benchmark.planning.priority import FIRST_SEEDS, wanted
 from benchmark.protocols import Protocol, load
@@ -76,6 +76,16 @@ def test_the_price_of_an_update_by_hand() -> None:
     assert flops_per_step(protocol) == pytest.approx(work * (6 * protocol.recipe.batch_size + 2 * seen))
     image = load("oes/pepper-64")
     assert flops_per_step(image) == pytest.approx(image.network.multiply_adds * (6 + 2 / 50))
+
+
+def test_an_analysis_costs_the_trainings_behind_its_network() -> None:
+    """Of 1,500 updates each: a learned mask has 3,000 of scores and 1,500 behind it, the third level of iterative
+    pruning a dense network and three pruned ones, the dense network itself one training; each has one of its own."""
+    protocol = load("oes/pepper-64")
+    seconds = expected_seconds(protocol, [], device="cpu: Test")
+    update = assumed(protocol.examined, "cpu: Test")
+    for method, level, updates in (("sparse-dip", 3, 4500), ("imp-dip", 3, 6000), ("dense-dip", 0, 1500)):
+        assert seconds([Cell(method, level, 2400)]) == pytest.approx(update * (1500 + updates))
 
 
 def test_updates_that_learn_a_mask_cost_their_own() -> None:
