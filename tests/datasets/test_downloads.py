@@ -53,8 +53,9 @@ def test_what_is_generated_has_the_test_set_that_it_names(name: str, tmp_path: P
 
 
 @pytest.mark.data
+@pytest.mark.long
 def test_what_lies_here_has_the_test_set_that_it_names() -> None:
-    """Evaluations are priced by it before anything is read."""
+    """Evaluations are priced by it before anything is read. CIFAR's compact form takes a minute to read."""
     root, seen = data_root(), []
     for source in (source_of(name) for name in NAMES):
         if source.is_present(root) and not source.generated:

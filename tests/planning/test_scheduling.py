@@ -81,7 +81,7 @@ def test_the_price_of_an_update_by_hand() -> None:
 def test_an_analysis_costs_the_trainings_behind_its_network() -> None:
     """Of 1,500 updates each: a learned mask has 3,000 of scores and 1,500 behind it, the third level of iterative
     pruning a dense network and three pruned ones, the dense network itself one training; each has one of its own."""
-    protocol = load("oes/pepper-64")
+    protocol = load("oes/pepper-64@1")
     seconds = expected_seconds(protocol, [], device="cpu: Test")
     update = assumed(protocol.examined, "cpu: Test")
     for method, level, updates in (("sparse-dip", 3, 4500), ("imp-dip", 3, 6000), ("dense-dip", 0, 1500)):
