@@ -65,12 +65,15 @@ def _show_checks(name: str, report: Report) -> None:
     rows = []
     for check in report.checks:
         own = [finding for finding in report.findings if finding.check == check]
-        rows.append([check, "FAILED" if any(f.failed for f in own) else "note" if own else "ok"])
+        quiet = "not run" if check in report.not_run else "ok"
+        rows.append([check, "FAILED" if any(f.failed for f in own) else "note" if own else quiet])
     show_table(f"Checks of {name} on {', '.join(report.networks)}", ["check", "result"], rows)
     for finding in report.findings:
         click.echo(f"\n{plain(str(finding), keep=chr(10))}")
     failed = len({finding.check for finding in report.failures})
-    verdict = f"{failed} of {len(report.checks)} checks failed" if failed else f"All {len(report.checks)} checks passed"
+    rest = f", {len(report.not_run)} not run for that" if report.not_run else ""
+    all_passed = f"All {len(report.checks)} checks passed"
+    verdict = f"{failed} of {len(report.checks)} checks failed{rest}" if failed else all_passed
     click.echo(f"\n{verdict}, in {report.seconds:.0f} s.")
 
 

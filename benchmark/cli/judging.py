@@ -29,8 +29,8 @@ SHOWN_NEEDS = 20
 def score(results: Path, every: bool, as_json: bool) -> None:
     """Decide every published claim from the records.
 
-    Shows what matters in 20 lines: claims that do not hold, that the last run changed, that hold, that are nearest to
-    a verdict. --all lists every claim with what was published and measured, as --json does.
+    Shows 20 claims at most: some that do not hold, that the last run changed, that hold, that are nearest to a verdict.
+    --all lists every claim with what was published and measured, as --json does.
 
     \b
     Examples:

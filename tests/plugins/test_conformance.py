@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,25 @@ def test_a_network_that_a_pruner_cannot_run_on_fails_one_check_and_not_all() -> 
     with pytest.raises(AssertionError, match="conv-2"):
         duties["runs-on-every-family"]()
     duties["exact-density"]()
+
+
+@pytest.mark.usefixtures("answered_here")
+def test_checks_that_no_network_is_left_for_are_not_called_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "cases", lambda: tuple(SMALL))
+    path = tmp_path / "number.py"
+    path.write_text(
+        "from benchmark.api import Pruner\n\n\nclass Number(Pruner):\n    needs = 'nothing'\n\n"
+        "    def score(self, network, examples, rng):\n        return 3\n"
+    )
+    shown = CliRunner().invoke(cli, ["check", str(path)])
+    results = dict(re.findall(r"^(\S.*?)  +(FAILED|not run|ok)$", shown.output, re.MULTILINE))
+    assert shown.exit_code == 1
+    assert [name for name, result in results.items() if result == "FAILED"] == [
+        "runs on every family",
+        "declared needs",
+    ]
+    assert set(list(results.values())[2:]) == {"not run"}
+    assert "2 of 15 checks failed, 13 not run" in shown.output
 
 
 def test_the_process_is_left_as_it_was() -> None:

@@ -53,12 +53,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What all checks found on all networks. `seconds`: wall time."""
+    """What all checks found on all networks. `seconds`: wall time. `not_run`: checks that no network was left for,
+    since the first ones failed on all."""
 
     findings: tuple[Finding, ...]
     checks: tuple[str, ...]
     networks: tuple[str, ...]
     seconds: float
+    not_run: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[Finding, ...]:

@@ -101,7 +101,8 @@ def examined(subject: Subject, tell: Callable[[str], None] | None = None) -> Rep
         if check == CHECKS[1]:
             networks = _without_failures(found)
     names = tuple(check.name for check in CHECKS)
-    return Report(tuple(found), names, tuple(case.name for case in cases()), time.perf_counter() - started)
+    not_run = () if networks else names[2:]
+    return Report(tuple(found), names, tuple(case.name for case in cases()), time.perf_counter() - started, not_run)
 
 
 def tiny(name: str = "mlp") -> tuple[Network, Examples]:
