@@ -214,8 +214,9 @@ def _card(site: Site, seen: Observations) -> dict[str, Any]:
 def _protocol(site: Site, seen: Observations) -> dict[str, Any]:
     protocol = seen.protocol
     metrics: list[Metric] = [reported_metric(protocol)]
-    if protocol.measures == "analysis":
-        metrics = [f"{ANALYSED}{name}" for name in numbers_of(seen)]
+    if protocol.measures == "analysis":  # what is of one density stands in the tables of analyses, and is no curve
+        several = any(len(spec.levels) > 1 for spec in protocol.analyses.values())
+        metrics = [f"{ANALYSED}{name}" for name in numbers_of(seen)] if several else []
     elif protocol.evaluation.early_stop != "none":
         metrics.append("early-stop-step")
     measured = _measured(seen)
